@@ -1,0 +1,116 @@
+"""Every error a user can meet, each with its own exit code.
+
+The message says what is wrong and where; `hint` says what to do next. `ci.cli` prints both and
+exits with `exit_code`; nothing else prints errors. Codes 1 and 2 keep their usual meaning
+(failure, wrong usage).
+"""
+
+from typing import ClassVar
+
+
+class AcsoError(Exception):
+    """Anything that ends a command with a sentence instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(AcsoError):
+    """A wrong argument, environment or agent name."""
+
+    exit_code = 2
+
+
+class ConfigError(AcsoError):
+    """acso.toml cannot be read or says something that is not possible."""
+
+    exit_code = 3
+
+
+class HostError(AcsoError):
+    """Something this machine lacks: a container engine, a base image, disk space, a port."""
+
+    exit_code = 4
+
+
+class EngineError(AcsoError):
+    """The engine that runs the stages could not be used."""
+
+    exit_code = 5
+
+
+class StageError(AcsoError):
+    """A quality gate or a build found something; its output is in the message."""
+
+    exit_code = 10
+
+
+class AwsError(AcsoError):
+    """AWS refused or could not be reached; the message names service, operation and code."""
+
+    exit_code = 20
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        service: str = "",
+        operation: str = "",
+        code: str = "",
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.service = service
+        self.operation = operation
+        self.code = code  # AWS's own error code, such as ResourceNotFoundException
+
+
+class WrongAccountError(AwsError):
+    """The credentials belong to another account than acso.toml names for the environment."""
+
+    exit_code = 21
+
+
+class InfrastructureError(AcsoError):
+    """A CloudFormation stack could not be brought to what its template says."""
+
+    exit_code = 22
+
+
+class LockedError(AcsoError):
+    """Another release holds the environment."""
+
+    exit_code = 23
+
+
+class ValidationError(AcsoError):
+    """Checks of a running environment failed."""
+
+    exit_code = 30
+
+
+class ReleaseFailedError(AcsoError):
+    """A release failed and every service runs again what it ran before."""
+
+    exit_code = 40
+
+
+class RollbackFailedError(AcsoError):
+    """A release failed and so did the way back: the environment needs a person."""
+
+    exit_code = 41
+
+
+class NothingToRollBackError(AcsoError):
+    """No earlier validated release of this environment is on record."""
+
+    exit_code = 42
+
+
+class InterruptedReleaseError(AcsoError):
+    """The user stopped the command; what it changed so far stays until the next `deploy`."""
+
+    exit_code = 130
