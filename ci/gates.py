@@ -1,0 +1,61 @@
+"""Running stages: one span each, failures as sentences, several at once to their end."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+import anyio
+import dagger
+
+from ci.errors import AcsoError, StageError
+from ci.report.progress import stage
+
+T = TypeVar("T")
+#: Lines of a tool's output that an error shows; the whole is in the engine's log.
+SHOWN = 60
+
+
+async def gate(name: str, work: Callable[[], Awaitable[str]]) -> str:
+    """Run one stage that judges the source and return its line; raises `StageError`."""
+    async with stage(name) as span:
+        try:
+            span.result = await work()
+        except dagger.ExecError as error:
+            raise StageError(failure(name, error)) from error
+    return f"{name}: {span.result}"
+
+
+async def together(works: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T]:
+    """Run works at once, all of them to their end, and return their results by name.
+
+    Raises:
+        AcsoError: the only failure, as it was raised; or a `StageError` that holds all of them.
+    """
+    results: dict[str, T] = {}
+    errors: list[AcsoError] = []
+
+    async def run(name: str, work: Callable[[], Awaitable[T]]) -> None:
+        try:
+            results[name] = await work()
+        except AcsoError as error:
+            errors.append(error)
+
+    async with anyio.create_task_group() as group:
+        for name, work in works.items():
+            group.start_soon(partial(run, name, work), name=name)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        text = "\n\n".join(str(error) for error in errors)
+        hints = "; ".join(error.hint for error in errors if error.hint)
+        raise StageError(text, hint=hints)
+    return {name: results[name] for name in works}
+
+
+def failure(name: str, error: dagger.ExecError) -> str:
+    """Return what a failed stage has to say: command, exit code and the end of its output."""
+    output = "\n".join(part for part in (error.stdout, error.stderr) if part).splitlines()
+    cut = [f"... ({len(output) - SHOWN} lines before)"] if len(output) > SHOWN else []
+    command = " ".join(error.command)
+    head = f"{name} failed: exit code {error.exit_code} of {command}"
+    return "\n".join([head, *("  " + line for line in cut + output[-SHOWN:])])

@@ -1,0 +1,98 @@
+"""Spans on a terminal: finished stages as lines, running ones below with their time."""
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from ci.report.progress import Lines, Listener, Span, State
+
+MARKS: dict[State, tuple[str, str]] = {
+    "ok": ("✓", "green"),
+    "failed": ("✗", "bold red"),
+    "cancelled": ("-", "yellow"),
+    "running": (" ", ""),
+}
+
+
+class Timeline:
+    """Keeps every span for reports and hands each on to what shows it."""
+
+    def __init__(self, shown_by: Listener) -> None:
+        self.spans: list[Span] = []
+        self._shown_by = shown_by
+
+    def began(self, span: Span) -> None:
+        """Keep and show a stage that began."""
+        self.spans.append(span)
+        self._shown_by.began(span)
+
+    def noted(self, span: Span, line: str) -> None:
+        """Show a line of a running stage."""
+        self._shown_by.noted(span, line)
+
+    def ended(self, span: Span) -> None:
+        """Show a stage's end."""
+        self._shown_by.ended(span)
+
+
+class Terminal:
+    """Spans on a terminal that can be redrawn; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._running: dict[int, Span] = {}
+        self._spinners: dict[int, Spinner] = {}
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8)
+
+    def __enter__(self) -> "Terminal":
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def began(self, span: Span) -> None:
+        """Show a stage among the running ones."""
+        self._running[id(span)] = span
+        self._spinners[id(span)] = Spinner("dots", style="cyan")
+
+    def noted(self, span: Span, line: str) -> None:
+        """Nothing of its own: the last note stands behind the running stage."""
+
+    def ended(self, span: Span) -> None:
+        """Move a stage from the running ones to the lines above."""
+        self._running.pop(id(span), None)
+        self._spinners.pop(id(span), None)
+        mark, style = MARKS[span.state]
+        line = Text.assemble(
+            (f"{mark} ", style),
+            f"{span.name:<18}",
+            (f"{span.seconds:6.1f} s  ", "dim"),
+            span.result,
+        )
+        self._console.print(line, soft_wrap=True)
+
+    def _render(self) -> RenderableType:
+        now = time.monotonic()
+        rows = []
+        for key, span in list(self._running.items()):
+            spinner = self._spinners[key]
+            note = span.notes[-1] if span.notes else ""
+            text = f"{span.name:<18}{now - span.began:6.1f} s  {note}"
+            spinner.update(text=Text(text, no_wrap=True, overflow="ellipsis"))
+            rows.append(spinner)
+        return Group(*rows)
+
+
+def listener(console: Console) -> Terminal | Lines:
+    """Return what suits the console: redrawn on a terminal, lines elsewhere."""
+    return Terminal(console) if console.is_terminal else Lines(console.file)

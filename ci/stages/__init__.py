@@ -1,0 +1,1 @@
+"""What runs in containers: Dagger types in, Dagger types out; no AWS, no terminal."""

@@ -1,0 +1,122 @@
+"""The agents' images: dependencies in one shared layer, an agent's code in a thin last one."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagger
+
+from ci.config import Agent
+from ci.stages.base import VENV, environment, part, python
+
+USER = "10001:10001"
+APP = "/app"
+#: Levelled modification times make the same content the same layer; 1980 is the zip format's zero.
+EPOCH = 315532800
+#: How images are made is part of what they are made of: this file.
+RECIPE = Path(__file__).read_bytes()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """One agent's image and the content version that names it."""
+
+    agent: str
+    version: str
+    container: dagger.Container
+
+
+async def build(source: dagger.Directory, image: str, agents: tuple[Agent, ...]) -> list[Built]:
+    """Describe the images of these agents; nothing runs before one is synced or published."""
+    versions = await content_versions(source, image, agents)
+    dependencies = _dependencies(source, image)
+    return [
+        Built(
+            agent=agent.name,
+            version=versions[agent.name],
+            container=_image(source, image, dependencies, agent, versions[agent.name]),
+        )
+        for agent in agents
+    ]
+
+
+async def content_versions(
+    source: dagger.Directory, image: str, agents: tuple[Agent, ...]
+) -> Mapping[str, str]:
+    """Return each agent's version: a hash of all that its image is made of and nothing else.
+
+    That is its code, the common code, the locked dependencies, the base image's digest and the
+    recipe in this file. The same content has the same version at every commit and on every engine,
+    so it is made from file contents in a container, not from an engine's own digests.
+    """
+    base = python(image)
+    recipe = hashlib.sha256(RECIPE + str(await base.image_ref()).encode())
+    listing = (
+        base.with_mounted_directory("/src", part(source, "agents/**/*.py", "locks/agents.lock"))
+        .with_workdir("/src")
+        .with_exec(["sh", "-c", "find . -type f -print0 | sort -z | xargs -0 sha256sum"])
+    )
+    lines = [line.split("  ./", 1) for line in (await listing.stdout()).splitlines()]
+    return {
+        agent.name: content_version(
+            recipe.hexdigest(), {path: digest for digest, path in lines}, agent, agents
+        )
+        for agent in agents
+    }
+
+
+def content_version(
+    recipe: str, digests: Mapping[str, str], agent: Agent, agents: tuple[Agent, ...]
+) -> str:
+    """Return twelve hex digits for an agent: of the recipe and of every file but other agents'.
+
+    Args:
+        recipe: digest of how images are made.
+        digests: SHA-256 of each file, by path.
+        agent: whose version it is.
+        agents: all agents; the folders of the others do not count.
+    """
+    others = tuple(f"agents/{other.package}/" for other in agents if other.name != agent.name)
+    own = "".join(
+        f"{path} {digest}\n"
+        for path, digest in sorted(digests.items())
+        if not path.startswith(others)
+    )
+    return hashlib.sha256(f"{recipe}\n{agent.name}\n{agent.port}\n{own}".encode()).hexdigest()[:12]
+
+
+def _dependencies(source: dagger.Directory, image: str) -> dagger.Directory:
+    filled = environment(python(image), part(source, "locks/*.lock").directory("locks"), "agents")
+    return filled.directory(VENV).with_timestamps(EPOCH)
+
+
+def _image(
+    source: dagger.Directory,
+    image: str,
+    dependencies: dagger.Directory,
+    agent: Agent,
+    version: str,
+) -> dagger.Container:
+    shared = ("agents/*.py", "agents/common/**/*.py")
+    own = f"agents/{agent.package}/**/*.py"
+    return (
+        python(image)
+        .with_directory(VENV, dependencies)
+        .with_directory(APP, part(source, *shared).with_timestamps(EPOCH))
+        .with_directory(APP, part(source, own).with_timestamps(EPOCH))
+        .with_env_variable("PATH", f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin")
+        .with_env_variable("PYTHONDONTWRITEBYTECODE", "1")
+        .with_env_variable("PYTHONUNBUFFERED", "1")
+        # Agents listen on loopback by default; inside its own container one must be reachable.
+        .with_env_variable("HOST", "0.0.0.0")  # noqa: S104
+        .with_env_variable("PORT", str(agent.port))
+        .with_exposed_port(agent.port)
+        .with_workdir(APP)
+        .with_user(USER)
+        .with_label("org.opencontainers.image.title", agent.repository)
+        .with_label("org.opencontainers.image.version", version)
+        .with_label("org.opencontainers.image.licenses", "Apache-2.0")
+        .with_entrypoint(["python", "-m", f"agents.{agent.package}"])
+        .without_default_args()
+    )

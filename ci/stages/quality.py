@@ -1,0 +1,138 @@
+"""The quality gates. Each returns one line of what it saw and raises on findings.
+
+A tool that finds something ends its container with an exit code: `dagger.ExecError`, with the
+tool's own output. Where a tool's exit code says too little, its report is judged here.
+"""
+
+import json
+
+import dagger
+from dagger import dag
+
+from ci.errors import StageError
+from ci.stages.base import SOURCE, part, tools
+
+CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
+#: What the fast tests read besides code.
+FIXTURES = (".github", "acso", "acso.toml", "ci", "dagger.json", "docs", "locks", "scripts", "*.md")
+
+
+async def lint(source: dagger.Directory, image: str) -> str:
+    """Check style, formatting and who imports whom."""
+    checked = (
+        tools(image, source, "lint")
+        .with_mounted_directory(SOURCE, part(source, *CODE))
+        .with_exec(["ruff", "check", "--no-cache", "."])
+        .with_exec(["ruff", "format", "--no-cache", "--check", "."])
+        .with_exec(["lint-imports", "--no-cache"])
+    )
+    return _last_line(await checked.stdout())
+
+
+async def typecheck(source: dagger.Directory, image: str) -> str:
+    """Check types with mypy in strict mode, tests included."""
+    checked = (
+        tools(image, source, "typecheck")
+        .with_mounted_directory(SOURCE, part(source, *CODE))
+        .with_mounted_cache("/var/cache/mypy", dag.cache_volume("acso-mypy"))
+        .with_exec(["mypy", "--cache-dir", "/var/cache/mypy"])
+    )
+    return _last_line(await checked.stdout())
+
+
+async def insecure_code(source: dagger.Directory, image: str) -> str:
+    """Look for insecure code with bandit."""
+    command = ["bandit", "--quiet", "--recursive", "agents", "ci", "validation"]
+    await (
+        tools(image, source, "security")
+        .with_mounted_directory(SOURCE, part(source, *CODE))
+        .with_exec(command)
+        .sync()
+    )
+    return "no insecure code"
+
+
+async def committed_secrets(source: dagger.Directory, image: str) -> str:
+    """Look for secrets in the source with detect-secrets; locks hold hashes, not secrets."""
+    # A program of its own, because the scan's exit code is 0 whatever it finds.
+    hook = "find . -type f -not -path './locks/*' -print0 | xargs -0 detect-secrets-hook"
+    await (
+        tools(image, source, "security")
+        .with_mounted_directory(SOURCE, source)
+        .with_exec(["sh", "-c", hook])
+        .sync()
+    )
+    return "no secrets"
+
+
+async def vulnerable_packages(
+    source: dagger.Directory, image: str, *, today: str, required: bool
+) -> str:
+    """Look for packages with known vulnerabilities among those that run: agents and program.
+
+    Args:
+        source: the repository.
+        image: the base image.
+        today: the date; asked for anew each day, because advisories appear unasked.
+        required: whether packages that the advisory service does not know are an error.
+    """
+    report = (
+        tools(image, source, "security")
+        .with_mounted_directory(SOURCE, part(source, "locks/*.lock").directory("locks"))
+        .with_env_variable("AUDITED_ON", today)
+        .with_exec(
+            ["pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner=off"]
+            + ["--format=json", "-r", "agents.lock", "-r", "cli.lock"],
+            expect=dagger.ReturnType.ANY,
+        )
+    )
+    code, text = await report.exit_code(), await report.stdout()
+    if code not in (0, 1) or not text.startswith("{"):
+        message = f"pip-audit could not run: {(await report.stderr()).strip()}"
+        raise StageError(message)
+    return judge_audit(text, required=required)
+
+
+def judge_audit(report: str, *, required: bool) -> str:
+    """Return one line on a JSON report of pip-audit.
+
+    pip-audit leaves out packages that its service does not know and ends with 0 all the same:
+    where `required`, that is an error; elsewhere the line says how many were looked at.
+
+    Raises:
+        StageError: a package has a known vulnerability, or `required` ones were not audited.
+    """
+    packages = json.loads(report)["dependencies"]
+    found = [
+        f"{item['name']} {item['version']}: {flaw['id']}, fixed in "
+        f"{', '.join(flaw['fix_versions']) or 'no version yet'}"
+        for item in packages
+        for flaw in item.get("vulns", [])
+    ]
+    if found:
+        raise StageError("packages with known vulnerabilities:\n" + "\n".join(found))
+    unknown = sum("skip_reason" in item for item in packages)
+    audited = f"{len(packages) - unknown} of {len(packages)} packages audited"
+    if unknown and required:
+        message = f"only {audited}: the advisory service does not know the others"
+        raise StageError(
+            message, hint="run where the package index's advisory service is reachable"
+        )
+    return audited if not unknown else f"only {audited} (the advisory service lacks the others)"
+
+
+async def test(source: dagger.Directory, image: str) -> str:
+    """Run the fast tests; at least 80 % of the code that needs no containers is covered."""
+    run = (
+        tools(image, source, "test")
+        .with_mounted_directory(SOURCE, part(source, *CODE, *FIXTURES))
+        .with_exec(
+            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
+            + ["--cov", "--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"]
+        )
+    )
+    return _last_line(await run.stdout())
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2].strip("= ")
