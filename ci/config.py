@@ -158,6 +158,20 @@ class Config:
             raise _unknown("environment", name, list(self.environments))
         return self.environments[name]
 
+    def released_by(self, event: str, ref: str) -> Environment | None:
+        """Return the environment that an event of the repository deploys, None if it deploys none.
+
+        Args:
+            event: GitHub's name of it: push, pull_request, release.
+            ref: the full ref, such as refs/heads/main.
+        """
+        for environment in self.environments.values():
+            if event == "push" and ref == f"refs/heads/{environment.branch}":
+                return environment
+            if event == environment.event:
+                return environment
+        return None
+
     def waves(self) -> tuple[tuple[Agent, ...], ...]:
         """Return the agents in rollout order: each wave calls only agents of earlier ones."""
         return _waves(self.agents)

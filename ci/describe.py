@@ -83,7 +83,7 @@ def describe(main: Path, cache: Path) -> Description:
 def from_module() -> Description:
     """Make the description from the decorated class itself."""
     # Late: this is the second that the cache saves.
-    from ci.main import Acso  # noqa: PLC0415
+    from ci.main import Acso
 
     module = Acso.__dagger_module__.get_object("Acso")  # type: ignore[attr-defined]
     functions = dict(module.functions)

@@ -1,0 +1,160 @@
+"""The verbs of this machine: look at it, start and remove what runs here, test, use the engine."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from ci.config import FILE, load
+from ci.errors import HostError
+from ci.report.progress import stage
+from ci.session import ROOT, engine_options
+
+
+def environ() -> Mapping[str, str]:
+    """Return the environment of this process."""
+    return os.environ
+
+
+async def doctor(_: argparse.Namespace) -> str | int:
+    """Look at what a deployment needs on this machine; nothing is changed.
+
+    The exit code is 0 if everything is there, 4 otherwise.
+    """
+    from ci.local import stack  # late: Docker's client
+
+    findings = await stack.doctor()
+    marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+    for item in findings:
+        sys.stdout.write(f"{marks[item.state]}  {item.name:<18}{item.detail}\n")
+        if item.fix:
+            sys.stdout.write(f"{'':<27}fix: {item.fix}\n")
+    return HostError.exit_code if any(item.state == "broken" for item in findings) else 0
+
+
+async def up(_: argparse.Namespace) -> str | int:
+    """Start what a deployment needs on this machine: container engine, base image, embedded AWS."""
+    from ci.local import stack  # late: Docker's client
+
+    async with stage("up") as span:
+        running = await stack.up(span.say)
+    return f"embedded AWS at {running.emulator.endpoint}"
+
+
+async def down(options: argparse.Namespace) -> str | int:
+    """Remove everything of ours from this machine: processes, containers, networks, volumes.
+
+    Nothing else is touched. Images and caches stay for the next start unless --cache is given.
+    """
+    from ci.local import stack  # late: Docker's client
+
+    async with stage("down") as span:
+        removed = await stack.down(span.say, cache=options.cache)
+        span.result = str(removed)
+    return 0
+
+
+async def selftest(options: argparse.Namespace) -> str | int:
+    """Run every test of this repository, real containers and the embedded AWS included.
+
+    Arguments behind `--` go to pytest. Long fault matrices are left out unless --all is given.
+    """
+    from ci.local import base, docker  # late: Docker's client
+
+    async with stage("container engine") as span:
+        found = await docker.ensure(span.say)
+    async with stage("base image") as span:
+        span.result = (await base.ensure(found, span.say)).reference
+    chosen = [] if options.all else ["-m", "not matrix"]
+    given = [item for item in options.pytest if item != "--"]
+    # Not awaited through a pipe: pytest owns the terminal, and its summary is the last line.
+    done = subprocess.run(  # noqa: ASYNC221 (nothing else runs in this process meanwhile)
+        [sys.executable, "-m", "pytest", *chosen, *given], cwd=ROOT, check=False
+    )
+    return done.returncode
+
+
+async def engine(options: argparse.Namespace) -> str | int:
+    """Run a command in a session of the local engine, as `dagger run` does with Dagger's.
+
+    acso engine run -- python pipeline.py
+    """
+    from ci.engine.run import run  # late: the engine
+    from ci.local import base, docker
+
+    command = [item for item in options.argv if item != "--"] if options.argv else []
+    if options.action != "run" or not command:
+        message = "nothing to run"
+        raise HostError(message, hint="acso engine run -- COMMAND [ARGUMENT...]")
+    async with stage("container engine") as span:
+        found = await docker.ensure(span.say)
+    async with stage("base image") as span:
+        made = await base.ensure(found, span.say)
+        span.result = made.reference
+    images = {load(ROOT / FILE).project.base_image: made.reference}
+
+    def log(line: str) -> None:
+        sys.stderr.write(f"engine: {line}\n")
+
+    return await run(engine_options(found, images, log), command)
+
+
+async def completion(options: argparse.Namespace) -> str | int:
+    """Write the completion code of a shell: eval "$(acso completion bash)"."""
+    import argcomplete  # late: rarely used
+
+    return str(argcomplete.shellcode(["acso"], shell=options.shell))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One command that no function of the module stands behind."""
+
+    run: Callable[[argparse.Namespace], Awaitable[str | int]]
+    arguments: Callable[[argparse.ArgumentParser], object] = lambda _: None
+
+    @property
+    def name(self) -> str:
+        """The command."""
+        return self.run.__name__
+
+    @property
+    def doc(self) -> str:
+        """Its help."""
+        return "\n".join(line.strip() for line in (self.run.__doc__ or "").splitlines())
+
+    def add(self, parser: argparse.ArgumentParser) -> None:
+        """Add its arguments."""
+        self.arguments(parser)
+
+
+def _selftest_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--all", action="store_true", help="the long fault matrices too")
+    parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="handed on to pytest")
+
+
+def _engine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("run",), help="what to do")
+    parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
+
+
+VERBS = (
+    Verb(run=doctor),
+    Verb(run=up),
+    Verb(
+        run=down,
+        arguments=lambda parser: parser.add_argument(
+            "--cache",
+            action="store_true",
+            help="images and caches too, and the container engine if it was started here",
+        ),
+    ),
+    Verb(run=selftest, arguments=_selftest_arguments),
+    Verb(run=engine, arguments=_engine_arguments),
+    Verb(
+        run=completion,
+        arguments=lambda parser: parser.add_argument("shell", choices=("bash", "zsh", "fish")),
+    ),
+)

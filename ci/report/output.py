@@ -1,0 +1,120 @@
+"""A command's end: its result, or its error, for people and for machines; and its exit code."""
+
+import json as jsons
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from ci.errors import AcsoError, EngineError
+from ci.report.console import Timeline, listener
+from ci.report.progress import Lines, listen
+
+INTERRUPTED = 130
+
+
+class Report:
+    """Shows the stages of one command, then its result or error."""
+
+    def __init__(self, *, command: str, json: bool) -> None:
+        self._command = command
+        self._json = json
+        self._began = time.monotonic()
+        # NO_COLOR, and a pipe in place of a terminal, are honoured by rich itself.
+        self._errors = Console(stderr=True, highlight=False)
+        self._timeline = Timeline(shown_by=Lines(sys.stderr))
+
+    def of(self, run: Callable[[], str | int]) -> int:
+        """Run the command and return its exit code; results to stdout, all else to stderr."""
+        try:
+            with ExitStack() as stack:
+                shown = listener(self._errors)
+                if not isinstance(shown, Lines):
+                    stack.enter_context(shown)
+                self._timeline = Timeline(shown_by=shown)
+                stack.enter_context(listen(self._timeline))
+                result = run()
+        except BaseException as error:
+            return self._failed(_first(error))
+        if isinstance(result, int):
+            return result
+        return self._succeeded(result)
+
+    def _succeeded(self, result: str) -> int:
+        if self._json:
+            self._document(result=_parsed(result))
+        else:
+            _write(result)
+        return 0
+
+    def _failed(self, error: BaseException) -> int:
+        code, message, hint = _told(error)
+        if self._json:
+            kind = type(error).__name__
+            said = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
+            self._document(error=said)
+        self._errors.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True)
+        if hint:
+            self._errors.print(f"  next: {_escaped(hint)}", soft_wrap=True)
+        return code
+
+    def _document(self, **end: object) -> None:
+        document = {
+            "command": self._command,
+            "seconds": round(time.monotonic() - self._began, 3),
+            "stages": [span.data() for span in self._timeline.spans],
+            **end,
+        }
+        _write(jsons.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the first error that a person can act on, out of the groups that tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        known = [item for item in error.exceptions if isinstance(item, AcsoError)]
+        error = (known or list(error.exceptions))[0]
+    return error
+
+
+def _told(error: BaseException) -> tuple[int, str, str]:
+    """Return exit code, sentence and next step of an error."""
+    if isinstance(error, AcsoError):
+        return error.exit_code, str(error), error.hint
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED, "interrupted", "the same command takes up where this one stopped"
+    if isinstance(error, SystemExit):
+        return int(error.code or 0), "", ""
+    if type(error).__module__.startswith("dagger"):
+        return EngineError.exit_code, str(error), "acso doctor"
+    # Not expected, so a defect: the traceback is what its report needs.
+    sys.stderr.write("".join(traceback.format_exception(error)))
+    return (
+        1,
+        f"{type(error).__name__}: {error}",
+        "this is a defect: please report it with the above",
+    )
+
+
+def _parsed(result: str) -> object:
+    try:
+        return jsons.loads(result)
+    except ValueError:
+        return result
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _write(text: str) -> None:
+    """Write to standard output; a reader that has gone (`| head`) is no error."""
+    try:
+        sys.stdout.write(text.rstrip("\n") + "\n" if text else "")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at exit, into nothing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,7 @@
+import pytest
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The pipeline runs on asyncio, so its tests do not run twice."""
+    return "asyncio"

@@ -1,0 +1,54 @@
+"""Content versions: they follow an agent's inputs and nothing else."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.config import Agent
+from ci.stages.build import content_version
+
+AGENTS = tuple(
+    Agent(name=name, port=8000, health_path="/health", calls=())
+    for name in ("supervisor", "threat-hunter", "threat")
+)
+FILES = {
+    "agents/__init__.py": "a",
+    "agents/common/app.py": "b",
+    "agents/supervisor/logic.py": "c",
+    "agents/threat_hunter/logic.py": "d",
+    "agents/threat/logic.py": "e",
+    "locks/agents.lock": "f",
+}
+
+
+def versions(files: dict[str, str], recipe: str = "r") -> list[str]:
+    return [content_version(recipe, files, agent, AGENTS) for agent in AGENTS]
+
+
+def changed(before: list[str], after: list[str]) -> list[str]:
+    return [agent.name for agent, a, b in zip(AGENTS, before, after, strict=True) if a != b]
+
+
+def test_an_agent_s_code_changes_only_its_own_version() -> None:
+    after = versions(FILES | {"agents/threat_hunter/logic.py": "new"})
+    assert changed(versions(FILES), after) == ["threat-hunter"]
+
+
+def test_a_new_file_counts_as_a_change() -> None:
+    after = versions(FILES | {"agents/threat/extra.py": "new"})
+    assert changed(versions(FILES), after) == ["threat"]
+
+
+def test_common_code_locks_and_the_recipe_change_every_version() -> None:
+    everyone = [agent.name for agent in AGENTS]
+    for path in ("agents/common/app.py", "agents/__init__.py", "locks/agents.lock"):
+        assert changed(versions(FILES), versions(FILES | {path: "new"})) == everyone
+    assert changed(versions(FILES), versions(FILES, recipe="new")) == everyone
+
+
+def test_agents_with_the_same_inputs_still_have_their_own_versions() -> None:
+    assert len(set(versions({"locks/agents.lock": "f"}))) == len(AGENTS)
+
+
+@given(st.permutations(list(FILES.items())))
+def test_the_order_in_which_files_are_listed_does_not_matter(items: list[tuple[str, str]]) -> None:
+    assert versions(dict(items)) == versions(FILES)

@@ -1,0 +1,185 @@
+"""acso.toml: what is right is read, what is wrong is one line that says where."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.config import FARGATE, Config, load, parse
+from ci.errors import ConfigError, UsageError
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "acso.toml").read_text()
+
+
+def test_the_repository_s_own_file_has_five_agents_and_three_environments() -> None:
+    config = load(ROOT / "acso.toml")
+    assert [agent.name for agent in config.agents] == [
+        "supervisor",
+        "threat-hunter",
+        "incident-response",
+        "service-orchestration",
+        "financial-intelligence",
+    ]
+    assert list(config.environments) == ["development", "staging", "production"]
+
+
+def test_names_are_those_of_the_original_system() -> None:
+    config = parse(TEXT)
+    staging, hunter = config.environment("staging"), config.agent("threat-hunter")
+    assert staging.cluster == "acso-staging-cluster"
+    assert staging.service(hunter) == "acso-staging-threat-hunter"
+    assert staging.log_group == "/aws/acso/staging/agents"
+    assert (hunter.container, hunter.repository) == ("threat-hunter-agent", "acso-threat-hunter")
+    assert hunter.package == "threat_hunter"
+
+
+def test_an_agent_is_rolled_out_after_those_it_calls() -> None:
+    waves = [[agent.name for agent in wave] for wave in parse(TEXT).waves()]
+    assert waves[-1] == ["supervisor"]
+    assert len(waves) == 2
+
+
+def test_an_environment_gives_one_agent_another_size() -> None:
+    own = "[environments.production.agents.threat-hunter]\ndesired_count = 3\nmemory = 4096\n"
+    config = parse(TEXT + own)
+    production = config.environment("production")
+    hunter = production.task(config.agent("threat-hunter"))
+    assert (hunter.cpu, hunter.memory, hunter.desired_count) == (1024, 4096, 3)
+    assert production.task(config.agent("supervisor")).desired_count == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'branch = "develop"',
+            'brnch = "develop"',
+            "environments.development.brnch: unknown key, did you mean 'branch'?",
+        ),
+        (
+            "cpu = 256",
+            'cpu = "256"',
+            "environments.development.cpu: must be a whole number, not a text",
+        ),
+        (
+            "cpu = 256",
+            "cpu = true",
+            "environments.development.cpu: must be a whole number, not true or false",
+        ),
+        ("cpu = 256", "cpu = 300", "environments.development.cpu: 300: Fargate has 256, 512"),
+        (
+            "memory = 512",
+            "memory = 600",
+            "environments.development.memory: 600: with cpu 256, 512 to 2048 MiB in steps of 512",
+        ),
+        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is no port"),
+        ('region = "us-east-1"', "", "environments.development.region: missing value (a text)"),
+        (
+            'health_path = "/health"',
+            'health_path = "health"',
+            "agents.supervisor.health_path: must begin with '/'",
+        ),
+        ("[agents.threat-hunter]", "[agents.Threat]", "agents.Threat: names are lower-case words"),
+        (
+            '"threat-hunter"',
+            '"threat-huntr"',
+            "agents.supervisor.calls.threat-huntr: unknown key, did you mean 'threat-hunter'?",
+        ),
+        (
+            "[agents.threat-hunter]",
+            '[agents.threat-hunter]\ncalls = ["supervisor"]',
+            "agents: their `calls` form a circle",
+        ),
+        (
+            'strategy = "rolling"',
+            'strategy = "hope"',
+            "environments.development.strategy: must be one of rolling",
+        ),
+        (
+            "[environments.staging]",
+            '[environments.staging]\naccount = "12"',
+            "environments.staging.account: an account is twelve digits",
+        ),
+        (
+            "deploy_timeout = 600",
+            "deploy_timeout = 0",
+            "environments.development.deploy_timeout: must be 1 or more",
+        ),
+        ("[project]", "[projekt]", "projekt: unknown key, did you mean 'project'?"),
+        (
+            "[defaults.agent]",
+            "[defaults.agents]",
+            "defaults.agents: unknown key, did you mean 'agent'?",
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line_naming_file_and_key(old: str, new: str, message: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        parse(TEXT.replace(old, new, 1))
+    assert str(error.value).startswith("acso.toml: ")
+    assert "\n" not in str(error.value)
+
+
+def test_text_that_is_no_toml_is_told_with_its_place() -> None:
+    with pytest.raises(ConfigError, match="line 2, column 8"):
+        parse("[project]\nname = !\n[x]")
+
+
+def test_a_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"acso\.toml: No such file"):
+        load(tmp_path / "acso.toml")
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "acso.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(path)
+
+
+def test_a_mistyped_environment_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"'prodution'.*did you mean 'production'"):
+        parse(TEXT).environment("prodution")
+
+
+def test_a_mistyped_agent_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean 'supervisor'"):
+        parse(TEXT).agent("supervizor")
+
+
+@pytest.mark.parametrize(
+    ("event", "ref", "name"),
+    [
+        ("push", "refs/heads/develop", "development"),
+        ("push", "refs/heads/main", "staging"),
+        ("release", "refs/tags/v1.2.0", "production"),
+        ("push", "refs/heads/feature", None),
+        ("push", "refs/tags/main", None),
+        ("pull_request", "refs/pull/7/merge", None),
+    ],
+)
+def test_events_release_to_their_environment(event: str, ref: str, name: str | None) -> None:
+    environment = parse(TEXT).released_by(event, ref)
+    assert (environment.name if environment else None) == name
+
+
+@given(st.sampled_from(sorted(FARGATE)), st.integers(min_value=0, max_value=130_000))
+def test_exactly_the_sizes_that_fargate_has_are_taken(cpu: int, memory: int) -> None:
+    least, most, step = FARGATE[cpu]
+    text = TEXT.replace("cpu = 256\nmemory = 512", f"cpu = {cpu}\nmemory = {memory}")
+    fits = least <= memory <= most and memory % step == 0
+    if fits:
+        assert isinstance(parse(text), Config)
+    else:
+        with pytest.raises(ConfigError, match="memory"):
+            parse(text)
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises_anything_but_a_config_error(text: str) -> None:
+    with pytest.raises(ConfigError):
+        parse(text)
