@@ -2,31 +2,26 @@
 
 from dataclasses import dataclass
 
-from dagger import dag
+import dagger
 
 from ci.stages.build import Built
 
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
-    """How to push to a registry: its host, and a user with a password that nobody sees."""
+class Registry:
+    """Where images go, and as whom."""
 
     host: str
     username: str
-    password: str
-
-    def __repr__(self) -> str:
-        return f"Login(host={self.host!r}, username={self.username!r}, password='***')"
+    password: dagger.Secret
 
 
-async def publish(built: Built, repository: str, login: Login) -> str:
+async def publish(built: Built, repository: str, registry: Registry) -> str:
     """Push one image under its content version; return `host/repository@sha256:...`."""
-    secret = dag.set_secret("registry-password", login.password)
-    address = f"{login.host}/{repository}:{built.version}"
-    pushed = await built.container.with_registry_auth(login.host, login.username, secret).publish(
-        address
-    )
-    return f"{login.host}/{repository}@{digest(pushed)}"
+    pushed = await built.container.with_registry_auth(
+        registry.host, registry.username, registry.password
+    ).publish(f"{registry.host}/{repository}:{built.version}")
+    return f"{registry.host}/{repository}@{digest(pushed)}"
 
 
 def digest(reference: str) -> str:

@@ -1,0 +1,91 @@
+"""A copy of the repository, driven by the program as a user would."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 300  # seconds a command may take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a command did: exit code, standard output and error, seconds."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The JSON document of a command run with --json."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkout:
+    """A copy of the repository and the instance that its commands use."""
+
+    root: Path
+    instance: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of its commands."""
+        return {**os.environ, "ACSO_INSTANCE": self.instance, "NO_COLOR": "1"}
+
+    def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
+        """Start a command in a process group of its own."""
+        return subprocess.Popen(
+            [self.root / "acso", *arguments],
+            cwd="/",  # works from any folder
+            env=self.environ | environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def acso(self, *arguments: str, **environ: str) -> Done:
+        """Run a command to its end."""
+        began = time.monotonic()
+        process = self.start(*arguments, **environ)
+        try:
+            out, err = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        seconds = time.monotonic() - began
+        return Done(code=process.returncode, out=out, err=err, seconds=seconds)
+
+    def deploy(self) -> Done:
+        """Deploy development."""
+        return self.acso("deploy", "--env", "development", "--json")
+
+    def status(self) -> dict[str, Any]:
+        """Return what runs, by agent."""
+        done = self.acso("status", "--env", "development", "--json")
+        assert done.code == 0, done.err
+        services = done.document["result"]["services"]
+        return {item["agent"]: item for item in services}
+
+    def edit(self, path: str, change: Callable[[str], str]) -> None:
+        """Change a file of the checkout."""
+        file = self.root / path
+        file.write_text(change(file.read_text()))
+
+
+def health(url: str) -> dict[str, Any]:
+    """Ask an agent how it is."""
+    with urllib.request.urlopen(url + "/health", timeout=10) as answer:
+        found: dict[str, Any] = json.load(answer)
+        return found

@@ -1,0 +1,67 @@
+"""A checkout with its own embedded AWS; all that it started is removed at the end."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.e2e.checkout import Checkout, Done
+
+ROOT = Path(__file__).parents[2]
+
+
+def files() -> list[str]:
+    """Return the repository's files, new ones included, ignored ones not."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A checkout with a clean working tree; all that it started is removed at the end."""
+    root = tmp_path_factory.mktemp("checkout")
+    for name in files():
+        copy = root / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+    # The same packages: making them anew is what `acso` itself is tested for elsewhere.
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    for command in (
+        ["init", "--quiet", "--initial-branch", "develop"],
+        ["add", "--all"],
+        ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "all"],
+    ):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    checkout = Checkout(root=root, instance=f"e2e-{os.getpid()}")
+    yield checkout
+    assert checkout.acso("down").code == 0
+
+
+@pytest.fixture(scope="session")
+def deployed(checkout: Checkout) -> Done:
+    """The first deploy of the checkout, from nothing but the shared caches."""
+    done = checkout.deploy()
+    assert done.code == 0, done.err + done.out
+    return done
+
+
+@pytest.fixture
+def containers(checkout: Checkout) -> Callable[[], list[str]]:
+    """Names of the containers that belong to the checkout's instance."""
+    client = docker.from_env()
+
+    def names() -> list[str]:
+        label = f"acso.instance={checkout.instance}"
+        return [item.name for item in client.containers.list(all=True, filters={"label": label})]
+
+    return names

@@ -1,0 +1,219 @@
+"""From a checkout to validated services and back: what the README promises, by its own commands.
+
+Slow, because every test deploys for real: containers, registry, load balancer. They run in order on
+one environment, as its user would; each leaves it deployed and validated.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.checkout import Checkout, Done, health
+
+pytestmark = pytest.mark.docker
+AGENTS = {
+    "supervisor",
+    "threat-hunter",
+    "incident-response",
+    "service-orchestration",
+    "financial-intelligence",
+}
+LOGIC = "agents/threat_hunter/logic.py"
+START = "agents/threat_hunter/__main__.py"
+#: Fails in the environment alone: where it fails in the tests too, no release ever begins.
+BOOM = 'import os\nif "ACSO_ENVIRONMENT" in os.environ:\n    raise RuntimeError("boom")\n'
+
+
+def versions(checkout: Checkout) -> dict[str, str]:
+    return {agent: item["version"] for agent, item in checkout.status().items()}
+
+
+def revisions(checkout: Checkout) -> dict[str, str]:
+    return {agent: item["revision"] for agent, item in checkout.status().items()}
+
+
+def test_a_fresh_checkout_becomes_five_agents_that_answer_as_deployed(
+    deployed: Done, containers: Callable[[], list[str]]
+) -> None:
+    result = deployed.document["result"]
+    assert result["outcome"] == "deployed"
+    services = {item["agent"]: item for item in result["services"]}
+    assert set(services) == AGENTS
+    for agent, service in services.items():
+        told = health(service["url"])
+        assert told["status"] == "healthy"
+        assert told["agent"] == agent
+        assert told["version"] == service["version"]
+        assert told["digest"] == service["digest"]
+    assert sum("-ecs-" in name for name in containers()) == len(AGENTS)
+    stages = {item["stage"]: item["state"] for item in deployed.document["stages"]}
+    assert {"lint", "typecheck", "test", "infrastructure", "release"} <= set(stages)
+    assert set(stages.values()) == {"ok"}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_second_deploy_changes_nothing_and_says_so(checkout: Checkout) -> None:
+    before = revisions(checkout)
+    done = checkout.deploy()
+    assert done.code == 0, done.err
+    assert done.document["result"]["outcome"] == "nothing_to_do"
+    assert revisions(checkout) == before
+
+
+@pytest.mark.usefixtures("deployed")
+def test_only_the_agent_that_was_edited_is_rolled(checkout: Checkout) -> None:
+    before = revisions(checkout)
+    checkout.edit(LOGIC, lambda text: text + "\n# edited\n")
+    plan = checkout.acso("plan", "--env", "development", "--json").document["result"]
+    changed = {item["agent"] for item in plan["services"] if item["action"] != "none"}
+    assert changed == {"threat-hunter"}
+    done = checkout.deploy()
+    assert done.code == 0, done.err
+    assert done.document["result"]["outcome"] == "deployed"
+    after = revisions(checkout)
+    assert {agent for agent in AGENTS if after[agent] != before[agent]} == {"threat-hunter"}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_rollback_by_hand_returns_to_the_validated_release_before(
+    checkout: Checkout,
+) -> None:
+    before = versions(checkout)
+    checkout.edit(LOGIC, lambda text: text + "\n# edited again\n")
+    assert checkout.deploy().code == 0
+    assert versions(checkout) != before
+    done = checkout.acso("rollback", "--env", "development", "--json")
+    assert done.code == 0, done.err
+    assert versions(checkout) == before
+
+
+@pytest.mark.usefixtures("deployed")
+def test_an_agent_that_crashes_at_start_is_rolled_back_with_its_reason(
+    checkout: Checkout,
+) -> None:
+    before = versions(checkout)
+    original = (checkout.root / START).read_text()
+    checkout.edit(START, lambda text: text.replace('"""\n', f'"""\n\n{BOOM}', 1))
+    done = checkout.acso("deploy", "--env", "development")
+    checkout.edit(START, lambda _: original)
+    assert done.code == 40, done.err
+    assert "RuntimeError: boom" in done.err
+    assert "threat-hunter" in done.err
+    assert "exit code 1" in done.err
+    assert versions(checkout) == before
+    for agent, item in checkout.status().items():
+        assert health(item["url"])["version"] == before[agent]
+
+
+@pytest.mark.usefixtures("deployed")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_deploy_that_was_cut_off_needs_no_cleaning_up(
+    how: signal.Signals, checkout: Checkout
+) -> None:
+    checkout.edit(LOGIC, lambda text: f"{text}\n# cut off by {how.name}\n")
+    process = checkout.start("deploy", "--env", "development", "--json")
+    _until(process, "release:")
+    os.killpg(process.pid, how)
+    process.communicate(timeout=60)
+    assert process.returncode in (-signal.SIGKILL, 130)
+    done = checkout.deploy()
+    assert done.code == 0, done.err
+    services = done.document["result"]["services"]
+    assert len({item["agent"] for item in services}) == len(AGENTS)
+    assert all(health(item["url"])["version"] == item["version"] for item in services)
+
+
+def _until(process: "subprocess.Popen[str]", said: str) -> None:
+    """Wait for a line of progress."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if said in line:
+            return
+    raise AssertionError("".join(seen))
+
+
+def test_a_mistyped_environment_is_one_line_before_anything_starts(checkout: Checkout) -> None:
+    done = checkout.acso("deploy", "--env", "prodution")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == "error: unknown environment 'prodution' (did you mean 'production'?)\n"
+
+
+def test_an_uncommitted_change_reaches_development_only(checkout: Checkout) -> None:
+    checkout.edit(LOGIC, lambda text: text + "\n# not committed\n")
+    done = checkout.acso("deploy", "--env", "staging", "--aws", "local")
+    assert done.code == 2
+    assert "uncommitted changes" in done.err
+
+
+def test_a_real_environment_without_an_account_is_refused(checkout: Checkout) -> None:
+    done = checkout.acso("status", "--env", "production")
+    assert done.code not in (0, 1)
+    assert "account" in done.err
+
+
+def test_an_engine_that_does_not_answer_is_one_clear_error(checkout: Checkout) -> None:
+    done = checkout.acso("check", DOCKER_HOST="unix:///nonexistent/docker.sock")
+    assert done.code == 4
+    assert "/nonexistent/docker.sock" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_the_unmodified_client_works_in_a_session_of_the_local_engine(checkout: Checkout) -> None:
+    script = (
+        "import anyio, dagger\n"
+        "from dagger import dag\n"
+        "async def main():\n"
+        "    async with dagger.connection():\n"
+        "        base = dag.container().from_('python:3.11-slim')\n"
+        "        print(await base.with_exec(['echo', 'hello']).stdout(), end='')\n"
+        "anyio.run(main)\n"
+    )
+    python = str(checkout.root / ".venv" / "bin" / "python")
+    done = checkout.acso("engine", "run", "--", python, "-c", script)
+    assert (done.code, done.out) == (0, "hello\n"), done.err
+
+
+def test_a_failing_command_s_exit_code_is_handed_on_by_engine_run(checkout: Checkout) -> None:
+    assert checkout.acso("engine", "run", "--", "sh", "-c", "exit 7").code == 7
+
+
+@pytest.mark.usefixtures("deployed")
+def test_validation_by_hand_writes_every_check(checkout: Checkout) -> None:
+    done = checkout.acso("validate", "--env", "development", "--json")
+    assert done.code == 0, done.err
+    result = done.document["result"]
+    assert len(result["checks"]) == 5
+    assert {check["status"] for check in result["checks"]} == {"PASS"}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_down_leaves_nothing_of_the_instance_and_touches_nothing_else(
+    checkout: Checkout, containers: Callable[[], list[str]]
+) -> None:
+    other = _docker("create", "--label", "acso-test-other=1", _base_image(), "true")
+    try:
+        assert checkout.acso("down").code == 0
+        assert containers() == []
+        assert _docker("ps", "--all", "--quiet", "--filter", "label=acso-test-other=1")
+        again = checkout.acso("down")
+        assert again.code == 0
+    finally:
+        _docker("rm", other)
+
+
+def _base_image() -> str:
+    images = json.loads(
+        "[" + ",".join(_docker("images", "--format", "{{json .}}").splitlines()) + "]"
+    )
+    return str(next(item["ID"] for item in images if item["Repository"].startswith("acso/")))
+
+
+def _docker(*arguments: str) -> str:
+    done = subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()

@@ -1,0 +1,120 @@
+"""The command line: made from the functions, checked before anything starts."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pytest
+
+from ci.cli import make_parser
+from ci.config import load
+from ci.describe import Description, describe, from_module
+from ci.session import uses_local_aws
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def module() -> Description:
+    return from_module()
+
+
+@pytest.fixture(scope="module")
+def parser(module: Description) -> argparse.ArgumentParser:
+    return make_parser(module)
+
+
+def test_every_function_is_a_command_with_its_own_help(
+    module: Description, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for function in module.functions:
+        with pytest.raises(SystemExit) as done:
+            parser.parse_args([function.command, "--help"])
+        assert done.value.code == 0
+        out = capsys.readouterr().out
+        assert function.doc.splitlines()[0] in out
+        assert all(p.flag in out for p in function.parameters if p.name != "format")
+
+
+def test_every_function_and_parameter_is_documented(module: Description) -> None:
+    for function in module.functions:
+        assert function.doc, function.name
+        assert all(parameter.doc for parameter in function.parameters), function.name
+
+
+def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None:
+    given = parser.parse_args(["--endpoint", "http://x", "deploy", "--env", "staging", "--dirty"])
+    assert (given.constructor_endpoint, given.env, given.dirty) == ("http://x", "staging", True)
+    assert not hasattr(given, "commit")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ([], "COMMAND"),
+        (["deploi"], "invalid choice: 'deploi'"),
+        (["deploy"], "--env"),
+        (["deploy", "--enviroment", "x"], "--env"),
+        (["deploy", "--env", "staging", "--aws", "maybe"], "invalid choice: 'maybe'"),
+        (["--aws-access-key-id", "AKIA", "status", "--env", "x"], "env://NAME"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_says_what(
+    argv: list[str],
+    said: str,
+    parser: argparse.ArgumentParser,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        parser.parse_args(argv)
+    assert done.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_secret_s_value_is_not_repeated_when_it_is_refused(
+    parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--aws-secret-access-key", "wJalrXUtnFEMI", "check"])
+    assert "wJalrXUtnFEMI" not in capsys.readouterr().err
+
+
+def test_the_description_is_kept_by_content(tmp_path: Path, module: Description) -> None:
+    main = ROOT / "ci" / "main.py"
+    assert describe(main, tmp_path) == module
+    (kept,) = tmp_path.iterdir()
+    stored = json.loads(kept.read_text())
+    stored["doc"] = "from the cache"
+    kept.write_text(json.dumps(stored))
+    assert describe(main, tmp_path).doc == "from the cache"
+
+
+def test_a_broken_cache_is_made_anew(tmp_path: Path, module: Description) -> None:
+    main = ROOT / "ci" / "main.py"
+    describe(main, tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(kept.read_text()[:100])
+    assert describe(main, tmp_path) == module
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "local"),
+    [
+        ("development", "auto", True),
+        ("staging", "auto", False),
+        ("production", "auto", False),
+        ("production", "local", True),
+        ("development", "real", False),
+    ],
+)
+def test_only_development_is_on_the_embedded_aws_by_itself(
+    name: str, chosen: str, *, local: bool
+) -> None:
+    assert uses_local_aws(load(ROOT / "acso.toml"), name, chosen) is local
+
+
+def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
+    path = tmp_path / "acso.toml"
+    text = (ROOT / "acso.toml").read_text()
+    path.write_text(text.replace('branch = "develop"', 'branch = "x"\naccount = "123456789012"'))
+    assert uses_local_aws(load(path), "development", "auto") is False
