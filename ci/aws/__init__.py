@@ -1,0 +1,1 @@
+"""The only place that calls boto3: dictionaries in, frozen values out."""

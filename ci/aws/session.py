@@ -1,0 +1,200 @@
+"""The way to AWS: clients, calls in worker threads, and their errors as sentences.
+
+boto3 is imported late: it costs a quarter of a second, which `--help` need not pay.
+"""
+
+import re
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import anyio
+
+from ci.config import Environment
+from ci.errors import AwsError, WrongAccountError
+
+#: The account that the embedded AWS is.
+EMBEDDED_ACCOUNT = "000000000000"
+CALLS = 16  # boto3 calls at a time: more than ever wait at once, fewer than AWS throttles
+CONNECT_PATIENCE, READ_PATIENCE = 5, 60  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """Keys given by hand or by AWS STS; they show themselves to nobody."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aws:
+    """One account and region, reached at AWS or at another endpoint.
+
+    `endpoint` is the only switch to an emulator; `registry` and `load_balancer` (a URL pattern with
+    {name}) say where its registry and load balancers are. Without credentials, boto3 looks for
+    them where it always does.
+    """
+
+    region: str
+    endpoint: str | None = None
+    registry: str | None = None
+    load_balancer: str | None = None
+    credentials: Credentials | None = None
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _limiter: anyio.CapacityLimiter = field(
+        default_factory=partial(anyio.CapacityLimiter, CALLS), repr=False, compare=False
+    )
+
+    def client(self, service: str) -> Any:
+        """Return the boto3 client of a service, made once; may be called from any thread."""
+        with self._making:  # making a client is not thread-safe, using one is
+            if service not in self._clients:
+                self._clients[service] = self._make(service)
+            return self._clients[service]
+
+    def _make(self, service: str) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        keys = self.credentials
+        session = boto3.session.Session(
+            aws_access_key_id=keys.access_key_id if keys else None,
+            aws_secret_access_key=keys.secret_access_key if keys else None,
+            aws_session_token=keys.session_token if keys else None,
+            region_name=self.region,
+        )
+        config = Config(
+            retries={"mode": "standard", "max_attempts": 5},
+            connect_timeout=CONNECT_PATIENCE,
+            read_timeout=READ_PATIENCE,
+            max_pool_connections=CALLS,
+            user_agent_extra="acso",
+        )
+        return session.client(service, endpoint_url=self.endpoint, config=config)
+
+    async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
+        """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""
+        answer: dict[str, Any] = await self._run(
+            service, operation, partial(_call, operation, arguments)
+        )
+        return answer
+
+    async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> list[Any]:
+        """Call an operation until there are no more pages; return the items under `key`."""
+        items: list[Any] = await self._run(
+            service, operation, partial(_pages, operation, key, arguments)
+        )
+        return items
+
+    async def _run(self, service: str, operation: str, use: Any) -> Any:
+        def run() -> Any:
+            try:
+                return use(self.client(service))
+            except Exception as error:
+                known = _told(service, operation, error, self)
+                if known is None:
+                    raise
+                raise known from None  # botocore's own text may hold a signed URL
+
+        return await anyio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=False)
+
+    async def account(self) -> str:
+        """Return the account that the credentials belong to."""
+        return str((await self.call("sts", "get_caller_identity"))["Account"])
+
+
+async def check_account(aws: Aws, environment: Environment) -> None:
+    """Compare account and region with acso.toml before anything is changed.
+
+    Raises:
+        WrongAccountError: the credentials are another account's, or acso.toml names none.
+    """
+    if environment.account is None and aws.endpoint is None:
+        message = f"environment {environment.name} has no account in acso.toml"
+        hint = f'add account = "..." to [environments.{environment.name}], or use --aws local'
+        raise WrongAccountError(message, hint=hint)
+    if aws.region != environment.region:
+        message = f"region {aws.region} is not {environment.region}, that of {environment.name}"
+        raise WrongAccountError(message)
+    found = await aws.account()
+    # An emulator is no account of anybody's: an environment put there by hand may have its own.
+    if found not in (environment.account or EMBEDDED_ACCOUNT, EMBEDDED_ACCOUNT):
+        message = (
+            f"the credentials are of account {found}, but {environment.name} is "
+            f"{environment.account} in acso.toml"
+        )
+        raise WrongAccountError(message, hint="use that account's credentials; nothing was changed")
+
+
+async def assume_with_token(
+    role: str, token: str, *, region: str, endpoint: str | None = None, name: str = "acso"
+) -> Credentials:
+    """Exchange an OIDC identity token for an hour's credentials of a role.
+
+    Args:
+        role: the role's ARN.
+        token: the identity token; it goes to AWS and nowhere else.
+        region: region of the STS endpoint.
+        endpoint: another endpoint than AWS's.
+        name: session name, seen in CloudTrail.
+    """
+    # The call is not signed, but boto3 wants to find credentials all the same.
+    unsigned = Credentials(access_key_id="unsigned", secret_access_key="unsigned")  # noqa: S106
+    aws = Aws(region=region, endpoint=endpoint, credentials=unsigned)
+    answer = await aws.call(
+        "sts",
+        "assume_role_with_web_identity",
+        RoleArn=role,
+        RoleSessionName=name,
+        WebIdentityToken=token,
+    )
+    keys = answer["Credentials"]
+    return Credentials(
+        access_key_id=keys["AccessKeyId"],
+        secret_access_key=keys["SecretAccessKey"],
+        session_token=keys["SessionToken"],
+    )
+
+
+def _call(operation: str, arguments: dict[str, Any], client: Any) -> Any:
+    return getattr(client, operation)(**arguments)
+
+
+def _pages(operation: str, key: str, arguments: dict[str, Any], client: Any) -> list[Any]:
+    pages = client.get_paginator(operation).paginate(**arguments)
+    return [item for page in pages for item in page.get(key, [])]
+
+
+def _told(service: str, operation: str, error: Exception, aws: Aws) -> AwsError | None:
+    """Return what an error of botocore means to a person; None if it is none of botocore's."""
+    from botocore import exceptions
+
+    where = {"service": service, "operation": operation}
+    if isinstance(error, exceptions.ClientError):
+        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
+        sentence = str(error.response.get("Error", {}).get("Message", ""))
+        message = f"{service} {operation}: {code}: {sentence}"
+        return AwsError(message, code=code, hint=_hint(service, operation, code), **where)
+    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
+        hint = "log in (aws sso login, AWS_PROFILE), or use --aws local"
+        return AwsError("there are no AWS credentials", hint=hint, code="NoCredentials", **where)
+    if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectionError):
+        place = aws.endpoint or f"AWS in {aws.region}"
+        message = f"{service} {operation}: {place} cannot be reached"
+        return AwsError(message, hint="is the network up? acso doctor", code="Unreachable", **where)
+    if isinstance(error, exceptions.BotoCoreError):
+        return AwsError(f"{service} {operation}: {error}", code=type(error).__name__, **where)
+    return None
+
+
+def _hint(service: str, operation: str, code: str) -> str:
+    if re.search(r"AccessDenied|UnauthorizedOperation|NotAuthorized", code):
+        action = "".join(word.capitalize() for word in operation.split("_"))
+        return f"the role lacks {service}:{action}"
+    if re.search(r"ExpiredToken|RequestExpired", code):
+        return "the credentials have expired: log in again"
+    return ""
