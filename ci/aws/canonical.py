@@ -1,0 +1,142 @@
+"""One spelling for what ECS knows under many: the request's, the answer's, the API's defaults.
+
+Two task definitions (or services) that mean the same give the same text, whatever order, defaults
+or units they were written with; so a comparison never shows a change that is none.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+#: What only DescribeTaskDefinition tells; RegisterTaskDefinition does not take it.
+TOLD = frozenset(
+    {
+        "compatibilities",
+        "deregisteredAt",
+        "registeredAt",
+        "registeredBy",
+        "requiresAttributes",
+        "revision",
+        "status",
+        "tags",
+        "taskDefinitionArn",
+    }
+)
+#: Defaults that the API adds to an answer. Source: Amazon ECS API Reference, data types.
+TASK_DEFAULTS: Mapping[str, Any] = {
+    "enableFaultInjection": False,
+    "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
+}
+CONTAINER_DEFAULTS: Mapping[str, Any] = {
+    "cpu": 0,
+    "disableNetworking": False,
+    "essential": True,
+    "interactive": False,
+    "privileged": False,
+    "pseudoTerminal": False,
+    "readonlyRootFilesystem": False,
+    "versionConsistency": "enabled",
+}
+HEALTH_DEFAULTS: Mapping[str, Any] = {"interval": 30, "retries": 3, "startPeriod": 0, "timeout": 5}
+#: Lists in which order says something; every other list is sorted.
+ORDERED = frozenset({"command", "entryPoint", "dnsServers", "dnsSearchDomains", "links"})
+UNITS = {"vcpu": 1024, "gb": 1024}
+
+
+def definition(data: Mapping[str, Any]) -> str:
+    """Return the canonical text of a task definition, given as request or as answer."""
+    told = {key: value for key, value in data.items() if key not in TOLD}
+    for size in ("cpu", "memory"):
+        if told.get(size):
+            told[size] = _number(str(told[size]))
+    task = _without(told, TASK_DEFAULTS)
+    task["containerDefinitions"] = [
+        _container(container) for container in data.get("containerDefinitions", ())
+    ]
+    return _text(task)
+
+
+def service(data: Mapping[str, Any]) -> str:
+    """Return the canonical text of a service's settings that a release decides.
+
+    The task definition is not among them; nor is anything that the service carries besides, such
+    as what autoscaling or a person added: a release leaves that alone.
+    """
+    network = data.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
+    rollout = data.get("deploymentConfiguration", {})
+    breaker = rollout.get("deploymentCircuitBreaker", {})
+    return _text(
+        {
+            "desiredCount": data.get("desiredCount", 0),
+            "healthCheckGracePeriodSeconds": data.get("healthCheckGracePeriodSeconds") or 0,
+            "loadBalancers": [
+                {key: item.get(key) for key in ("containerName", "containerPort", "targetGroupArn")}
+                for item in data.get("loadBalancers", ())
+            ],
+            "network": {
+                "assignPublicIp": network.get("assignPublicIp") or "DISABLED",
+                "securityGroups": network.get("securityGroups", ()),
+                "subnets": network.get("subnets", ()),
+            },
+            "rollout": {
+                "breaker": bool(breaker.get("enable")),
+                "breakerRollsBack": bool(breaker.get("rollback")),
+                "maximumPercent": rollout.get("maximumPercent", 200),
+                "minimumHealthyPercent": rollout.get("minimumHealthyPercent", 100),
+            },
+        }
+    )
+
+
+def _container(data: Mapping[str, Any]) -> dict[str, Any]:
+    container = _without(data, CONTAINER_DEFAULTS)
+    if check := data.get("healthCheck"):
+        container["healthCheck"] = _without(check, HEALTH_DEFAULTS)
+    container["portMappings"] = [_port(mapping) for mapping in data.get("portMappings", ())]
+    return container
+
+
+def _port(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    # In awsvpc mode the host port is the container's, told or not.
+    defaults = {"protocol": "tcp", "hostPort": mapping.get("containerPort")}
+    return _without(mapping, defaults)
+
+
+def _without(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without(value, defaults[key]) if isinstance(defaults.get(key), Mapping) else value
+        for key, value in data.items()
+        if key not in defaults or value != defaults[key]
+    }
+
+
+def _number(size: str) -> str:
+    """Return "0.5 vCPU" as "512" and "2 GB" as "2048"; a bare number stays."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(vcpu|gb)\s*", size, re.IGNORECASE)
+    if not found:
+        return size.strip()
+    return str(round(float(found[1]) * UNITS[found[2].lower()]))
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return json.dumps(_level(data), indent=2, sort_keys=True)
+
+
+def _level(value: Any, key: str = "") -> Any:
+    """Drop what is empty and sort what has no order, all the way down."""
+    if isinstance(value, Mapping):
+        items = {name: _level(item, name) for name, item in value.items()}
+        return {name: item for name, item in items.items() if not _empty(item)}
+    if isinstance(value, (list, tuple)):
+        items_ = [_level(item) for item in value]
+        return (
+            items_
+            if key in ORDERED
+            else sorted(items_, key=lambda i: json.dumps(i, sort_keys=True))
+        )
+    return value
+
+
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, (str, list, dict)) and not value)

@@ -1,0 +1,224 @@
+"""Amazon ECS: clusters, task definitions, services and tasks as values."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ci.aws import canonical
+from ci.aws.session import Aws
+from ci.errors import AwsError
+
+DESCRIBED_SERVICES = 10  # at most, in one DescribeServices
+DESCRIBED_TASKS = 100  # at most, in one DescribeTasks
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDefinition:
+    """One revision: its ARN, its canonical text, and what its first container is given."""
+
+    revision: str
+    content: str
+    image: str
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One of a service's deployments; `state` is ECS's rollout state, empty where it has none."""
+
+    id: str
+    status: str
+    revision: str
+    desired: int
+    running: int
+    state: str = ""
+    reason: str = ""
+    created_at: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service:
+    """One service as one DescribeServices tells it; `settings` is their canonical text."""
+
+    name: str
+    status: str
+    revision: str
+    desired: int
+    running: int
+    settings: str
+    deployments: tuple[Deployment, ...] = ()
+    last_event: str = ""
+
+    @property
+    def primary(self) -> Deployment | None:
+        """The deployment that the service is meant to run."""
+        return next((item for item in self.deployments if item.status == "PRIMARY"), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One task; exit code and reason are those of the container that ended it."""
+
+    id: str
+    service: str
+    revision: str
+    status: str
+    health: str = "UNKNOWN"
+    started_by: str = ""
+    created_at: datetime.datetime | None = None
+    address: str = ""
+    stop_code: str = ""
+    stopped_reason: str = ""
+    exit_code: int | None = None
+    container_reason: str = ""
+
+
+async def cluster_status(aws: Aws, name: str) -> str | None:
+    """Return a cluster's status, such as ACTIVE; None if there is no such cluster."""
+    answer = await aws.call("ecs", "describe_clusters", clusters=[name])
+    return next((str(item["status"]) for item in answer["clusters"]), None)
+
+
+async def services(aws: Aws, cluster: str, names: Iterable[str]) -> dict[str, Service]:
+    """Return the services of these names that exist, deleted ones (INACTIVE) included.
+
+    Raises:
+        AwsError: AWS refused; a missing service is no error, a missing cluster is.
+    """
+    wanted = list(names)
+    found: dict[str, Service] = {}
+    for start in range(0, len(wanted), DESCRIBED_SERVICES):
+        batch = wanted[start : start + DESCRIBED_SERVICES]
+        answer = await aws.call("ecs", "describe_services", cluster=cluster, services=batch)
+        found.update((item["serviceName"], _service(item)) for item in answer["services"])
+    return found
+
+
+async def service_names(aws: Aws, cluster: str) -> list[str]:
+    """Return the names of all services of a cluster that are not deleted."""
+    arns = await aws.pages("ecs", "list_services", "serviceArns", cluster=cluster)
+    return sorted(arn.rsplit("/", 1)[-1] for arn in arns)
+
+
+async def task_definition(aws: Aws, revision: str) -> TaskDefinition | None:
+    """Return one revision by its ARN; None if it never existed or was deleted."""
+    try:
+        answer = await aws.call("ecs", "describe_task_definition", taskDefinition=revision)
+    except AwsError as error:
+        # "Unable to describe task definition" is a ClientException like any other.
+        if error.code == "ClientException":
+            return None
+        raise
+    return _task_definition(answer["taskDefinition"])
+
+
+async def register(aws: Aws, request: Mapping[str, Any]) -> TaskDefinition:
+    """Register a new revision of the family that the request names."""
+    answer = await aws.call("ecs", "register_task_definition", **request)
+    return _task_definition(answer["taskDefinition"])
+
+
+async def create_service(aws: Aws, request: Mapping[str, Any]) -> Service:
+    """Create a service."""
+    return _service((await aws.call("ecs", "create_service", **request))["service"])
+
+
+async def update_service(aws: Aws, request: Mapping[str, Any]) -> Service:
+    """Update a service; its PRIMARY deployment in the answer is the one that this began."""
+    return _service((await aws.call("ecs", "update_service", **request))["service"])
+
+
+async def delete_service(aws: Aws, cluster: str, name: str) -> None:
+    """Delete a service, its tasks stopped first; one that is gone already is no error."""
+    try:
+        await aws.call("ecs", "delete_service", cluster=cluster, service=name, force=True)
+    except AwsError as error:
+        if error.code not in ("ServiceNotFoundException", "ServiceNotActiveException"):
+            raise
+
+
+async def task_ids(aws: Aws, cluster: str, *, stopped: bool = False) -> list[str]:
+    """Return the ids of a cluster's tasks, running and starting or (of the last hour) stopped."""
+    status = "STOPPED" if stopped else "RUNNING"
+    arns = await aws.pages("ecs", "list_tasks", "taskArns", cluster=cluster, desiredStatus=status)
+    return [arn.rsplit("/", 1)[-1] for arn in arns]
+
+
+async def tasks(aws: Aws, cluster: str, ids: Iterable[str]) -> list[Task]:
+    """Return the tasks of these ids, without those that ECS has forgotten."""
+    wanted = list(ids)
+    found: list[Task] = []
+    for start in range(0, len(wanted), DESCRIBED_TASKS):
+        batch = wanted[start : start + DESCRIBED_TASKS]
+        answer = await aws.call("ecs", "describe_tasks", cluster=cluster, tasks=batch)
+        found.extend(_task(item) for item in answer["tasks"])
+    return found
+
+
+def _task_definition(data: Mapping[str, Any]) -> TaskDefinition:
+    first = data["containerDefinitions"][0]
+    return TaskDefinition(
+        revision=data["taskDefinitionArn"],
+        content=canonical.definition(data),
+        image=first["image"],
+        environment={item["name"]: item["value"] for item in first.get("environment", ())},
+    )
+
+
+def _service(data: Mapping[str, Any]) -> Service:
+    events = data.get("events") or ()
+    return Service(
+        name=data["serviceName"],
+        status=data["status"],
+        revision=data["taskDefinition"],
+        desired=data["desiredCount"],
+        running=data["runningCount"],
+        settings=canonical.service(data),
+        deployments=tuple(_deployment(item) for item in data.get("deployments", ())),
+        last_event=events[0]["message"] if events else "",
+    )
+
+
+def _deployment(data: Mapping[str, Any]) -> Deployment:
+    return Deployment(
+        id=data["id"],
+        status=data["status"],
+        revision=data["taskDefinition"],
+        desired=data["desiredCount"],
+        running=data["runningCount"],
+        state=data.get("rolloutState") or "",
+        reason=data.get("rolloutStateReason") or "",
+        created_at=data.get("createdAt"),
+    )
+
+
+def _task(data: Mapping[str, Any]) -> Task:
+    containers = data.get("containers") or [{}]
+    # The container that failed tells why; with none failed, the first speaks for the task.
+    ended = next((item for item in containers if item.get("exitCode")), containers[0])
+    group = str(data.get("group", ""))
+    return Task(
+        id=data["taskArn"].rsplit("/", 1)[-1],
+        service=group.removeprefix("service:") if group.startswith("service:") else "",
+        revision=data["taskDefinitionArn"],
+        status=data["lastStatus"],
+        health=data.get("healthStatus") or _health(containers),
+        started_by=data.get("startedBy") or "",
+        created_at=data.get("createdAt"),
+        address=_address(data),
+        stop_code=data.get("stopCode") or "",
+        stopped_reason=data.get("stoppedReason") or "",
+        exit_code=ended.get("exitCode"),
+        container_reason=ended.get("reason") or "",
+    )
+
+
+def _health(containers: Iterable[Mapping[str, Any]]) -> str:
+    states = {item.get("healthStatus") for item in containers}
+    return "UNHEALTHY" if "UNHEALTHY" in states else str(states.pop() or "UNKNOWN")
+
+
+def _address(data: Mapping[str, Any]) -> str:
+    details = (item for eni in data.get("attachments", ()) for item in eni.get("details", ()))
+    return next((d["value"] for d in details if d["name"] == "privateIPv4Address"), "")

@@ -1,0 +1,85 @@
+"""Elastic Load Balancing: targets and their health, and what answers behind a load balancer."""
+
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio.to_thread
+
+from ci.aws.session import Aws
+
+LARGEST = 64 * 1024  # bytes of an answer that are read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """One registered target: its address and the load balancer's opinion of it."""
+
+    address: str
+    state: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a URL answered: an HTTP status and a JSON object, or (status 0) why nothing came."""
+
+    status: int
+    body: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    def __str__(self) -> str:
+        if self.error:
+            return self.error
+        return f"HTTP {self.status} {json.dumps(dict(self.body), sort_keys=True)[:300]}"
+
+
+async def targets(aws: Aws, group: str) -> list[Target]:
+    """Return a target group's registered targets, by the group's ARN."""
+    answer = await aws.call("elbv2", "describe_target_health", TargetGroupArn=group)
+    return [
+        Target(
+            address=item["Target"]["Id"],
+            state=item["TargetHealth"]["State"],
+            reason=item["TargetHealth"].get("Description") or "",
+        )
+        for item in answer["TargetHealthDescriptions"]
+    ]
+
+
+async def get(url: str, *, seconds: float = 5.0) -> Answer:
+    """Ask a URL for its JSON; whatever goes wrong is an answer too, never an exception."""
+    return await anyio.to_thread.run_sync(_get, url, seconds, abandon_on_cancel=True)
+
+
+def _get(url: str, seconds: float) -> Answer:
+    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+    try:
+        with _opener(url).open(request, timeout=seconds) as answer:
+            return _answer(answer.status, answer.read(LARGEST))
+    except urllib.error.HTTPError as error:
+        with error:
+            return _answer(error.code, error.read(LARGEST))
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        return Answer(status=0, error=f"no answer: {reason or type(error).__name__}")
+
+
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Return what opens this URL: past any proxy if it is this machine's own."""
+    if urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener()
+
+
+def _answer(status: int, content: bytes) -> Answer:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = {"text": content.decode(errors="replace")[:200]}
+    return Answer(status=status, body=body if isinstance(body, dict) else {"json": body})

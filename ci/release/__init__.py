@@ -1,0 +1,34 @@
+"""Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
+
+from ci.release.deploy import deploy
+from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run, Say, Validate
+from ci.release.outcome import Ending, Outcome, ServiceResult
+from ci.release.plan import Action, Change, Plan, plan
+from ci.release.reasons import TaskFailure
+from ci.release.rollback import rollback
+from ci.release.status import ServiceStatus, Status, status
+
+__all__ = [
+    "Action",
+    "Change",
+    "Clock",
+    "Ending",
+    "Image",
+    "Outcome",
+    "Outputs",
+    "Place",
+    "Plan",
+    "Report",
+    "Request",
+    "Run",
+    "Say",
+    "ServiceResult",
+    "ServiceStatus",
+    "Status",
+    "TaskFailure",
+    "Validate",
+    "deploy",
+    "plan",
+    "rollback",
+    "status",
+]

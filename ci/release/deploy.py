@@ -1,0 +1,145 @@
+"""Deploying: from images to a validated release, or back to the one before."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ci.release import store
+from ci.release.execute import Context, execute, problems
+from ci.release.lock import Held, under_lock
+from ci.release.model import Image, Place, Request, Say, Validate
+from ci.release.outcome import Ending, Outcome, ServiceResult
+from ci.release.plan import Plan, plan
+from ci.release.record import (
+    Entry,
+    History,
+    Kind,
+    Release,
+    State,
+    advance,
+    begin,
+    next_id,
+    stamp,
+)
+from ci.release.rollout import Aim, aim, limits, looked_at
+from ci.release.watch import watch
+
+
+async def deploy(
+    place: Place, images: Sequence[Image], request: Request, validate: Validate, say: Say
+) -> Outcome:
+    """Bring every service to its image, all of them or none, and validate the result.
+
+    Services that are as wanted are not touched. On failure every service goes back to the last
+    validated release. A release that an earlier process left unfinished is taken over.
+
+    Args:
+        place: the environment.
+        images: one an agent, pushed, by digest.
+        request: who asks, and for what source; recorded.
+        validate: judges the environment once all services are stable.
+        say: told of progress, a line at a time.
+
+    Returns:
+        How it ended; call `raise_for_failure` for the exit code.
+
+    Raises:
+        LockedError: another process releases here.
+        AwsError: AWS could not be asked; nothing was begun.
+    """
+
+    async def work(held: Held) -> Outcome:
+        context = Context(place=place, held=held, say=say, validate=validate)
+        history = await store.history(place)
+        planned = await plan(place, images)
+        aims = [aim(change) for change in planned.changes]
+        if is_done(planned, history):
+            return await _look(context, history, aims)
+        release = _planned(place, request, history, planned, held)
+        return await execute(await take_up(context, history, release), release, aims)
+
+    return await under_lock(place, "deploy", say, work)
+
+
+def is_done(plan: Plan, history: History) -> bool:
+    """Tell whether every service is as wanted and the last validated release says so; pure."""
+    if plan.changed or history.unfinished or history.current is None:
+        return False
+    after = history.current.after
+    return all(after.get(c.wanted.service) == c.current.run for c in plan.changes)
+
+
+async def take_up(context: Context, history: History, release: Release) -> Context:
+    """Record the release as planned, then end those that it takes over.
+
+    In this order a process that dies in between leaves two unfinished releases, never none: what
+    to return to is in both.
+    """
+    place, token = context.place, context.held.token
+    await store.write(place, release, token)
+    notes = []
+    for old in history.unfinished:
+        why = f"stopped while {old.state.replace('_', ' ')} ({old.holder}); taken over"
+        ended = advance(old, State.FAILED, place.clock.now(), why=f"{why} by {release.id}")
+        await store.write(place, ended, token, took_from=history.owners.get(old.id, ""))
+        notes.append(f"release {old.id} {why}")
+        context.say(notes[-1])
+    return replace(context, notes=tuple(notes))
+
+
+def _planned(place: Place, request: Request, history: History, plan: Plan, held: Held) -> Release:
+    now = place.clock.now()
+    id_ = next_id((release.id for release in history.releases), now)
+    entries = tuple(
+        Entry(
+            agent=change.agent,
+            service=change.wanted.service,
+            action=str(change.action),
+            before=history.before(change.wanted.service, change.current.run),
+        )
+        for change in plan.changes
+    )
+    release = Release(
+        id=id_,
+        environment=place.env.name,
+        kind=Kind.DEPLOY,
+        state=State.PLANNED,
+        entries=entries,
+        request=request,
+        created_at=stamp(now),
+        holder=held.holder,
+        base=history.current.id if history.current else "",
+        origin=id_,
+        took_over=tuple(old.id for old in history.unfinished),
+    )
+    return begin(release, now)
+
+
+async def _look(context: Context, history: History, aims: Sequence[Aim]) -> Outcome:
+    """Nothing is to be changed: see that it works nevertheless."""
+    place = context.place
+    began = place.clock.monotonic()
+    goals = {goal.service: goal for goal in map(looked_at, aims)}
+    patience = limits(place, place.env.health_grace)
+    watched = await watch(place, list(goals.values()), patience, context.say)
+    why, failures = await problems(place, watched, goals)
+    if not why:
+        report = await context.validate()
+        why = "" if report.ok else f"validation failed: {report.summary()}"
+    return Outcome(
+        ending=Ending.UNHEALTHY if why else Ending.NOTHING_TO_DO,
+        environment=place.env.name,
+        release=history.current.id if history.current else "",
+        services=tuple(
+            ServiceResult(
+                agent=item.agent.name,
+                service=item.service,
+                action=str(item.action),
+                url=place.url(item.agent.name),
+                run=item.run,
+            )
+            for item in aims
+        ),
+        seconds=place.clock.monotonic() - began,
+        why=why,
+        failures=failures,
+    )

@@ -1,0 +1,210 @@
+"""One release at a time: a lease in the environment's table, renewed while its holder lives."""
+
+import getpass
+import os
+import platform
+import subprocess
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from ci.aws import records
+from ci.aws.records import Lease
+from ci.errors import AwsError, LockedError
+from ci.release.model import Place, Say
+
+LEASE = 15.0  # seconds
+BEAT = 5.0  # seconds between renewals
+LOOK = 0.5  # seconds between looks at a lease that may be dead
+SLACK = 1.0  # seconds that clocks may differ
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lock: enough to tell people, and to see on the same host whether it lives."""
+
+    who: str
+    host: str
+    pid: int
+    started: str
+    doing: str
+    since: str
+
+    def data(self) -> dict[str, Any]:
+        """Return the holder as it is stored."""
+        return vars(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The lock, held: the token that every write names."""
+
+    token: str
+    holder: str
+
+
+async def under_lock(place: Place, doing: str, say: Say, work: Callable[[Held], Awaitable[T]]) -> T:
+    """Do work as the only one in the environment, the lease renewed meanwhile.
+
+    A lease whose holder is dead is taken over: at once if it was a process of this host, else
+    when it runs out. Raises `LockedError` if the holder lives, or if the lease is lost.
+    """
+    me = holder(doing, place.clock.now().isoformat(timespec="seconds"))
+    lease = await _acquire(place, me, say)
+    results: list[T] = []
+    errors: list[Exception] = []
+    lost: list[str] = []
+    try:
+        async with anyio.create_task_group() as group:
+
+            async def renew() -> None:
+                lost.append(await _keep(place, lease))
+                group.cancel_scope.cancel()
+
+            group.start_soon(renew)
+            try:
+                results.append(await work(Held(token=lease.token, holder=me.who)))
+            except Exception as error:
+                errors.append(error)
+            group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(BEAT):
+            await records.give_back(place.aws, place.outputs.releases_table, lease.token)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise LockedError(lost[0], hint=f"look at it: ./acso status --env {place.env.name}")
+    return results[0]
+
+
+async def current(place: Place) -> Lease | None:
+    """Return the lock as it stands, for `status`."""
+    return await records.lease(place.aws, place.outputs.releases_table)
+
+
+def holder(doing: str, since: str) -> Holder:
+    """Return this process as a holder."""
+    pid = os.getpid()
+    return Holder(
+        who=f"{_user()} on {platform.node()} (process {pid})",
+        host=_host(),
+        pid=pid,
+        started=_started(pid),
+        doing=doing,
+        since=since,
+    )
+
+
+def told(lease: Lease) -> str:
+    """Say who holds a lock, since when, and doing what."""
+    data = lease.holder
+    return f"{data.get('who', 'somebody')}, {data.get('doing', 'busy')} since {data.get('since')}"
+
+
+def dead(data: Mapping[str, Any]) -> bool:
+    """Tell whether a holder was a process of this host that is no more; False if unknown."""
+    if data.get("host") != _host():
+        return False
+    pid = int(data.get("pid", 0))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False  # somebody else's, so alive
+    # The number lives: is it the same process, or another that got it since?
+    return _started(pid) != data.get("started")
+
+
+def expired(place: Place, lease: Lease) -> bool:
+    """Tell whether a lease ran out without being renewed."""
+    return _now(place) > lease.expires + SLACK
+
+
+async def _acquire(place: Place, me: Holder, say: Say) -> Lease:
+    """Take the lock: free, dead, or run out; give up as soon as its holder shows life."""
+    table = place.outputs.releases_table
+    first: Lease | None = None
+    while True:
+        seen = await records.lease(place.aws, table)
+        if seen is None or dead(seen.holder) or expired(place, seen):
+            if seen is not None:
+                say(f"taking over from {told(seen)}: that process is dead")
+            lease = Lease(token=uuid.uuid4().hex, expires=_expiry(place), holder=me.data())
+            if await records.take(place.aws, table, lease, old=seen):
+                return lease
+            continue  # somebody was faster: look who
+        if first is None:
+            first = seen
+            say(f"the environment is locked by {told(seen)}; looking whether it still runs")
+        elif seen.expires != first.expires or seen.token != first.token:
+            message = f"{place.env.name} is locked by {told(seen)}"
+            raise LockedError(message, hint="try again when that is done")
+        await place.clock.sleep(LOOK)
+
+
+async def _keep(place: Place, lease: Lease) -> str:
+    """Renew the lease until it is lost; return how."""
+    table = place.outputs.releases_table
+    while True:
+        await place.clock.sleep(BEAT)
+        renewed = Lease(token=lease.token, expires=_expiry(place), holder=lease.holder)
+        try:
+            if not await records.take(place.aws, table, renewed, old=lease):
+                return f"another process took the lock of {place.env.name} over"
+            lease = renewed
+        except AwsError as error:
+            # One call may fail; what counts is whether the lease can still be ours.
+            if _now(place) > lease.expires:
+                return f"the lock of {place.env.name} could not be renewed: {error}"
+
+
+def _now(place: Place) -> float:
+    return place.clock.now().timestamp()
+
+
+def _expiry(place: Place) -> float:
+    return round(_now(place) + LEASE, 3)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a container's user may have no name
+
+
+def _host() -> str:
+    """Return what identifies this host, boot and process space: only there a pid says something."""
+    parts = [platform.node()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        try:
+            item = Path(path)
+            parts.append(str(item.readlink()) if item.is_symlink() else item.read_text().strip())
+        except OSError:
+            parts.append("")
+    return "/".join(parts)
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in whatever unit this system tells; empty if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return _started_by_ps(pid)
+    # Fields 3 and 22 of proc(5): state and starttime. A zombie does nothing any more.
+    return "" if stat[0] in "ZX" else stat[19]
+
+
+def _started_by_ps(pid: int) -> str:
+    """Return a process's start time where there is no /proc."""
+    answer = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()

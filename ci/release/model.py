@@ -1,0 +1,139 @@
+"""What a release is made of and where it happens: values that every other file here uses."""
+
+import datetime
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import anyio
+
+from ci.aws.session import Aws
+from ci.config import Agent, Config, Environment
+
+Say = Callable[[str], None]
+
+
+class Outputs(Protocol):
+    """What the environment's infrastructure offers its services."""
+
+    @property
+    def cluster(self) -> str:
+        """Name of the ECS cluster."""
+
+    @property
+    def subnets(self) -> tuple[str, ...]:
+        """Ids of the subnets that tasks run in."""
+
+    @property
+    def security_group(self) -> str:
+        """Id of the tasks' security group."""
+
+    @property
+    def target_groups(self) -> Mapping[str, str]:
+        """ARN of each agent's target group, by agent."""
+
+    @property
+    def execution_role(self) -> str:
+        """ARN of the role that ECS pulls images and writes logs with."""
+
+    @property
+    def task_roles(self) -> Mapping[str, str]:
+        """ARN of the role that each agent's own code has, by agent."""
+
+    @property
+    def log_group(self) -> str:
+        """Name of the log group that agents write to."""
+
+    @property
+    def url(self) -> str:
+        """Base URL of the load balancer; an agent answers below `/{agent}`."""
+
+    @property
+    def releases_table(self) -> str:
+        """Name of the table that holds release records and the lock."""
+
+    @property
+    def state_table(self) -> str:
+        """Name of the table that agents keep their state in."""
+
+
+class Report(Protocol):
+    """What a validation says, as far as a release needs it."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+
+    def summary(self) -> str:
+        """Say in a line or a few what passed and what did not."""
+
+
+Validate = Callable[[], Awaitable[Report]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clock:
+    """Time, so that tests can do without it: wall clock (UTC), monotonic seconds, and a pause."""
+
+    now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
+    monotonic: Callable[[], float] = anyio.current_time
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a release happens: an environment, its infrastructure, and the AWS they are in."""
+
+    aws: Aws
+    config: Config
+    env: Environment
+    outputs: Outputs
+    clock: Clock = field(default_factory=Clock)
+
+    def url(self, agent: str) -> str:
+        """Return the URL that an agent answers under, through the load balancer."""
+        return f"{self.outputs.url.rstrip('/')}/{agent}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """One agent's image: its content version and, once pushed, `HOST/acso-AGENT@sha256:...`."""
+
+    agent: str
+    version: str
+    reference: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The `sha256:...` of the reference; empty before the image is pushed."""
+        return self.reference.partition("@")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Who asked for a release, and of what source."""
+
+    commit: str = ""
+    branch: str = ""
+    actor: str = ""
+    dirty: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one service runs: a revision of its task definition, and what that revision holds."""
+
+    revision: str
+    version: str
+    digest: str
+    desired: int
+
+    @property
+    def number(self) -> str:
+        """The revision's number within its family."""
+        return self.revision.rpartition(":")[2]
+
+
+def agents_of(config: Config, env: Environment) -> dict[str, Agent]:
+    """Return the agents by the name of their service in an environment."""
+    return {env.service(agent): agent for agent in config.agents}

@@ -1,0 +1,147 @@
+"""How a release ended: for people, for machines, and as the error that sets the exit code."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ci.errors import AcsoError, ReleaseFailedError, RollbackFailedError, ValidationError
+from ci.release.model import Run
+from ci.release.reasons import TaskFailure
+
+
+class Ending(StrEnum):
+    """What became of a release."""
+
+    NOTHING_TO_DO = "nothing_to_do"  # all is as wanted and works
+    DEPLOYED = "deployed"
+    RESTORED = "restored"  # rolled back by hand
+    UNDONE = "undone"  # by hand, with no validated release to go to: the services are removed
+    ROLLED_BACK = "rolled_back"  # failed; everything runs again what it ran before
+    REMOVED = "removed"  # a first release failed; its services are removed
+    ROLLBACK_FAILED = "rollback_failed"
+    UNHEALTHY = "unhealthy"  # nothing to change, but what runs does not work
+
+
+GOOD = frozenset({Ending.NOTHING_TO_DO, Ending.DEPLOYED, Ending.RESTORED, Ending.UNDONE})
+ERRORS: dict[Ending, type[AcsoError]] = {
+    Ending.ROLLED_BACK: ReleaseFailedError,
+    Ending.REMOVED: ReleaseFailedError,
+    Ending.ROLLBACK_FAILED: RollbackFailedError,
+    Ending.UNHEALTHY: ValidationError,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceResult:
+    """One service at the end of a release."""
+
+    agent: str
+    service: str
+    action: str
+    url: str
+    run: Run | None
+    problem: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """Return the service for machines."""
+        return {
+            "agent": self.agent,
+            "service": self.service,
+            "action": self.action,
+            "url": self.url,
+            "version": self.run.version if self.run else None,
+            "digest": self.run.digest if self.run else None,
+            "revision": self.run.revision if self.run else None,
+            "desired": self.run.desired if self.run else 0,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a release ended; `back_on` is the release that runs (again) after a failure."""
+
+    ending: Ending
+    environment: str
+    release: str
+    services: tuple[ServiceResult, ...]
+    seconds: float
+    why: str = ""
+    failures: tuple[TaskFailure, ...] = ()
+    back_on: str = ""
+    way_back: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the environment runs, and answers as, what was asked for."""
+        return self.ending in GOOD
+
+    def summary(self) -> str:
+        """Say in one line how it ended."""
+        count = len(self.services)
+        changed = sum(service.action not in ("none", "") for service in self.services)
+        env, release = self.environment, self.release
+        match self.ending:
+            case Ending.NOTHING_TO_DO:
+                return f"nothing changed: all {count} services of {env} run release {release}"
+            case Ending.DEPLOYED:
+                return f"release {release} is live in {env}: {changed} of {count} services rolled"
+            case Ending.RESTORED:
+                return f"{env} is back on release {self.back_on} (as release {release})"
+            case Ending.UNDONE:
+                return f"release {release} is undone: {env} has no services any more"
+            case Ending.UNHEALTHY:
+                return f"nothing to change in {env}, but it does not work: {self.why}"
+            case _:
+                return f"release {release} failed in {env}: {self.why}"
+
+    def text(self) -> str:
+        """Return the whole outcome for people."""
+        return "\n".join([self.summary(), *(f"  {note}" for note in self.notes), *self._table()])
+
+    def data(self) -> dict[str, Any]:
+        """Return the whole outcome for machines."""
+        return {
+            "outcome": str(self.ending),
+            "ok": self.ok,
+            "environment": self.environment,
+            "release": self.release,
+            "seconds": round(self.seconds, 3),
+            "services": [service.data() for service in self.services],
+            "why": self.why,
+            "failures": [failure.data() for failure in self.failures],
+            "back_on": self.back_on,
+            "way_back": self.way_back,
+            "notes": list(self.notes),
+        }
+
+    def raise_for_failure(self) -> None:
+        """Raise the error of an ending that is none to be glad of, with reasons and next step."""
+        if not self.ok:
+            hint = f"./acso status --env {self.environment}"
+            raise ERRORS[self.ending](self._problem(), hint=hint)
+
+    def _problem(self) -> str:
+        lines = [self.why or "it failed"]
+        lines += [failure.text() for failure in self.failures]
+        match self.ending:
+            case Ending.ROLLED_BACK:
+                back = f"release {self.back_on} (validated)" if self.back_on else "what ran before"
+                lines.append(f"  all {len(self.services)} services are back on {back}")
+            case Ending.REMOVED:
+                lines.append("  the services that this first release made are removed")
+            case Ending.ROLLBACK_FAILED:
+                lines.append(f"  and the way back failed too: {self.way_back}")
+                lines += [f"  {s.agent}: {s.problem}" for s in self.services if s.problem]
+            case _:
+                lines.append("  nothing was changed")
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        width = max((len(service.agent) for service in self.services), default=0)
+        return [
+            f"  {s.agent:<{width}}  {s.run.version if s.run else '-':<12}  "
+            f"{s.run.digest[:19] if s.run else '-':<19}  {s.url}"
+            for s in self.services
+        ]

@@ -1,0 +1,35 @@
+"""Several things at once, with the plain error of the first that fails."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+import anyio
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+async def parallel(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
+    """Do one work on each item at once and return the results in order.
+
+    The first failure cancels the others and is raised as it is, not in a group.
+    """
+    wanted = list(items)
+    results: dict[int, T] = {}
+
+    async def one(number: int, item: A) -> None:
+        results[number] = await work(item)
+
+    try:
+        async with anyio.create_task_group() as group:
+            for number, item in enumerate(wanted):
+                group.start_soon(one, number, item)
+    except ExceptionGroup as errors:
+        raise first(errors) from errors
+    return [results[number] for number in range(len(wanted))]
+
+
+def first(errors: ExceptionGroup[Exception]) -> Exception:
+    """Return the first plain exception of a group."""
+    error = errors.exceptions[0]
+    return first(error) if isinstance(error, ExceptionGroup) else error

@@ -1,0 +1,125 @@
+"""Why tasks failed: what ECS says of them, and the last lines that they wrote."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ci.aws import logs
+from ci.aws.ecs import Task
+from ci.errors import AwsError
+from ci.release.model import Place
+from ci.release.parallel import parallel
+from ci.release.verdict import Goal, Verdict
+
+LINES = 20
+SHOWN_TASKS = 2  # a crash repeats itself: the newest failures tell it all
+LOG_SECONDS = 2.0  # the log driver may be a moment behind the container's end
+LOG_PAUSE = 0.1
+
+#: Exit codes with a meaning of their own. Source: bash manual, "Exit Status"; signal(7).
+EXIT_CODES = {
+    0: "ended without an error although it should keep running",
+    126: "the command cannot be executed",
+    127: "the command was not found",
+    134: "aborted (SIGABRT)",
+    137: "killed (SIGKILL: out of memory, or did not stop in time)",
+    139: "crashed (SIGSEGV)",
+    143: "was told to stop (SIGTERM)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskFailure:
+    """One failed task of a release: what ECS says, the exit code, the last log lines."""
+
+    agent: str
+    task: str
+    what: str
+    stop_code: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+    health: str = ""
+    log: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return the failure as indented lines."""
+        return "\n".join([f"  {self.what}", *(f"    | {line}" for line in self.log)])
+
+    def data(self) -> dict[str, Any]:
+        """Return the failure for machines and for the record."""
+        return {
+            "agent": self.agent,
+            "task": self.task,
+            "what": self.what,
+            "stop_code": self.stop_code,
+            "reason": self.reason,
+            "exit_code": self.exit_code,
+            "health": self.health,
+            "log": list(self.log),
+        }
+
+
+def exit_words(code: int, reason: str = "") -> str:
+    """Say an exit code in words; the container's own reason knows of missing memory."""
+    if "OutOfMemory" in reason:
+        return f"exit code {code}: out of memory"
+    if code in EXIT_CODES:
+        return f"exit code {code}: {EXIT_CODES[code]}"
+    return f"exit code {code}: killed by signal {code - 128}" if code > 128 else f"exit code {code}"
+
+
+def describe(task: Task) -> str:
+    """Say in one line how a task ended, or what is wrong with it while it runs."""
+    parts = []
+    if task.exit_code is not None:
+        parts.append(exit_words(task.exit_code, task.container_reason))
+    if task.container_reason and "OutOfMemory" not in task.container_reason:
+        parts.append(task.container_reason)
+    if task.stopped_reason:
+        parts.append(task.stopped_reason)
+    if task.health == "UNHEALTHY":
+        parts.append("its health check fails")
+    return "; ".join(dict.fromkeys(parts)) or f"task is {task.status.lower()}"
+
+
+async def collect(place: Place, goal: Goal, verdict: Verdict) -> list[TaskFailure]:
+    """Return why the verdict's failing tasks failed, newest first.
+
+    A log that cannot be read says so in its place; it is never an error of its own.
+    """
+    newest = sorted(
+        verdict.failing, key=lambda task: task.created_at.timestamp() if task.created_at else 0.0
+    )[::-1][:SHOWN_TASKS]
+    lines = await parallel(lambda task: _log(place, goal, task), newest)
+    return [
+        TaskFailure(
+            agent=goal.agent,
+            task=task.id,
+            what=describe(task),
+            stop_code=task.stop_code,
+            reason=task.stopped_reason,
+            exit_code=task.exit_code,
+            health=task.health,
+            log=tuple(log),
+        )
+        for task, log in zip(newest, lines, strict=True)
+    ]
+
+
+async def _log(place: Place, goal: Goal, task: Task) -> list[str]:
+    """Return a task's last lines, waiting a moment for those of one that has just ended."""
+    if task.stop_code == "TaskFailedToStart":
+        return []  # nothing ran
+    container = place.config.agent(goal.agent).container
+    stream = f"{goal.agent}/{container}/{task.id}"
+    deadline = place.clock.monotonic() + LOG_SECONDS
+    seen: list[str] | None = None
+    while True:
+        try:
+            lines = await logs.tail(place.aws, place.outputs.log_group, stream, lines=LINES)
+        except AwsError as error:
+            return [f"(log not readable: {error})"]
+        # Two looks with the same lines: the driver has caught up.
+        if (lines and lines == seen) or place.clock.monotonic() >= deadline:
+            return lines
+        seen = lines
+        await place.clock.sleep(LOG_PAUSE)

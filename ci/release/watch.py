@@ -1,0 +1,178 @@
+"""The one loop that waits: looks at all services of a release at once until each is judged."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from ci.aws import ecs, elb
+from ci.release.model import Place, Say
+from ci.release.parallel import parallel
+from ci.release.verdict import (
+    Goal,
+    Kind,
+    Limits,
+    Seen,
+    Verdict,
+    answers,
+    in_service,
+    judge,
+    serving,
+)
+
+T = TypeVar("T")
+FIRST_PAUSE = 0.25  # seconds between looks, as long as a rollout is young
+LAST_PAUSE = 5.0
+PATIENCE = 40.0  # elapsed seconds for each second of pause
+NET = 30.0
+SAID_AGAIN = 10.0  # seconds after which an unchanged state is told again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """The last verdict on every service, what it was judged by, and how long it took."""
+
+    verdicts: Mapping[str, Verdict]
+    seen: Mapping[str, Seen]
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        """Whether every service is what it should be."""
+        return all(verdict.kind is Kind.GOOD for verdict in self.verdicts.values())
+
+
+async def watch(
+    place: Place, goals: Sequence[Goal], limits: Limits, say: Say, *, to_the_end: bool = False
+) -> Watched:
+    """Look until all goals are good or one has failed; ends by `limits.timeout` at the latest.
+
+    Args:
+        place: where the services are.
+        goals: what each of them is to run.
+        limits: when it takes too long.
+        say: told each change of state.
+        to_the_end: go on after a failure until every goal is good or failed (the way back).
+    """
+    watcher = _Watcher(place, goals, limits, say)
+
+    async def look() -> Watched | None:
+        watched = await watcher.look()
+        kinds = {verdict.kind for verdict in watched.verdicts.values()}
+        over = Kind.PENDING not in kinds or (Kind.FAILED in kinds and not to_the_end)
+        return watched if over else None
+
+    # The verdict knows the deadline and ends the loop; this one is only a net below it.
+    watched = await poll(place, look, limits.timeout + NET)
+    return watched or await watcher.look()
+
+
+async def poll(place: Place, look: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
+    """Look again and again until something is found, or return None after the seconds given."""
+    began = place.clock.monotonic()
+    while True:
+        found = await look()
+        elapsed = place.clock.monotonic() - began
+        if found is not None or elapsed >= seconds:
+            return found
+        await place.clock.sleep(pause(elapsed))
+
+
+def pause(elapsed: float) -> float:
+    """Return the seconds until the next look: short while most rollouts end, longer later."""
+    return min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PATIENCE))
+
+
+class _Watcher:
+    """What must be remembered from look to look."""
+
+    def __init__(self, place: Place, goals: Sequence[Goal], limits: Limits, say: Say) -> None:
+        self._place, self._goals, self._limits, self._say = place, goals, limits, say
+        self._began = place.clock.monotonic()
+        self._ended: dict[str, ecs.Task] = {}  # stopped tasks do not change any more
+        self._running_since: dict[str, float] = {}
+        self._wrong_since: dict[str, float] = {}
+        self._said: dict[str, tuple[str, float]] = {}
+
+    async def look(self) -> Watched:
+        """Look at every service once and judge it."""
+        services, tasks = await self._cluster()
+
+        async def one(goal: Goal) -> Seen:
+            own = tuple(task for task in tasks if task.service == goal.service)
+            return await self._complete(goal, services.get(goal.service), own)
+
+        looks = await parallel(one, self._goals)
+        seen = {goal.service: look for goal, look in zip(self._goals, looks, strict=True)}
+        verdicts = {
+            goal.service: judge(goal, seen[goal.service], self._limits) for goal in self._goals
+        }
+        for goal in self._goals:
+            self._tell(goal, verdicts[goal.service])
+        return Watched(verdicts=verdicts, seen=seen, seconds=self._elapsed())
+
+    async def _cluster(self) -> tuple[dict[str, ecs.Service], list[ecs.Task]]:
+        """Return services and tasks; both are asked for at once."""
+        names = [goal.service for goal in self._goals]
+        services: dict[str, ecs.Service] = {}
+        tasks: list[ecs.Task] = []
+
+        async def get(what: str) -> None:
+            if what == "tasks":
+                tasks.extend(await self._tasks())
+            else:
+                found = await ecs.services(self._place.aws, self._place.outputs.cluster, names)
+                services.update(found)
+
+        await parallel(get, ("services", "tasks"))
+        return services, tasks
+
+    def _elapsed(self) -> float:
+        return self._place.clock.monotonic() - self._began
+
+    async def _tasks(self) -> list[ecs.Task]:
+        """Return all tasks of the cluster: four calls for up to a hundred of them."""
+        aws, cluster = self._place.aws, self._place.outputs.cluster
+        # Stopped ones last: a task that stops between the two calls is then in both, not in none.
+        running = await ecs.task_ids(aws, cluster)
+        stopped = await ecs.task_ids(aws, cluster, stopped=True)
+        wanted = dict.fromkeys([*running, *stopped])
+        unknown = [id_ for id_ in wanted if id_ not in self._ended]
+        found = {task.id: task for task in await ecs.tasks(aws, cluster, unknown)}
+        self._ended |= {id_: task for id_, task in found.items() if task.status == "STOPPED"}
+        now = self._elapsed()
+        for task in found.values():
+            if task.status == "RUNNING":
+                self._running_since.setdefault(task.id, now)
+        known = self._ended | found
+        return [known[id_] for id_ in wanted if id_ in known]
+
+    async def _complete(
+        self, goal: Goal, service: ecs.Service | None, tasks: tuple[ecs.Task, ...]
+    ) -> Seen:
+        """Add targets and answer as soon as they can matter."""
+        now = self._elapsed()
+        ages = {task.id: now - self._running_since.get(task.id, now) for task in tasks}
+        seen = Seen(service=service, tasks=tasks, elapsed=now, ages=ages)
+        if goal.run.desired and serving(goal, seen):
+            arn = self._place.outputs.target_groups[goal.agent]
+            seen = replace(seen, targets=tuple(await elb.targets(self._place.aws, arn)))
+        if seen.targets is not None and in_service(goal, seen):
+            agent = self._place.config.agent(goal.agent)
+            url = self._place.url(goal.agent) + agent.health_path
+            seen = replace(seen, answer=await elb.get(url))
+        return replace(seen, wrong_for=self._wrong_for(goal, seen))
+
+    def _wrong_for(self, goal: Goal, seen: Seen) -> float:
+        if seen.answer is None or answers(goal, seen.answer):
+            self._wrong_since.pop(goal.service, None)
+            return 0.0
+        now = self._elapsed()
+        return now - self._wrong_since.setdefault(goal.service, now)
+
+    def _tell(self, goal: Goal, verdict: Verdict) -> None:
+        """Say what changed, and from time to time what has not."""
+        text, at = self._said.get(goal.service, ("", 0.0))
+        now = self._elapsed()
+        if verdict.text != text or (verdict.kind is Kind.PENDING and now - at >= SAID_AGAIN):
+            self._said[goal.service] = (verdict.text, now)
+            self._say(f"{goal.agent}: {verdict.text}")
