@@ -12,7 +12,7 @@ from ci.release.model import Place, Run, Say, agents_of
 from ci.release.parallel import parallel
 from ci.release.plan import Action, Change, Current, current
 from ci.release.verdict import Goal, Limits
-from ci.release.watch import Watched, poll, watch
+from ci.release.watch import Teller, Watched, poll, watch
 
 DRAINING_SECONDS = 120.0  # that a deleted service may take to be gone
 
@@ -85,6 +85,7 @@ async def roll(place: Place, aims: Sequence[Aim], say: Say) -> tuple[Watched, di
     Returns what was seen last and the goals of the services looked at, by service.
     """
     began = place.clock.monotonic()
+    tell = Teller(say)
     goals: dict[str, Goal] = {}
     watched = Watched(verdicts={}, seen={}, seconds=0.0)
     for wave in place.config.waves():
@@ -96,7 +97,7 @@ async def roll(place: Place, aims: Sequence[Aim], say: Say) -> tuple[Watched, di
         goals |= {goal.service: goal for goal in started}
         left = place.env.deploy_timeout - (place.clock.monotonic() - began)
         # Earlier waves are looked at again: a service that died since is no success.
-        watched = await watch(place, list(goals.values()), limits(place, left), say)
+        watched = await watch(place, list(goals.values()), limits(place, left), tell)
         if not watched.good:
             break
     return watched, goals
@@ -137,7 +138,7 @@ async def take_back(
     goals = await parallel(lambda item: start(place, item, say), aims)
     await parallel(lambda service: remove(place, service, say), made)
     watched = await watch(
-        place, goals, limits(place, place.env.rollback_timeout), say, to_the_end=True
+        place, goals, limits(place, place.env.rollback_timeout), Teller(say), to_the_end=True
     )
     return watched, {goal.service: goal for goal in goals}
 

@@ -41,8 +41,23 @@ class Watched:
         return all(verdict.kind is Kind.GOOD for verdict in self.verdicts.values())
 
 
+class Teller:
+    """Says what changed, and from time to time what has not; one for all waves of a release."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._said: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, agent: str, verdict: Verdict, now: float) -> None:
+        """Tell one agent's verdict at a time in monotonic seconds."""
+        text, at = self._said.get(agent, ("", now))
+        if verdict.text != text or (verdict.kind is Kind.PENDING and now - at >= SAID_AGAIN):
+            self._said[agent] = (verdict.text, now)
+            self._say(f"{agent}: {verdict.text}")
+
+
 async def watch(
-    place: Place, goals: Sequence[Goal], limits: Limits, say: Say, *, to_the_end: bool = False
+    place: Place, goals: Sequence[Goal], limits: Limits, tell: Teller, *, to_the_end: bool = False
 ) -> Watched:
     """Look until all goals are good or one has failed; ends by `limits.timeout` at the latest.
 
@@ -50,10 +65,10 @@ async def watch(
         place: where the services are.
         goals: what each of them is to run.
         limits: when it takes too long.
-        say: told each change of state.
+        tell: told each verdict; says what changed.
         to_the_end: go on after a failure until every goal is good or failed (the way back).
     """
-    watcher = _Watcher(place, goals, limits, say)
+    watcher = _Watcher(place, goals, limits, tell)
 
     async def look() -> Watched | None:
         watched = await watcher.look()
@@ -85,13 +100,12 @@ def pause(elapsed: float) -> float:
 class _Watcher:
     """What must be remembered from look to look."""
 
-    def __init__(self, place: Place, goals: Sequence[Goal], limits: Limits, say: Say) -> None:
-        self._place, self._goals, self._limits, self._say = place, goals, limits, say
+    def __init__(self, place: Place, goals: Sequence[Goal], limits: Limits, tell: Teller) -> None:
+        self._place, self._goals, self._limits, self._tell = place, goals, limits, tell
         self._began = place.clock.monotonic()
         self._ended: dict[str, ecs.Task] = {}  # stopped tasks do not change any more
         self._running_since: dict[str, float] = {}
         self._wrong_since: dict[str, float] = {}
-        self._said: dict[str, tuple[str, float]] = {}
 
     async def look(self) -> Watched:
         """Look at every service once and judge it."""
@@ -107,7 +121,7 @@ class _Watcher:
             goal.service: judge(goal, seen[goal.service], self._limits) for goal in self._goals
         }
         for goal in self._goals:
-            self._tell(goal, verdicts[goal.service])
+            self._tell(goal.agent, verdicts[goal.service], self._place.clock.monotonic())
         return Watched(verdicts=verdicts, seen=seen, seconds=self._elapsed())
 
     async def _cluster(self) -> tuple[dict[str, ecs.Service], list[ecs.Task]]:
@@ -168,11 +182,3 @@ class _Watcher:
             return 0.0
         now = self._elapsed()
         return now - self._wrong_since.setdefault(goal.service, now)
-
-    def _tell(self, goal: Goal, verdict: Verdict) -> None:
-        """Say what changed, and from time to time what has not."""
-        text, at = self._said.get(goal.service, ("", 0.0))
-        now = self._elapsed()
-        if verdict.text != text or (verdict.kind is Kind.PENDING and now - at >= SAID_AGAIN):
-            self._said[goal.service] = (verdict.text, now)
-            self._say(f"{goal.agent}: {verdict.text}")
