@@ -42,6 +42,12 @@ class EngineError(AcsoError):
     exit_code = 5
 
 
+class ContainerEngineError(HostError):
+    """No container engine answers on this machine and none could be started."""
+
+    exit_code = 6
+
+
 class StageError(AcsoError):
     """A quality gate or a build found something; its output is in the message."""
 

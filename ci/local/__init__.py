@@ -1,0 +1,1 @@
+"""This machine: container engine, base image, embedded AWS, and what its settings are."""
