@@ -39,6 +39,14 @@ class Answer:
         return f"HTTP {self.status} {json.dumps(dict(self.body), sort_keys=True)[:300]}"
 
 
+async def url(aws: Aws, name: str) -> str:
+    """Return a load balancer's base URL, by its name; raises `AwsError` if there is none."""
+    if aws.load_balancer:
+        return aws.load_balancer.format(name=name)
+    answer = await aws.call("elbv2", "describe_load_balancers", Names=[name])
+    return f"http://{answer['LoadBalancers'][0]['DNSName']}"
+
+
 async def targets(aws: Aws, group: str) -> list[Target]:
     """Return a target group's registered targets, by the group's ARN."""
     answer = await aws.call("elbv2", "describe_target_health", TargetGroupArn=group)

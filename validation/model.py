@@ -1,0 +1,138 @@
+"""What a check looks at and what it says."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from ci.aws.session import Aws
+from ci.config import Config, Environment
+
+
+class Status(StrEnum):
+    """What a check found. ERROR is that it could not look: never as good as a pass."""
+
+    PASS = "PASS"  # noqa: S105 (no password)
+    FAIL = "FAIL"
+    SKIP = "SKIP"
+    ERROR = "ERROR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """An environment as checks see it; `url` is the load balancer's, agents answer below it."""
+
+    aws: Aws
+    config: Config
+    env: Environment
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a check observed, what it expected, and what helps if those differ."""
+
+    status: Status
+    observed: str
+    expected: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check: its name, its sentence, and how it looks (at most `seconds`)."""
+
+    name: str
+    sentence: str
+    look: Callable[[Subject], Awaitable[Finding]]
+    seconds: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A check's finding, and how long it took to come to it."""
+
+    check: str
+    sentence: str
+    finding: Finding
+    seconds: float
+
+    @property
+    def status(self) -> Status:
+        """The finding's status."""
+        return self.finding.status
+
+    def data(self) -> dict[str, Any]:
+        """Return the result for machines."""
+        return {
+            "check": self.check,
+            "sentence": self.sentence,
+            "status": str(self.status),
+            "observed": self.finding.observed,
+            "expected": self.finding.expected,
+            "hint": self.finding.hint,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The results of a suite on an environment, in the suite's order."""
+
+    suite: str
+    environment: str
+    results: tuple[Result, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed, everything could be looked at, and something passed."""
+        statuses = {result.status for result in self.results}
+        return Status.PASS in statuses and statuses <= {Status.PASS, Status.SKIP}
+
+    def summary(self) -> str:
+        """Say in one line what passed, and name what did not."""
+        bad = [r for r in self.results if r.status not in (Status.PASS, Status.SKIP)]
+        passed = sum(result.status is Status.PASS for result in self.results)
+        told = "; ".join(f"{r.sentence}: {r.finding.observed}" for r in bad)
+        counted = f"{passed} of {len(self.results)} {self.suite} checks passed"
+        return f"{counted}: {told}" if told else counted
+
+    def text(self) -> str:
+        """Return the report for people: a line a check, more where it did not pass."""
+        width = max((len(result.sentence) for result in self.results), default=0)
+        lines = [f"{self.suite} checks of {self.environment} ({self.seconds:.1f} s)"]
+        for result in self.results:
+            found = result.finding
+            line = f"  {result.status:<5}  {result.sentence:<{width}}  {found.observed}"
+            lines.append(line.rstrip())
+            if result.status not in (Status.PASS, Status.SKIP):
+                lines.append(f"         expected: {found.expected}")
+                lines += [f"         hint: {found.hint}"] * bool(found.hint)
+        return "\n".join([*lines, self.summary().partition(":")[0]])
+
+    def data(self) -> dict[str, Any]:
+        """Return the report for machines."""
+        return {
+            "suite": self.suite,
+            "environment": self.environment,
+            "ok": self.ok,
+            "seconds": round(self.seconds, 3),
+            "results": [result.data() for result in self.results],
+        }
+
+
+def passed(observed: str, expected: str) -> Finding:
+    """Return a pass."""
+    return Finding(status=Status.PASS, observed=observed, expected=expected)
+
+
+def failed(observed: str, expected: str, *, hint: str = "") -> Finding:
+    """Return a failure."""
+    return Finding(status=Status.FAIL, observed=observed, expected=expected, hint=hint)
+
+
+def error(observed: str, *, hint: str = "") -> Finding:
+    """Return that a check could not look."""
+    expected = "to be able to look"
+    return Finding(status=Status.ERROR, observed=observed, expected=expected, hint=hint)

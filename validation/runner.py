@@ -1,0 +1,90 @@
+"""Running a suite: its checks at once, each with its own deadline, none able to stop another."""
+
+from collections.abc import Sequence
+
+import anyio
+
+from ci.aws import elb
+from ci.aws.session import Aws
+from ci.config import Config, Environment
+from ci.errors import AcsoError, UsageError
+from validation.model import Check, Finding, Report, Result, Subject, error
+from validation.suites import SUITES
+
+
+async def run(
+    suite: str, aws: Aws, config: Config, env: Environment, *, url: str | None = None
+) -> Report:
+    """Run a suite of checks on an environment.
+
+    Args:
+        suite: its name, such as "smoke".
+        aws: where the environment is.
+        config: the agents that it should have.
+        env: the environment.
+        url: base URL of its load balancer; None: looked up by its name.
+
+    Raises:
+        UsageError: there is no such suite.
+        AwsError: the load balancer could not be looked up.
+    """
+    if suite not in SUITES:
+        message = f"unknown suite {suite!r}"
+        raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
+    found = url or await elb.url(aws, f"{env.prefix}-alb")
+    subject = Subject(aws=aws, config=config, env=env, url=found.rstrip("/"))
+    return await judge(suite, SUITES[suite], subject)
+
+
+async def judge(suite: str, checks: Sequence[Check], subject: Subject) -> Report:
+    """Run checks on a subject and return their results in order."""
+    began = anyio.current_time()
+    results: dict[str, Result] = {}
+
+    async def one(check: Check) -> None:
+        results[check.name] = await _result(check, subject)
+
+    async with anyio.create_task_group() as group:
+        for check in checks:
+            group.start_soon(one, check)
+    return Report(
+        suite=suite,
+        environment=subject.env.name,
+        results=tuple(results[check.name] for check in checks),
+        seconds=anyio.current_time() - began,
+    )
+
+
+async def _result(check: Check, subject: Subject) -> Result:
+    began = anyio.current_time()
+    finding = await _finding(check, subject)
+    return Result(
+        check=check.name,
+        sentence=check.sentence,
+        finding=finding,
+        seconds=anyio.current_time() - began,
+    )
+
+
+async def _finding(check: Check, subject: Subject) -> Finding:
+    """Return what a check finds; that it could not look is a finding too."""
+    try:
+        with anyio.fail_after(check.seconds):
+            return await check.look(subject)
+    except TimeoutError:
+        return error(f"no result within {check.seconds:g} s")
+    except AcsoError as problem:
+        return error(str(problem), hint=problem.hint)
+    except ExceptionGroup as group:
+        return _of_group(group)
+    except Exception as problem:  # a broken check must not hide what the others found
+        return error(f"the check itself failed: {type(problem).__name__}: {problem}")
+
+
+def _of_group(group: ExceptionGroup[Exception]) -> Finding:
+    """Return the finding of the first error among several that came at once."""
+    first = group.exceptions[0]
+    if isinstance(first, ExceptionGroup):
+        return _of_group(first)
+    hint = first.hint if isinstance(first, AcsoError) else ""
+    return error(str(first) or type(first).__name__, hint=hint)

@@ -1,0 +1,182 @@
+"""Smoke checks: is there a cluster, do the agents run, write logs and answer, is there a model."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from ci.aws import bedrock, ecs, elb, logs
+from ci.config import Agent
+from validation.model import Check, Finding, Subject, failed, passed
+
+LOG_PATIENCE = 10.0  # seconds that log lines may be on their way
+PAUSE = 0.5
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What an agent should say of itself, by the task definition that its service runs."""
+
+    agent: str
+    environment: str
+    version: str
+    digest: str
+
+
+async def cluster_active(subject: Subject) -> Finding:
+    """Check that the ECS cluster is there and ACTIVE."""
+    status = await ecs.cluster_status(subject.aws, subject.env.cluster)
+    observed, expected = f"{subject.env.cluster} is {status or 'missing'}", "ACTIVE"
+    return passed(observed, expected) if status == expected else failed(observed, expected)
+
+
+async def services_running(subject: Subject) -> Finding:
+    """Check that exactly the agents' services exist, each whole, with one deployment."""
+    wanted = {subject.env.service(agent) for agent in subject.config.agents}
+    expected = f"exactly {len(wanted)} services, running = desired > 0, one deployment each"
+    cluster = subject.env.cluster
+    if await ecs.cluster_status(subject.aws, cluster) != "ACTIVE":
+        return failed(f"there is no cluster {cluster}", expected)
+    names = set(await ecs.service_names(subject.aws, cluster))
+    problems = [f"{name} is missing" for name in sorted(wanted - names)]
+    problems += [f"{name} does not belong here" for name in sorted(names - wanted)]
+    found = await ecs.services(subject.aws, cluster, sorted(names & wanted))
+    problems += [text for name in sorted(found) for text in problems_of(found[name])]
+    if problems:
+        return failed("; ".join(problems), expected)
+    tasks = sum(service.running for service in found.values())
+    return passed(f"{len(found)} services with {tasks} tasks", expected)
+
+
+def problems_of(service: ecs.Service) -> list[str]:
+    """Say what is wrong with one service; pure."""
+    problems = []
+    if service.status != "ACTIVE":
+        problems.append(f"{service.name} is {service.status}")
+    if service.desired < 1:
+        problems.append(f"{service.name} is scaled to 0")
+    if service.running != service.desired:
+        problems.append(f"{service.name} runs {service.running} of {service.desired} tasks")
+    under_way = [item for item in service.deployments if item.status != "INACTIVE"]
+    if len(under_way) != 1:
+        problems.append(f"{service.name} has {len(under_way)} deployments")
+    return problems
+
+
+async def logs_written(subject: Subject) -> Finding:
+    """Check that the log group exists and every running task has written to it."""
+    group = subject.env.log_group
+    expected = "a log stream with events for every running task"
+    if not await logs.group_exists(subject.aws, group):
+        return failed(f"there is no log group {group}", expected)
+    tasks = await _running(subject)
+    idle = [agent.name for agent in subject.config.agents if not tasks[agent.name]]
+    if idle:
+        return failed(f"no running task of {', '.join(idle)}", expected)
+    streams = [
+        f"{agent.name}/{agent.container}/{task}"
+        for agent in subject.config.agents
+        for task in tasks[agent.name]
+    ]
+    silent = await _silent(subject, group, streams)
+    if silent:
+        hint = "may the execution role create log streams and put log events?"
+        return failed(f"nothing written to {', '.join(silent)}", expected, hint=hint)
+    return passed(f"{len(streams)} tasks write to {group}", expected)
+
+
+async def bedrock_reachable(subject: Subject) -> Finding:
+    """Check that Bedrock offers at least one model here."""
+    models = await bedrock.models(subject.aws)
+    observed, expected = f"{len(models)} models in {subject.aws.region}", "one model or more"
+    return passed(observed, expected) if models else failed(observed, expected)
+
+
+async def agents_answer(subject: Subject) -> Finding:
+    """Check that every agent answers through the load balancer, as what it should be."""
+    expected = "HTTP 200, healthy, ready, in the version and digest deployed"
+    problems = await _each(lambda agent: _answers(subject, agent), subject.config.agents)
+    told = [text for texts in problems for text in texts]
+    if told:
+        return failed("; ".join(told), expected)
+    return passed(f"{len(problems)} agents are healthy and ready at {subject.url}", expected)
+
+
+def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
+    """Say what is wrong with an agent's answer to `/health`; pure."""
+    if answer.status != 200:
+        return [f"{expected.agent} answers {answer}"]
+    wanted = {"status": "healthy", **vars(expected)}
+    return [
+        f"{expected.agent} says {name} {answer.body.get(name)!r}, not {value!r}"
+        for name, value in wanted.items()
+        if answer.body.get(name) != value
+    ]
+
+
+async def _answers(subject: Subject, agent: Agent) -> list[str]:
+    name = subject.env.service(agent)
+    service = (await ecs.services(subject.aws, subject.env.cluster, [name])).get(name)
+    definition = await ecs.task_definition(subject.aws, service.revision) if service else None
+    if definition is None:
+        return [f"{agent.name} has no service with a task definition"]
+    told = Expected(
+        agent=agent.name,
+        environment=subject.env.name,
+        version=definition.environment.get("ACSO_VERSION", ""),
+        digest=definition.image.partition("@")[2],
+    )
+    base = f"{subject.url}/{agent.name}"
+    problems = health_problems(told, await elb.get(base + agent.health_path))
+    ready = await elb.get(f"{base}/ready")
+    return problems + [f"{agent.name} is not ready: {ready}"] * (ready.status != 200)
+
+
+async def _running(subject: Subject) -> dict[str, list[str]]:
+    """Return the ids of each agent's running tasks."""
+    names = {subject.env.service(agent): agent.name for agent in subject.config.agents}
+    ids = await ecs.task_ids(subject.aws, subject.env.cluster)
+    found: dict[str, list[str]] = {agent: [] for agent in names.values()}
+    for task in await ecs.tasks(subject.aws, subject.env.cluster, ids):
+        if task.status == "RUNNING" and task.service in names:
+            found[names[task.service]].append(task.id)
+    return found
+
+
+async def _silent(subject: Subject, group: str, streams: list[str]) -> list[str]:
+    """Return the streams without an event, after waiting for those that may be on their way."""
+    deadline = anyio.current_time() + LOG_PATIENCE
+    silent = streams
+    while True:
+        lines = await _each(lambda s: logs.tail(subject.aws, group, s, lines=1), silent)
+        silent = [s for s, found in zip(silent, lines, strict=True) if not found]
+        if not silent or anyio.current_time() >= deadline:
+            return silent
+        await anyio.sleep(PAUSE)
+
+
+async def _each(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
+    """Do one work on each item at once; results in order."""
+    wanted = list(items)
+    results: dict[int, T] = {}
+
+    async def one(number: int, item: A) -> None:
+        results[number] = await work(item)
+
+    async with anyio.create_task_group() as group:
+        for number, item in enumerate(wanted):
+            group.start_soon(one, number, item)
+    return [results[number] for number in range(len(wanted))]
+
+
+CHECKS = (
+    Check(name="cluster", sentence="the cluster is active", look=cluster_active),
+    Check(name="services", sentence="all services run", look=services_running),
+    Check(name="logs", sentence="the agents write logs", look=logs_written),
+    Check(name="bedrock", sentence="Bedrock is reachable", look=bedrock_reachable),
+    Check(name="agents", sentence="the agents answer", look=agents_answer),
+)
