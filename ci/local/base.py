@@ -112,6 +112,18 @@ def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
     )
 
 
+def unreachable(docker: Docker, name: str = NAME) -> str:
+    """Return why a registry does not have the image for us, "" if it has."""
+    from docker.errors import DockerException
+    from requests import RequestException
+
+    try:
+        client(docker.url, timeout=ANSWER).images.get_registry_data(name)
+    except (DockerException, RequestException, OSError) as error:
+        return _last_words(error)
+    return ""
+
+
 def _local(docker: Docker, name: str) -> BaseImage | None:
     """Return the image of that very name, where someone pulled or loaded it before."""
     from docker.errors import ImageNotFound

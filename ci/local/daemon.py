@@ -42,15 +42,12 @@ async def install_and_start(say: Say, answers: Callable[[], Awaitable[bool]]) ->
     Raises:
         ContainerEngineError: this is not such a machine, or a step failed.
     """
+    refuse_if_not_startable()
     if shutil.which("dockerd") is None:
-        refuse_if_not_installable()
         say("no container engine here: installing Debian's docker.io")
         await apt.install(["docker.io"], say, failure=ContainerEngineError)
         if await until(answers, seconds=2):  # the package may have started it
             return
-    elif os.geteuid() != 0:
-        message = "Docker is installed and does not answer; starting it needs root"
-        raise ContainerEngineError(message, hint="sudo service docker start, or run acso as root")
     if _systemd():
         await _start_service(say, answers)
     else:
@@ -58,12 +55,17 @@ async def install_and_start(say: Say, answers: Callable[[], Awaitable[bool]]) ->
         await start(["dockerd"], answers)
 
 
-def refuse_if_not_installable() -> None:
-    """Raise unless apt can install an engine here.
+def refuse_if_not_startable() -> None:
+    """Raise unless an engine can be installed, or started where it is installed.
 
     Raises:
-        ContainerEngineError: another system, or not root.
+        ContainerEngineError: not root, or a system without apt.
     """
+    if shutil.which("dockerd") is not None:
+        if os.geteuid() != 0:
+            message = "Docker is installed and does not answer; starting it needs root"
+            raise ContainerEngineError(message, hint="sudo service docker start")
+        return
     if not apt.usable_system():
         message = "no container engine answers, and this system has no apt to install one"
         raise ContainerEngineError(message, hint=HINT)

@@ -101,6 +101,7 @@ async def _tool(say: Say) -> None:
 async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
     hooks = [f"--customize-hook={hook}" for hook in HOOKS]
     command = [
+        *("setpriv", "--pdeathsig", "TERM"),  # it ends with this process, even a killed one
         *("mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", *hooks),
         *(SUITE, str(archive)),
     ]

@@ -20,33 +20,45 @@ async def held(
     killed parent is not done twice at once.
 
     Args:
-        path: the file, made if absent. It is never removed: removing it would split the lock.
+        path: the file, made if absent.
         say: told once if another process holds it.
         seconds: how long to wait for it.
 
     Raises:
         HostError: another process held it all that time.
     """
+    taken = _taken(path)
+    if taken is None:
+        say(f"another process is at it, waiting ({path.stem})")
+
+        async def free() -> bool:
+            nonlocal taken
+            taken = _taken(path)
+            return taken is not None
+
+        await until(free, seconds=seconds, every=0.1)
+    if taken is None:
+        message = f"another process has held {path} for {seconds:.0f} s"
+        raise HostError(message, hint=f"find it with: fuser {path}")
+    try:
+        yield taken
+    finally:
+        os.close(taken)
+
+
+def _taken(path: Path) -> int | None:
+    """Lock the file that has this path; return its descriptor, None if another holds it.
+
+    Who waits may be handed the lock of a file that `down` has removed meanwhile: such a lock keeps
+    nobody out, so it does not count.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if not _taken(descriptor):
-            say(f"another process is at it, waiting ({path.stem})")
-
-            async def free() -> bool:
-                return _taken(descriptor)
-
-            if not await until(free, seconds=seconds, every=0.1):
-                message = f"another process has held {path} for {seconds:.0f} s"
-                raise HostError(message, hint=f"find it with: fuser {path}")
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _taken(descriptor: int) -> bool:
-    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):  # noqa: PTH116 (beside fstat)
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(descriptor)
+    return None

@@ -78,6 +78,14 @@ def corrected() -> list[str]:
     return []
 
 
+def running_containers() -> list[str]:
+    """Return the containers of the tasks that ECS calls RUNNING."""
+    from ministack.services import ecs
+
+    tasks = [task for _, task in ecs._tasks.all_items() if task.get("lastStatus") == "RUNNING"]
+    return [name for task in tasks for name in task.get("_docker_ids") or []]
+
+
 def introduced(app: App, identity: Mapping[str, object]) -> App:
     """Return the application with a page that says who it is."""
 
@@ -85,8 +93,9 @@ def introduced(app: App, identity: Mapping[str, object]) -> App:
         if scope["type"] != "http" or scope["path"] != IDENTITY:
             await app(scope, receive, send)
             return
+        body = json.dumps({**identity, "containers": running_containers()}).encode()
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": json.dumps(identity).encode()})
+        await send({"type": "http.response.body", "body": body})
 
     return wrapped
