@@ -1,0 +1,1 @@
+"""The five agents: HTTP services made by one app factory, one small package each."""

@@ -1,0 +1,121 @@
+"""Logs as JSON on stdout, one object a line, and the access log.
+
+No request body, header or query string is ever logged: they may hold what is not ours to keep.
+"""
+
+import json
+import logging
+import re
+import sys
+import time
+import uuid
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+#: Id of the request being answered; empty outside of one.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+_access = logging.getLogger("agents.access")
+#: Ids of others are taken over if they cannot break a log: an id of the load balancer fits.
+_ID = re.compile(r"[\w.:;=/+-]{1,128}", re.ASCII)
+_ID_HEADERS = (b"x-request-id", b"x-amzn-trace-id")
+
+
+class JsonFormatter(logging.Formatter):
+    """Writes a record as one JSON object: time, level, agent, version, message and its fields."""
+
+    def __init__(self, agent: str, version: str) -> None:
+        super().__init__()
+        self._common = {"agent": agent, "version": version}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; fields come from `extra={"fields": {...}}`, a traceback as text."""
+        time_ = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "time": time_.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            **self._common,
+            "message": record.getMessage(),
+            **({"request_id": request_id.get()} if request_id.get() else {}),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def configure(agent: str, version: str) -> None:
+    """Send every log record of the process to stdout as JSON, from level info on."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonFormatter(agent, version))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+class AccessLog:
+    """Gives each request an id and logs how it was answered.
+
+    It is the outermost layer, so an error that nothing else handles ends here: logged once, with
+    the request it belongs to, after the 500 has been sent. Health checks come every second or so:
+    they are logged only when they fail.
+    """
+
+    def __init__(self, app: "ASGIApp", quiet: frozenset[str]) -> None:
+        self._app = app
+        self._quiet = quiet
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answer one request of the server; other kinds of event pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status, failed = time.perf_counter(), 500, False
+        identity = _identity(scope["headers"])
+        token = request_id.set(identity)
+
+        async def answer(message: "Message") -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", identity.encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        except Exception:
+            failed = True
+            self._log(scope, status, began, failed=True)
+        finally:
+            if not failed:
+                self._log(scope, status, began)
+            request_id.reset(token)
+
+    def _log(self, scope: "Scope", status: int, began: float, *, failed: bool = False) -> None:
+        path = scope["path"]
+        if path in self._quiet and status == 200:
+            return
+        level = logging.ERROR if status >= 500 else logging.INFO
+        fields = {
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "duration_ms": round((time.perf_counter() - began) * 1000, 1),
+        }
+        message = "%s %s %d"
+        arguments = (scope["method"], path, status)
+        _access.log(level, message, *arguments, exc_info=failed, extra={"fields": fields})
+
+
+def _identity(headers: list[tuple[bytes, bytes]]) -> str:
+    given = dict(reversed(headers))
+    for name in _ID_HEADERS:
+        text = given.get(name, b"").decode("latin-1")
+        if _ID.fullmatch(text):
+            return text
+    return uuid.uuid4().hex

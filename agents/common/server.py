@@ -1,0 +1,77 @@
+"""Runs one agent until it is told to stop.
+
+The exit code is 0 after SIGTERM or Ctrl-C and 1 when the agent could not start. The reason is then
+on the last lines of the log, which is where the release looks for it.
+"""
+
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+
+from agents.common import logs
+from agents.common.settings import Settings, read
+
+#: Seconds that running requests get to finish in; below the 30 s after which ECS kills a task.
+GRACE = 20
+#: Longer than the 60 s a load balancer keeps a connection open for, or it would meet closed ones.
+KEEP_ALIVE = 65
+
+_log = logging.getLogger("agents.server")
+
+
+def run(package: str) -> None:
+    """Serve the agent of a package: its `api` module has the `router`.
+
+    All that can fail runs in here, the import of the agent's own code included, so that every
+    failure is one JSON line with its traceback. Ends the process: 0 stopped, 1 failed.
+    """
+    agent = package.rpartition(".")[2].replace("_", "-")
+    logs.configure(agent, os.environ.get("ACSO_VERSION") or Settings.version)
+    try:
+        _serve(read(agent, os.environ), package)
+    except Exception as error:
+        _log.critical("%s failed: %s: %s", agent, type(error).__name__, error, exc_info=True)
+        sys.exit(1)
+
+
+def _serve(settings: Settings, package: str) -> None:
+    import uvicorn
+
+    from agents.common.app import create
+
+    app = create(settings, importlib.import_module(f"{package}.api").router)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+    )
+    server = uvicorn.Server(config)
+
+    def stop(*_: object) -> None:
+        server.should_exit = True
+
+    # While it serves uvicorn has handlers of its own, and ends by raising the signal once more for
+    # those before: with the default ones that is the end by a signal, not exit code 0.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        server.run(sockets=[_listen(settings)])
+    except SystemExit as ended:
+        # uvicorn ends with 3 when the application's own startup fails, having logged why.
+        sys.exit(1 if ended.code else 0)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Return the bound socket; raises `OSError` naming the address."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{settings.host}, port {settings.port}"
+        raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error

@@ -1,0 +1,1 @@
+"""Financial intelligence: finds where money can be earned or saved."""

@@ -1,0 +1,72 @@
+"""What financial intelligence answers over HTTP."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+
+from agents.financial_intelligence import logic
+
+router = APIRouter()
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Client(_Figures):
+    """A client: share of what they bought in use, satisfaction 1 to 5, months until renewal."""
+
+    name: Name
+    usage: Share
+    satisfaction: float = Field(ge=1, le=5)
+    renewal_months: Amount
+
+
+class Licence(_Figures):
+    """A product: share of its licences in use, cost a month."""
+
+    product: Name
+    utilisation: Share
+    monthly_cost: Amount
+
+
+class Process(_Figures):
+    """Manual work: tasks a month, complexity 0 to 1, gain of automation over its cost."""
+
+    name: Name
+    manual_tasks: int = Field(ge=0)
+    complexity: Share
+    expected_return: Amount
+
+
+class Business(_Figures):
+    """The figures to look through."""
+
+    clients: tuple[Client, ...] = Field(default=(), max_length=1000)
+    licences: tuple[Licence, ...] = Field(default=(), max_length=1000)
+    processes: tuple[Process, ...] = Field(default=(), max_length=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Where money can be earned or saved."""
+
+    opportunities: tuple[logic.Opportunity, ...]
+
+
+@router.post("/opportunities")
+async def opportunities(business: Business) -> Found:
+    """Look through figures for upsells, unused licences and work to automate."""
+    return Found(
+        opportunities=logic.opportunities(
+            [logic.Client(**client.model_dump()) for client in business.clients],
+            [logic.Licence(**licence.model_dump()) for licence in business.licences],
+            [logic.Process(**process.model_dump()) for process in business.processes],
+        )
+    )

@@ -1,0 +1,1 @@
+"""Service orchestration: sorts tickets by category, urgency and what the client was promised."""

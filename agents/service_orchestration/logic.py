@@ -1,0 +1,149 @@
+"""From a ticket to its category, priority, deadlines and team."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+Value = TypeVar("Value")
+Priority = Literal["critical", "high", "medium", "low"]
+Level = Literal["platinum", "gold", "silver", "bronze", "basic"]
+Tier = Literal["enterprise", "business", "standard"]
+Team = Literal["infrastructure", "application", "security", "service_desk"]
+Category = Literal[
+    "incident",
+    "access_request",
+    "hardware_request",
+    "software_request",
+    "change_request",
+    "service_request",
+]
+
+#: Urgency of a ticket that says nothing about it.
+USUAL_URGENCY = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ticket:
+    """What a client wrote. `urgency` is from 0 to 1; None: found from the words."""
+
+    text: str
+    level: Level
+    urgency: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sla:
+    """What the client was promised."""
+
+    level: Level
+    first_response_minutes: int
+    resolution_hours: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triage:
+    """Where a ticket belongs and until when it must be dealt with."""
+
+    category: Category
+    urgency: float
+    priority: Priority
+    sla: Sla
+    team: Team
+
+
+#: The level of service that a client's contract includes; a level stands for itself.
+LEVELS: dict[Tier | Level, Level] = {
+    "enterprise": "platinum",
+    "business": "gold",
+    "standard": "silver",
+    "platinum": "platinum",
+    "gold": "gold",
+    "silver": "silver",
+    "bronze": "bronze",
+    "basic": "basic",
+}
+#: The level that a critical ticket is treated at, where it is a better one.
+_UPGRADES: dict[Level, Level] = {"bronze": "silver", "silver": "gold"}
+
+_ORDER: tuple[Priority, ...] = ("critical", "high", "medium", "low")
+#: Minutes until the first response, by priority in the order above.
+_RESPONSE: dict[Level, tuple[int, int, int, int]] = {
+    "platinum": (15, 30, 60, 120),
+    "gold": (30, 60, 120, 240),
+    "silver": (60, 120, 240, 480),
+    "bronze": (120, 240, 480, 960),
+    "basic": (240, 480, 960, 1440),
+}
+#: Hours until the solution, likewise.
+_RESOLUTION: dict[Level, tuple[int, int, int, int]] = {
+    "platinum": (2, 4, 8, 24),
+    "gold": (4, 8, 16, 48),
+    "silver": (8, 16, 32, 72),
+    "bronze": (16, 32, 64, 120),
+    "basic": (24, 48, 96, 168),
+}
+
+#: The first line with a word of the ticket counts: what is broken goes before what is wanted.
+_CATEGORIES: tuple[tuple[Category, tuple[str, ...]], ...] = (
+    ("incident", ("outage", "down", "error", "crash", "fail", "failure", "broken", "breach")),
+    ("access_request", ("access", "permission", "password", "account", "login")),
+    ("hardware_request", ("laptop", "monitor", "keyboard", "printer", "phone", "hardware")),
+    ("software_request", ("install", "installation", "software", "license", "licence")),
+    ("change_request", ("change", "upgrade", "migrate", "migration", "patch", "configure")),
+)
+_TEAMS: tuple[tuple[Team, tuple[str, ...]], ...] = (
+    ("security", ("security", "breach", "phishing", "malware", "virus", "permission")),
+    ("infrastructure", ("server", "network", "database", "disk", "storage", "vpn", "patch")),
+    ("application", ("application", "app", "bug", "website", "api", "integration")),
+)
+_URGENCIES: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.9, ("outage", "down", "critical", "emergency", "breach")),
+    (0.7, ("urgent", "urgently", "immediately", "blocked", "asap")),
+    (0.5, ("slow", "degraded", "soon", "important")),
+    (0.1, ("question", "minor", "whenever", "optional")),
+)
+
+
+def triage(ticket: Ticket) -> Triage:
+    """Return where a ticket belongs; what no rule knows is a service request for the desk."""
+    urgency = ticket.urgency if ticket.urgency is not None else urgency_of(ticket.text)
+    priority = priority_of(urgency)
+    return Triage(
+        category=_first(ticket.text, _CATEGORIES, "service_request"),
+        urgency=urgency,
+        priority=priority,
+        sla=sla(ticket.level, priority),
+        team=_first(ticket.text, _TEAMS, "service_desk"),
+    )
+
+
+def urgency_of(text: str) -> float:
+    """Return the urgency that a text speaks of, from 0 to 1; the strongest word counts."""
+    return _first(text, _URGENCIES, USUAL_URGENCY)
+
+
+def priority_of(urgency: float) -> Priority:
+    """Return the priority of an urgency: 0.8 critical, 0.6 high, 0.4 medium, below that low."""
+    steps: tuple[tuple[float, Priority], ...] = ((0.8, "critical"), (0.6, "high"), (0.4, "medium"))
+    return next((name for least, name in steps if urgency >= least), "low")
+
+
+def sla(level: Level, priority: Priority) -> Sla:
+    """Return the deadlines; a critical ticket of silver or bronze gets those one level up."""
+    treated = _UPGRADES.get(level, level) if priority == "critical" else level
+    column = _ORDER.index(priority)
+    return Sla(
+        level=treated,
+        first_response_minutes=_RESPONSE[treated][column],
+        resolution_hours=_RESOLUTION[treated][column],
+    )
+
+
+def _first(text: str, table: tuple[tuple[Value, tuple[str, ...]], ...], otherwise: Value) -> Value:
+    return next((value for value, words in table if _mentions(text, words)), otherwise)
+
+
+def _mentions(text: str, words: tuple[str, ...]) -> bool:
+    # Whole words and their inflections: "download" is not "down".
+    pattern = rf"\b(?:{'|'.join(words)})(?:s|es|d|ed|ing)?\b"
+    return re.search(pattern, text, re.IGNORECASE) is not None

@@ -1,0 +1,1 @@
+"""The supervisor: takes a goal apart into tasks for the other agents."""

@@ -1,0 +1,1 @@
+"""The threat hunter: finds signs of attacks in log entries."""
