@@ -1,0 +1,125 @@
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci import config as configuration
+from ci import release
+from ci.aws import elb
+from ci.aws.elb import Answer
+from tests.unit.release.fake import Handle, VirtualLoop, World, now
+
+CONFIG = configuration.load(Path(__file__).parents[3] / configuration.FILE)
+ENV = CONFIG.environment("staging")
+REQUEST = release.Request(commit="abc", branch="main", actor="tests")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """In these tests waiting takes no time."""
+    return "asyncio", {"loop_factory": VirtualLoop}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    cluster: str = ENV.cluster
+    subnets: tuple[str, ...] = ("subnet-1", "subnet-2")
+    security_group: str = "sg-1"
+    execution_role: str = "arn:aws:iam::0:role/execution"
+    log_group: str = ENV.log_group
+    url: str = "http://balancer"
+    releases_table: str = "releases"
+    state_table: str = "state"
+    target_groups: dict[str, str] = field(
+        default_factory=lambda: {a.name: f"arn/{ENV.service(a)}" for a in CONFIG.agents}
+    )
+    task_roles: dict[str, str] = field(
+        default_factory=lambda: {a.name: f"arn:aws:iam::0:role/{a.name}" for a in CONFIG.agents}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    ok: bool
+
+    def summary(self) -> str:
+        return "all is well" if self.ok else "the moon is in the wrong quarter"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A process that releases into a world; `place` is its own."""
+
+    world: World
+    place: release.Place
+    lines: list[str] = field(default_factory=list)
+
+    def another(self, *, dies_at: int | None = None) -> "Pipeline":
+        """Return another process in the same world; killed at its nth call if wanted."""
+        return replace(self, place=place(self.world, dies_at=dies_at), lines=[])
+
+    async def deploy(
+        self, name: str = "good", *, valid: bool = True, **others: str
+    ) -> release.Outcome:
+        return await release.deploy(
+            self.place, images(name, **others), REQUEST, validation(valid), self.lines.append
+        )
+
+    async def rollback(self, to: str | None = None, *, valid: bool = True) -> release.Outcome:
+        return await release.rollback(self.place, to, REQUEST, validation(valid), self.lines.append)
+
+
+def place(world: World, *, dies_at: int | None = None) -> release.Place:
+    handle: Any = Handle(world, dies_at=dies_at)
+    clock = release.Clock(now=now)
+    return release.Place(aws=handle, config=CONFIG, env=ENV, outputs=Outputs(), clock=clock)
+
+
+def images(name: str = "good", **others: str) -> list[release.Image]:
+    """Return an image for every agent; others by the agent's name with `_`."""
+    names = {agent.name: others.get(agent.package, name) for agent in CONFIG.agents}
+    return [
+        release.Image(agent=agent, version=it, reference=f"registry/acso-{agent}@sha256:{it}")
+        for agent, it in names.items()
+    ]
+
+
+def validation(ok: bool) -> release.Validate:
+    async def validate() -> Judged:
+        return Judged(ok=ok)
+
+    return validate
+
+
+@pytest.fixture
+def new(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Pipeline]:
+    """Makes worlds, each with a process that releases into it; the last one answers."""
+
+    def make() -> Pipeline:
+        world = World()
+
+        async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+            return world.answer(url)
+
+        monkeypatch.setattr(elb, "get", get)
+        return Pipeline(world=world, place=place(world))
+
+    return make
+
+
+@pytest.fixture
+def pipeline(new: Callable[[], Pipeline]) -> Pipeline:
+    """A process that releases into a new world."""
+    return new()
+
+
+def versions(world: World) -> dict[str, str]:
+    """Return the version that runs, by agent."""
+    return {name.removeprefix(f"{ENV.prefix}-"): v for name, v in world.running().items()}
+
+
+def all_of(name: str, **others: str) -> dict[str, str]:
+    """Return a version for every agent."""
+    return {agent.name: others.get(agent.package, name) for agent in CONFIG.agents}

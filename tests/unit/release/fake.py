@@ -1,0 +1,417 @@
+"""An AWS in memory that behaves as documented, in virtual time, for whole releases in milliseconds.
+
+ECS starts tasks, counts failures, completes deployments and rolls them back; the load balancer
+finds targets healthy or not; DynamoDB keeps its conditions. What an image does is in its name:
+`good`, `slow`, `crash`, `pull`, `sick`, `liar`, optionally with a suffix (`good-2`).
+"""
+
+import asyncio
+import datetime
+import itertools
+import selectors
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from ci.aws.elb import Answer
+from ci.errors import AwsError
+
+EPOCH = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
+START = 0.5  # seconds until a task runs
+HEALTHY = {"good": 1.0, "liar": 1.0, "slow": 12.0}  # seconds of running until its target is
+BREAKER = 3  # failures until ECS gives a deployment up
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop in which waiting takes no time: its clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        super().__init__(_Selector(self))
+        self.ahead = 0.0
+
+    def time(self) -> float:
+        return self.ahead
+
+
+class _Selector(selectors.SelectSelector):
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        found = super().select(0)
+        if not found and timeout:
+            self._loop.ahead += timeout
+        return found
+
+
+def now() -> datetime.datetime:
+    """Return the virtual time of day."""
+    return EPOCH + datetime.timedelta(seconds=anyio.current_time())
+
+
+class Killed(BaseException):
+    """What a process meets that is killed: the end, at once and for everything after."""
+
+
+@dataclass
+class Task:
+    id: str
+    service: str
+    deployment: str
+    revision: str
+    mode: str
+    created: float
+    address: str
+    stopped: float | None = None
+    stop_code: str = ""
+    reason: str = ""
+    exit_code: int | None = None
+
+    def status(self, at: float) -> str:
+        if self.stopped is not None:
+            return "STOPPED"
+        return "RUNNING" if at >= self.created + START else "PENDING"
+
+    def healthy(self, at: float) -> bool:
+        if self.status(at) != "RUNNING" or self.mode not in HEALTHY:
+            return False
+        return at >= self.created + START + HEALTHY[self.mode]
+
+
+@dataclass
+class Deployment:
+    id: str
+    revision: str
+    created: float
+    state: str = "IN_PROGRESS"
+    failed: int = 0
+
+
+@dataclass
+class Service:
+    request: dict[str, Any]
+    status: str = "ACTIVE"
+    deployments: list[Deployment] = field(default_factory=list)  # the first is PRIMARY
+
+
+@dataclass
+class World:
+    """The account's state; `Handle`s call it, each a process of its own."""
+
+    services: dict[str, Service] = field(default_factory=dict)
+    definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    errors: dict[str, AwsError] = field(default_factory=dict)
+    broken_revisions: dict[str, str] = field(default_factory=dict)
+    _numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    def mode(self, revision: str) -> str:
+        """Return what a revision's image does."""
+        if revision in self.broken_revisions:
+            return self.broken_revisions[revision]
+        image = self.definitions[revision]["containerDefinitions"][0]["image"]
+        name = str(image).rpartition(":")[2]
+        return name.partition("-")[0]
+
+    def answer(self, url: str) -> Answer:
+        """Return what a URL answers: the newest healthy task behind it speaks."""
+        agent = url.split("/")[3]
+        self.tick()
+        at = anyio.current_time()
+        serving = [
+            task
+            for task in self.tasks
+            if task.service.endswith(f"-{agent}") and task.healthy(at) and task.stopped is None
+        ]
+        if not serving:
+            return Answer(status=503, error="")
+        container = self.definitions[serving[-1].revision]["containerDefinitions"][0]
+        given = {item["name"]: item["value"] for item in container["environment"]}
+        version = "another" if serving[-1].mode == "liar" else given["ACSO_VERSION"]
+        body = {
+            "status": "healthy",
+            "agent": given["ACSO_AGENT"],
+            "version": version,
+            "digest": given["ACSO_DIGEST"],
+            "environment": given["ACSO_ENVIRONMENT"],
+        }
+        return Answer(status=200, body=body)
+
+    def running(self) -> dict[str, str]:
+        """Return the version that each service's tasks have, once nothing moves any more."""
+        self.tick()
+        at = anyio.current_time()
+        found: dict[str, set[str]] = {}
+        for task in self.tasks:
+            if task.status(at) == "RUNNING":
+                container = self.definitions[task.revision]["containerDefinitions"][0]
+                given = {item["name"]: item["value"] for item in container["environment"]}
+                found.setdefault(task.service, set()).add(given["ACSO_VERSION"])
+        return {name: "+".join(sorted(versions)) for name, versions in found.items()}
+
+    def tick(self) -> None:
+        """Let time do its work on every service."""
+        at = anyio.current_time()
+        for name, service in self.services.items():
+            self._age(name, at)
+            if service.status == "ACTIVE" and service.deployments:
+                self._drive(name, service, at)
+
+    def _age(self, name: str, at: float) -> None:
+        for task in self.tasks:
+            if task.service != name or task.stopped is not None:
+                continue
+            ran = at - task.created - START
+            if task.mode == "pull" and ran >= 0:
+                self._stop(task, at, "TaskFailedToStart", "CannotPullContainerError: not found")
+            if task.mode == "crash" and ran >= 0.3:
+                self._stop(task, at, "EssentialContainerExited", "Essential container exited")
+                task.exit_code = 1
+
+    def _drive(self, name: str, service: Service, at: float) -> None:
+        primary = service.deployments[0]
+        desired = service.request["desiredCount"]
+        mine = [t for t in self.tasks if t.service == name and t.deployment == primary.id]
+        primary.failed = sum(
+            task.stop_code in ("EssentialContainerExited", "TaskFailedToStart") for task in mine
+        )
+        if primary.state == "IN_PROGRESS" and primary.failed >= BREAKER:
+            self._give_up(service, primary, at)
+            return
+        alive = [task for task in mine if task.stopped is None]
+        if primary.state != "FAILED":
+            for _ in range(desired - len(alive)):
+                self._start(name, primary, at)
+            for task in alive[desired:]:
+                self._stop(task, at, "ServiceSchedulerInitiated", "Scaling activity")
+        if len(alive) >= desired and all(task.healthy(at) for task in alive[:desired]):
+            primary.state = "COMPLETED"
+            service.deployments = [primary]
+            for task in self.tasks:
+                if task.service == name and task.deployment != primary.id and task.stopped is None:
+                    self._stop(task, at, "ServiceSchedulerInitiated", "Deployment completed")
+
+    def _give_up(self, service: Service, failed: Deployment, at: float) -> None:
+        failed.state = "FAILED"
+        before = next((d for d in service.deployments[1:] if d.state == "COMPLETED"), None)
+        if before:
+            new = Deployment(
+                id=f"ecs-svc/{next(self._numbers)}", revision=before.revision, created=at
+            )
+            service.deployments.insert(0, new)
+            service.request["taskDefinition"] = before.revision
+
+    def _start(self, name: str, deployment: Deployment, at: float) -> None:
+        number = next(self._numbers)
+        self.tasks.append(
+            Task(
+                id=f"task{number}",
+                service=name,
+                deployment=deployment.id,
+                revision=deployment.revision,
+                mode=self.mode(deployment.revision),
+                created=at,
+                address=f"10.0.0.{number}",
+            )
+        )
+
+    def _stop(self, task: Task, at: float, code: str, reason: str) -> None:
+        task.stopped, task.stop_code, task.reason = at, code, reason
+
+    # The operations, by name.
+
+    def describe_clusters(self, clusters: list[str]) -> dict[str, Any]:
+        return {"clusters": [{"clusterName": name, "status": "ACTIVE"} for name in clusters]}
+
+    def register_task_definition(self, **request: Any) -> dict[str, Any]:
+        family = request["family"]
+        number = 1 + sum(arn.split("/")[-1].startswith(f"{family}:") for arn in self.definitions)
+        arn = f"arn:aws:ecs:us-east-1:000000000000:task-definition/{family}:{number}"
+        self.definitions[arn] = {"taskDefinitionArn": arn, "revision": number, **request}
+        return {"taskDefinition": self.definitions[arn]}
+
+    def describe_task_definition(self, taskDefinition: str) -> dict[str, Any]:  # noqa: N803
+        return {"taskDefinition": self.definitions[taskDefinition]}
+
+    def create_service(self, **request: Any) -> dict[str, Any]:
+        name = request["serviceName"]
+        if name in self.services and self.services[name].status != "INACTIVE":
+            raise _refused("InvalidParameterException", "Creation of service was not idempotent.")
+        self.services[name] = Service(request=request)
+        return {"service": self._deploy(name)}
+
+    def update_service(self, service: str, **request: Any) -> dict[str, Any]:
+        found = self.services.get(service)
+        if found is None or found.status != "ACTIVE":
+            raise _refused("ServiceNotActiveException", "Service was not ACTIVE.")
+        anew = request.pop("forceNewDeployment", False)
+        revision = request.get("taskDefinition", found.request["taskDefinition"])
+        anew = anew or revision != found.request["taskDefinition"]
+        found.request |= request
+        self.tick()
+        return {"service": self._deploy(service) if anew else self._told(service)}
+
+    def delete_service(self, cluster: str, service: str, force: bool) -> dict[str, Any]:  # noqa: ARG002
+        found = self.services[service]
+        found.status = "INACTIVE"
+        for task in self.tasks:
+            if task.service == service and task.stopped is None:
+                self._stop(task, anyio.current_time(), "ServiceSchedulerInitiated", "deleted")
+        return {"service": self._told(service)}
+
+    def describe_services(self, cluster: str, services: list[str]) -> dict[str, Any]:  # noqa: ARG002
+        return {"services": [self._told(name) for name in services if name in self.services]}
+
+    def list_services(self, cluster: str) -> list[str]:  # noqa: ARG002
+        return [f"arn/{n}" for n, item in self.services.items() if item.status == "ACTIVE"]
+
+    def list_tasks(self, cluster: str, desiredStatus: str) -> list[str]:  # noqa: ARG002, N803
+        stopped = desiredStatus == "STOPPED"
+        return [f"arn/{t.id}" for t in self.tasks if (t.stopped is not None) == stopped]
+
+    def describe_tasks(self, cluster: str, tasks: list[str]) -> dict[str, Any]:  # noqa: ARG002
+        at = anyio.current_time()
+        return {"tasks": [_task(task, at) for task in self.tasks if task.id in tasks]}
+
+    def describe_target_health(self, TargetGroupArn: str) -> dict[str, Any]:  # noqa: N803
+        at = anyio.current_time()
+        name = TargetGroupArn.rpartition("/")[2]
+        found = [
+            {
+                "Target": {"Id": task.address, "Port": 8000},
+                "TargetHealth": {"State": "healthy" if task.healthy(at) else "unhealthy"},
+            }
+            for task in self.tasks
+            if task.service == name and task.status(at) == "RUNNING"
+        ]
+        return {"TargetHealthDescriptions": found}
+
+    def get_log_events(self, logStreamName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        agent = logStreamName.partition("/")[0]
+        return {"events": [{"message": f"{agent} starts"}, {"message": "RuntimeError: boom"}]}
+
+    def describe_log_groups(self, logGroupNamePrefix: str) -> list[dict[str, str]]:  # noqa: N803
+        return [{"logGroupName": logGroupNamePrefix}]
+
+    def list_foundation_models(self) -> dict[str, Any]:
+        return {"modelSummaries": [{"modelId": "one"}]}
+
+    def get_item(self, Key: Mapping[str, Any], **_: Any) -> dict[str, Any]:  # noqa: N803
+        item = self.items.get(_key(Key))
+        return {"Item": item} if item else {}
+
+    def put_item(self, Item: dict[str, Any], **request: Any) -> dict[str, Any]:  # noqa: N803
+        self._condition(_key(Item), request)
+        self.items[_key(Item)] = Item
+        return {}
+
+    def delete_item(self, Key: Mapping[str, Any], **request: Any) -> dict[str, Any]:  # noqa: N803
+        self._condition(_key(Key), request)
+        self.items.pop(_key(Key), None)
+        return {}
+
+    def query(self, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> dict[str, Any]:  # noqa: N803
+        kind = ExpressionAttributeValues[":kind"]["S"]
+        keys = sorted((key for key in self.items if key[0] == kind), reverse=True)
+        return {"Items": [self.items[key] for key in keys[:Limit]]}
+
+    def _condition(self, key: tuple[str, str], request: Mapping[str, Any]) -> None:
+        names = request.get("ExpressionAttributeNames", {})
+        values = request.get("ExpressionAttributeValues", {})
+        item = self.items.get(key)
+
+        def holds(term: str) -> bool:
+            if term == "attribute_not_exists(pk)":
+                return item is None
+            name, value = term.split(" = ")
+            return item is not None and item[names.get(name, name)] == values[value]
+
+        text = request["ConditionExpression"]
+        if not any(all(map(holds, part.split(" AND "))) for part in text.split(" OR ")):
+            raise _refused("ConditionalCheckFailedException", "The conditional request failed")
+
+    def _deploy(self, name: str) -> dict[str, Any]:
+        service = self.services[name]
+        revision = service.request["taskDefinition"]
+        new = Deployment(
+            id=f"ecs-svc/{next(self._numbers)}", revision=revision, created=anyio.current_time()
+        )
+        service.deployments.insert(0, new)
+        self.tick()
+        return self._told(name)
+
+    def _told(self, name: str) -> dict[str, Any]:
+        service = self.services[name]
+        at = anyio.current_time()
+        running = [t for t in self.tasks if t.service == name and t.status(at) == "RUNNING"]
+        return {
+            **service.request,
+            "serviceName": name,
+            "status": service.status,
+            "runningCount": len(running),
+            "deployments": [
+                {
+                    "id": item.id,
+                    "status": "ACTIVE" if number else "PRIMARY",
+                    "taskDefinition": item.revision,
+                    "desiredCount": service.request["desiredCount"],
+                    "runningCount": sum(task.deployment == item.id for task in running),
+                    "rolloutState": item.state,
+                    "rolloutStateReason": "circuit breaker" if item.state == "FAILED" else "",
+                    "createdAt": EPOCH + datetime.timedelta(seconds=item.created),
+                }
+                for number, item in enumerate(service.deployments)
+            ],
+        }
+
+
+class Handle:
+    """One process's way to the world: stands in for `Aws`; may be killed at its nth call."""
+
+    region, endpoint, registry, load_balancer = "us-east-1", None, None, None
+
+    def __init__(self, world: World, *, dies_at: int | None = None) -> None:
+        self._world, self._left = world, dies_at
+
+    async def call(self, _service: str, operation: str, /, **arguments: Any) -> Any:
+        await anyio.sleep(0.01)
+        if self._left is not None:
+            if self._left == 0:
+                raise Killed
+            self._left -= 1
+        self._world.calls.append(operation)
+        if operation in self._world.errors:
+            raise self._world.errors[operation]
+        self._world.tick()
+        return getattr(self._world, operation)(**arguments)
+
+    async def pages(self, service: str, operation: str, _key: str, /, **arguments: Any) -> Any:
+        return await self.call(service, operation, **arguments)
+
+
+def _key(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["pk"]["S"], item["sk"]["S"]
+
+
+def _refused(code: str, message: str) -> AwsError:
+    return AwsError(message, code=code)
+
+
+def _task(task: Task, at: float) -> dict[str, Any]:
+    return {
+        "taskArn": f"arn/{task.id}",
+        "group": f"service:{task.service}",
+        "taskDefinitionArn": task.revision,
+        "lastStatus": task.status(at),
+        "startedBy": task.deployment,
+        "createdAt": EPOCH + datetime.timedelta(seconds=task.created),
+        "stopCode": task.stop_code,
+        "stoppedReason": task.reason,
+        "containers": [{"name": "main", "exitCode": task.exit_code}],
+        "attachments": [{"details": [{"name": "privateIPv4Address", "value": task.address}]}],
+    }

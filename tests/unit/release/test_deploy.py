@@ -1,0 +1,191 @@
+"""Whole releases against an AWS in memory: every end that a deploy can have."""
+
+import datetime
+
+import pytest
+
+from ci import release
+from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedError
+from ci.release import Ending
+from ci.release.record import State
+from ci.release.store import history
+from tests.unit.release.conftest import REQUEST, Judged, Pipeline, all_of, images, versions
+from tests.unit.release.fake import EPOCH
+
+
+async def test_a_first_deploy_creates_every_service_and_records_a_validated_release(
+    pipeline: Pipeline,
+) -> None:
+    outcome = await pipeline.deploy("good")
+    assert outcome.ending is Ending.DEPLOYED
+    assert versions(pipeline.world) == all_of("good")
+    (record,) = (await history(pipeline.place)).releases
+    assert record.state is State.SUCCEEDED
+    assert [name for name, _ in record.steps] == [
+        "planned",
+        "deploying",
+        "validating",
+        "succeeded",
+    ]
+    assert {run.version for run in record.after.values()} == {"good"}
+    assert record.request.commit == "abc"
+
+
+async def test_supervisor_starts_after_the_agents_that_it_calls(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    created = {task.service: task.created for task in pipeline.world.tasks}
+    supervisor = created.pop("acso-staging-supervisor")
+    assert all(supervisor > other for other in created.values())
+
+
+async def test_nothing_changed_registers_nothing_and_writes_no_record(pipeline: Pipeline) -> None:
+    first = await pipeline.deploy("good")
+    before = len(pipeline.world.calls)
+    second = await pipeline.deploy("good")
+    assert second.ending is Ending.NOTHING_TO_DO
+    assert second.release == first.release
+    calls = set(pipeline.world.calls[before:])
+    assert not calls & {"register_task_definition", "update_service", "create_service"}
+    assert len((await history(pipeline.place)).releases) == 1
+
+
+async def test_only_the_changed_agent_is_rolled(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    before = len(pipeline.world.calls)
+    outcome = await pipeline.deploy("good", threat_hunter="good-2")
+    assert outcome.ending is Ending.DEPLOYED
+    calls = pipeline.world.calls[before:]
+    assert calls.count("register_task_definition") == calls.count("update_service") == 1
+    assert versions(pipeline.world) == all_of("good", threat_hunter="good-2")
+
+
+@pytest.mark.parametrize(
+    ("mode", "why"),
+    [
+        ("crash", "does not stay up (revision 2, 1 stopped task)"),
+        ("pull", "does not stay up (revision 2, 1 stopped task)"),
+        ("sick", "not healthy 30 s after it started"),
+        ("liar", "not version liar"),
+    ],
+)
+async def test_a_bad_image_takes_every_service_back(
+    pipeline: Pipeline, mode: str, why: str
+) -> None:
+    await pipeline.deploy("good")
+    outcome = await pipeline.deploy("good-2", threat_hunter=mode)
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert why in outcome.why
+    assert "threat-hunter" in outcome.why
+    assert versions(pipeline.world) == all_of("good")
+    record = (await history(pipeline.place)).releases[0]
+    assert record.state is State.ROLLED_BACK
+    assert why in record.why
+    with pytest.raises(ReleaseFailedError, match="threat-hunter"):
+        outcome.raise_for_failure()
+
+
+async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    outcome = await pipeline.deploy("good", threat_hunter="crash")
+    with pytest.raises(ReleaseFailedError) as raised:
+        outcome.raise_for_failure()
+    text = str(raised.value)
+    assert "exit code 1" in text
+    assert "| RuntimeError: boom" in text
+    assert "all 5 services are back on release 2026.11.24-1 (validated)" in text
+
+
+async def test_a_crash_is_judged_within_five_seconds(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good", supervisor="crash")
+    record = (await history(pipeline.place)).releases[0]
+    crashed = min(t.stopped for t in pipeline.world.tasks if t.mode == "crash" and t.stopped)
+    judged = datetime.datetime.fromisoformat(record.at(State.ROLLING_BACK))
+    assert judged - EPOCH <= datetime.timedelta(seconds=crashed + 5)
+
+
+async def test_a_slow_start_within_its_grace_succeeds(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    outcome = await pipeline.deploy("slow")
+    assert outcome.ending is Ending.DEPLOYED
+
+
+async def test_a_failed_first_deploy_leaves_no_service(pipeline: Pipeline) -> None:
+    outcome = await pipeline.deploy("good", incident_response="crash")
+    assert outcome.ending is Ending.REMOVED
+    assert versions(pipeline.world) == {}
+    assert all(service.status == "INACTIVE" for service in pipeline.world.services.values())
+    again = await pipeline.deploy("good")
+    assert again.ending is Ending.DEPLOYED
+
+
+async def test_a_failed_validation_takes_every_service_back(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    outcome = await pipeline.deploy("good-2", valid=False)
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert "the moon" in outcome.why
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_a_way_back_that_fails_too_is_its_own_error(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    for revision in list(pipeline.world.definitions):
+        pipeline.world.broken_revisions[revision] = "crash"  # what ran before does not start again
+    outcome = await pipeline.deploy("good", threat_hunter="crash")
+    assert outcome.ending is Ending.ROLLBACK_FAILED
+    with pytest.raises(RollbackFailedError, match="way back failed too"):
+        outcome.raise_for_failure()
+    assert (await history(pipeline.place)).releases[0].state is State.FAILED
+
+
+async def test_a_service_deleted_by_hand_is_created_again(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    pipeline.world.delete_service("", "acso-staging-supervisor", force=True)
+    outcome = await pipeline.deploy("good")
+    assert outcome.ending is Ending.DEPLOYED
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_a_service_scaled_by_hand_is_set_right(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
+    outcome = await pipeline.deploy("good")
+    assert outcome.ending is Ending.DEPLOYED
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_an_environment_that_broke_by_itself_is_no_success(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    for task in pipeline.world.tasks:
+        task.mode = "sick"
+    outcome = await pipeline.deploy("good")
+    assert outcome.ending is Ending.UNHEALTHY
+    assert not outcome.ok
+
+
+async def test_a_refusal_in_the_middle_takes_every_service_back(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    error = AwsError("ecs list_tasks: ExpiredTokenException", code="ExpiredTokenException")
+    pipeline.world.errors["list_tasks"] = error
+    outcome = await pipeline.deploy("good-2")
+    assert outcome.ending is Ending.ROLLBACK_FAILED  # it cannot be watched either
+    pipeline.world.errors.clear()
+    assert (await pipeline.deploy("good")).ok
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_a_second_process_is_told_who_holds_the_environment(pipeline: Pipeline) -> None:
+    errors = []
+
+    async def validate() -> Judged:
+        with pytest.raises(LockedError) as raised:
+            await pipeline.another().deploy("good-2")
+        errors.append(str(raised.value))
+        return Judged(ok=True)
+
+    outcome = await release.deploy(
+        pipeline.place, images("good"), REQUEST, validate, pipeline.lines.append
+    )
+    assert outcome.ending is Ending.DEPLOYED
+    assert "staging is locked by" in errors[0]
+    assert "deploy since 2026-11-24T12:00" in errors[0]
