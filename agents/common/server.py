@@ -60,8 +60,10 @@ def _serve(settings: Settings, package: str) -> None:
     # those before: with the default ones that is the end by a signal, not exit code 0.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    listener = _listen(settings)
+    _log.info("listening on %s, port %d", settings.host, settings.port)
     try:
-        server.run(sockets=[_listen(settings)])
+        server.run(sockets=[listener])
     except SystemExit as ended:
         # uvicorn ends with 3 when the application's own startup fails, having logged why.
         sys.exit(1 if ended.code else 0)

@@ -116,14 +116,14 @@ def severity(points: int) -> Severity:
 
 
 def confidence(indicators: Sequence[Indicator]) -> float:
-    """Return how sure a finding is, 0.5 to 1.
+    """Return how sure a finding is, 0.5 to 1; 0.5 is where it starts.
 
     A rule adds 0.2, a pattern 0.1, an anomaly 0.1, and more than one sign 0.2: they bear each
     other out. Counted in tenths, so that 0.5 + 0.1 is 0.6.
     """
     kinds = {indicator.kind for indicator in indicators}
     tenths = 5 + 2 * ("rule" in kinds) + ("pattern" in kinds) + ("anomaly" in kinds)
-    return (tenths + 2 * (len(indicators) > 1)) / 10
+    return min(10, tenths + 2 * (len(indicators) > 1)) / 10
 
 
 def _finding(entries: Sequence[Entry], found: Sequence[Indicator]) -> Finding:

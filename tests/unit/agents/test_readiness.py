@@ -1,0 +1,106 @@
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from agents.common import readiness
+from agents.common.settings import Settings
+
+Open = Callable[[Settings], httpx.AsyncClient]
+
+
+class Dynamo(Protocol):
+    status: int
+    body: dict[str, Any]
+    asked: list[dict[str, Any]]
+    silent: bool
+    url: str
+
+
+def settings(url: str) -> Settings:
+    return Settings(
+        agent="supervisor",
+        region="us-east-1",
+        endpoint=url,
+        state_table="acso-development-agent-state",
+    )
+
+
+async def ask(client: Open, url: str) -> tuple[int, dict[str, Any]]:
+    async with client(settings(url)) as http:
+        answer = await http.get("/supervisor/ready")
+    return answer.status_code, answer.json()
+
+
+async def test_an_agent_is_ready_when_its_table_answers(client: Open, dynamo: Dynamo) -> None:
+    status, answer = await ask(client, dynamo.url)
+    assert (status, answer["status"]) == (200, "ready")
+    assert answer["dependencies"]["state_table"] == {
+        "status": "ok",
+        "detail": "table acso-development-agent-state is ACTIVE",
+    }
+    assert dynamo.asked == [
+        {
+            "target": "DynamoDB_20120810.DescribeTable",
+            "TableName": "acso-development-agent-state",
+        }
+    ]
+
+
+async def test_readiness_is_asked_for_anew_each_time(client: Open, dynamo: Dynamo) -> None:
+    async with client(settings(dynamo.url)) as http:
+        assert (await http.get("/ready")).status_code == 200
+        dynamo.body = {"Table": {"TableStatus": "DELETING"}}
+        assert (await http.get("/ready")).status_code == 503
+        assert (await http.get("/health")).status_code == 200
+    assert len(dynamo.asked) == 2
+
+
+async def test_a_missing_table_is_named(client: Open, dynamo: Dynamo) -> None:
+    dynamo.status = 400
+    dynamo.body = {"__type": "ResourceNotFoundException", "message": "no such table"}
+    status, answer = await ask(client, dynamo.url)
+    assert (status, answer["status"]) == (503, "not ready")
+    reason = answer["dependencies"]["state_table"]["detail"]
+    assert "ResourceNotFoundException" in reason
+    assert "acso-development-agent-state" in reason
+
+
+async def test_a_table_that_nobody_serves_is_a_reason_and_not_an_error(
+    client: Open, dynamo: Dynamo
+) -> None:
+    dynamo_is_not_here = "http://127.0.0.1:1"
+    status, answer = await ask(client, dynamo_is_not_here)
+    assert status == 503
+    assert "Could not connect" in answer["dependencies"]["state_table"]["detail"]
+    assert not dynamo.asked
+
+
+async def test_an_endpoint_that_is_no_url_is_a_reason_and_not_an_error(
+    client: Open, dynamo: Dynamo
+) -> None:
+    status, answer = await ask(client, "nowhere")
+    assert status == 503
+    assert "nowhere" in answer["dependencies"]["state_table"]["detail"]
+    assert not dynamo.asked
+
+
+async def test_a_silent_dependency_does_not_hold_the_answer_up(
+    client: Open, dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "DEADLINE", 0.3)
+    dynamo.silent = True
+    began = time.monotonic()
+    status, answer = await ask(client, dynamo.url)
+    assert status == 503
+    assert answer["dependencies"]["state_table"]["detail"] == "no answer within 0.3 s"
+    assert time.monotonic() - began < 1
+
+
+async def test_no_dependency_is_said_to_be_none(client: Open) -> None:
+    async with client(Settings(agent="supervisor")) as http:
+        answer = await http.get("/ready")
+    assert answer.status_code == 200
+    assert answer.json()["dependencies"]["state_table"]["status"] == "not configured"

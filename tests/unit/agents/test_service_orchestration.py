@@ -1,0 +1,110 @@
+from itertools import pairwise
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.service_orchestration.logic import (
+    LEVELS,
+    Category,
+    Level,
+    Priority,
+    Team,
+    Ticket,
+    priority_of,
+    sla,
+    triage,
+)
+
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+
+
+@pytest.mark.parametrize(
+    ("text", "category", "priority", "team"),
+    [
+        ("The database server is down", "incident", "critical", "infrastructure"),
+        ("The app crashes", "incident", "low", "application"),
+        ("Urgent: security breach", "incident", "critical", "security"),
+        ("I forgot my password, blocked", "access_request", "high", "service_desk"),
+        ("New laptop", "hardware_request", "low", "service_desk"),
+        ("Please install an editor", "software_request", "low", "service_desk"),
+        ("Upgrade of the VPN soon", "change_request", "medium", "infrastructure"),
+        ("A question about downloads", "service_request", "low", "service_desk"),
+        ("", "service_request", "low", "service_desk"),
+    ],
+)
+def test_words_decide_where_a_ticket_belongs(
+    text: str, category: Category, priority: Priority, team: Team
+) -> None:
+    result = triage(Ticket(text=text, level="platinum"))
+    assert (result.category, result.priority, result.team) == (category, priority, team)
+
+
+@pytest.mark.parametrize(
+    ("urgency", "priority"),
+    [
+        (1.0, "critical"),
+        (0.8, "critical"),
+        (0.79, "high"),
+        (0.6, "high"),
+        (0.59, "medium"),
+        (0.4, "medium"),
+        (0.39, "low"),
+        (0.0, "low"),
+    ],
+)
+def test_an_urgency_has_its_priority(urgency: float, priority: Priority) -> None:
+    assert priority_of(urgency) == priority
+
+
+def test_a_given_urgency_goes_before_the_words() -> None:
+    result = triage(Ticket(text="outage", level="gold", urgency=0.0))
+    assert (result.urgency, result.priority) == (0.0, "low")
+
+
+@pytest.mark.parametrize(
+    ("level", "priority", "treated", "minutes", "hours"),
+    [
+        ("platinum", "critical", "platinum", 15, 2),
+        ("gold", "high", "gold", 60, 8),
+        ("silver", "medium", "silver", 240, 32),
+        ("bronze", "low", "bronze", 960, 120),
+        ("basic", "low", "basic", 1440, 168),
+        ("silver", "critical", "gold", 30, 4),
+        ("bronze", "critical", "silver", 60, 8),
+        ("basic", "critical", "basic", 240, 24),
+    ],
+)
+def test_a_level_has_its_deadlines_and_critical_tickets_get_better_ones(
+    level: Level, priority: Priority, treated: Level, minutes: int, hours: int
+) -> None:
+    promised = sla(level, priority)
+    assert promised.level == treated
+    assert (promised.first_response_minutes, promised.resolution_hours) == (minutes, hours)
+
+
+@pytest.mark.parametrize("level", get_args(Level))
+def test_what_is_more_urgent_is_never_promised_for_later(level: Level) -> None:
+    promised = [sla(level, priority) for priority in PRIORITIES]
+    for urgent, later in pairwise(promised):
+        assert urgent.first_response_minutes < later.first_response_minutes
+        assert urgent.resolution_hours < later.resolution_hours
+
+
+def test_a_contract_includes_its_level_of_service() -> None:
+    assert LEVELS["enterprise"] == "platinum"
+    assert LEVELS["business"] == "gold"
+    assert LEVELS["standard"] == "silver"
+    assert all(LEVELS[level] == level for level in get_args(Level))
+
+
+@given(
+    text=st.text(),
+    level=st.sampled_from(get_args(Level)),
+    urgency=st.none() | st.floats(0, 1),
+)
+def test_every_ticket_finds_its_place(text: str, level: Level, urgency: float | None) -> None:
+    result = triage(Ticket(text=text, level=level, urgency=urgency))
+    assert result.priority == priority_of(result.urgency)
+    assert result.sla == sla(level, result.priority)
