@@ -8,7 +8,7 @@ from ci.aws import canonical
 from ci.config import Agent
 from ci.release.model import Image, Place
 
-USER = "10001"  # the images' own user; named so that no image can change it
+USER = "10001:10001"  # the images' own, told again so that no image can change it
 STOP_SECONDS = 30  # between SIGTERM and SIGKILL; an agent finishes what it is at
 CHECK_RETRIES = 3
 CHECK_SECONDS = 5

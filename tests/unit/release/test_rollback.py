@@ -1,0 +1,126 @@
+"""Going back by hand, and what status tells."""
+
+import dataclasses
+
+import pytest
+
+from ci import release
+from ci.errors import NothingToRollBackError, UsageError
+from ci.release import Ending
+from ci.release.record import Kind, State
+from ci.release.status import drift
+from ci.release.store import history
+from tests.unit.release.conftest import Pipeline, all_of, versions
+
+
+async def test_a_rollback_returns_to_the_release_before_and_is_recorded(
+    pipeline: Pipeline,
+) -> None:
+    first = await pipeline.deploy("good")
+    await pipeline.deploy("good-2")
+    outcome = await pipeline.rollback()
+    assert outcome.ending is Ending.RESTORED
+    assert outcome.back_on == first.release
+    assert versions(pipeline.world) == all_of("good")
+    record = (await history(pipeline.place)).releases[0]
+    assert (record.kind, record.state, record.origin) == (
+        Kind.ROLLBACK,
+        State.SUCCEEDED,
+        first.release,
+    )
+
+
+async def test_a_rollback_registers_no_new_revision(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good", supervisor="good-2")
+    before = len(pipeline.world.calls)
+    await pipeline.rollback()
+    calls = pipeline.world.calls[before:]
+    assert "register_task_definition" not in calls
+    assert calls.count("update_service") == 1
+
+
+async def test_a_named_release_is_returned_to(pipeline: Pipeline) -> None:
+    first = await pipeline.deploy("good")
+    await pipeline.deploy("good-2")
+    await pipeline.deploy("good-3")
+    await pipeline.rollback(first.release)
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_two_rollbacks_go_back_twice(pipeline: Pipeline) -> None:
+    for name in ("good", "good-2", "good-3"):
+        await pipeline.deploy(name)
+    await pipeline.rollback()
+    assert versions(pipeline.world) == all_of("good-2")
+    await pipeline.rollback()
+    assert versions(pipeline.world) == all_of("good")
+    with pytest.raises(NothingToRollBackError):
+        await pipeline.rollback()
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_without_an_earlier_release_nothing_is_touched(pipeline: Pipeline) -> None:
+    with pytest.raises(NothingToRollBackError, match="no validated release"):
+        await pipeline.rollback()
+    await pipeline.deploy("good")
+    with pytest.raises(NothingToRollBackError):
+        await pipeline.rollback()
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_a_release_that_failed_cannot_be_returned_to(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    failed = await pipeline.deploy("good", supervisor="crash")
+    with pytest.raises(UsageError, match="not on record as validated"):
+        await pipeline.rollback(failed.release)
+
+
+async def test_a_rollback_that_does_not_validate_is_taken_back(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good-2")
+    outcome = await pipeline.rollback(valid=False)
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert versions(pipeline.world) == all_of("good-2")
+
+
+async def test_status_tells_release_version_and_health_of_every_service(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    found = await release.status(pipeline.place)
+    assert found.ok
+    assert found.release == "2026.11.24-1"
+    assert {item["version"] for item in found.data()["services"]} == {"good"}
+    assert found.text().count("1/1  healthy") == 5
+
+
+async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
+    pipeline.world.delete_service("", "acso-staging-threat-hunter", force=True)
+    found = await release.status(pipeline.place)
+    assert not found.ok
+    told = {item.agent: item.drift for item in found.services if item.drift}
+    assert told == {
+        "supervisor": "0 tasks desired; the record lists 1",
+        "threat-hunter": "missing; the record lists revision 1",
+    }
+
+
+async def test_status_of_nothing_says_so(pipeline: Pipeline) -> None:
+    found = await release.status(pipeline.place)
+    assert "none validated yet" in found.text()
+    assert {item.health for item in found.services} == {"missing"}
+
+
+async def test_another_revision_than_the_record_lists_is_drift(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    current = (await history(pipeline.place)).current
+    assert current is not None
+    service, run = next(iter(current.after.items()))
+    other = dataclasses.replace(run, revision="arn:f:9")
+    assert drift(current, service, run) == ""
+    assert drift(current, service, other) == "revision 9; the record lists 1"
+    assert drift(None, service, run) == "not part of a validated release"
+    assert drift(None, service, None) == ""
