@@ -1,0 +1,232 @@
+"""Registry, load balancer, logs, models and records: requests and answers by the API reference."""
+
+import base64
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+from botocore.stub import Stubber
+
+from ci.aws import bedrock, ecr, elb, logs, records
+from ci.aws.records import Document, Lease
+from ci.aws.session import Aws, Credentials
+from ci.errors import AwsError
+
+KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
+GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/t/0"
+
+
+@pytest.fixture
+def aws() -> Aws:
+    return Aws(region="us-east-1", credentials=KEYS)
+
+
+async def test_the_registry_is_the_accounts_own_unless_told(aws: Aws) -> None:
+    with Stubber(aws.client("sts")) as stub:
+        stub.add_response("get_caller_identity", {"Account": "123456789012"})
+        assert await ecr.host(aws) == "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    given = Aws(region="us-east-1", credentials=KEYS, registry="localhost:5000")
+    assert await ecr.host(given) == "localhost:5000"
+
+
+async def test_a_login_does_not_show_its_password() -> None:
+    token = base64.b64encode(b"AWS:pass:word").decode()
+    given = Aws(region="us-east-1", credentials=KEYS, registry="localhost:5000")
+    with Stubber(given.client("ecr")) as stub:
+        answer = {"authorizationData": [{"authorizationToken": token}]}
+        stub.add_response("get_authorization_token", answer)
+        login = await ecr.login(given)
+    assert (login.username, login.password) == ("AWS", "pass:word")
+    assert "pass" not in repr(login).replace("password='***'", "")
+
+
+@pytest.mark.parametrize("code", ["ImageNotFoundException", "RepositoryNotFoundException"])
+async def test_an_image_that_is_not_there_has_no_digest(aws: Aws, code: str) -> None:
+    with Stubber(aws.client("ecr")) as stub:
+        stub.add_client_error("describe_images", code)
+        stub.add_response(
+            "describe_images",
+            {"imageDetails": [{"imageDigest": "sha256:1"}]},
+            {"repositoryName": "acso-x", "imageIds": [{"imageTag": "v1"}]},
+        )
+        stub.add_client_error("describe_images", "AccessDeniedException")
+        assert await ecr.digest(aws, "acso-x", "v1") is None
+        assert await ecr.digest(aws, "acso-x", "v1") == "sha256:1"
+        with pytest.raises(AwsError, match="AccessDenied"):
+            await ecr.has(aws, "acso-x", "sha256:1")
+
+
+async def test_targets_come_with_state_and_reason(aws: Aws) -> None:
+    health = {"State": "unhealthy", "Description": "Health checks failed with codes: [500]"}
+    answer = {"TargetHealthDescriptions": [{"Target": {"Id": "10.0.1.7"}, "TargetHealth": health}]}
+    with Stubber(aws.client("elbv2")) as stub:
+        stub.add_response("describe_target_health", answer, {"TargetGroupArn": GROUP})
+        (target,) = await elb.targets(aws, GROUP)
+    assert (target.address, target.state) == ("10.0.1.7", "unhealthy")
+    assert target.reason == "Health checks failed with codes: [500]"
+
+
+async def test_a_load_balancer_is_found_by_name_or_by_the_pattern_given(aws: Aws) -> None:
+    with Stubber(aws.client("elbv2")) as stub:
+        stub.add_response(
+            "describe_load_balancers", {"LoadBalancers": [{"DNSName": "x.elb"}]}, {"Names": ["x"]}
+        )
+        assert await elb.url(aws, "x") == "http://x.elb"
+    given = Aws(region="us-east-1", credentials=KEYS, load_balancer="http://here/{name}")
+    assert await elb.url(given, "x") == "http://here/x"
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        status, body = {
+            "/good": (200, b'{"status": "healthy"}'),
+            "/text": (200, b"hello"),
+            "/list": (200, b"[1]"),
+        }.get(self.path, (503, b'{"status": "draining"}'))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+async def test_whatever_a_url_answers_is_an_answer(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")  # this machine's own is asked directly
+    assert await elb.get(f"{url}/good") == elb.Answer(status=200, body={"status": "healthy"})
+    assert (await elb.get(f"{url}/other")).status == 503
+    assert (await elb.get(f"{url}/text")).body == {"text": "hello"}
+    assert (await elb.get(f"{url}/list")).body == {"json": [1]}
+    assert str(await elb.get(f"{url}/good")) == 'HTTP 200 {"status": "healthy"}'
+
+
+async def test_no_answer_says_why() -> None:
+    answer = await elb.get("http://127.0.0.1:1/health", seconds=1)
+    assert answer.status == 0
+    assert str(answer).startswith("no answer: ")
+    assert "refused" in str(answer)
+
+
+async def test_the_last_lines_of_a_stream_are_read(aws: Aws) -> None:
+    with Stubber(aws.client("logs")) as stub:
+        stub.add_response(
+            "get_log_events",
+            {"events": [{"message": "one\n"}, {"message": "two"}]},
+            {"logGroupName": "g", "logStreamName": "s", "limit": 20, "startFromHead": False},
+        )
+        stub.add_client_error("get_log_events", "ResourceNotFoundException")
+        stub.add_client_error("get_log_events", "AccessDeniedException")
+        assert await logs.tail(aws, "g", "s", lines=20) == ["one", "two"]
+        assert await logs.tail(aws, "g", "s", lines=20) == []
+        with pytest.raises(AwsError):
+            await logs.tail(aws, "g", "s", lines=20)
+
+
+async def test_a_log_group_is_found_by_its_whole_name(aws: Aws) -> None:
+    with Stubber(aws.client("logs")) as stub:
+        for _ in range(2):
+            stub.add_response("describe_log_groups", {"logGroups": [{"logGroupName": "/a/b"}]})
+        assert await logs.group_exists(aws, "/a/b")
+        assert not await logs.group_exists(aws, "/a")
+
+
+async def test_models_are_told_by_id(aws: Aws) -> None:
+    summary = {"modelArn": "arn:aws:bedrock:us-east-1::foundation-model/m", "modelId": "m"}
+    with Stubber(aws.client("bedrock")) as stub:
+        stub.add_response("list_foundation_models", {"modelSummaries": [summary]})
+        assert await bedrock.models(aws) == ["m"]
+
+
+DOCUMENT = Document(kind="release", key="k", state="planned", owner="me", body={"a": 1})
+ITEM = {
+    "pk": {"S": "release"},
+    "sk": {"S": "k"},
+    "state": {"S": "planned"},
+    "owner": {"S": "me"},
+    "body": {"S": json.dumps({"a": 1})},
+}
+
+
+async def test_a_document_is_written_by_its_owner_alone(aws: Aws) -> None:
+    with Stubber(aws.client("dynamodb")) as stub:
+        stub.add_response(
+            "put_item",
+            {},
+            {
+                "TableName": "t",
+                "Item": ITEM,
+                "ConditionExpression": (
+                    "attribute_not_exists(pk) OR #owner = :own OR #owner = :other"
+                ),
+                "ExpressionAttributeNames": {"#owner": "owner"},
+                "ExpressionAttributeValues": {":own": {"S": "me"}, ":other": {"S": "dead"}},
+            },
+        )
+        stub.add_client_error("put_item", "ConditionalCheckFailedException")
+        stub.add_client_error("put_item", "ResourceNotFoundException")
+        assert await records.put(aws, "t", DOCUMENT, taken_from="dead")
+        assert not await records.put(aws, "t", DOCUMENT)
+        with pytest.raises(AwsError, match="ResourceNotFound"):
+            await records.put(aws, "t", DOCUMENT)
+
+
+async def test_the_newest_documents_come_first(aws: Aws) -> None:
+    with Stubber(aws.client("dynamodb")) as stub:
+        stub.add_response("query", {"Items": [ITEM]})
+        assert await records.newest(aws, "t", "release") == [DOCUMENT]
+
+
+async def test_a_lease_is_taken_only_as_it_was_seen(aws: Aws) -> None:
+    old = Lease(token="old", expires=1.5, holder={"who": "ann"})
+    new = Lease(token="new", expires=2.5, holder={"who": "bob"})
+    stored = {
+        "pk": {"S": "lock"},
+        "sk": {"S": "lock"},
+        "token": {"S": "old"},
+        "expires": {"N": "1.5"},
+        "holder": {"S": json.dumps({"who": "ann"})},
+    }
+    with Stubber(aws.client("dynamodb")) as stub:
+        stub.add_response("get_item", {"Item": stored})
+        stub.add_response(
+            "put_item",
+            {},
+            {
+                "TableName": "t",
+                "Item": stored
+                | {
+                    "token": {"S": "new"},
+                    "expires": {"N": "2.5"},
+                    "holder": {"S": json.dumps({"who": "bob"})},
+                },
+                "ConditionExpression": "#token = :token AND expires = :expires",
+                "ExpressionAttributeNames": {"#token": "token"},
+                "ExpressionAttributeValues": {":token": {"S": "old"}, ":expires": {"N": "1.5"}},
+            },
+        )
+        stub.add_client_error("put_item", "ConditionalCheckFailedException")
+        stub.add_response("get_item", {})
+        assert await records.lease(aws, "t") == old
+        assert await records.take(aws, "t", new, old=old)
+        assert not await records.take(aws, "t", new, old=None)
+        assert await records.lease(aws, "t") is None
+
+
+async def test_a_lock_that_is_anothers_stays(aws: Aws) -> None:
+    with Stubber(aws.client("dynamodb")) as stub:
+        stub.add_client_error("delete_item", "ConditionalCheckFailedException")
+        await records.give_back(aws, "t", "mine")
