@@ -13,7 +13,7 @@ from validation.suites import SUITES
 
 
 async def run(
-    suite: str, aws: Aws, config: Config, env: Environment, *, url: str | None = None
+    suite: str, aws: Aws, config: Config, env: Environment, url: str | None = None
 ) -> Report:
     """Run a suite of checks on an environment.
 

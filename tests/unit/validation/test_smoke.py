@@ -1,0 +1,190 @@
+"""The five smoke checks: each passes when all is well, and each can fail."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ci.aws import elb
+from ci.aws.ecs import Deployment, Service
+from ci.aws.elb import Answer
+from ci.errors import AwsError
+from tests.unit.release.conftest import CONFIG, ENV, Pipeline, place
+from tests.unit.release.fake import World
+from validation import Status, run
+from validation.model import Result
+from validation.smoke import Expected, health_problems, problems_of
+
+Damage = Callable[[World], Any]
+
+
+@pytest.fixture
+async def deployed(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world with five good agents."""
+    world = World()
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        return world.answer(url)
+
+    monkeypatch.setattr(elb, "get", get)
+    pipeline = Pipeline(world=world, place=place(world))
+    assert (await pipeline.deploy("good")).ok
+    return world
+
+
+async def results(world: World) -> dict[str, Result]:
+    report = await run("smoke", place(world).aws, CONFIG, ENV, "http://balancer")
+    assert report.ok == all(result.status is Status.PASS for result in report.results)
+    return {result.check: result for result in report.results}
+
+
+async def test_all_pass_when_all_is_well(deployed: World) -> None:
+    found = await results(deployed)
+    assert list(found) == ["cluster", "services", "logs", "bedrock", "agents"]
+    assert {result.status for result in found.values()} == {Status.PASS}
+
+
+async def test_an_empty_cluster_is_no_success() -> None:
+    found = await results(World())
+    assert found["services"].status is Status.FAIL
+    assert found["services"].finding.observed.count("is missing") == 5
+    assert found["logs"].status is Status.FAIL
+    assert found["agents"].status is Status.FAIL
+
+
+def no_cluster(world: World) -> None:
+    world.describe_clusters = lambda clusters: {"clusters": []}  # type: ignore[method-assign]  # noqa: ARG005
+
+
+def a_stranger(world: World) -> None:
+    world.services["acso-staging-stranger"] = world.services["acso-staging-supervisor"]
+
+
+def one_deleted(world: World) -> None:
+    world.delete_service("", "acso-staging-supervisor", force=True)
+
+
+def scaled_to_nothing(world: World) -> None:
+    world.update_service("acso-staging-supervisor", desiredCount=0)
+
+
+def silent(world: World) -> None:
+    world.get_log_events = lambda **_: {"events": []}  # type: ignore[method-assign]
+
+
+def no_log_group(world: World) -> None:
+    world.describe_log_groups = lambda **_: []  # type: ignore[method-assign]
+
+
+def no_models(world: World) -> None:
+    world.list_foundation_models = lambda: {"modelSummaries": []}  # type: ignore[method-assign]
+
+
+def lying(world: World) -> None:
+    next(t for t in world.tasks if t.service.endswith("supervisor")).mode = "liar"
+
+
+def sick(world: World) -> None:
+    next(t for t in world.tasks if t.service.endswith("supervisor")).mode = "sick"
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "observed"),
+    [
+        (no_cluster, "cluster", "acso-staging-cluster is missing"),
+        (no_cluster, "services", "there is no cluster acso-staging-cluster"),
+        (a_stranger, "services", "acso-staging-stranger does not belong here"),
+        (one_deleted, "services", "acso-staging-supervisor is missing"),
+        (one_deleted, "logs", "no running task of supervisor"),
+        (scaled_to_nothing, "services", "acso-staging-supervisor is scaled to 0"),
+        (silent, "logs", "nothing written to supervisor/supervisor-agent/task"),
+        (no_log_group, "logs", "there is no log group /aws/acso/staging/agents"),
+        (no_models, "bedrock", "0 models"),
+        (lying, "agents", "supervisor says version 'another', not 'good'"),
+        (sick, "agents", "supervisor answers HTTP 503"),
+    ],
+)
+async def test_each_check_fails_for_its_own_reason(
+    deployed: World, damage: Damage, check: str, observed: str
+) -> None:
+    damage(deployed)
+    found = (await results(deployed))[check]
+    assert found.status is Status.FAIL
+    assert observed in found.finding.observed
+
+
+async def test_an_agent_that_is_not_ready_fails(
+    deployed: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        ready = url.endswith("/ready") and "supervisor" in url
+        return Answer(status=503, body={"table": "gone"}) if ready else deployed.answer(url)
+
+    monkeypatch.setattr(elb, "get", get)
+    found = (await results(deployed))["agents"]
+    assert found.status is Status.FAIL
+    assert found.finding.observed == 'supervisor is not ready: HTTP 503 {"table": "gone"}'
+
+
+@pytest.mark.parametrize(
+    ("operation", "check"),
+    [
+        ("describe_clusters", "cluster"),
+        ("list_services", "services"),
+        ("describe_log_groups", "logs"),
+        ("get_log_events", "logs"),
+        ("list_foundation_models", "bedrock"),
+        ("describe_task_definition", "agents"),
+    ],
+)
+async def test_a_check_that_cannot_look_is_an_error_with_the_permission_it_needs(
+    deployed: World, operation: str, check: str
+) -> None:
+    deployed.errors[operation] = AwsError(
+        f"{operation}: AccessDeniedException: no", hint=f"the role lacks {operation}"
+    )
+    found = (await results(deployed))[check]
+    assert found.status is Status.ERROR
+    assert "AccessDenied" in found.finding.observed
+    assert found.finding.hint == f"the role lacks {operation}"
+
+
+HEALTHY = Service(
+    name="s",
+    status="ACTIVE",
+    revision="r",
+    desired=1,
+    running=1,
+    settings="{}",
+    deployments=(Deployment(id="1", status="PRIMARY", revision="r", desired=1, running=1),),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"status": "DRAINING"}, "s is DRAINING"),
+        ({"desired": 0, "running": 0}, "s is scaled to 0"),
+        ({"desired": 2}, "s runs 1 of 2 tasks"),
+        ({"running": 2}, "s runs 2 of 1 tasks"),
+        ({"deployments": HEALTHY.deployments * 2}, "s has 2 deployments"),
+        ({"deployments": ()}, "s has 0 deployments"),
+    ],
+)
+def test_a_service_is_whole_or_told_why_not(changes: dict[str, Any], problem: str) -> None:
+    assert problems_of(HEALTHY) == []
+    assert problem in problems_of(dataclasses.replace(HEALTHY, **changes))
+
+
+EXPECTED = Expected(agent="supervisor", environment="staging", version="v", digest="sha256:1")
+BODY = {"status": "healthy", **vars(EXPECTED)}
+
+
+@pytest.mark.parametrize("name", ["status", "agent", "environment", "version", "digest"])
+def test_every_word_of_an_answer_counts(name: str) -> None:
+    assert health_problems(EXPECTED, Answer(status=200, body=BODY)) == []
+    (problem,) = health_problems(EXPECTED, Answer(status=200, body=BODY | {name: "other"}))
+    assert name in problem
+    (problem,) = health_problems(EXPECTED, Answer(status=200, body={**BODY, name: None}))
+    assert name in problem
