@@ -1,0 +1,1 @@
+"""The pipeline: see ARCHITECTURE.md for its rooms and who may import whom."""

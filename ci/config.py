@@ -40,6 +40,7 @@ class Project:
 
     name: str
     base_image: str
+    repository: str | None = None  # owner/name on GitHub, whose workflow may deploy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,6 +311,10 @@ def _name_of(kind: typing.Any) -> str:
 def _check(config: Config) -> None:
     """Raise on values that have the right type and cannot be right."""
     names = {agent.name for agent in config.agents}
+    if len({name.replace("-", "") for name in names}) < len(names):
+        raise _BadKeyError(
+            "agents", "two names differ in hyphens alone, which AWS cannot tell apart"
+        )
     for agent in config.agents:
         if not 1 <= agent.port <= 65535:
             raise _BadKeyError(f"agents.{agent.name}.port", f"{agent.port} is no port")

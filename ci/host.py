@@ -105,7 +105,8 @@ async def completion(options: argparse.Namespace) -> str | int:
     """Write the completion code of a shell: eval "$(acso completion bash)"."""
     import argcomplete  # late: rarely used
 
-    return str(argcomplete.shellcode(["acso"], shell=options.shell))
+    code: str = argcomplete.shellcode(["acso"], shell=options.shell)  # type: ignore[attr-defined]
+    return code
 
 
 @dataclass(frozen=True, kw_only=True)

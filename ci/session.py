@@ -222,12 +222,11 @@ async def _called(
         for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
             if isinstance(values.get(name), str):
                 values[name] = dag.secret(values[name])
-        values["source"] = dag.host().directory(
-            str(Path(values.get("source", ROOT)).resolve()), exclude=IGNORE
-        )
+        values["source"] = dag.host().directory(str(values.get("source", ROOT)), exclude=IGNORE)
         given = dict(arguments)
-        if function.takes("commit"):
-            given = await anyio.to_thread.run_sync(_commit) | given
+        if function.takes("actor"):
+            known = await anyio.to_thread.run_sync(_commit)
+            given = {name: known[name] for name in known if function.takes(name)} | given
         if "format" in given:
             given["format"] = Format(given["format"])
         method = getattr(Acso(**values), function.name)

@@ -37,6 +37,8 @@ def _fetch(url: str, token: str) -> str:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
             return str(json.load(answer)["value"])
     except (urllib.error.URLError, TimeoutError, ValueError, KeyError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer, with its connection
         reason = getattr(error, "reason", None) or type(error).__name__
         message = f"the CI system gave out no identity token: {reason}"
         raise AwsError(

@@ -75,8 +75,8 @@ class Report:
 def _first(error: BaseException) -> BaseException:
     """Return the first error that a person can act on, out of the groups that tasks raise."""
     while isinstance(error, BaseExceptionGroup):
-        known = [item for item in error.exceptions if isinstance(item, AcsoError)]
-        error = (known or list(error.exceptions))[0]
+        inner = [_first(item) for item in error.exceptions]
+        error = next((item for item in inner if isinstance(item, AcsoError)), inner[0])
     return error
 
 

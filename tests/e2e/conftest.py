@@ -62,6 +62,8 @@ def containers(checkout: Checkout) -> Callable[[], list[str]]:
 
     def names() -> list[str]:
         label = f"acso.instance={checkout.instance}"
-        return [item.name for item in client.containers.list(all=True, filters={"label": label})]
+        return [
+            str(item.name) for item in client.containers.list(all=True, filters={"label": label})
+        ]
 
     return names

@@ -34,7 +34,7 @@ def exec_error(stdout: str = "", stderr: str = "") -> dagger.ExecError:
         path=[],
         extensions=extensions | {"stdout": stdout, "stderr": stderr},
     )
-    return dagger.ExecError([answer], gql.gql("{ version }"))
+    return dagger.ExecError([answer], gql.gql("{ version }"))  # type: ignore[no-untyped-call]
 
 
 async def test_a_gate_returns_its_line_and_is_a_span() -> None:

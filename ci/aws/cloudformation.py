@@ -1,0 +1,198 @@
+"""AWS CloudFormation: stacks, change sets and events as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ci.aws.session import Aws
+from ci.errors import AwsError
+
+CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack: its status, why it has it, and its outputs."""
+
+    name: str
+    status: str
+    reason: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether an operation on it is under way."""
+        return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to a resource of a stack."""
+
+    id: str
+    resource: str
+    kind: str
+    status: str
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it tells of a failure, and not of one that only follows from another."""
+        return self.status.endswith("_FAILED") and "cancelled" not in self.reason.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResourceChange:
+    """What a change set would do to one resource."""
+
+    action: str
+    logical_id: str
+    kind: str
+    replacement: bool = False
+
+    def __str__(self) -> str:
+        note = " (replaced)" if self.replacement else ""
+        return f"{self.action.lower():<7} {self.logical_id} {self.kind}{note}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSet:
+    """A change set: its status and why, and the changes in it."""
+
+    status: str
+    reason: str
+    changes: tuple[ResourceChange, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether CloudFormation has worked out the changes."""
+        return not self.status.endswith(("_PENDING", "_IN_PROGRESS"))
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing would change. AWS calls that FAILED and says so in two sentences."""
+        told = ("didn't contain changes", "No updates are to be performed")
+        return self.status == "FAILED" and any(text in self.reason for text in told)
+
+
+async def stack(aws: Aws, name: str) -> Stack | None:
+    """Return a stack, None if there is none of this name."""
+    try:
+        answer = await aws.call("cloudformation", "describe_stacks", StackName=name)
+    except AwsError as error:
+        if error.code == "ValidationError" and "does not exist" in str(error):
+            return None
+        raise
+    found = answer["Stacks"][0]
+    return Stack(
+        name=name,
+        status=found["StackStatus"],
+        reason=found.get("StackStatusReason", ""),
+        outputs={item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
+    )
+
+
+async def events(aws: Aws, name: str) -> list[Event]:
+    """Return what happened to a stack and its resources, oldest first."""
+    found = await aws.pages(
+        "cloudformation", "describe_stack_events", "StackEvents", StackName=name
+    )
+    return [
+        Event(
+            id=item["EventId"],
+            resource=item.get("LogicalResourceId", ""),
+            kind=item.get("ResourceType", ""),
+            status=item.get("ResourceStatus", ""),
+            reason=item.get("ResourceStatusReason", ""),
+        )
+        for item in reversed(found)
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A stack as it should be."""
+
+    name: str
+    template: str
+    parameters: Mapping[str, str]
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+async def create_change_set(aws: Aws, wanted: Wanted, name: str, *, new: bool) -> None:
+    """Have CloudFormation work out what bringing a stack to what is wanted would change."""
+    await aws.call(
+        "cloudformation",
+        "create_change_set",
+        StackName=wanted.name,
+        ChangeSetName=name,
+        ChangeSetType="CREATE" if new else "UPDATE",
+        TemplateBody=wanted.template,
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value}
+            for key, value in wanted.parameters.items()
+        ],
+        Capabilities=CAPABILITIES,
+        Tags=[{"Key": key, "Value": value} for key, value in wanted.tags.items()],
+    )
+
+
+async def change_set(aws: Aws, stack: str, name: str) -> ChangeSet:
+    """Return a change set."""
+    answer = await aws.call(
+        "cloudformation", "describe_change_set", StackName=stack, ChangeSetName=name
+    )
+    changes = list(answer.get("Changes", []))
+    while answer.get("NextToken"):
+        answer = await aws.call(
+            "cloudformation",
+            "describe_change_set",
+            StackName=stack,
+            ChangeSetName=name,
+            NextToken=answer["NextToken"],
+        )
+        changes += answer.get("Changes", [])
+    return ChangeSet(
+        status=answer["Status"],
+        reason=answer.get("StatusReason", ""),
+        changes=tuple(_change(item["ResourceChange"]) for item in changes),
+    )
+
+
+async def execute_change_set(aws: Aws, stack: str, name: str) -> None:
+    """Begin the changes of a change set."""
+    await aws.call("cloudformation", "execute_change_set", StackName=stack, ChangeSetName=name)
+
+
+async def delete_change_set(aws: Aws, stack: str, name: str) -> None:
+    """Remove a change set that was not executed."""
+    await aws.call("cloudformation", "delete_change_set", StackName=stack, ChangeSetName=name)
+
+
+async def change_sets(aws: Aws, stack: str) -> list[str]:
+    """Return the names of a stack's change sets."""
+    found = await aws.pages("cloudformation", "list_change_sets", "Summaries", StackName=stack)
+    return [item["ChangeSetName"] for item in found]
+
+
+async def delete_stack(aws: Aws, name: str) -> None:
+    """Begin to delete a stack."""
+    await aws.call("cloudformation", "delete_stack", StackName=name)
+
+
+async def protect(aws: Aws, name: str, *, protected: bool) -> None:
+    """Set whether a stack refuses to be deleted."""
+    await aws.call(
+        "cloudformation",
+        "update_termination_protection",
+        StackName=name,
+        EnableTerminationProtection=protected,
+    )
+
+
+def _change(item: Mapping[str, str]) -> ResourceChange:
+    return ResourceChange(
+        action=item["Action"],
+        logical_id=item["LogicalResourceId"],
+        kind=item["ResourceType"],
+        replacement=item.get("Replacement") == "True",
+    )

@@ -1,0 +1,14 @@
+"""What lives long: CloudFormation, one stack for the registry and one for each environment."""
+
+from ci.aws.cloudformation import ResourceChange
+from ci.infra.environment import Outputs, apply, apply_registry, delete, outputs, preview
+
+__all__ = [
+    "Outputs",
+    "ResourceChange",
+    "apply",
+    "apply_registry",
+    "delete",
+    "outputs",
+    "preview",
+]

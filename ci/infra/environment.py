@@ -1,0 +1,111 @@
+"""The registry and the environments as stacks, and what an environment offers its services."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ci.aws import cloudformation
+from ci.aws.cloudformation import ResourceChange, Stack, Wanted
+from ci.aws.session import Aws
+from ci.config import Config, Environment
+from ci.infra import templates
+from ci.infra.apply import NEVER_MADE, Say, bring, changes, remove
+from ci.infra.templates import key
+
+PROTECTED = "production"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What an environment offers: names, ids and ARNs, by agent where each has its own."""
+
+    cluster: str
+    subnets: tuple[str, ...]
+    security_group: str
+    target_groups: Mapping[str, str]
+    execution_role: str
+    task_roles: Mapping[str, str]
+    log_group: str
+    load_balancer_name: str
+    url: str  # base URL of the load balancer
+    releases_table: str
+    state_table: str
+    topic: str
+    kms_key: str
+
+
+async def apply_registry(aws: Aws, config: Config, say: Say) -> None:
+    """Bring the image repositories to acso.toml; raises `InfrastructureError`."""
+    await bring(aws, _registry(config), say)
+
+
+async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs:
+    """Bring an environment's infrastructure to its template and return what it offers.
+
+    Raises:
+        InfrastructureError: it did not get there; CloudFormation has put back what was before.
+    """
+    wanted = _environment(aws, config, env)
+    stack = await bring(aws, wanted, say)
+    if env.name == PROTECTED:
+        await cloudformation.protect(aws, wanted.name, protected=True)
+    return _outputs(aws, config, stack)
+
+
+async def preview(aws: Aws, config: Config, env: Environment) -> list[ResourceChange]:
+    """Return what `apply_registry` and `apply` would change; nothing that lasts is touched."""
+    registry = await changes(aws, _registry(config))
+    return registry + await changes(aws, _environment(aws, config, env))
+
+
+async def outputs(aws: Aws, config: Config, env: Environment) -> Outputs | None:
+    """Return what an environment offers, None if it was never applied."""
+    stack = await cloudformation.stack(aws, env.prefix)
+    if stack is None or stack.status in NEVER_MADE or "Cluster" not in stack.outputs:
+        return None
+    return _outputs(aws, config, stack)
+
+
+async def delete(aws: Aws, env: Environment, say: Say) -> None:
+    """Delete an environment's infrastructure; services must be gone before."""
+    await remove(aws, env.prefix, say)
+
+
+def _registry(config: Config) -> Wanted:
+    return Wanted(
+        name=templates.REGISTRY_STACK,
+        template=templates.registry(config.agents),
+        parameters=templates.registry_parameters(config),
+        tags={"project": config.project.name},
+    )
+
+
+def _environment(aws: Aws, config: Config, env: Environment) -> Wanted:
+    return Wanted(
+        name=env.prefix,
+        template=templates.environment(config.agents),
+        parameters=templates.parameters(aws, config, env),
+        tags={"project": config.project.name, "environment": env.name},
+    )
+
+
+def _outputs(aws: Aws, config: Config, stack: Stack) -> Outputs:
+    told = stack.outputs
+    name = told["LoadBalancerName"]
+    pattern = aws.load_balancer
+    # An agent that acso.toml has gained since the last apply has no outputs yet.
+    known = [agent.name for agent in config.agents if f"TaskRole{key(agent.name)}" in told]
+    return Outputs(
+        cluster=told["Cluster"],
+        subnets=tuple(told["Subnets"].split(",")),
+        security_group=told["SecurityGroup"],
+        target_groups={agent: told[f"TargetGroup{key(agent)}"] for agent in known},
+        execution_role=told["ExecutionRole"],
+        task_roles={agent: told[f"TaskRole{key(agent)}"] for agent in known},
+        log_group=told["LogGroup"],
+        load_balancer_name=name,
+        url=pattern.format(name=name) if pattern else f"http://{told['LoadBalancerHost']}",
+        releases_table=told["ReleasesTable"],
+        state_table=told["StateTable"],
+        topic=told["Topic"],
+        kms_key=told["KeyArn"],
+    )

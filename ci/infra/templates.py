@@ -1,0 +1,77 @@
+"""The two templates with what acso.toml adds to them, and their parameters."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from importlib.resources import files
+
+from ci.aws.session import Aws
+from ci.config import Agent, Config, Environment
+
+REGISTRY_STACK = "acso-registry"
+PRIORITIES = 50_000  # of listener rules. Source: Elastic Load Balancing API, CreateRule
+
+
+def registry(agents: tuple[Agent, ...]) -> str:
+    """Return the template of the image repositories, with the mapping of these agents."""
+    return _read("registry.yaml") + _mappings(agents)
+
+
+def environment(agents: tuple[Agent, ...]) -> str:
+    """Return the template of an environment, with the mapping of these agents."""
+    return _read("environment.yaml") + _mappings(agents)
+
+
+def key(agent: str) -> str:
+    """Return an agent's name as logical ids can hold it: letters and digits."""
+    return agent.replace("-", "")
+
+
+def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
+    """Return name, port, health path and rule priority of each agent, by key.
+
+    A priority comes from the agent's name, so that adding one agent never moves another's rule.
+    """
+    return {
+        key(agent.name): {
+            "Name": agent.name,
+            "Port": str(agent.port),
+            "HealthPath": agent.health_path,
+            "Priority": str(zlib.crc32(agent.name.encode()) % PRIORITIES + 1),
+        }
+        for agent in agents
+    }
+
+
+def registry_parameters(config: Config) -> Mapping[str, str]:
+    """Return the registry stack's parameters."""
+    return {"Agents": _keys(config)}
+
+
+def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
+    """Return an environment stack's parameters."""
+    repository = config.project.repository
+    ref = f"ref:refs/heads/{env.branch}" if env.branch else "ref:refs/tags/*"
+    return {
+        "Environment": env.name,
+        "Agents": _keys(config),
+        "LogRetention": str(env.log_retention),
+        # Five seconds are the least that a target group takes.
+        "HealthInterval": str(max(5, env.health_interval)),
+        "Embedded": "false" if aws.endpoint is None else "true",
+        "Repository": repository or "",
+        "Ref": ref,
+    }
+
+
+def _keys(config: Config) -> str:
+    return ",".join(key(agent.name) for agent in config.agents)
+
+
+def _mappings(agents: tuple[Agent, ...]) -> str:
+    # JSON is YAML, and a section's place in a template does not matter.
+    return f"\nMappings: {json.dumps({'Agents': mapping(agents)})}\n"
+
+
+def _read(name: str) -> str:
+    return files("ci.infra").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,366 @@
+"""The pipeline as a Dagger module: every function a user can call.
+
+`dagger call NAME` runs them inside a Dagger engine, `./acso NAME` in its own process; the
+docstrings are the help of both.
+"""
+
+import dataclasses
+import datetime
+import enum
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Protocol
+
+import dagger
+from dagger import DefaultPath, Doc, Ignore, function, object_type
+
+import validation
+from ci import config as configuration
+from ci import images, infra, release
+from ci.aws import oidc
+from ci.aws.session import Aws, Credentials, assume_with_token, check_account
+from ci.config import Config, Environment
+from ci.errors import UsageError, ValidationError
+from ci.gates import gate, together
+from ci.marks import anew, judges, once
+from ci.report.progress import stage
+from ci.stages import quality
+from ci.stages.base import IGNORE
+from ci.stages.build import Built
+
+Env = Annotated[str, Doc("Environment of acso.toml: development, staging or production.")]
+AuditRequired = Annotated[bool, Doc("Fail if the advisory service lacks a package.")]
+
+
+@dagger.enum_type
+class Format(enum.Enum):
+    """How a result is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+As = Annotated[Format, Doc("How the result is written.")]
+
+
+@object_type
+class Acso:
+    """Take the ACSO agents from a commit to a validated release, and back when it fails.
+
+    `check` judges the source, `deploy` does everything up to a validated environment, `rollback`
+    returns to the release before. Start with `plan --env development`: it changes nothing.
+    """
+
+    source: Annotated[
+        dagger.Directory, DefaultPath("/"), Ignore(IGNORE), Doc("The repository to work on.")
+    ]
+    endpoint: Annotated[str | None, Doc("AWS endpoint to use instead of AWS itself.")] = None
+    registry: Annotated[str | None, Doc("Registry host instead of the account's own.")] = None
+    load_balancer: Annotated[
+        str | None, Doc("URL pattern of load balancers, with {name}, instead of their DNS names.")
+    ] = None
+    aws_access_key_id: Annotated[dagger.Secret | None, Doc("AWS access key, where needed.")] = None
+    aws_secret_access_key: Annotated[dagger.Secret | None, Doc("Its secret.")] = None
+    aws_session_token: Annotated[dagger.Secret | None, Doc("Its session token.")] = None
+    oidc_request_url: Annotated[
+        dagger.Secret | None, Doc("Where the CI system gives out identity tokens.")
+    ] = None
+    oidc_request_token: Annotated[dagger.Secret | None, Doc("The right to ask for one.")] = None
+
+    @function
+    @judges
+    async def lint(self) -> str:
+        """Check style, formatting and who imports whom (ruff, import-linter)."""
+        image = (await self._config()).project.base_image
+        return await gate("lint", lambda: quality.lint(self.source, image))
+
+    @function
+    @judges
+    async def typecheck(self) -> str:
+        """Check types in strict mode, tests included (mypy)."""
+        image = (await self._config()).project.base_image
+        return await gate("typecheck", lambda: quality.typecheck(self.source, image))
+
+    @once
+    @judges
+    async def security(self, audit_required: AuditRequired = False) -> str:
+        """Look for insecure code, committed secrets and vulnerable packages."""
+        image = (await self._config()).project.base_image
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+
+        async def packages() -> str:
+            return await quality.vulnerable_packages(
+                self.source, image, today=today, required=audit_required
+            )
+
+        lines = await together(
+            {
+                "code": lambda: gate("code", lambda: quality.insecure_code(self.source, image)),
+                "secrets": lambda: gate(
+                    "secrets", lambda: quality.committed_secrets(self.source, image)
+                ),
+                "packages": lambda: gate("packages", packages),
+            }
+        )
+        return "\n".join(lines.values())
+
+    @function
+    @judges
+    async def test(self) -> str:
+        """Run the fast tests; 80 % of the code that needs no containers must be covered."""
+        image = (await self._config()).project.base_image
+        return await gate("test", lambda: quality.test(self.source, image))
+
+    @once
+    async def check(self, audit_required: AuditRequired = False) -> str:
+        """Run every quality gate in parallel: lint, typecheck, security, test.
+
+        All of them run to their end, so that one call shows all there is to mend.
+        """
+        lines = await together(
+            {
+                "lint": self.lint,
+                "typecheck": self.typecheck,
+                "security": lambda: self.security(audit_required),
+                "test": self.test,
+            }
+        )
+        return "\n".join(lines.values())
+
+    @function
+    async def build(
+        self, agent: Annotated[str | None, Doc("Only this agent; default: all of them.")] = None
+    ) -> str:
+        """Build the agents' images and tell the content version of each."""
+        config = await self._config()
+        built = await images.build(
+            self.source, config, (config.agent(agent),) if agent else config.agents
+        )
+        return "\n".join(f"{item.agent} {item.version}" for item in built)
+
+    @anew
+    async def publish(self, env: Env) -> str:
+        """Push the images that the registry lacks; tell every agent's reference by digest."""
+        config, _, aws = await self._open(env)
+        built = await images.build(self.source, config, config.agents)
+        pushed = await images.push(aws, config, built)
+        return "\n".join(image.reference for image in pushed)
+
+    @anew
+    async def plan(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Tell what a deploy would change, service by service; nothing is touched."""
+        config, environment, aws = await self._open(env)
+        built = await images.build(self.source, config, config.agents)
+        async with stage("plan"):
+            resources = await infra.preview(aws, config, environment)
+            outputs = await infra.outputs(aws, config, environment)
+            known = [await images.found(aws, config, item) for item in built]
+            services = (
+                await release.plan(_place(aws, config, environment, outputs), known)
+                if outputs
+                else None
+            )
+        return _written(Preview(services=services, resources=resources), format)
+
+    @anew
+    async def deploy(
+        self,
+        env: Env,
+        commit: Annotated[str, Doc("Commit that the source is of, for the record.")] = "",
+        branch: Annotated[str, Doc("Its branch or tag, for the record.")] = "",
+        actor: Annotated[str, Doc("Who deploys, for the record.")] = "",
+        dirty: Annotated[bool, Doc("The source has uncommitted changes.")] = False,
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Check and build side by side, then infrastructure, push, rollout and validation.
+
+        Unchanged agents are not touched. A release that fails is rolled back as a whole; the
+        exit code is 0 only if every agent runs, and answers as, what was deployed.
+        """
+        config, environment, aws = await self._open(env)
+        if dirty and environment.name != "development":
+            message = f"the source has uncommitted changes, which {env} does not take"
+            raise UsageError(message, hint="commit them, or deploy to development")
+        built = await self._checked_build(config, audit_required=aws.endpoint is None)
+        async with stage("infrastructure") as span:
+            await infra.apply_registry(aws, config, span.say)
+            outputs = await infra.apply(aws, config, environment, span.say)
+        pushed = await images.push(aws, config, built)
+        place = _place(aws, config, environment, outputs)
+        request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
+        async with stage("release") as span:
+            outcome = await release.deploy(place, pushed, request, _smoke(place), span.say)
+            span.result = outcome.summary()
+            outcome.raise_for_failure()
+        return _written(outcome, format)
+
+    @anew
+    async def validate(
+        self,
+        env: Env,
+        suite: Annotated[str, Doc("Which checks: smoke.")] = "smoke",
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Check a running environment; fails unless every check could look and passed."""
+        place = await self._standing(env)
+        async with stage("validation") as span:
+            report = await validation.run(
+                suite, place.aws, place.config, place.env, place.outputs.url
+            )
+            span.result = report.summary()
+            if not report.ok:
+                raise ValidationError(report.text(), hint=f"acso status --env {env}")
+        return _written(report, format)
+
+    @anew
+    async def rollback(
+        self,
+        env: Env,
+        to: Annotated[str | None, Doc("Release to return to; default: the last validated.")] = None,
+        actor: Annotated[str, Doc("Who asks, for the record.")] = "",
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Return every service to the last validated release before this one, and verify it."""
+        place = await self._standing(env)
+        async with stage("rollback") as span:
+            request = release.Request(actor=actor)
+            outcome = await release.rollback(place, to, request, _smoke(place), span.say)
+            span.result = outcome.summary()
+            outcome.raise_for_failure()
+        return _written(outcome, format)
+
+    @anew
+    async def status(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Tell what runs, of which release, and whether it is what the record says."""
+        return _written(await release.status(await self._standing(env)), format)
+
+    @anew
+    async def pipeline(
+        self,
+        event: Annotated[str, Doc("What happened: push, pull_request or release.")],
+        ref: Annotated[str, Doc("The full ref it happened to, such as refs/heads/main.")],
+        commit: Annotated[str, Doc("Commit that the source is of.")] = "",
+        actor: Annotated[str, Doc("Who caused it.")] = "",
+    ) -> str:
+        """Do what an event of the repository asks for: what CI calls.
+
+        A push to an environment's branch and a published release deploy that environment; any
+        other event checks and builds.
+        """
+        config = await self._config()
+        environment = config.released_by(event, ref)
+        if environment is None:
+            built = await self._checked_build(config, audit_required=False)
+            return "\n".join(f"{item.agent} {item.version}" for item in built)
+        return await self.deploy(environment.name, commit=commit, branch=ref, actor=actor)
+
+    async def _config(self) -> Config:
+        """Read acso.toml from the source, not from beside this file: the source is what counts."""
+        return configuration.parse(await self.source.file(configuration.FILE).contents())
+
+    async def _open(self, env: str) -> tuple[Config, Environment, Aws]:
+        """Return the configuration, the environment and the AWS it is in, the right account's."""
+        config = await self._config()
+        environment = config.environment(env)
+        aws = await self._aws(environment)
+        await check_account(aws, environment)
+        return config, environment, aws
+
+    async def _standing(self, env: str) -> release.Place:
+        """Return an environment whose infrastructure stands; raises where it was never applied."""
+        config, environment, aws = await self._open(env)
+        outputs = await infra.outputs(aws, config, environment)
+        if outputs is None:
+            message = f"nothing was ever deployed to {env}"
+            raise UsageError(message, hint=f"acso deploy --env {env}")
+        return _place(aws, config, environment, outputs)
+
+    async def _aws(self, environment: Environment) -> Aws:
+        return Aws(
+            region=environment.region,
+            endpoint=self.endpoint,
+            registry=self.registry,
+            load_balancer=self.load_balancer,
+            credentials=await self._credentials(environment),
+        )
+
+    async def _credentials(self, environment: Environment) -> Credentials | None:
+        """Return keys given as secrets, or an hour's for a CI run's identity; None: boto3's own."""
+        if self.aws_access_key_id and self.aws_secret_access_key:
+            token = self.aws_session_token
+            return Credentials(
+                access_key_id=await self.aws_access_key_id.plaintext(),
+                secret_access_key=await self.aws_secret_access_key.plaintext(),
+                session_token=await token.plaintext() if token else None,
+            )
+        if self.oidc_request_url and self.oidc_request_token:
+            token_url = await self.oidc_request_url.plaintext()
+            identity = await oidc.fetch(token_url, await self.oidc_request_token.plaintext())
+            role = f"arn:aws:iam::{environment.account}:role/{environment.prefix}-deploy"
+            return await assume_with_token(
+                role, identity, region=environment.region, endpoint=self.endpoint
+            )
+        return None
+
+    async def _checked_build(self, config: Config, *, audit_required: bool) -> list[Built]:
+        """Run the gates beside the build; both end before either's failure is told."""
+
+        async def check() -> list[Built]:
+            await self.check(audit_required)
+            return []
+
+        done = await together(
+            {"check": check, "build": lambda: images.build(self.source, config, config.agents)}
+        )
+        return done["build"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What a deploy would change: services, and the resources they stand on."""
+
+    services: release.Plan | None
+    resources: list[infra.ResourceChange]
+
+    def text(self) -> str:
+        """Return it for people."""
+        lines = [f"  {change}" for change in self.resources]
+        head = f"{len(lines)} resources would change" if lines else "no resource would change"
+        services = self.services.text() if self.services else "every service would be created"
+        return "\n".join([head, *lines, services])
+
+    def data(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {
+            **(self.services.data() if self.services else {"changed": True, "services": []}),
+            "resources": [dataclasses.asdict(change) for change in self.resources],
+        }
+
+
+class Told(Protocol):
+    """A result for people and for machines."""
+
+    def text(self) -> str:
+        """Return it for people."""
+
+    def data(self) -> Mapping[str, Any]:
+        """Return it for machines."""
+
+
+def _written(result: Told, form: Format) -> str:
+    return json.dumps(result.data(), indent=2) if form is Format.JSON else result.text()
+
+
+def _place(
+    aws: Aws, config: Config, environment: Environment, outputs: infra.Outputs
+) -> release.Place:
+    return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+
+
+def _smoke(place: release.Place) -> release.Validate:
+    """Return the smoke checks of an environment as the function that a release ends with."""
+
+    async def validate() -> validation.Report:
+        return await validation.run("smoke", place.aws, place.config, place.env, place.outputs.url)
+
+    return validate
