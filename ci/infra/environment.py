@@ -35,7 +35,7 @@ class Outputs:
 
 async def apply_registry(aws: Aws, config: Config, say: Say) -> None:
     """Bring the image repositories to acso.toml; raises `InfrastructureError`."""
-    await bring(aws, _registry(config), say)
+    await bring(aws, _registry(aws, config), say)
 
 
 async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs:
@@ -53,7 +53,7 @@ async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs
 
 async def preview(aws: Aws, config: Config, env: Environment) -> list[ResourceChange]:
     """Return what `apply_registry` and `apply` would change; nothing that lasts is touched."""
-    registry = await changes(aws, _registry(config))
+    registry = await changes(aws, _registry(aws, config))
     return registry + await changes(aws, _environment(aws, config, env))
 
 
@@ -70,11 +70,11 @@ async def delete(aws: Aws, env: Environment, say: Say) -> None:
     await remove(aws, env.prefix, say)
 
 
-def _registry(config: Config) -> Wanted:
+def _registry(aws: Aws, config: Config) -> Wanted:
     return Wanted(
         name=templates.REGISTRY_STACK,
         template=templates.registry(config.agents),
-        parameters=templates.registry_parameters(config),
+        parameters=templates.registry_parameters(aws, config),
         tags={"project": config.project.name},
     )
 

@@ -43,14 +43,13 @@ def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     }
 
 
-def registry_parameters(config: Config) -> Mapping[str, str]:
+def registry_parameters(aws: Aws, config: Config) -> Mapping[str, str]:
     """Return the registry stack's parameters."""
-    return {"Agents": _keys(config)}
+    return {"Agents": _keys(config), "Repository": config.project.repository or ""} | _where(aws)
 
 
 def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
     """Return an environment stack's parameters."""
-    repository = config.project.repository
     ref = f"ref:refs/heads/{env.branch}" if env.branch else "ref:refs/tags/*"
     return {
         "Environment": env.name,
@@ -58,10 +57,13 @@ def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
         "LogRetention": str(env.log_retention),
         # Five seconds are the least that a target group takes.
         "HealthInterval": str(max(5, env.health_interval)),
-        "Embedded": "false" if aws.endpoint is None else "true",
-        "Repository": repository or "",
+        "Repository": config.project.repository or "",
         "Ref": ref,
-    }
+    } | _where(aws)
+
+
+def _where(aws: Aws) -> dict[str, str]:
+    return {"Embedded": "false" if aws.endpoint is None else "true"}
 
 
 def _keys(config: Config) -> str:

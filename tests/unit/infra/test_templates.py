@@ -98,7 +98,7 @@ def test_no_fixed_name_stands_in_both_stacks(config: Config) -> None:
             for item in nodes(parsed(text)["Resources"])
             if isinstance(item, dict)
             for key, value in item.items()
-            if key.endswith("Name") and key not in ("AttributeName", "ResourceName")
+            if key == "Url" or (key.endswith("Name") and key not in ("Name", "AttributeName"))
         }
 
     registry = names(templates.registry(config.agents))
@@ -195,7 +195,8 @@ def test_what_the_embedded_aws_lacks_is_left_out_there_alone(config: Config) -> 
     there = templates.parameters(Aws(region="r", endpoint="http://x"), config, environment)
     aws = templates.parameters(Aws(region="r"), config, environment)
     assert (there["Embedded"], aws["Embedded"]) == ("true", "false")
-    resources = parsed(templates.environment(config.agents))["Resources"]
+    both = (templates.environment(config.agents), templates.registry(config.agents))
+    resources = {k: v for text in both for k, v in parsed(text)["Resources"].items()}
     lacking = ("AWS::EC2::NatGateway", "AWS::EC2::EIP", "AWS::IAM::OIDCProvider")
     for item in resources.values():
         if isinstance(item, dict) and item["Type"] in lacking:
