@@ -1,0 +1,11 @@
+"""The local engine: Dagger's API over a Docker socket, for Dagger's own client.
+
+It serves the protocol of Dagger v0.21 and knows nothing of what runs on it.
+"""
+
+from ci.engine.daemon import clean
+from ci.engine.errors import EngineError
+from ci.engine.options import CA_PATH, Options
+from ci.engine.server import Session, serve
+
+__all__ = ["CA_PATH", "EngineError", "Options", "Session", "clean", "serve"]

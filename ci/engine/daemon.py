@@ -1,0 +1,299 @@
+"""The Docker API as this engine uses it: blocking client in worker threads, labels on everything.
+
+Nothing here assumes that the daemon runs on this host: contents go in and come out as streams.
+"""
+
+import json
+import os
+import platform
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import docker
+import docker.errors
+from docker.utils import kwargs_from_env
+
+from ci.engine import archive
+from ci.engine.errors import EngineError
+from ci.engine.tree import Entry
+
+T = TypeVar("T")
+LABEL = "acso.engine"
+SESSION = "acso.engine.session"
+#: Images of steps carry a tag, so that `docker image prune` spares them and they can be listed.
+REPOSITORY = "acso-engine"
+#: Seconds one answer of the daemon may take: a commit or a load of gigabytes, at most.
+TIMEOUT = 600
+#: What keeps a container alive between the commands that run in it.
+IDLE = ["sleep", "2147483647"]
+
+
+def connect(url: str | None) -> Any:
+    """Return a client of a daemon; `None` means DOCKER_HOST or the default socket."""
+    settings = kwargs_from_env()
+    if url is not None:
+        settings = {**settings, "base_url": url}
+    try:
+        return docker.APIClient(**settings, version="auto", timeout=TIMEOUT, max_pool_size=128)
+    except docker.errors.DockerException as error:
+        raise EngineError(
+            f"no container engine answers at {url or 'the default'}: {error}"
+        ) from error
+
+
+class Daemon:
+    """One session's way to Docker."""
+
+    def __init__(self, url: str | None, labels: Mapping[str, str]) -> None:
+        self.client = connect(url)
+        self.session = session_name()
+        self.labels = {**labels, LABEL: "1", SESSION: self.session}
+        self.lasting = {**labels, LABEL: "1"}  # of what outlives the session
+        self._threads = anyio.CapacityLimiter(128)
+        self.architecture = str(self.client.version()["Arch"])
+        self._probes: dict[str, str] = {}
+        self._probing = anyio.Lock()
+
+    async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a blocking function of the client in a thread; Docker's errors become ours."""
+        try:
+            return await anyio.to_thread.run_sync(
+                partial(function, *args, **kwargs), limiter=self._threads, abandon_on_cancel=True
+            )
+        except docker.errors.APIError as error:
+            raise DaemonError(str(error.explanation or error), error.status_code or 0) from error
+        except docker.errors.DockerException as error:
+            raise DaemonError(str(error), 0) from error
+        except OSError as error:  # requests' errors among them
+            raise DaemonError(f"the container engine does not answer: {error}", 0) from error
+
+    # --- images -----------------------------------------------------------------------------
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        """Return what the daemon knows of an image, None where it has none of that name."""
+        try:
+            return await self.call(self.client.inspect_image, reference)
+        except DaemonError as error:
+            if error.status in (400, 404):
+                return None
+            raise
+
+    async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
+        """Fetch an image from its registry."""
+
+        def work() -> None:
+            for line in self.client.pull(reference, stream=True, decode=True, auth_config=auth):
+                if "error" in line:
+                    raise docker.errors.DockerException(line["error"])
+
+        await self.call(work)
+
+    async def load(self, chunks: Iterator[bytes]) -> None:
+        """Give the daemon an image in the form of `docker save`."""
+
+        def work() -> None:
+            for line in self.client.load_image(chunks):
+                if "error" in line:
+                    raise docker.errors.DockerException(line["error"])
+
+        await self.call(work)
+
+    async def push(self, repository: str, tag: str, auth: dict[str, str] | None) -> str:
+        """Push a tag and return the manifest's digest."""
+
+        def work() -> str:
+            digest = ""
+            for line in self.client.push(
+                repository, tag, stream=True, decode=True, auth_config=auth or {}
+            ):
+                if "error" in line:
+                    raise docker.errors.DockerException(f"push of {repository}: {line['error']}")
+                digest = line.get("aux", {}).get("Digest", digest)
+            return digest
+
+        return await self.call(work)
+
+    async def save(self, image: str) -> Iterator[bytes]:
+        """Return an image as `docker save` gives it."""
+        return iter(await self.call(self.client.get_image, image))
+
+    # --- containers -------------------------------------------------------------------------
+    async def create(self, image: str, command: list[str], **settings: Any) -> str:
+        """Create a container without starting it; return its id."""
+        host = self.client.create_host_config(**settings.pop("host", {}))
+        made = await self.call(
+            self.client.create_container,
+            image,
+            command[1:],
+            entrypoint=command[:1],
+            host_config=host,
+            labels=self.labels,
+            **settings,
+        )
+        return str(made["Id"])
+
+    async def commit(self, container: str, tag: str) -> str:
+        """Keep a container's files as an image, without pausing it; return the image's id."""
+
+        def work() -> str:  # docker-py's own commit always pauses
+            url = self.client._url("/commit")
+            params = {"container": container, "pause": 0, "repo": REPOSITORY, "tag": tag}
+            answer = self.client._post_json(url, params=params, data={})
+            return str(self.client._result(answer, json=True)["Id"])
+
+        return await self.call(work)
+
+    async def remove(self, container: str) -> None:
+        """Remove a container with its own volumes, running or not, there or not."""
+        try:
+            await self.call(self.client.remove_container, container, v=True, force=True)
+        except DaemonError as error:
+            if error.status not in (404, 409):  # gone, or being removed already
+                raise
+
+    async def volume(self, labels: Mapping[str, str] | None = None, name: str | None = None) -> Any:
+        """Make a volume, or find the one of that name."""
+        return await self.call(self.client.create_volume, name, labels=dict(labels or self.labels))
+
+    async def put(self, container: str, path: str, chunks: Iterator[bytes]) -> None:
+        """Unpack a tar stream into a directory of a container."""
+        await self.call(self.client.put_archive, container, path, chunks)
+
+    async def fetch(self, container: str, path: str, read: Callable[[Iterable[bytes]], T]) -> T:
+        """Read a path of a container as a tar stream, in the thread that receives it.
+
+        Raises:
+            DaemonError: with status 404 where there is no such path.
+        """
+
+        def work() -> T:
+            chunks, _ = self.client.get_archive(container, path, chunk_size=1 << 18)
+            try:
+                return read(chunks)
+            finally:
+                chunks.close()
+
+        return await self.call(work)
+
+    async def probe(self, image: str) -> str:
+        """Return a container of an image that never runs: its files can be read."""
+        async with self._probing:
+            if image not in self._probes:
+                self._probes[image] = await self.create(image, IDLE)
+            return self._probes[image]
+
+    async def peek(self, image: str, path: str) -> Entry | None:
+        """Return what an image has at a path (its directory must be no link), None for nothing."""
+        try:
+            return await self.fetch(await self.probe(image), "/" + path, archive.first)
+        except DaemonError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def clear(self) -> None:
+        """Remove every container and volume of this session."""
+        await remove_all(self, [self.session])
+
+
+class DaemonError(EngineError):
+    """The daemon refused; `status` is its HTTP status, 0 where it did not answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
+    """Remove what sessions left, containers before the volumes that they hold."""
+    filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
+    for each in filters:
+        found = await daemon.call(daemon.client.containers, all=True, quiet=True, filters=each)
+        async with anyio.create_task_group() as group:
+            for container in found:
+                group.start_soon(daemon.remove, container["Id"])
+    for each in filters:
+        volumes = await daemon.call(daemon.client.volumes, filters=each)
+        for volume in volumes["Volumes"] or []:
+            await daemon.call(daemon.client.remove_volume, volume["Name"], force=True)
+
+
+async def clean(url: str | None, labels: Mapping[str, str]) -> None:
+    """Remove containers and volumes of sessions whose process is gone.
+
+    Args:
+        url: the daemon's; None for DOCKER_HOST or the default socket.
+        labels: only what carries these.
+    """
+    daemon = Daemon(url, labels)
+    wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
+    containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
+    volumes = await daemon.call(daemon.client.volumes, filters=wanted)
+    found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
+    await remove_all(daemon, [session for session in found if dead(session)])
+
+
+def session_name() -> str:
+    """Return a name for a session of this process: host, boot, process, its start, a random."""
+    return "/".join([*_here(), str(os.getpid()), _started(os.getpid()), secrets.token_hex(4)])
+
+
+def dead(session: str) -> bool:
+    """Whether the process of a session is gone; a session of another host is never called dead."""
+    host, boot, process, started, _ = session.split("/")
+    if host != _here()[0]:
+        return False
+    return boot != _here()[1] or _started(int(process)) != started
+
+
+@cache
+def _here() -> tuple[str, str]:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return platform.node(), boot.read_text().strip() if boot.exists() else ""
+
+
+def _started(process: int) -> str:
+    """Return when a process started, in the kernel's ticks; empty if it is not running."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return "" if Path("/proc/self").exists() else _alive(process)
+    return text.rpartition(")")[2].split()[19]
+
+
+def _alive(process: int) -> str:
+    # Without /proc (macOS) a process is told by its number alone.
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "0"
+
+
+def image_archive(
+    config: bytes, name: str, tag: str, layers: Mapping[str, Path | None]
+) -> Iterator[bytes]:
+    """Yield an image in the form of `docker save`.
+
+    Args:
+        config: the image's configuration.
+        name: its SHA-256.
+        tag: under which the daemon keeps it.
+        layers: every layer's diff id to its file; None for one that the daemon has, which needs
+            not be sent (layers are looked up by what they hold).
+    """
+    paths = [f"{diff.partition(':')[2]}/layer.tar" for diff in layers]
+    manifest = [{"Config": f"{name}.json", "RepoTags": [tag], "Layers": paths}]
+    yield from archive.plain(
+        [(f"{name}.json", config), ("manifest.json", json.dumps(manifest).encode())]
+    )
+    for path, file in zip(paths, layers.values(), strict=True):
+        if file is not None:
+            yield from archive.member(path, file)
+    yield b"\0" * 1024

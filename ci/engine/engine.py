@@ -1,0 +1,138 @@
+"""One session of the engine: what calls stand for, and the keys of what they make."""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+from anyio.abc import TaskGroup
+
+from ci.engine.box import Boxes
+from ci.engine.daemon import Daemon
+from ci.engine.errors import EngineError
+from ci.engine.files import Rootfs
+from ci.engine.ids import Call
+from ci.engine.images import Images
+from ci.engine.once import Once
+from ci.engine.options import Options
+from ci.engine.services import Services
+from ci.engine.steps import Steps
+from ci.engine.store import Store, key_of
+from ci.engine.tree import DIRECTORY, Tree
+from ci.engine.values import Directory, Edit, Files, Image, Mount, Ran, Secret
+
+#: Answers a field: the engine, the object that it is asked of, the arguments by name.
+Resolver = Callable[..., Awaitable[Any]]
+
+
+class Engine:
+    """One session: values by call, states by key."""
+
+    def __init__(
+        self, options: Options, daemon: Daemon, group: TaskGroup, resolvers: dict[str, Resolver]
+    ) -> None:
+        self.options = options
+        self.store = Store(options.cache_dir)
+        self.daemon = daemon
+        self.rootfs = Rootfs(self.store, daemon)
+        self.boxes = Boxes(options, self.store, daemon)
+        self.once = Once(group)
+        self.group = group
+        self.plaintexts: dict[str, bytes] = {}  # of secrets that the client set, by their hash
+        self.steps = Steps(self)
+        self.services = Services(self)
+        self.images = Images(self)
+        self.platform = f"linux/{daemon.architecture}"
+        self._resolvers = resolvers
+        self._values: dict[str, Any] = {}
+        self._keys: dict[Files, str] = {}
+
+    # --- values -----------------------------------------------------------------------------
+    async def value(self, call: Call) -> Any:
+        """Return what a call stands for; each call is answered once a session."""
+        chain = []
+        at: Call | None = call
+        while at is not None and at.digest not in self._values:
+            chain.append(at)
+            at = at.parent
+        for each in reversed(chain):
+            await self.once.do(f"value {each.digest}", partial(self._answer, each))
+        return self._values[call.digest]
+
+    async def _answer(self, call: Call) -> None:
+        owner = call.parent.type if call.parent else "Query"
+        parent = self._values[call.parent.digest] if call.parent else None
+        resolver = self._resolvers[f"{owner}.{call.field}"]
+        self._values[call.digest] = await resolver(self, parent, **dict(call.args))
+
+    async def tree(self, call: Call) -> Tree:
+        """Return the content of a directory."""
+        return await self.forced(cast("Directory", await self.value(call)))
+
+    async def forced(self, directory: Directory) -> Tree:
+        """Return the content of a directory; raises `EngineError` if it is none."""
+        if directory.tree is not None:
+            return directory.tree
+        if directory.container is None:
+            return Tree()
+        tree = await self.steps.tree(directory.container, directory.path)
+        if tree.root.kind != DIRECTORY:
+            raise EngineError(f"{directory.path}: not a directory")
+        return tree
+
+    # --- keys -------------------------------------------------------------------------------
+    async def key(self, files: Files) -> str:
+        """Return the key of a container's files: all that they are made of, nothing else."""
+        chain: list[Files] = []
+        at: Files | None = files
+        while at is not None and at not in self._keys:
+            chain.append(at)
+            at = _below(at)
+        for each in reversed(chain):
+            self._keys[each] = await self._key(each)
+        return self._keys[files]
+
+    async def _key(self, files: Files) -> str:
+        match files:
+            case Image():
+                return key_of("image", files.id)
+            case Edit():
+                source = (await files.source()).digest if files.source else files.expect
+                return key_of("edit", self._keys[files.below], files.path, source, files.owner)
+            case Ran():
+                return await self._ran_key(files)
+
+    async def _ran_key(self, ran: Ran) -> str:
+        c = ran.before
+        return key_of(
+            "ran",
+            self._keys[c.files],
+            [list(ran.args), ran.stdin, ran.redirect, ran.expect],
+            [sorted(c.env), c.user, c.workdir],
+            [await self._mount_key(mount) for mount in c.mounts],
+            [[name, self.store.hashed(await self.reveal(secret))] for name, secret in c.secrets],
+            [[alias, await self.services.key(service)] for alias, service in c.services],
+        )
+
+    async def _mount_key(self, mount: Mount) -> list[Any]:
+        content: Any = None
+        if mount.after is not None:
+            content = [await self.key(mount.after), mount.path]
+        elif mount.kind in ("directory", "file") and mount.source is not None:
+            content = (await mount.source()).digest
+        elif mount.secret is not None:
+            content = self.store.hashed(await self.reveal(mount.secret))
+        what = [mount.path, mount.kind, mount.owner, mount.read_only, mount.name, mount.mode]
+        return [*what, mount.size, content]
+
+    async def reveal(self, call: Call) -> bytes:
+        """Return a secret's value."""
+        return await cast("Secret", await self.value(call)).reveal()
+
+
+def _below(files: Files) -> Files | None:
+    match files:
+        case Edit():
+            return files.below
+        case Ran():
+            return files.before.files
+    return None

@@ -1,0 +1,33 @@
+"""What an engine tells its client; `extensions` reach the client beside the message."""
+
+from typing import Any
+
+
+class EngineError(Exception):
+    """Something asked for cannot be done; the message says what and why."""
+
+    extensions: dict[str, Any] | None = None
+
+
+class UnsupportedError(EngineError):
+    """A field or argument of Dagger's API that this engine does not have."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is not supported by the local engine; run with a Dagger engine: "
+            "`dagger run COMMAND` (see docs/engine.md for what is supported)"
+        )
+
+
+class ExecFailedError(EngineError):
+    """A command ended with an exit code that was not expected."""
+
+    def __init__(self, command: list[str], code: int, stdout: str, stderr: str) -> None:
+        super().__init__(f"exit code: {code}")
+        self.extensions = {
+            "_type": "EXEC_ERROR",
+            "cmd": command,
+            "exitCode": code,
+            "stdout": stdout.removesuffix("\n"),
+            "stderr": stderr.removesuffix("\n"),
+        }

@@ -1,0 +1,125 @@
+"""GraphQL: queries in, answers out; every field goes through one resolver.
+
+An object is the chain of calls that made it (see `ids`), so a field that returns an object only
+adds a link. Fields that return data ask the engine.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import graphql
+from graphql import (
+    GraphQLError,
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLResolveInfo,
+    get_named_type,
+    get_nullable_type,
+    is_composite_type,
+)
+
+from ci.engine import fields_container, fields_directory, fields_query  # noqa: F401  # the table
+from ci.engine.engine import Engine
+from ci.engine.errors import EngineError, UnsupportedError
+from ci.engine.fields import FIELDS, accepted
+from ci.engine.fields_query import ASKED_OF
+from ci.engine.ids import Call, decode, encode
+from ci.engine.sdl import FILE
+from ci.engine.store import key_of
+
+
+class Graph:
+    """The schema, bound to one session's engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        text = FILE.read_text(encoding="utf-8")
+        self._version = key_of(text, graphql.version)
+        self._schema = graphql.build_schema(text, assume_valid=True)
+
+    async def answer(
+        self, query: str, variables: dict[str, Any] | None, operation: str | None
+    ) -> bytes:
+        """Return the JSON of an answer; errors are part of it."""
+        cached = self._introspection(query)
+        if cached is not None and cached.exists():
+            return cached.read_bytes()
+        result = await self._execute(query, variables, operation)
+        answer = json.dumps(result.formatted).encode()
+        if cached is not None and not result.errors:
+            self._engine.store.replace(cached, answer)
+        return answer
+
+    def _introspection(self, query: str) -> Path | None:
+        """Return where the answer to a question about the schema is kept; None for others."""
+        if not query.lstrip().startswith("query IntrospectionQuery"):
+            return None
+        return self._engine.store.root / f"schema-{key_of(self._version, query)[:20]}.json"
+
+    async def _execute(
+        self, query: str, variables: dict[str, Any] | None, operation: str | None
+    ) -> graphql.ExecutionResult:
+        try:
+            document = graphql.parse(query)
+        except GraphQLError as error:
+            return graphql.ExecutionResult(None, [error])
+        if errors := graphql.validate(self._schema, document):
+            return graphql.ExecutionResult(None, errors)
+        result = graphql.execute(
+            self._schema,
+            document,
+            variable_values=variables,
+            operation_name=operation,
+            field_resolver=self._resolve,
+            type_resolver=lambda call, *_: call.type,
+        )
+        return result if isinstance(result, graphql.ExecutionResult) else await result
+
+    def _resolve(self, source: Call | None, info: GraphQLResolveInfo, /, **given: Any) -> Any:
+        owner, field = info.parent_type.name, info.field_name
+        types = info.parent_type.fields[field].args
+        args = {key: _loaded(value, types[key].type) for key, value in given.items()}
+        if owner == "Query" and (field == "node" or field.startswith("load")):
+            return args["id"]
+        if field == "id":
+            return encode(source or Call("Query", "query"))
+        name = f"{owner}.{field}"
+        if name not in FIELDS:
+            raise UnsupportedError(name)
+        args = {key: value for key, value in accepted(name, args).items() if value is not None}
+        kind = get_nullable_type(info.return_type)
+        if is_composite_type(kind):
+            if name == "Query.setSecret":
+                args["plaintext"] = self._hidden(args["plaintext"])
+            return Call(str(kind), field, source, tuple(sorted(args.items())))
+        return self._answer(name, source, args, str(kind))
+
+    def _hidden(self, plaintext: str) -> str:
+        """Keep a secret's value in memory and return the hash that stands for it in ids."""
+        value = plaintext.encode()
+        digest = self._engine.store.hashed(value)
+        self._engine.plaintexts[digest] = value
+        return digest
+
+    async def _answer(self, name: str, source: Call | None, args: dict[str, Any], kind: str) -> Any:
+        parent = None if source is None else await self._engine.value(source)
+        if name in ASKED_OF:
+            args["call"] = source
+        found = await FIELDS[name](self._engine, parent, **args)
+        return encode(source) if kind == "ID" and source is not None else found
+
+
+def _loaded(value: Any, kind: Any) -> Any:
+    """Return an argument with its ids turned into the objects that they stand for."""
+    kind = get_nullable_type(kind)
+    if value is None or isinstance(get_named_type(kind), GraphQLInputObjectType):
+        return value
+    if isinstance(kind, GraphQLList):
+        return [_loaded(item, kind.of_type) for item in value]
+    if kind.name != "ID":
+        return value
+    return decode(str(value))
+
+
+__all__ = ["EngineError", "Graph"]

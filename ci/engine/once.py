@@ -1,0 +1,57 @@
+"""The same work asked for at once runs once."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+
+@dataclass
+class _Flight:
+    done: anyio.Event = field(default_factory=anyio.Event)
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    waiting: int = 0
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Once:
+    """Work in progress by key; it ends early only when nobody waits for it any more."""
+
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
+        self._flights: dict[str, _Flight] = {}
+
+    async def do(self, key: str, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Return what the work under this key returns, or raise what it raises."""
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = self._flights[key] = _Flight()
+            self._group.start_soon(self._run, key, flight, work)
+        flight.waiting += 1
+        try:
+            await flight.done.wait()
+        finally:
+            flight.waiting -= 1
+            if not flight.waiting and not flight.done.is_set():
+                self._forget(key, flight)
+                flight.scope.cancel()
+        if flight.error is not None:
+            raise flight.error
+        return flight.result
+
+    async def _run(self, key: str, flight: _Flight, work: Callable[[], Awaitable[Any]]) -> None:
+        try:
+            with flight.scope:
+                flight.result = await work()
+        except Exception as error:
+            flight.error = error
+        finally:
+            self._forget(key, flight)
+            flight.done.set()
+
+    def _forget(self, key: str, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]

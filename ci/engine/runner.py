@@ -1,0 +1,211 @@
+"""Commands in containers.
+
+A container stays alive behind a chain of commands: the next one runs in it (0.05 s) where its
+files and mounts are those of the step before; every step's files are committed (0.05 s), so
+that a branch, another process or a later session starts from there. Whoever comes second to the
+same state gets a container of its own from the image.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from docker.utils.socket import frames_iter
+
+from ci.engine import archive
+from ci.engine.box import MARK, Box, Boxes, Filled
+from ci.engine.daemon import Daemon, DaemonError
+from ci.engine.errors import EngineError
+from ci.engine.options import Options
+from ci.engine.secret import Scrubber
+from ci.engine.store import Store
+from ci.engine.tree import Entry
+from ci.engine.values import Mount
+
+#: A commit copies all since the container's start: past this many seconds a new one is cheaper.
+SLOW_COMMIT = 0.4
+FAILED_TO_START = b"OCI runtime exec failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A command with everything that it needs, all of it plain data."""
+
+    key: str
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    workdir: str = "/"
+    stdin: bytes = b""
+    mounts: tuple[Mount, ...] = ()
+    hosts: dict[str, str] = field(default_factory=dict)
+    hidden: tuple[bytes, ...] = ()  # secret values, replaced in the output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """How a command ended; the streams are contents in the store."""
+
+    code: int
+    stdout: str
+    stderr: str
+    combined: str
+
+
+class Runner:
+    """Runs commands, each in a container that holds the right state."""
+
+    def __init__(self, options: Options, store: Store, daemon: Daemon, boxes: Boxes) -> None:
+        self._options = options
+        self._store = store
+        self._daemon = daemon
+        self._boxes = boxes
+        self._idle: dict[str, tuple[Box, Order]] = {}  # by the key of the state that they hold
+
+    def take(self, key: str, order: Order) -> Box | None:
+        """Return the container that holds a command's state, if its mounts and hosts fit too."""
+        if key not in self._idle:
+            return None
+        box, last = self._idle[key]
+        if [_shape(m) for m in last.mounts] != [_shape(m) for m in order.mounts]:
+            return None
+        if last.hosts != order.hosts:
+            return None
+        del self._idle[key]
+        return box
+
+    async def fresh(self, image: str, filled: list[Filled], order: Order) -> Box:
+        """Return a new running container of an image."""
+        box = await self._boxes.create(image, filled, order.hosts)
+        try:
+            await self._daemon.call(self._daemon.client.start, box.id)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._boxes.remove(box)
+            raise
+        return box
+
+    async def run(self, box: Box, order: Order) -> Output:
+        """Run a command in a container; if this is cancelled, the container is killed."""
+        client = self._daemon.client
+        env = {**self._options.exec_env, **dict(order.env)}
+        made = await self._daemon.call(
+            client.exec_create,
+            box.id,
+            list(order.args),
+            environment=env,
+            user=order.user,
+            workdir=order.workdir,
+            stdin=bool(order.stdin),
+        )
+        try:
+            streams = await self._daemon.call(self._attached, made["Id"], order)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._boxes.remove(box)
+            raise
+        code = await self._exit_code(box, made["Id"])
+        return self._judged(code, *streams)
+
+    def _attached(self, command: str, order: Order) -> tuple[str, str, str]:
+        """Start a command and keep its output; runs in a thread until the command ends."""
+        connection = self._daemon.client.exec_start(command, socket=True)
+        raw: socket.socket = getattr(connection, "_sock", connection)
+        raw.settimeout(None)
+        try:
+            if order.stdin:
+                raw.sendall(order.stdin)
+                raw.shutdown(socket.SHUT_WR)
+            frames = frames_iter(connection, tty=False)  # type: ignore[no-untyped-call]
+            return self.keep(frames, order.hidden)
+        finally:
+            connection.close()
+
+    def keep(
+        self, frames: Iterator[tuple[int, bytes]], hidden: tuple[bytes, ...]
+    ) -> tuple[str, str, str]:
+        """Put output into the store: stdout, stderr and both in their order."""
+        scrubbers = {1: Scrubber(hidden), 2: Scrubber(hidden)}
+        with (
+            self._store.writer() as (out, stdout),
+            self._store.writer() as (err, stderr),
+            self._store.writer() as (both, combined),
+        ):
+            files = {1: out, 2: err}
+
+            def write(stream: int, data: bytes) -> None:
+                files[stream].write(data)
+                both.write(data)
+
+            for stream, data in frames:
+                write(stream, scrubbers[stream].feed(data))
+            for stream, scrubber in scrubbers.items():
+                write(stream, scrubber.feed(b"", last=True))
+        return stdout[0], stderr[0], combined[0]
+
+    async def _exit_code(self, box: Box, command: str) -> int:
+        with anyio.move_on_after(10):
+            while True:
+                found = await self._daemon.call(self._daemon.client.exec_inspect, command)
+                if not found["Running"] and found["ExitCode"] is not None:
+                    break
+                await anyio.sleep(0.02)  # the stream ends a moment before the daemon knows
+        code = found["ExitCode"]
+        if code in (None, 137):
+            state = await self._daemon.call(self._daemon.client.inspect_container, box.id)
+            if not state["State"]["Running"]:
+                raise EngineError("the step's container was killed from outside")
+        return -1 if code is None else int(code)
+
+    def _judged(self, code: int, stdout: str, stderr: str, combined: str) -> Output:
+        # A program that is not there is a failed command with exit code 1, as Dagger reports it.
+        if code in (126, 127):
+            text = self._store.read(combined)
+            if text.startswith(FAILED_TO_START):
+                empty = self._store.add_bytes(b"")
+                return Output(code=1, stdout=empty, stderr=combined, combined=combined)
+        return Output(code=code, stdout=stdout, stderr=stderr, combined=combined)
+
+    # --- after a command ----------------------------------------------------------------------
+    async def settle(self, box: Box, order: Order) -> tuple[str, bool]:
+        """Commit what a command left; return the image and whether the container can go on."""
+        top = await self._daemon.call(self._daemon.client.top, box.id)
+        alone = len(top["Processes"]) == 1
+        if not alone:  # what a command leaves running ends with it
+            await self._daemon.call(self._daemon.client.kill, box.id)
+        start = time.monotonic()
+        image = await self._daemon.commit(box.id, order.key[:40])
+        temporary = any(mount.kind == "temp" for mount in order.mounts)
+        return image, alone and not temporary and time.monotonic() - start < SLOW_COMMIT
+
+    async def changed(self, box: Box, mount: Mount) -> bool:
+        """Whether anything below a mounted directory changed since it was filled."""
+        if mount.read_only:
+            return False
+        if mount.kind == "file" or not box.marked:
+            return True
+        command = ["find", mount.path, "-cnewer", MARK, "-print", "-quit"]
+        order = Order(key="", args=tuple(command), user="0")
+        try:
+            found = await self.run(box, order)
+        except DaemonError:
+            return True
+        return found.code != 0 or bool(self._store.read(found.combined))
+
+    def offer(self, key: str, box: Box, order: Order) -> Box | None:
+        """Keep a container for who comes next; return the one that must go for it, if any."""
+        old = self._idle.pop(key, None)
+        self._idle[key] = (box, order)
+        return old[0] if old else None
+
+    async def put(self, box: Box, entries: dict[str, Entry], path: str = "/") -> None:
+        """Put files below a directory of a running container."""
+        await self._daemon.put(box.id, path, archive.layer(self._store, entries, ()))
+        box.touched = True
+
+
+def _shape(mount: Mount) -> Any:
+    return (mount.path, mount.kind, mount.name, mount.read_only, mount.secret, mount.owner)

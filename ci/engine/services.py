@@ -1,0 +1,139 @@
+"""Containers that run beside others: started once, waited for, stopped with the session."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+
+from ci.engine.box import Box
+from ci.engine.errors import EngineError
+from ci.engine.ids import Call
+from ci.engine.values import Container, Port, Ran, Service
+
+if TYPE_CHECKING:
+    from ci.engine.engine import Engine
+
+#: Seconds a service may take to listen on its ports.
+DEADLINE = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """A service that answers."""
+
+    box: Box
+    address: str
+
+
+class Services:
+    """All services of a session."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._running: dict[str, Running] = {}
+
+    async def key(self, call: Call) -> str:
+        """Return the key of a service: of its container and its command."""
+        service = cast("Service", await self._engine.value(call))
+        return await self._engine.key(Ran(before=service.container, args=service.args))
+
+    async def hostname(self, call: Call) -> str:
+        """Return the name by which containers bound to a service can reach it."""
+        service = cast("Service", await self._engine.value(call))
+        return service.hostname or f"service-{(await self.key(call))[:12]}"
+
+    async def hosts(self, container: Container) -> dict[str, str]:
+        """Start all services of a container and return their addresses by name."""
+        found: dict[str, str] = {}
+
+        async def bind(alias: str, call: Call) -> None:
+            running = await self.start(call)
+            found[alias] = running.address
+            found[await self.hostname(call)] = running.address
+
+        async with anyio.create_task_group() as group:
+            for alias, call in container.services:
+                group.start_soon(bind, alias, call)
+        return dict(sorted(found.items()))
+
+    async def start(self, call: Call) -> Running:
+        """Start a service unless it runs, and wait until it listens on its ports.
+
+        Raises:
+            EngineError: it ended or does not listen; with its last lines.
+        """
+        key = await self.key(call)
+        if key in self._running:
+            return self._running[key]
+        service = cast("Service", await self._engine.value(call))
+        return cast(
+            "Running",
+            await self._engine.once.do(f"service {key}", lambda: self._start(key, service)),
+        )
+
+    async def stop(self, call: Call) -> None:
+        """Stop a service if it runs."""
+        running = self._running.pop(await self.key(call), None)
+        if running is not None:
+            await self._engine.boxes.remove(running.box)
+
+    async def _start(self, key: str, service: Service) -> Running:
+        daemon, started = self._engine.daemon, time.monotonic()
+        box = await self._create(service)
+        try:
+            await daemon.call(daemon.client.start, box.id)
+            found = await daemon.call(daemon.client.inspect_container, box.id)
+            address = found["NetworkSettings"]["IPAddress"]
+            await self._listening(box, address, service)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._engine.boxes.remove(box)
+            raise
+        self._running[key] = Running(box=box, address=address)
+        took = time.monotonic() - started
+        self._engine.options.log(f"service {' '.join(service.args)[:80]} {took:.1f} s")
+        return self._running[key]
+
+    async def _create(self, service: Service) -> Box:
+        container, engine = service.container, self._engine
+        state = await engine.steps.state(container.files)
+        filled = [await engine.steps.filled(mount, state) for mount in container.mounts]
+        secrets = [(name, (await engine.reveal(call)).decode()) for name, call in container.secrets]
+        return await engine.boxes.create(
+            await engine.rootfs.image(state),
+            filled,
+            await self.hosts(container),
+            list(service.args),
+            environment={**engine.options.exec_env, **dict(container.env), **dict(secrets)},
+            user=container.user or None,
+            working_dir=container.workdir or "/",
+        )
+
+    async def _listening(self, box: Box, address: str, service: Service) -> None:
+        client, deadline = self._engine.daemon.client, time.monotonic() + DEADLINE
+        ports = [p for p in service.container.ports if p.protocol == "TCP"]
+        while not all([p.skip_healthcheck or await _accepts(address, p) for p in ports]):
+            if time.monotonic() > deadline:
+                raise await self._error(box, service, f"does not listen after {DEADLINE} s")
+            await anyio.sleep(0.05)
+            state = (await self._engine.daemon.call(client.inspect_container, box.id))["State"]
+            if not state["Running"]:
+                raise await self._error(box, service, f"ended with exit code {state['ExitCode']}")
+
+    async def _error(self, box: Box, service: Service, what: str) -> EngineError:
+        client = self._engine.daemon.client
+        log = await self._engine.daemon.call(client.logs, box.id, tail=20)
+        words = log.decode(errors="replace").rstrip()
+        return EngineError(f"service `{' '.join(service.args)}` {what}\n{words}".rstrip())
+
+
+async def _accepts(address: str, port: Port) -> bool:
+    with anyio.move_on_after(1):
+        try:
+            stream: Any = await anyio.connect_tcp(address, port.port)
+        except OSError:
+            return False
+        await stream.aclose()
+        return True
+    return False

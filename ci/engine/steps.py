@@ -1,0 +1,327 @@
+"""Steps of a container: its files as Docker has them, its commands run or found in the cache."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from posixpath import dirname
+from typing import TYPE_CHECKING, cast
+
+import anyio
+
+from ci.engine.box import Box, Filled
+from ci.engine.errors import ExecFailedError
+from ci.engine.files import Layer, State
+from ci.engine.runner import Order, Output, Runner
+from ci.engine.tree import Entry, Tree, chown, clean, subtree
+from ci.engine.values import Container, Edit, Files, Image, Mount, Ran
+
+if TYPE_CHECKING:
+    from ci.engine.engine import Engine
+
+#: Commands that run at once.
+PARALLEL = 8
+#: Characters of each stream that an error carries; the whole stays in a file.
+SHOWN = 200_000
+NO_WORKDIR = b"chdir to cwd"
+CONTENT = ("directory", "file")  # kinds of mounts that commands change for those after them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a command left: an image, the ends of its streams, its mounts."""
+
+    image: str
+    code: int
+    stdout: str
+    stderr: str
+    combined: str
+    mounts: dict[str, str]  # path -> tree in the store
+    stubs: list[list[str]]  # mount points that were not there: first missing path, mount's path
+
+
+class Steps:
+    """Runs what must be run, each step once."""
+
+    def __init__(self, engine: "Engine") -> None:
+        self._engine = engine
+        self._rootfs = engine.rootfs
+        self._runner = Runner(engine.options, engine.store, engine.daemon, engine.boxes)
+        self._limiter = anyio.CapacityLimiter(PARALLEL)
+        self._states: dict[str, State] = {}
+        self._results: dict[str, Result] = {}
+        self._locks: dict[str, anyio.Lock] = {}
+
+    # --- files ------------------------------------------------------------------------------
+    async def state(self, files: Files) -> State:
+        """Return a container's files as an image and the edits since; runs what must be run."""
+        edits, base = _edits(files)
+        match base:
+            case Ran():
+                state = await self._after(base)
+            case _:
+                state = State(image=base.id)
+        for edit in edits:
+            state = await self._edited(state, edit)
+        return state
+
+    async def _edited(self, below: State, edit: Edit) -> State:
+        key = await self._engine.key(edit)
+        if key not in self._states:
+            layer = await self._layer(below, edit)
+            self._states[key] = State(image=below.image, layers=(*below.layers, layer))
+        return self._states[key]
+
+    async def _layer(self, below: State, edit: Edit) -> Layer:
+        if edit.source is None:
+            return await self._rootfs.removed(below, edit.path, edit.expect)
+        tree = await edit.source()
+        if edit.owner:
+            tree = chown(tree, *await self._rootfs.owner(below, edit.owner))
+        return await self._rootfs.laid(below, edit.path, tree)
+
+    async def _after(self, ran: Ran) -> State:
+        """Return a command's files without the mount points that were made for it."""
+        result = await self.result(ran, image=True)
+        if result.image not in self._states:
+            state = State(image=result.image)
+            gone = [p for first, at in result.stubs if (p := await self._stub(state, first, at))]
+            if gone:
+                layer = Layer(entries={}, removed=frozenset(gone))
+                composed = await self._rootfs.image(State(image=result.image, layers=(layer,)))
+                state = State(image=composed)
+            self._states[result.image] = state
+        return self._states[result.image]
+
+    async def _stub(self, state: State, first: str, path: str) -> str:
+        """Return what of a mount point is nothing but one; empty where it became more."""
+        if await self._rootfs.at(state, first) is None:
+            return ""
+        tree = await self._rootfs.tree(state, first)
+        chain = {path}
+        while path != first:
+            path = dirname(path)
+            chain.add(path)
+        inner = {first + "/" * bool(name) + name for name in tree.entries}
+        bare = inner <= chain and not any(entry.size for entry in tree.entries.values())
+        return first if bare else ""
+
+    async def content(self, mount: Mount) -> Tree:
+        """Return what a mount of a directory or file holds."""
+        if mount.after is not None:
+            result = await self.result(mount.after)
+            return self._engine.store.load(result.mounts[mount.path])
+        return await mount.source() if mount.source else Tree()
+
+    async def tree(self, container: Container, path: str) -> Tree:
+        """Return the file or directory at a path of a container, mounts included."""
+        mount = container.covering(path)
+        if mount is not None and mount.kind in CONTENT:
+            return below_mount(await self.content(mount), path[len(mount.path) :])
+        return await self._rootfs.tree(await self.state(container.files), path)
+
+    # --- commands -----------------------------------------------------------------------------
+    async def result(self, ran: Ran, *, image: bool = False) -> Result:
+        """Return what a command left, from the cache or by running it.
+
+        Args:
+            ran: the command.
+            image: whether its files are needed, so that the image must still be there.
+        """
+        key = await self._engine.key(ran)
+        found = self._known(key, ran)
+        if found and (not image or await self._engine.daemon.image(found.image) is not None):
+            return found
+        return cast("Result", await self._engine.once.do(f"ran {key}", lambda: self._run(ran, key)))
+
+    def _known(self, key: str, ran: Ran) -> Result | None:
+        if key not in self._results:
+            known = self._engine.store.get(key)
+            if known is None or not self._engine.store.has(known["combined"]):
+                return None
+            self._results[key] = Result(**known)
+            self._engine.options.log(f"cached {shown(ran.args)}")
+        return self._results[key]
+
+    async def _run(self, ran: Ran, key: str) -> Result:
+        order = await self._order(ran, key)
+        started = time.monotonic()
+        async with self._locked(ran.before.mounts), self._limiter:
+            result = await self._run_in_box(ran, order)
+        self._engine.options.log(f"exec {shown(ran.args)} {time.monotonic() - started:.1f} s")
+        self._results[key] = result
+        self._engine.store.set(key, vars(result))
+        return result
+
+    async def _order(self, ran: Ran, key: str) -> Order:
+        before = ran.before
+        secrets = [(name, await self._engine.reveal(call)) for name, call in before.secrets]
+        mounted = [await self._engine.reveal(m.secret) for m in before.mounts if m.secret]
+        stdin = ran.stdin.encode()
+        if ran.redirect:
+            file = await self.tree(before, before.absolute(ran.redirect))
+            stdin = self._engine.store.read(file.root.content)
+        return Order(
+            key=key,
+            args=ran.args,
+            env=(*before.env, *((name, value.decode()) for name, value in secrets)),
+            user=before.user,
+            workdir=before.workdir or "/",
+            stdin=stdin,
+            mounts=before.mounts,
+            hosts=await self._engine.services.hosts(before),
+            hidden=(*(value for _, value in secrets), *mounted),
+        )
+
+    async def _run_in_box(self, ran: Ran, order: Order) -> Result:
+        box, state = await self._box(ran, order)
+        keep = False
+        try:
+            output = await self._runner.run(box, order)
+            if output.code == 1 and NO_WORKDIR in self._engine.store.read(output.combined)[:500]:
+                await self._make_workdir(box, ran.before, state)
+                output = await self._runner.run(box, order)
+            self._judge(ran, output)
+            image, reusable = await self._runner.settle(box, order)
+            mounts = {m.path: await self._left(box, m) for m in order.mounts if m.kind in CONTENT}
+            keep = reusable
+        finally:
+            if not keep:
+                self._engine.group.start_soon(self._engine.boxes.remove, box)
+        if keep and (old := self._runner.offer(order.key, box, order)) is not None:
+            self._engine.group.start_soon(self._engine.boxes.remove, old)
+        stubs = box.stubs + ([["dev/acso", "dev/acso"]] if box.touched else [])
+        return Result(image=image, mounts=mounts, stubs=stubs, **vars(output))
+
+    async def _box(self, ran: Ran, order: Order) -> tuple[Box, State]:
+        """Return a running container with a command's files and mounts, and its state."""
+        edits, base = _edits(ran.before.files)
+        if isinstance(base, Ran) and await self._kept(ran.before.mounts, base):
+            box = self._runner.take(await self._engine.key(base), order)
+            if box is not None:
+                state = State(image=(await self.result(base)).image)
+                entries: dict[str, Entry] = {}
+                for edit in edits:
+                    state = await self._edited_live(state, edit)
+                    entries |= state.layers[-1].entries
+                if not any(layer.removed for layer in state.layers):
+                    if entries:
+                        await self._runner.put(box, entries)
+                    return box, state
+                self._engine.group.start_soon(self._engine.boxes.remove, box)
+        state = await self.state(ran.before.files)
+        return await self._fresh(ran.before, order, state), state
+
+    async def _edited_live(self, below: State, edit: Edit) -> State:
+        layer = await self._layer(below, edit)
+        return State(image=below.image, layers=(*below.layers, layer))
+
+    async def _kept(self, mounts: tuple[Mount, ...], base: Ran) -> bool:
+        key = await self._engine.key(base)
+        own = [mount.after for mount in mounts if mount.kind in CONTENT]
+        return all([ran is not None and await self._engine.key(ran) == key for ran in own])
+
+    async def _fresh(self, before: Container, order: Order, state: State) -> Box:
+        filled = [await self.filled(mount, state) for mount in before.mounts]
+        box = await self._runner.fresh(await self._rootfs.image(state), filled, order)
+        box.stubs = [s for mount in before.mounts if (s := await self._missing(state, mount.path))]
+        return box
+
+    async def _missing(self, state: State, path: str) -> list[str]:
+        """Return the first missing directory above a path and the path; empty if it exists."""
+        place, _ = await self._rootfs.resolve(state, path)
+        first = place
+        if await self._rootfs.at(state, place) is not None:
+            return []
+        while dirname(first) and await self._rootfs.at(state, dirname(first)) is None:
+            first = dirname(first)
+        return [first, place]
+
+    async def filled(self, mount: Mount, state: State) -> Filled:
+        """Return a mount with its content."""
+        owner = await self._rootfs.owner(state, mount.owner) if mount.owner else (0, 0)
+        match mount.kind:
+            case "directory" | "file":
+                tree = await self.content(mount)
+                own = mount.owner and mount.after is None
+                return Filled(mount=mount, tree=chown(tree, *owner) if own else tree)
+            case "cache":
+                volume, new = await self._engine.boxes.cache(mount.name)
+                first = await mount.source() if new and mount.source else Tree()
+                tree = chown(first, *owner) if mount.owner else first
+                wanted = tree if mount.owner or (new and mount.source) else None
+                return Filled(mount=mount, tree=wanted, volume=volume)
+            case "secret" if mount.secret is not None:
+                return Filled(
+                    mount=mount, data=await self._engine.reveal(mount.secret), owner=owner
+                )
+        return Filled(mount=mount)
+
+    async def _left(self, box: Box, mount: Mount) -> str:
+        """Return where the store has a mount's content after a command."""
+        store = self._engine.store
+        if await self._runner.changed(box, mount):
+            box.marked = False
+            return store.save(await self._engine.boxes.content(box, mount))
+        if mount.after is not None:
+            return (await self.result(mount.after)).mounts[mount.path]
+        return store.save(await mount.source() if mount.source else Tree())
+
+    async def _make_workdir(self, box: Box, before: Container, state: State) -> None:
+        mount = before.covering(before.workdir)
+        if mount is None:
+            layer = await self._rootfs.laid(state, before.workdir, Tree())
+            await self._runner.put(box, layer.entries)
+        else:
+            inner = clean(before.workdir[len(mount.path) :])
+            await self._runner.put(box, {inner: Tree().root}, mount.path)
+
+    def _judge(self, ran: Ran, output: Output) -> None:
+        """Raise `ExecFailedError` where an exit code is not what was expected."""
+        code = output.code
+        ordinary = 0 <= code <= 127 or 192 <= code <= 255
+        wanted = {"SUCCESS": code == 0, "FAILURE": ordinary and code != 0, "ANY": ordinary}
+        if not wanted[ran.expect]:
+            streams = [self.text(output.stdout, SHOWN), self.text(output.stderr, SHOWN)]
+            self._engine.options.log(f"failed {shown(ran.args)} with exit code {code}")
+            raise ExecFailedError(list(ran.args), code, *streams)
+
+    def text(self, digest: str, limit: int | None = None) -> str:
+        """Return a stream as text; past a limit only its end, with where the whole is."""
+        text = self._engine.store.read(digest).decode(errors="replace")
+        if limit is None or len(text) <= limit:
+            return text
+        cut = len(text) - limit
+        return f"[{cut} characters cut, all in {self._engine.store.path(digest)}]\n{text[-limit:]}"
+
+    @asynccontextmanager
+    async def _locked(self, mounts: tuple[Mount, ...]) -> AsyncIterator[None]:
+        """Hold the caches that one command at a time may use; always in the same order."""
+        names = {m.name for m in mounts if m.kind == "cache" and m.sharing != "SHARED"}
+        async with AsyncExitStack() as stack:
+            for name in sorted(names):
+                await stack.enter_async_context(self._locks.setdefault(name, anyio.Lock()))
+            yield
+
+
+def _edits(files: Files) -> tuple[list[Edit], Image | Ran]:
+    """Split files into the edits on top, first one first, and what is below them."""
+    edits = []
+    while isinstance(files, Edit):
+        edits.append(files)
+        files = files.below
+    return edits[::-1], files
+
+
+def below_mount(tree: Tree, path: str) -> Tree:
+    """Return what is at a path within a mount; raises `EngineError`."""
+    from ci.engine.tree import DIRECTORY, lookup
+
+    place, entry = lookup(tree, path)
+    return subtree(tree, place) if entry.kind == DIRECTORY else Tree({"": entry})
+
+
+def shown(args: tuple[str, ...]) -> str:
+    """Return a command as the log shows it."""
+    text = " ".join(args).replace("\n", " ")
+    return text if len(text) <= 80 else text[:77] + "..."
