@@ -1,0 +1,178 @@
+"""The stacks on the embedded AWS: applied, left alone, previewed, changed, mended, deleted."""
+
+import dataclasses
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from ci import infra
+from ci.aws import cloudformation
+from ci.aws.session import Aws, Credentials
+from ci.config import Config, Environment, load
+from ci.errors import InfrastructureError
+from ci.infra.apply import bring
+from ci.local import docker, emulator
+
+pytestmark = pytest.mark.docker
+ROOT = Path(__file__).parents[2]
+BROKEN = """
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties: {TopicName: acso-broken}
+  Rule:
+    Type: AWS::ElasticLoadBalancingV2::ListenerRule
+    DependsOn: Topic
+    Properties:
+      ListenerArn: arn:aws:elasticloadbalancing:us-east-1:000000000000:listener/app/none/0/0
+      Priority: 1
+      Conditions: [{Field: path-pattern, Values: [/x]}]
+      Actions: [{Type: fixed-response, FixedResponseConfig: {StatusCode: "404"}}]
+"""
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def instance() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACSO_INSTANCE", f"infra-{os.getpid()}")
+        yield
+
+
+@pytest.fixture(scope="module")
+async def aws(anyio_backend: str, instance: None) -> AsyncIterator[Aws]:  # noqa: ARG001
+    found = await docker.ensure(print)
+    running = await emulator.ensure(found, print)
+    keys = Credentials(access_key_id="test", secret_access_key="test")
+    yield Aws(
+        region="us-east-1",
+        endpoint=running.endpoint,
+        load_balancer=running.load_balancer,
+        credentials=keys,
+    )
+    await emulator.stop(found, print)
+
+
+@pytest.fixture
+def config() -> Config:
+    return load(ROOT / "acso.toml")
+
+
+@pytest.fixture
+async def env(aws: Aws, config: Config) -> AsyncIterator[Environment]:
+    """An environment that is applied, and deleted afterwards."""
+    environment = config.environment("development")
+    await infra.apply_registry(aws, config, print)
+    await infra.apply(aws, config, environment, print)
+    yield environment
+    await infra.delete(aws, environment, print)
+    assert await infra.outputs(aws, config, environment) is None
+
+
+def silent(_: str) -> None: ...
+
+
+async def test_an_environment_offers_every_agent_its_target_group_and_role(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    found = await infra.outputs(aws, config, env)
+    assert found is not None
+    names = {agent.name for agent in config.agents}
+    assert set(found.target_groups) == set(found.task_roles) == names
+    assert len(set(found.target_groups.values())) == len(names)
+    assert found.execution_role not in found.task_roles.values()
+    assert found.cluster == "acso-development-cluster"
+    assert found.url.endswith("/_alb/acso-development-alb")
+
+
+async def test_a_second_application_changes_nothing(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    before = await infra.outputs(aws, config, env)
+    lines: list[str] = []
+    await infra.apply_registry(aws, config, lines.append)
+    assert await infra.apply(aws, config, env, lines.append) == before
+    assert lines == []
+    assert await infra.preview(aws, config, env) == []
+    assert await cloudformation.change_sets(aws, env.prefix) == []
+
+
+async def test_a_change_is_previewed_without_being_made_then_made(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    longer = dataclasses.replace(env, log_retention=90)
+
+    async def retention() -> int:
+        groups = await aws.call("logs", "describe_log_groups", logGroupNamePrefix=env.log_group)
+        return int(groups["logGroups"][0]["retentionInDays"])
+
+    changes = {
+        change.logical_id: change.action for change in await infra.preview(aws, config, longer)
+    }
+    # What refers to the group's ARN may change with it, as on AWS.
+    assert changes["Logs"] == "Modify"
+    assert set(changes.values()) == {"Modify"}
+    assert await retention() == 7
+    await infra.apply(aws, config, longer, print)
+    assert await retention() == 90
+
+
+async def test_an_agent_more_adds_its_resources_and_touches_no_other(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    sixth = dataclasses.replace(config.agents[1], name="code-review")
+    more = dataclasses.replace(
+        config,
+        agents=(*config.agents, sixth),
+        environments=MappingProxyType(dict(config.environments)),
+    )
+    changes = await infra.preview(aws, more, env)
+    assert {change.action for change in changes} == {"Add"}
+    assert {"Repositorycodereview", "TaskRolecodereview"} <= {c.logical_id for c in changes}
+
+
+async def test_a_preview_of_what_was_never_applied_leaves_nothing(aws: Aws, config: Config) -> None:
+    staging = config.environment("staging")
+    changes = await infra.preview(aws, config, staging)
+    assert {"Vpc", "Cluster", "Releases"} <= {change.logical_id for change in changes}
+    assert await infra.outputs(aws, config, staging) is None
+    assert await cloudformation.stack(aws, staging.prefix) is None
+
+
+async def test_a_stack_that_cannot_be_made_says_which_resource_and_can_be_made_later(
+    aws: Aws,
+) -> None:
+    broken = cloudformation.Wanted(name="broken", template=BROKEN, parameters={})
+    with pytest.raises(InfrastructureError, match=r"Rule .*ListenerRule"):
+        await bring(aws, broken, silent)
+    # What the failure left is no obstacle once the cause is mended.
+    mended = BROKEN.partition("  Rule:")[0]
+    wanted = cloudformation.Wanted(name="broken", template=mended, parameters={})
+    assert (await bring(aws, wanted, silent)).status == "CREATE_COMPLETE"
+
+
+async def test_an_update_that_fails_puts_back_what_was(aws: Aws) -> None:
+    good = BROKEN.partition("  Rule:")[0]
+    await bring(aws, cloudformation.Wanted(name="old", template=good, parameters={}), silent)
+    with pytest.raises(InfrastructureError, match="Rule"):
+        await bring(aws, cloudformation.Wanted(name="old", template=BROKEN, parameters={}), silent)
+    found = await cloudformation.stack(aws, "old")
+    assert found is not None
+    assert found.status == "UPDATE_ROLLBACK_COMPLETE"
+
+
+async def test_a_change_set_that_a_killed_run_left_is_removed(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    good = BROKEN.partition("  Rule:")[0]
+    left = cloudformation.Wanted(name=env.prefix, template=good, parameters={})
+    await cloudformation.create_change_set(aws, left, "acso-left", new=False)
+    await infra.apply(aws, config, env, silent)
+    assert await cloudformation.change_sets(aws, env.prefix) == []
