@@ -1,0 +1,198 @@
+"""Releases on real containers: what is promised of a deploy, a failure, a kill and a rollback.
+
+Slow, because containers start and stop. Each test begins with a deploy of the good images, which
+does nothing where the test before left those running.
+"""
+
+import dataclasses
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ci import release
+from ci.errors import NothingToRollBackError, ReleaseFailedError
+from ci.release import Ending
+from ci.release.record import Release, State
+from tests.local.releases.environment import ROOT, World
+
+pytestmark = pytest.mark.docker
+HUNTER = "threat-hunter"
+
+
+@pytest.fixture
+async def good(world: World) -> list[release.Image]:
+    """The good images, deployed."""
+    images = world.images("good")
+    outcome = await world.deploy(images)
+    assert outcome.ok, outcome.text()
+    world.lines.clear()
+    return images
+
+
+def everywhere(world: World, version: str, **others: str) -> dict[str, str]:
+    """Return a version for every agent."""
+    agents = world.place.config.agents
+    return {agent.name: others.get(agent.package, version) for agent in agents}
+
+
+async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World) -> None:
+    world.clear()
+    outcome = await world.deploy(world.images("good"))
+    assert outcome.ending is Ending.DEPLOYED
+    assert await world.versions() == everywhere(world, "good")
+    (record,) = await world.records()
+    assert record.state is State.SUCCEEDED
+    assert (await release.status(world.place)).ok
+
+
+async def test_the_same_images_again_change_nothing(
+    world: World, good: list[release.Image]
+) -> None:
+    before, tasks, began = world.revisions, world.tasks(), time.monotonic()
+    outcome = await world.deploy(good)
+    assert time.monotonic() - began < 2
+    assert outcome.ending is Ending.NOTHING_TO_DO
+    assert (world.revisions, world.tasks()) == (before, tasks)
+
+
+@pytest.mark.usefixtures("good")
+async def test_only_the_agent_with_a_new_image_is_rolled(world: World) -> None:
+    before, tasks = world.revisions, world.tasks()
+    outcome = await world.deploy(world.images("good", threat_hunter="good-2"))
+    assert outcome.ending is Ending.DEPLOYED
+    after = world.revisions
+    assert {name for name in after if after[name] != before[name]} == {HUNTER}
+    assert len(world.tasks() & tasks) == 4
+    assert await world.versions() == everywhere(world, "good", threat_hunter="good-2")
+
+
+@pytest.mark.usefixtures("good")
+async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
+    world: World,
+) -> None:
+    before, tasks = world.revisions, world.tasks()
+    outcome = await world.deploy(world.images("good", threat_hunter="crash"))
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert await world.versions() == everywhere(world, "good")
+    assert world.revisions == before
+    assert len(world.tasks() & tasks) == 4  # the others were never touched
+    with pytest.raises(ReleaseFailedError) as raised:
+        outcome.raise_for_failure()
+    assert f"agent {HUNTER} does not stay up" in str(raised.value)
+    assert "exit code 1" in str(raised.value)
+    assert "| RuntimeError: boom" in str(raised.value)
+    record = (await world.records())[0]
+    assert record.state is State.ROLLED_BACK
+    assert judged_within(world, record) < 5
+
+
+def judged_within(world: World, record: Release) -> float:
+    """Return the seconds between the first exit of a container and the verdict."""
+    ecs, cluster = world.place.aws.client("ecs"), world.place.outputs.cluster
+    family = f"{world.place.env.prefix}-{HUNTER}"
+    ids = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
+    tasks = ecs.describe_tasks(cluster=cluster, tasks=ids)["tasks"]
+    exits = [task["stoppedAt"] for task in tasks if task["containers"][0].get("exitCode") == 1]
+    verdict = datetime.datetime.fromisoformat(record.at(State.ROLLING_BACK))
+    return float((verdict - min(exits)).total_seconds())
+
+
+@pytest.mark.usefixtures("good")
+async def test_one_bad_agent_takes_the_four_new_good_ones_back_too(world: World) -> None:
+    outcome = await world.deploy(world.images("good-2", threat_hunter="crash"))
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert await world.versions() == everywhere(world, "good")
+    assert (await release.status(world.place)).ok
+
+
+async def test_an_image_that_is_not_there_is_told_at_once(
+    world: World, good: list[release.Image]
+) -> None:
+    absent = f"{good[1].reference.partition('@')[0]}@sha256:{'0' * 64}"
+    images = [*good]
+    images[1] = dataclasses.replace(good[1], version="absent", reference=absent)
+    outcome = await world.deploy(images)
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert "CannotPullContainerError" in outcome.failures[0].text()
+    assert await world.versions() == everywhere(world, "good")
+
+
+@pytest.mark.usefixtures("good")
+async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -> None:
+    env = dataclasses.replace(world.place.env, health_grace=4)
+    hasty = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    outcome = await hasty.deploy(world.images("good", threat_hunter="sick"))
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert HUNTER in outcome.why
+    assert await world.versions() == everywhere(world, "good")
+
+
+@pytest.mark.usefixtures("good")
+async def test_a_rollback_by_hand_returns_to_the_release_before(world: World) -> None:
+    await world.deploy(world.images("good", threat_hunter="good-2"))
+    outcome = await world.rollback()
+    assert outcome.ending is Ending.RESTORED
+    assert await world.versions() == everywhere(world, "good")
+    assert (await release.status(world.place)).ok
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("after", ["deploy", "rollback"])
+@pytest.mark.usefixtures("good")
+async def test_what_a_stopped_process_left_is_finished_or_undone(
+    world: World, how: signal.Signals, after: str
+) -> None:
+    name = f"good-{how.name}-{after}"
+    newer = world.images("good", incident_response=name, threat_hunter=name)
+    stop_while_updating(world, newer, how)
+    began = time.monotonic()
+    outcome = await (world.deploy(newer) if after == "deploy" else world.rollback())
+    assert outcome.ok, outcome.text()
+    assert time.monotonic() - began < 15  # no waiting for a lease: the process is seen to be dead
+    new = name if after == "deploy" else "good"
+    versions = everywhere(world, "good", incident_response=new, threat_hunter=new)
+    assert await world.versions() == versions
+    current, stopped = (await world.records())[:2]
+    assert {run.version for run in current.after.values()} == set(versions.values())
+    assert (current.state, stopped.state) == (State.SUCCEEDED, State.FAILED)
+    assert "taken over" in stopped.why
+
+
+def stop_while_updating(world: World, images: list[release.Image], how: signal.Signals) -> None:
+    """Deploy in a process of its own and stop that once the first service is being updated."""
+    aws = world.place.aws
+    where = {"endpoint": aws.endpoint, "registry": aws.registry, "load_balancer": aws.load_balancer}
+    arguments = [json.dumps(where), json.dumps([vars(image) for image in images])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.local.releases.deploying", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "updating its service" in line:
+                process.send_signal(how)
+                break
+        process.stdout.read()
+    assert process.returncode != 0
+
+
+async def test_a_failed_first_deploy_leaves_no_service_and_a_good_one_follows(
+    world: World,
+) -> None:
+    world.clear()
+    outcome = await world.deploy(world.images("good", threat_hunter="crash"))
+    assert outcome.ending is Ending.REMOVED
+    assert world.services() == {}
+    assert world.tasks() == set()
+    with pytest.raises(NothingToRollBackError):
+        await world.rollback()
