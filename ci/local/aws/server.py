@@ -8,10 +8,18 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from ci.local.aws import ownership
+from ci.local.aws import (
+    containers,
+    hook,
+    ownership,
+    probes,
+    scheduler,
+    targets,
+    taskhealth,
+    tasks,
+    templates,
+)
 
-#: The corrections hook into private names of exactly this release.
-PINNED = "1.5.33"
 #: Where the server says who it is.
 IDENTITY = "/_acso"
 
@@ -53,7 +61,7 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
     from hypercorn.config import Config
 
     ownership.apply()
-    done = [] if plain else corrected()
+    done = [] if plain else corrected(f"localhost:{port}")
     from ministack.app import app
 
     stop = asyncio.Event()
@@ -73,9 +81,29 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
     await serve(introduced(app, identity), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
 
 
-def corrected() -> list[str]:
-    """Apply every correction; return their names."""
-    return []
+def corrected(registry: str) -> list[str]:
+    """Apply every correction; return their names.
+
+    Args:
+        registry: the address under which the server's registry answers.
+
+    Raises:
+        GoneError: ministack is not the release that they were made for.
+    """
+    hook.check_release()
+    from ministack.services import alb, ecs, ssm
+    from ministack.services.cloudformation import provisioners, stacks
+
+    looked_at = probes.Probes()
+    balanced = targets.Targets(alb, looked_at)
+    services = scheduler.Scheduler(ecs, taskhealth.TaskHealth(ecs, looked_at, balanced))
+    containers.apply(ecs, ssm, registry)
+    targets.apply(balanced, alb)
+    tasks.apply(ecs, balanced)
+    scheduler.apply(ecs, services)
+    templates.apply(ecs, provisioners, stacks)
+    services.start()
+    return ["containers", "targets", "tasks", "scheduler", "templates"]
 
 
 def running_containers() -> list[str]:
