@@ -150,7 +150,7 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
 ) -> None:
     name = f"good-{how.name}-{after}"
     newer = world.images("good", incident_response=name, threat_hunter=name)
-    stop_while_updating(world, newer, how)
+    stop_halfway(world, newer, how)
     began = time.monotonic()
     outcome = await (world.deploy(newer) if after == "deploy" else world.rollback())
     assert outcome.ok, outcome.text()
@@ -164,8 +164,8 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
     assert "taken over" in stopped.why
 
 
-def stop_while_updating(world: World, images: list[release.Image], how: signal.Signals) -> None:
-    """Deploy in a process of its own and stop that once the first service is being updated."""
+def stop_halfway(world: World, images: list[release.Image], how: signal.Signals) -> None:
+    """Deploy in a process of its own and stop that in the middle of the rollout."""
     aws = world.place.aws
     where = {"endpoint": aws.endpoint, "registry": aws.registry, "load_balancer": aws.load_balancer}
     arguments = [json.dumps(where), json.dumps([vars(image) for image in images])]
@@ -179,7 +179,7 @@ def stop_while_updating(world: World, images: list[release.Image], how: signal.S
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "updating its service" in line:
+            if "tasks wanted" in line:
                 process.send_signal(how)
                 break
         process.stdout.read()

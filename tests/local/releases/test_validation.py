@@ -1,0 +1,74 @@
+"""Smoke checks on real containers, by the command that people and pipelines run."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import validation
+from tests.local.releases.environment import ROOT, World
+from validation import Status
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+async def deployed(world: World) -> World:
+    """The environment with good agents."""
+    outcome = await world.deploy(world.images("good"))
+    assert outcome.ok, outcome.text()
+    return world
+
+
+async def smoke(world: World, output: Path) -> tuple[int, str, dict[str, Any]]:
+    """Run the command; return its exit code, its text and its results."""
+    variables = {
+        **world.emulator.environ(),
+        "ACSO_LOAD_BALANCER": world.emulator.load_balancer,
+    }
+    command = ["smoke", "--environment", "development", "--output", str(output)]
+    done = await anyio.run_process(
+        [sys.executable, "-m", "validation", *command],
+        cwd=ROOT,
+        env=os.environ | variables,
+        check=False,
+    )
+    results = await anyio.Path(output).read_text()  # fails where none were written
+    return done.returncode, done.stdout.decode(), json.loads(results)
+
+
+async def test_five_good_agents_pass_every_check(deployed: World, tmp_path: Path) -> None:
+    code, text, results = await smoke(deployed, tmp_path / "results.json")
+    assert code == 0, text
+    assert results["ok"]
+    assert [item["status"] for item in results["results"]] == ["PASS"] * 5
+    assert text.count("PASS") == 5
+
+
+async def test_a_release_is_validated_by_them(deployed: World) -> None:
+    place = deployed.place
+    report = await validation.run("smoke", place.aws, place.config, place.env, place.outputs.url)
+    assert report.ok, report.text()
+    assert report.seconds < 5
+
+
+async def test_an_agent_switched_off_fails_what_it_must(deployed: World, tmp_path: Path) -> None:
+    place = deployed.place
+    deployed.place.aws.client("ecs").update_service(
+        cluster=place.outputs.cluster, service=f"{place.env.prefix}-supervisor", desiredCount=0
+    )
+    code, text, results = await smoke(deployed, tmp_path / "results.json")
+    assert code == 1
+    found = {item["check"]: Status(item["status"]) for item in results["results"]}
+    assert found == {
+        "cluster": Status.PASS,
+        "services": Status.FAIL,
+        "logs": Status.FAIL,
+        "bedrock": Status.PASS,
+        "agents": Status.FAIL,
+    }
+    assert "acso-development-supervisor is scaled to 0" in text
