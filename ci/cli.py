@@ -90,7 +90,7 @@ def _add_function(commands: Any, function: Function) -> None:
 def _command(commands: Any, name: str, doc: str, run: Run) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=doc.partition("\n")[0],
+        help=doc.partition("\n")[0].replace("%", "%%"),
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

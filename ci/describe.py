@@ -86,14 +86,14 @@ def from_module() -> Description:
     from ci.main import Acso
 
     module = Acso.__dagger_module__.get_object("Acso")  # type: ignore[attr-defined]
-    functions = dict(module.functions)
-    constructor = functions.pop("")
+    constructor = module.get_constructor()
     return Description(
         doc=inspect.cleandoc(Acso.__doc__ or ""),
         parameters=_parameters(constructor),
         functions=tuple(
             Function(name=function.name, doc=function.doc or "", parameters=_parameters(function))
-            for function in functions.values()
+            for name, function in module.functions.items()
+            if name  # the constructor is kept under an empty one
         ),
     )
 

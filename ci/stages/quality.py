@@ -14,7 +14,18 @@ from ci.stages.base import SOURCE, part, tools
 
 CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
 #: What the fast tests read besides code.
-FIXTURES = (".github", "acso", "acso.toml", "ci", "dagger.json", "docs", "locks", "scripts", "*.md")
+FIXTURES = (
+    ".github",
+    "acso",
+    "acso.toml",
+    "ci",
+    "dagger.json",
+    "docs",
+    "locks",
+    "scripts",
+    "tests/unit",
+    "*.md",
+)
 
 
 async def lint(source: dagger.Directory, image: str) -> str:
