@@ -1,6 +1,6 @@
 """One session of the engine: what calls stand for, and the keys of what they make."""
 
-from collections.abc import Awaitable, Callable
+import inspect
 from functools import partial
 from typing import Any, cast
 
@@ -9,6 +9,7 @@ from anyio.abc import TaskGroup
 from ci.engine.box import Boxes
 from ci.engine.daemon import Daemon
 from ci.engine.errors import EngineError
+from ci.engine.fields import Args, Resolver
 from ci.engine.files import Rootfs
 from ci.engine.ids import Call
 from ci.engine.images import Images
@@ -19,9 +20,6 @@ from ci.engine.steps import Steps
 from ci.engine.store import Store, key_of
 from ci.engine.tree import DIRECTORY, Tree
 from ci.engine.values import Directory, Edit, Files, Image, Mount, Ran, Secret
-
-#: Answers a field: the engine, the object that it is asked of, the arguments by name.
-Resolver = Callable[..., Awaitable[Any]]
 
 
 class Engine:
@@ -62,7 +60,12 @@ class Engine:
         owner = call.parent.type if call.parent else "Query"
         parent = self._values[call.parent.digest] if call.parent else None
         resolver = self._resolvers[f"{owner}.{call.field}"]
-        self._values[call.digest] = await resolver(self, parent, **dict(call.args))
+        self._values[call.digest] = await settled(resolver(self, parent, Args(call.args)))
+
+    async def field(self, call: Call | None, name: str, args: Args) -> Any:
+        """Return what a field of an object holds that is no object itself."""
+        parent = None if call is None else await self.value(call)
+        return await settled(self._resolvers[name](self, parent, args))
 
     async def tree(self, call: Call) -> Tree:
         """Return the content of a directory."""
@@ -110,7 +113,7 @@ class Engine:
             [sorted(c.env), c.user, c.workdir],
             [await self._mount_key(mount) for mount in c.mounts],
             [[name, self.store.hashed(await self.reveal(secret))] for name, secret in c.secrets],
-            [[alias, await self.services.key(service)] for alias, service in c.services],
+            [[alias, await self.services.key(await self.value(s))] for alias, s in c.services],
         )
 
     async def _mount_key(self, mount: Mount) -> list[Any]:
@@ -127,6 +130,11 @@ class Engine:
     async def reveal(self, call: Call) -> bytes:
         """Return a secret's value."""
         return await cast("Secret", await self.value(call)).reveal()
+
+
+async def settled(answer: Any) -> Any:
+    """Return what a resolver answers, plain or awaited."""
+    return await answer if inspect.isawaitable(answer) else answer
 
 
 def _below(files: Files) -> Files | None:

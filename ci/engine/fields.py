@@ -1,50 +1,44 @@
-"""The table of fields that this engine answers; modules named `fields_*` fill it.
+"""What the fields of the API are answered with: the table that `api_*` modules fill.
 
-A field that returns an object is asked when something needs the object, any other one at once.
+A resolver gets the engine, the object asked and the arguments; it may be a plain function or a
+coroutine. A field that returns an object is resolved when something needs that object.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from ci.engine.errors import UnsupportedError
 from ci.engine.ids import Call
 
-FIELDS: dict[str, Callable[..., Awaitable[Any]]] = {}
-#: Arguments that are in the API and only have one value here, by that value.
-REFUSED: dict[str, dict[str, Any]] = {}
 
-F = TypeVar("F", bound=Callable[..., Any])
+class Args(dict[str, Any]):
+    """Arguments by their names in the API; those not given are None."""
 
-
-def field(*names: str, **only: Any) -> Callable[[F], F]:
-    """Register a resolver for fields such as `Container.withExec`.
-
-    Args:
-        names: the fields.
-        only: arguments that must have this value; others are refused as not supported.
-    """
-
-    def register(function: F) -> F:
-        for name in names:
-            FIELDS[name] = function
-            REFUSED[name] = only
-        return function
-
-    return register
+    def __getattr__(self, name: str) -> Any:
+        return self.get(name)
 
 
-def accepted(name: str, args: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a resolver takes; raises `UnsupportedError` for others."""
-    for argument, value in REFUSED[name].items():
-        if args.get(argument, value) not in (value, None, []):
+Resolver = Callable[[Any, Any, Args], Any]
+#: By `Type.field`; `@value` is the field behind objects of plain data, which no client can ask.
+FIELDS: dict[str, Resolver] = {"Query.@value": lambda _e, _q, args: args}
+#: Arguments that can have one value only.
+FIXED: dict[str, dict[str, Any]] = {}
+
+
+def answers(kind: str, resolvers: dict[str, Resolver], **fixed: dict[str, Any]) -> None:
+    """Add fields of a type to the table; `fixed` gives arguments that have one value here."""
+    FIELDS.update({f"{kind}.{name}": resolver for name, resolver in resolvers.items()})
+    FIXED.update({f"{kind}.{name}": values for name, values in fixed.items()})
+
+
+def accepted(name: str, args: dict[str, Any]) -> Args:
+    """Return the arguments of a field; raises `UnsupportedError` for one with another value."""
+    for argument, value in FIXED.get(name, {}).items():
+        if args.get(argument) not in (value, None, []):
             raise UnsupportedError(f"argument {argument} of {name}")
-    return {key: value for key, value in args.items() if key not in REFUSED[name]}
+    return Args({key: value for key, value in args.items() if value is not None})
 
 
-def value_call(kind: str, **args: Any) -> Call:
-    """Return an object that is nothing but plain data, such as a label."""
-    return Call(kind, VALUE, None, tuple(sorted(args.items())))
-
-
-#: The field behind such objects; no client can ask for it.
-VALUE = "@value"
+def plain(kind: str, **facts: Any) -> Call:
+    """Return an object that is nothing but data, such as a label."""
+    return Call(kind, "@value", None, tuple(sorted(facts.items())))

@@ -19,11 +19,10 @@ from graphql import (
     is_composite_type,
 )
 
-from ci.engine import fields_container, fields_directory, fields_query  # noqa: F401  # the table
+from ci.engine import api_container, api_files, api_query  # noqa: F401  # fill the table
 from ci.engine.engine import Engine
 from ci.engine.errors import EngineError, UnsupportedError
-from ci.engine.fields import FIELDS, accepted
-from ci.engine.fields_query import ASKED_OF
+from ci.engine.fields import FIELDS, Args, accepted
 from ci.engine.ids import Call, decode, encode
 from ci.engine.sdl import FILE
 from ci.engine.store import key_of
@@ -79,16 +78,17 @@ class Graph:
     def _resolve(self, source: Call | None, info: GraphQLResolveInfo, /, **given: Any) -> Any:
         owner, field = info.parent_type.name, info.field_name
         types = info.parent_type.fields[field].args
-        args = {key: _loaded(value, types[key].type) for key, value in given.items()}
+        loaded = {key: _loaded(value, types[key].type) for key, value in given.items()}
         if owner == "Query" and (field == "node" or field.startswith("load")):
-            return args["id"]
+            return loaded["id"]
         if field == "id":
             return encode(source or Call("Query", "query"))
         name = f"{owner}.{field}"
         if name not in FIELDS:
             raise UnsupportedError(name)
-        args = {key: value for key, value in accepted(name, args).items() if value is not None}
-        kind = get_nullable_type(info.return_type)
+        args = accepted(name, loaded)
+        kind: Any = info.return_type
+        kind = get_nullable_type(kind)
         if is_composite_type(kind):
             if name == "Query.setSecret":
                 args["plaintext"] = self._hidden(args["plaintext"])
@@ -102,11 +102,8 @@ class Graph:
         self._engine.plaintexts[digest] = value
         return digest
 
-    async def _answer(self, name: str, source: Call | None, args: dict[str, Any], kind: str) -> Any:
-        parent = None if source is None else await self._engine.value(source)
-        if name in ASKED_OF:
-            args["call"] = source
-        found = await FIELDS[name](self._engine, parent, **args)
+    async def _answer(self, name: str, source: Call | None, args: Args, kind: str) -> Any:
+        found = await self._engine.field(source, name, args)
         return encode(source) if kind == "ID" and source is not None else found
 
 

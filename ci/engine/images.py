@@ -121,9 +121,7 @@ class Images:
         return None
 
     # --- build ------------------------------------------------------------------------------
-    async def build(
-        self, container: Container, context: Tree, dockerfile: str, **options: Any
-    ) -> Container:
+    async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
         store, daemon = self._engine.store, self._engine.daemon
         _, entry = lookup(context, dockerfile)
@@ -140,7 +138,7 @@ class Images:
         found = await daemon.image(known)
         if found is None:
             raise EngineError(f"image {known} was built but is not there")
-        return await self.adopt(container, found, "")
+        return await self.adopt(Container(platform=self._engine.platform), found, "")
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._engine.daemon, self._engine.store

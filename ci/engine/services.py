@@ -33,48 +33,46 @@ class Services:
         self._engine = engine
         self._running: dict[str, Running] = {}
 
-    async def key(self, call: Call) -> str:
+    async def key(self, service: Service) -> str:
         """Return the key of a service: of its container and its command."""
-        service = cast("Service", await self._engine.value(call))
         return await self._engine.key(Ran(before=service.container, args=service.args))
 
-    async def hostname(self, call: Call) -> str:
+    async def hostname(self, service: Service) -> str:
         """Return the name by which containers bound to a service can reach it."""
-        service = cast("Service", await self._engine.value(call))
-        return service.hostname or f"service-{(await self.key(call))[:12]}"
+        return service.hostname or f"service-{(await self.key(service))[:12]}"
 
     async def hosts(self, container: Container) -> dict[str, str]:
         """Start all services of a container and return their addresses by name."""
         found: dict[str, str] = {}
 
         async def bind(alias: str, call: Call) -> None:
-            running = await self.start(call)
+            service = await self._engine.value(call)
+            running = await self.start(service)
             found[alias] = running.address
-            found[await self.hostname(call)] = running.address
+            found[await self.hostname(service)] = running.address
 
         async with anyio.create_task_group() as group:
             for alias, call in container.services:
                 group.start_soon(bind, alias, call)
         return dict(sorted(found.items()))
 
-    async def start(self, call: Call) -> Running:
+    async def start(self, service: Service) -> Running:
         """Start a service unless it runs, and wait until it listens on its ports.
 
         Raises:
             EngineError: it ended or does not listen; with its last lines.
         """
-        key = await self.key(call)
+        key = await self.key(service)
         if key in self._running:
             return self._running[key]
-        service = cast("Service", await self._engine.value(call))
         return cast(
             "Running",
             await self._engine.once.do(f"service {key}", lambda: self._start(key, service)),
         )
 
-    async def stop(self, call: Call) -> None:
+    async def stop(self, service: Service) -> None:
         """Stop a service if it runs."""
-        running = self._running.pop(await self.key(call), None)
+        running = self._running.pop(await self.key(service), None)
         if running is not None:
             await self._engine.boxes.remove(running.box)
 

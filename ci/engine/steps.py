@@ -14,7 +14,7 @@ from ci.engine.errors import ExecFailedError
 from ci.engine.files import Layer, State
 from ci.engine.runner import Order, Output, Runner
 from ci.engine.tree import Entry, Tree, chown, clean, subtree
-from ci.engine.values import Container, Edit, Files, Image, Mount, Ran
+from ci.engine.values import CONTENT, Container, Edit, Files, Image, Mount, Ran
 
 if TYPE_CHECKING:
     from ci.engine.engine import Engine
@@ -24,7 +24,6 @@ PARALLEL = 8
 #: Characters of each stream that an error carries; the whole stays in a file.
 SHOWN = 200_000
 NO_WORKDIR = b"chdir to cwd"
-CONTENT = ("directory", "file")  # kinds of mounts that commands change for those after them
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,14 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from posixpath import join, normpath
-from typing import Literal
+from typing import Literal, TypeVar
 
-from ci.engine.errors import EngineError
 from ci.engine.ids import Call
 from ci.engine.tree import Entry, Tree
 
+T = TypeVar("T")
+#: Kinds of mounts whose content commands change for those after them.
+CONTENT = ("directory", "file")
 #: Contents that are found out when they are needed.
 Lazy = Callable[[], Awaitable[Tree]]
 
@@ -33,7 +35,7 @@ class Edit:
     path: str
     source: Lazy | None = None  # None: the path is removed
     owner: str = ""
-    expect: Literal["", "f", "d"] = ""  # what a removed path must be
+    expect: str = ""  # `f`: a removed path must be a file
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -97,10 +99,9 @@ class Container:
     auth: tuple[tuple[str, str, Call], ...] = ()  # registry, user name, password
     ran: Ran | None = None  # the last command
 
-    def absolute(self, path: str, *, expand: bool = False) -> str:
+    def absolute(self, path: str) -> str:
         """Return a path from the root, relative ones by the working directory."""
-        text = expanded(path, dict(self.env)) if expand else path
-        return normpath(join("/", self.workdir, text)).replace("//", "/")
+        return normpath(join("/", self.workdir, path)).replace("//", "/")
 
     def covering(self, path: str) -> Mount | None:
         """Return the innermost mount that a path (from the root) lies in."""
@@ -115,17 +116,6 @@ class Container:
         """Return the container with a mount; one at the same path gives way."""
         kept = self.without_mount(mount.path)
         return replace(kept, mounts=(*kept.mounts, mount))
-
-    def command(self, args: list[str], *, use_entrypoint: bool, expand: bool) -> tuple[str, ...]:
-        """Return what to run; raises `EngineError` where nothing says it."""
-        found = tuple(args) or self.args
-        if expand:
-            found = tuple(expanded(arg, dict(self.env)) for arg in found)
-        if use_entrypoint:
-            found = self.entrypoint + found
-        if not found:
-            raise EngineError("no command has been set")
-        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +165,8 @@ class Service:
 
 
 def assigned(
-    pairs: tuple[tuple[str, str], ...], name: str, value: str | None
-) -> tuple[tuple[str, str], ...]:
+    pairs: tuple[tuple[str, T], ...], name: str, value: T | None
+) -> tuple[tuple[str, T], ...]:
     """Return name-value pairs with one set in its place, or taken out where the value is None."""
     items = dict(pairs)
     if value is None:

@@ -1,0 +1,163 @@
+"""Fields of Query, Host, Secret and Service, and of objects that are plain data."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from ci.engine import host
+from ci.engine.engine import Engine
+from ci.engine.errors import EngineError
+from ci.engine.fields import Args, Resolver, answers, plain
+from ci.engine.ids import Call
+from ci.engine.secret import reveal
+from ci.engine.tree import FILE, Entry, Tree
+from ci.engine.values import Cache, Container, Directory, File, Secret, Service
+
+#: The release whose API this engine has.
+VERSION = "v0.21.8"
+
+
+def _container(engine: Engine, _query: None, args: Args) -> Container:
+    if args.platform not in (None, engine.platform):
+        raise EngineError(f"this engine runs {engine.platform} only, not {args.platform}")
+    return Container(platform=engine.platform)
+
+
+def new_file(engine: Engine, args: Args) -> Entry:
+    """Return a file of the content and permissions in the arguments."""
+    data = args.contents.encode("utf-8", "surrogateescape")
+    return Entry(FILE, args.permissions, size=len(data), content=engine.store.add_bytes(data))
+
+
+def _cache(engine: Engine, _query: None, args: Args) -> Cache:
+    source = None if args.source is None else lambda: engine.tree(args.source)
+    return Cache(name=args.key, source=source, sharing=args.sharing, owner=args.owner)
+
+
+def _set_secret(engine: Engine, _query: None, args: Args) -> Secret:
+    """Answer for a secret whose value became its hash when the query came in."""
+
+    async def value() -> bytes:
+        if args.plaintext not in engine.plaintexts:
+            raise EngineError(f"secret {args.name} was set in another session; set it again")
+        return engine.plaintexts[args.plaintext]
+
+    return Secret(name=args.name, uri="", reveal=value)
+
+
+answers(
+    "Query",
+    {
+        "cacheVolume": _cache,
+        "container": _container,
+        "defaultPlatform": lambda engine, _query, _args: engine.platform,
+        "directory": lambda *_: Directory(tree=Tree()),
+        "file": lambda engine, _query, args: File(name=args.name, entry=new_file(engine, args)),
+        "host": lambda *_: "host",
+        "secret": lambda _engine, _query, args: Secret(
+            name=args.uri, uri=args.uri, reveal=lambda: reveal(args.uri)
+        ),
+        "setSecret": _set_secret,
+        "version": lambda *_: VERSION,
+    },
+)
+
+
+async def _plaintext(_engine: Engine, secret: Secret, _args: Args) -> str:
+    return (await secret.reveal()).decode()
+
+
+answers(
+    "Secret",
+    {
+        "name": lambda _engine, secret, _args: secret.name,
+        "plaintext": _plaintext,
+        "uri": lambda _engine, secret, _args: secret.uri,
+    },
+)
+
+
+# --- this host ------------------------------------------------------------------------------
+def _local(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+async def _host_directory(engine: Engine, _host: str, args: Args) -> Directory:
+    root = _local(args.path)
+
+    def read() -> Tree:
+        ignore = bool(args.gitignore)
+        return host.upload(engine.store, root, args.include, args.exclude, gitignore=ignore)
+
+    return Directory(tree=await anyio.to_thread.run_sync(read), name=root.name + "/")
+
+
+async def _host_file(engine: Engine, _host: str, args: Args) -> File:
+    source = _local(args.path)
+    entry = await anyio.to_thread.run_sync(host.upload_file, engine.store, source)
+    return File(name=source.name, entry=entry)
+
+
+def _host_find_up(_engine: Engine, _host: str, args: Args) -> str | None:
+    here = Path.cwd()
+    found = (folder / args.name for folder in (here, *here.parents))
+    return next((str(path) for path in found if path.exists()), None)
+
+
+answers("Host", {"directory": _host_directory, "file": _host_file, "findUp": _host_find_up})
+
+
+# --- services -------------------------------------------------------------------------------
+def ports(container: Container) -> list[Call]:
+    """Return a container's ports as objects."""
+    return [
+        plain(
+            "Port",
+            port=each.port,
+            protocol=each.protocol,
+            description=each.description,
+            experimentalSkipHealthcheck=each.skip_healthcheck,
+        )
+        for each in container.ports
+    ]
+
+
+async def _endpoint(engine: Engine, service: Service, args: Args) -> str:
+    if args.port is None and not service.container.ports:
+        raise EngineError("the service exposes no port")
+    port = args.port or service.container.ports[0].port
+    address = f"{await engine.services.hostname(service)}:{port}"
+    return f"{args.scheme}://{address}" if args.scheme else address
+
+
+answers(
+    "Service",
+    {
+        "endpoint": _endpoint,
+        "hostname": lambda engine, service, _args: engine.services.hostname(service),
+        "ports": lambda _engine, service, _args: ports(service.container),
+        "start": lambda engine, service, _args: engine.services.start(service),
+        "stop": lambda engine, service, _args: engine.services.stop(service),
+        "sync": lambda engine, service, _args: engine.steps.state(service.container.files),
+        "withHostname": lambda _engine, service, args: replace(service, hostname=args.hostname),
+    },
+)
+
+
+# --- plain data -----------------------------------------------------------------------------
+def _fact(name: str) -> Resolver:
+    def get(_engine: Engine, facts: Args, _args: Args) -> Any:
+        return facts.get(name)
+
+    return get
+
+
+for _kind, _names in {
+    "EnvVariable": ("name", "value"),
+    "Label": ("name", "value"),
+    "Port": ("port", "protocol", "description", "experimentalSkipHealthcheck"),
+    "Stat": ("name", "size", "permissions", "fileType"),
+}.items():
+    answers(_kind, {name: _fact(name) for name in _names})
