@@ -28,6 +28,7 @@ def apply(ecs: Any, ssm: Any, registry: str) -> None:
     require(ecs, "_image_repository")
     replace(ecs, "_build_run_kwargs", shaped)
     replace(ecs, "_start_task_worker", lambda original: pulling_from(registry, original))
+    replace(ecs, "_register_metadata", with_keys)
     replace(ecs, "_remove_docker_container", patient)
     replace(ecs, "_resolve_container_secrets", decrypting)
     replace(ssm, "resolve_parameter_value", decrypted)
@@ -117,6 +118,25 @@ def local_image(image: str, registry: str) -> str:
     host, slash, name = image.partition("/")
     is_ecr = ".dkr.ecr." in host and host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     return f"{registry}/{name}" if slash and is_ecr else image
+
+
+def with_keys(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a task credentials that every SDK takes.
+
+    On AWS the task's role is offered at a link-local address. Here it would be at this machine's,
+    which SDKs refuse ("can only retrieve metadata from a loopback address"), so it is keys.
+    """
+
+    def register(*arguments: Any) -> Any:
+        token = original(*arguments)
+        env = arguments[5]
+        env.pop("AWS_CONTAINER_CREDENTIALS_FULL_URI", None)
+        env.pop("AWS_CONTAINER_AUTHORIZATION_TOKEN", None)
+        env.setdefault("AWS_ACCESS_KEY_ID", "test")
+        env.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+        return token
+
+    return register
 
 
 def patient(original: Callable[..., None]) -> Callable[..., None]:
