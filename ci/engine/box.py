@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 
 from ci.engine import archive
-from ci.engine.daemon import IDLE, LABEL, Daemon, DaemonError
+from ci.engine.daemon import CACHE, IDLE, LABEL, Daemon, DaemonError
 from ci.engine.options import CA_PATH, Options
 from ci.engine.store import Store, key_of
 from ci.engine.tree import FILE, FOLDER, Entry, Tree, put
@@ -182,7 +182,7 @@ class Boxes:
     async def cache(self, name: str) -> tuple[str, bool]:
         """Return the volume of a cache and whether it is new."""
         volume = f"acso-cache-{key_of(name)[:20]}"
-        labels = {**self._daemon.lasting, f"{LABEL}.cache": name}
+        labels = {LABEL: "1", CACHE: name}
         try:
             await self._daemon.call(self._daemon.client.inspect_volume, volume)
         except DaemonError as error:

@@ -25,6 +25,7 @@ from ci.engine.tree import Entry
 T = TypeVar("T")
 LABEL = "acso.engine"
 SESSION = "acso.engine.session"
+CACHE = "acso.engine.cache"
 #: Images of steps carry a tag, so that `docker image prune` spares them and they can be listed.
 REPOSITORY = "acso-engine"
 #: Seconds one answer of the daemon may take: a commit or a load of gigabytes, at most.
@@ -53,7 +54,6 @@ class Daemon:
         self.client = connect(url)
         self.session = session_name()
         self.labels = {**labels, LABEL: "1", SESSION: self.session}
-        self.lasting = {**labels, LABEL: "1"}  # of what outlives the session
         self._threads = anyio.CapacityLimiter(128)
         self.architecture = str(self.client.version()["Arch"])
         self._probes: dict[str, str] = {}
@@ -81,6 +81,15 @@ class Daemon:
             if error.status in (400, 404):
                 return None
             raise
+
+    async def images(self) -> list[dict[str, Any]]:
+        """Return the images of steps, with the names that are this engine's."""
+        own = f"{REPOSITORY}:"
+        found = await self.call(self.client.images, REPOSITORY)
+        return [
+            each | {"RepoTags": [t for t in each["RepoTags"] if t.startswith(own)]}
+            for each in found
+        ]
 
     async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
         """Fetch an image from its registry."""
@@ -117,9 +126,9 @@ class Daemon:
 
         return await self.call(work)
 
-    async def save(self, image: str) -> Iterator[bytes]:
-        """Return an image as `docker save` gives it."""
-        return iter(await self.call(self.client.get_image, image))
+    async def save(self, image: str, read: Callable[[Iterable[bytes]], T]) -> T:
+        """Read an image in the form of `docker save`, in the thread that receives it."""
+        return await self._streamed(read, "/images/{0}/get", image)
 
     # --- containers -------------------------------------------------------------------------
     async def create(self, image: str, command: list[str], **settings: Any) -> str:
@@ -169,13 +178,16 @@ class Daemon:
         Raises:
             DaemonError: with status 404 where there is no such path.
         """
+        return await self._streamed(read, "/containers/{0}/archive", container, path=path)
 
-        def work() -> T:
-            chunks, _ = self.client.get_archive(container, path, chunk_size=1 << 18)
-            try:
-                return read(chunks)
-            finally:
-                chunks.close()
+    async def _streamed(
+        self, read: Callable[[Iterable[bytes]], T], url: str, name: str, **params: str
+    ) -> T:
+        def work() -> T:  # docker-py's own streams cannot be closed before their end
+            answer = self.client._get(self.client._url(url, name), params=params, stream=True)
+            with answer:
+                self.client._raise_for_status(answer)
+                return read(answer.iter_content(1 << 18, False))
 
         return await self.call(work)
 
@@ -235,6 +247,28 @@ async def clean(url: str | None, labels: Mapping[str, str]) -> None:
     volumes = await daemon.call(daemon.client.volumes, filters=wanted)
     found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
     await remove_all(daemon, [session for session in found if dead(session)])
+
+
+async def remove_caches(url: str | None) -> list[str]:
+    """Remove the images of steps and the cache volumes of every engine; return their names.
+
+    What a container needs at the moment stays.
+    """
+    daemon = Daemon(url, {})
+    found = [(each["RepoTags"], daemon.client.remove_image) for each in await daemon.images()]
+    names = [(name, remove) for tags, remove in found for name in tags]
+    volumes = await daemon.call(daemon.client.volumes, filters={"label": CACHE})
+    names += [(each["Name"], daemon.client.remove_volume) for each in volumes["Volumes"] or []]
+    removed = []
+    for name, remove in names:
+        try:
+            await daemon.call(remove, name, force=True)
+        except DaemonError as error:
+            if error.status not in (404, 409):
+                raise
+        else:
+            removed.append(name)
+    return removed
 
 
 def session_name() -> str:

@@ -281,8 +281,7 @@ class Rootfs:
         wanted = await self.diffs(image)
         paths = {diff: self.store.path(diff.partition(":")[2]) for diff in wanted}
         if not all(path.exists() for path in paths.values()):
-            chunks = await self.daemon.save(image)
-            await self.daemon.call(_keep_layers, self.store, chunks)
+            await self.daemon.save(image, lambda chunks: _keep_layers(self.store, chunks))
         return paths
 
 

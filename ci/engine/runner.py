@@ -122,7 +122,8 @@ class Runner:
             frames = frames_iter(connection, tty=False)  # type: ignore[no-untyped-call]
             return self.keep(frames, order.hidden)
         finally:
-            connection.close()
+            connection._response.close()
+            raw.close()
 
     def keep(
         self, frames: Iterator[tuple[int, bytes]], hidden: tuple[bytes, ...]

@@ -1,0 +1,68 @@
+"""What a behaviour is: a claim, the calls that show it, and Dagger v0.21.8's recorded answer."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagger
+import pytest
+
+from ci import engine
+
+#: The image that all tests ask for; the options say what this machine has instead.
+IMAGE = "python:3.11-slim"
+
+
+@dataclass(kw_only=True)
+class Lab:
+    """A session with a connected client, and what can be seen of the engine besides answers."""
+
+    options: engine.Options
+    session: engine.Session
+    dag: dagger.Client
+    lines: list[str]
+    registry: str = ""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def base(self) -> dagger.Container:
+        """A container of the base image."""
+        return self.dag.container().from_(IMAGE)
+
+    def sh(
+        self, script: str, on: dagger.Container | None = None, **options: Any
+    ) -> dagger.Container:
+        """Run a script with `sh -c`, in a container of the base image unless told otherwise."""
+        return (on or self.base).with_exec(["sh", "-c", script], **options)
+
+    def files(self, *paths: str) -> dagger.Directory:
+        """Return a directory of empty files."""
+        found = self.dag.directory()
+        for path in paths:
+            found = found.with_new_file(path, "")
+        return found
+
+    def ran(self, text: str) -> int:
+        """How many steps with this text were executed, not found in the cache."""
+        return sum(line.startswith("exec ") and text in line for line in self.lines)
+
+
+Shows = Callable[[Lab], Awaitable[Any]]
+
+
+class Behaviours(list[tuple[Shows, Any]]):
+    """Behaviours of one topic, in the order of their definition."""
+
+    def __call__(self, answer: Any) -> Callable[[Shows], Shows]:
+        """Record what a real engine answered to the function's calls."""
+
+        def record(shows: Shows) -> Shows:
+            self.append((shows, answer))
+            return shows
+
+        return record
+
+    def cases(self) -> pytest.MarkDecorator:
+        """Return the mark that runs a test once for each behaviour."""
+        names = [shows.__name__ for shows, _ in self]
+        return pytest.mark.parametrize(("shows", "answer"), list(self), ids=names)
