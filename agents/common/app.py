@@ -10,6 +10,10 @@ from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
 from agents.common.settings import Settings
 
+#: Bytes of a request's body, 16 MiB: the most log entries of usual size fit, and a few such
+#: requests at once fit into the smallest task's memory (512 MiB). More is answered with 413.
+MOST_BYTES = 16 * 1024 * 1024
+
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
@@ -40,9 +44,10 @@ def create(settings: Settings, routes: APIRouter) -> ASGIApp:
     network, and under `/{agent}`, because the load balancer passes a path on unchanged.
     """
     # Descriptions for browsers load scripts from elsewhere, and paths exist twice: none is served.
-    app = FastAPI(title=f"ACSO {settings.agent}", openapi_url=None)
+    app = FastAPI(title=f"ACSO {settings.agent}", openapi_url=None, max_body_size=MOST_BYTES)
+    common = _common(settings)
     for prefix in ("", f"/{settings.agent}"):
-        app.include_router(_common(settings), prefix=prefix)
+        app.include_router(common, prefix=prefix)
         app.include_router(routes, prefix=prefix)
     return AccessLog(app, quiet=frozenset({"/health", f"/{settings.agent}/health"}))
 

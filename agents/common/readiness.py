@@ -1,6 +1,8 @@
 """Whether an agent can do its work: every dependency is asked, none is assumed."""
 
+import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +12,9 @@ from agents.common.settings import Settings
 
 #: A dependency that takes longer than this is not there (seconds). Load balancers ask again.
 DEADLINE = 3.0
+#: Threads that look, apart from those that answer requests. One that hangs is given up at the
+#: deadline but keeps its thread; anyio's limiters count it no longer then, these threads do.
+_LOOKS = 4
 #: For each connection and each answer of AWS (seconds).
 _TIMEOUT = 1.0
 #: A table is read and written while it is being changed, too.
@@ -35,6 +40,7 @@ class StateTable:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(max_workers=_LOOKS, thread_name_prefix="readiness")
         self._made: Any = None
 
     async def check(self) -> Dependency:
@@ -43,19 +49,19 @@ class StateTable:
             return Dependency(status="not configured", detail="ACSO_STATE_TABLE is not set")
         try:
             with anyio.fail_after(DEADLINE):
-                return await anyio.to_thread.run_sync(self._look, abandon_on_cancel=True)
+                return await asyncio.wrap_future(self._threads.submit(self._look))
         except TimeoutError:
             return Dependency(status="failed", detail=f"no answer within {DEADLINE:g} s")
 
     def _look(self) -> Dependency:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         table = self._settings.state_table
         try:
             status = self._client().describe_table(TableName=table)["Table"]["TableStatus"]
-        except (BotoCoreError, ClientError, ValueError) as error:
-            # ValueError: botocore's word for an endpoint that is no URL.
-            return Dependency(status="failed", detail=f"table {table}: {error}")
+        except Exception as error:
+            # Whatever it is, it is the reason: botocore's own errors, ValueError for an endpoint
+            # that is no URL, KeyError for an answer that is not DynamoDB's.
+            detail = f"table {table}: {type(error).__name__}: {error}"
+            return Dependency(status="failed", detail=detail)
         detail = f"table {table} is {status}"
         return Dependency(status="ok" if status in _USABLE else "failed", detail=detail)
 

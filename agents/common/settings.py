@@ -10,17 +10,19 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one agent's process was told."""
+    """What one agent's process was told; beside each field, the variable that it comes from."""
 
-    agent: str
-    environment: str = "local"
-    version: str = "unknown"
-    digest: str = "unknown"  # of the image; a process cannot find out its own
+    agent: str  # ACSO_AGENT, if given, must say the same
+    environment: str = "local"  # ACSO_ENVIRONMENT
+    version: str = "unknown"  # ACSO_VERSION: of the agent's content
+    digest: str = "unknown"  # ACSO_DIGEST: of the image; a process cannot find out its own
+    # HOST: the address to listen on. On a developer's machine nobody else should reach an agent;
+    # inside a container only all addresses can be reached, so the image sets it.
     host: str = "127.0.0.1"
-    port: int = 8000
-    region: str | None = None
-    endpoint: str | None = None  # instead of AWS itself: an emulator
-    state_table: str | None = None
+    port: int = 8000  # PORT
+    region: str | None = None  # AWS_REGION
+    endpoint: str | None = None  # AWS_ENDPOINT_URL: an emulator instead of AWS itself
+    state_table: str | None = None  # ACSO_STATE_TABLE: None: the agent keeps no state
 
 
 def read(agent: str, environ: Mapping[str, str]) -> Settings:

@@ -67,6 +67,7 @@ class Dynamo:
     body: dict[str, Any] = field(default_factory=lambda: {"Table": {"TableStatus": "ACTIVE"}})
     asked: list[dict[str, Any]] = field(default_factory=list)
     silent: bool = False
+    reached: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -79,6 +80,7 @@ def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             told.asked.append({"target": self.headers["X-Amz-Target"], **request})
+            told.reached.set()
             if told.silent:
                 told.released.wait(10)
                 return
@@ -119,10 +121,15 @@ class Process:
     def until(self, message: str) -> None:
         """Read the log up to a line that has the message."""
         assert self.popen.stdout is not None
-        for line in self.popen.stdout:
-            if message in line:
-                return
-        raise AssertionError(f"the agent ended without saying {message!r}")
+        late = threading.Timer(20, self.popen.kill)  # reading a line has no timeout of its own
+        late.start()
+        try:
+            for line in self.popen.stdout:
+                if message in line:
+                    return
+        finally:
+            late.cancel()
+        raise AssertionError(f"the agent did not say {message!r}")
 
     def ended(self) -> tuple[int, str]:
         """Wait for the end; return the exit code and what was still to be read of the log."""

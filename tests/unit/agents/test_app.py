@@ -1,3 +1,4 @@
+import importlib
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -6,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import APIRouter
+from fastapi.routing import APIRoute
 
-from agents.common.app import create
+from agents.common.app import MOST_BYTES, create
 from agents.common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -47,20 +49,32 @@ TASKS: dict[str, tuple[str, dict[str, Any]]] = {
 Open = Callable[[Settings], httpx.AsyncClient]
 
 
-def test_every_agent_of_the_configuration_has_a_task_here() -> None:
-    assert set(TASKS) == set(AGENTS)
-
-
 @pytest.mark.parametrize("agent", AGENTS)
-async def test_every_route_is_served_under_both_prefixes(agent: str, client: Open) -> None:
-    path, body = TASKS[agent]
+async def test_every_agent_of_the_configuration_serves_every_route_under_both_prefixes(
+    agent: str, client: Open
+) -> None:
+    router = importlib.import_module(f"agents.{agent.replace('-', '_')}.api").router
+    own = [route for route in router.routes if isinstance(route, APIRoute)]
+    assert own, "an agent does something"
     async with client(Settings(agent=agent)) as http:
         for prefix in ("", f"/{agent}"):
             assert (await http.get(f"{prefix}/health")).status_code == 200
             assert (await http.get(f"{prefix}/ready")).status_code == 200
-            answer = await http.post(f"{prefix}{path}", json=body)
-            assert answer.status_code == 200, answer.text
-            assert answer.json()
+            for route in own:
+                for method in route.methods or ():
+                    answer = await http.request(method, f"{prefix}{route.path}")
+                    # Without a body it may be refused, but it must have been found.
+                    assert answer.status_code in (200, 422), answer.text
+
+
+@pytest.mark.parametrize("agent", TASKS)
+async def test_an_agent_does_its_task_under_both_prefixes(agent: str, client: Open) -> None:
+    path, body = TASKS[agent]
+    async with client(Settings(agent=agent)) as http:
+        short = await http.post(path, json=body)
+        long = await http.post(f"/{agent}{path}", json=body)
+    assert (short.status_code, long.status_code) == (200, 200), short.text
+    assert long.json().keys() == short.json().keys() != set()
 
 
 async def test_an_agent_does_not_answer_for_another(client: Open) -> None:
@@ -101,6 +115,17 @@ async def test_a_request_that_makes_no_sense_is_refused(
 ) -> None:
     async with client(Settings(agent=agent)) as http:
         assert (await http.post(TASKS[agent][0], json=body)).status_code == 422
+
+
+async def test_a_body_that_would_fill_the_memory_is_refused(client: Open) -> None:
+    # Spaces are JSON, so nothing but the size is wrong with it.
+    body = b'{"goal": "patch"}'.ljust(MOST_BYTES + 1)
+    headers = {"Content-Type": "application/json"}
+    async with client(Settings(agent="supervisor")) as http:
+        for prefix in ("", "/supervisor"):
+            most = await http.post(f"{prefix}/goals", content=body[:-1], headers=headers)
+            more = await http.post(f"{prefix}/goals", content=body, headers=headers)
+            assert (most.status_code, more.status_code) == (200, 413)
 
 
 async def test_an_incident_without_a_time_happens_now(client: Open) -> None:

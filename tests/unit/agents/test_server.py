@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from agents import healthcheck
+from agents.common import server
 
 Start = Callable[..., Any]
 
@@ -30,6 +31,14 @@ async def slow() -> str:
     await asyncio.sleep(0.5)
     return "done"
 """
+ENDLESS = SLOW.replace("0.5", "3600")
+#: An agent that is still importing when it is told to stop.
+IMPORTING = """
+import time
+
+print("importing", flush=True)
+time.sleep(3600)
+"""
 FAILING_LIFESPAN = """
 from contextlib import asynccontextmanager
 from fastapi import APIRouter
@@ -43,12 +52,12 @@ router = APIRouter(lifespan=lifespan)
 """
 
 
-def package(path: Path, api: str) -> tuple[str, ...]:
-    """Write an agent; return what starts it."""
+def package(path: Path, api: str, before: str = "") -> tuple[str, ...]:
+    """Write an agent; return what starts it, after running `before`."""
     (path / "odd_agent").mkdir()
     (path / "odd_agent" / "__init__.py").touch()
     (path / "odd_agent" / "api.py").write_text(api)
-    return ("-c", 'from agents.common.server import run; run("odd_agent")')
+    return ("-c", f'{before}\nfrom agents.common.server import run; run("odd_agent")')
 
 
 def test_an_agent_starts_serves_and_stops_with_exit_code_0(start: Start) -> None:
@@ -83,6 +92,32 @@ def test_a_running_request_is_finished_before_the_stop(start: Start, tmp_path: P
     assert agent.ended()[0] == 0
 
 
+def test_a_request_that_does_not_end_does_not_hold_the_stop_up(
+    start: Start, tmp_path: Path
+) -> None:
+    hurried = "from agents.common import server; server.GRACE = 1"
+    agent = start(*package(tmp_path, ENDLESS, hurried), path=tmp_path)
+    agent.until("startup complete")
+    with socket.create_connection(("127.0.0.1", agent.port)) as connection:
+        connection.sendall(b"GET /slow HTTP/1.1\r\nHost: agent\r\n\r\n")
+        agent.until("working")
+        agent.popen.send_signal(signal.SIGTERM)
+        code, log = agent.ended()
+    assert code == 0
+    assert "timeout graceful shutdown exceeded" in log
+
+
+def test_the_time_to_finish_in_ends_before_ecs_kills() -> None:
+    assert server.GRACE < 30
+
+
+def test_a_stop_during_the_start_is_no_failure(start: Start, tmp_path: Path) -> None:
+    agent = start(*package(tmp_path, IMPORTING), path=tmp_path)
+    agent.until("importing")
+    agent.popen.send_signal(signal.SIGTERM)
+    assert agent.ended() == (0, "")
+
+
 @pytest.mark.parametrize("api", ['raise RuntimeError("boom")\n', FAILING_LIFESPAN])
 def test_an_agent_that_cannot_start_exits_1_with_the_reason_on_its_log(
     api: str, start: Start, tmp_path: Path
@@ -112,7 +147,7 @@ def test_a_health_check_where_nothing_listens_fails_with_the_reason(start: Start
 @pytest.fixture
 def answering() -> Iterator[Callable[[int, bytes], int]]:
     """Serve one answer on a free port; return the port."""
-    servers: list[http.server.HTTPServer] = []
+    opened: list[http.server.HTTPServer] = []
 
     def serve(status: int, body: bytes) -> int:
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -124,14 +159,14 @@ def answering() -> Iterator[Callable[[int, bytes], int]]:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass
 
-        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.handle_request).start()
-        return server.server_port
+        one = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        opened.append(one)
+        threading.Thread(target=one.handle_request).start()
+        return one.server_port
 
     yield serve
-    for server in servers:
-        server.server_close()
+    for one in opened:
+        one.server_close()
 
 
 @pytest.mark.parametrize(

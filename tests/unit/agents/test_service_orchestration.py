@@ -64,24 +64,32 @@ def test_a_given_urgency_goes_before_the_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "priority", "treated", "minutes", "hours"),
+    ("level", "minutes", "hours"),
     [
-        ("platinum", "critical", "platinum", 15, 2),
-        ("gold", "high", "gold", 60, 8),
-        ("silver", "medium", "silver", 240, 32),
-        ("bronze", "low", "bronze", 960, 120),
-        ("basic", "low", "basic", 1440, 168),
-        ("silver", "critical", "gold", 30, 4),
-        ("bronze", "critical", "silver", 60, 8),
-        ("basic", "critical", "basic", 240, 24),
+        # Critical, high, medium, low. A critical ticket of bronze or silver is treated one level
+        # up: its first column is the next level's.
+        ("platinum", (15, 30, 60, 120), (2, 4, 8, 24)),
+        ("gold", (30, 60, 120, 240), (4, 8, 16, 48)),
+        ("silver", (30, 120, 240, 480), (4, 16, 32, 72)),
+        ("bronze", (60, 240, 480, 960), (8, 32, 64, 120)),
+        ("basic", (240, 480, 960, 1440), (24, 48, 96, 168)),
     ],
 )
-def test_a_level_has_its_deadlines_and_critical_tickets_get_better_ones(
-    level: Level, priority: Priority, treated: Level, minutes: int, hours: int
+def test_a_level_promises_these_deadlines(
+    level: Level, minutes: tuple[int, ...], hours: tuple[int, ...]
 ) -> None:
-    promised = sla(level, priority)
-    assert promised.level == treated
-    assert (promised.first_response_minutes, promised.resolution_hours) == (minutes, hours)
+    promised = [sla(level, priority) for priority in PRIORITIES]
+    assert tuple(one.first_response_minutes for one in promised) == minutes
+    assert tuple(one.resolution_hours for one in promised) == hours
+
+
+@pytest.mark.parametrize(
+    ("level", "treated"),
+    [("silver", "gold"), ("bronze", "silver"), ("gold", "gold"), ("basic", "basic")],
+)
+def test_only_critical_tickets_are_treated_at_a_better_level(level: Level, treated: Level) -> None:
+    assert sla(level, "critical").level == treated
+    assert sla(level, "high").level == level
 
 
 @pytest.mark.parametrize("level", get_args(Level))
