@@ -48,7 +48,8 @@ def client() -> Iterator[docker.DockerClient]:
     mine: dict[str, Any] = {"label": f"acso.instance={INSTANCE}"}
     assert not client.containers.list(all=True, filters=mine)
     for each in client.images.list(filters=mine):
-        client.api.remove_image(str(each.id), force=True)
+        for tag in each.tags:  # by name: an id cannot go before the images made of it
+            client.api.remove_image(tag, force=True)
     for volume in client.volumes.list(filters={"label": "acso.engine.cache"}):
         if INSTANCE in volume.attrs["Labels"]["acso.engine.cache"]:
             volume.remove()

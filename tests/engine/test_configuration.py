@@ -1,0 +1,111 @@
+"""What a container says of how it is run: environment, user, folder, ports, labels."""
+
+from typing import Any
+
+import dagger
+import pytest
+
+from tests.engine.behaviours import Behaviours, Lab, Shows
+
+pytestmark = pytest.mark.docker
+behaviour = Behaviours()
+
+
+@behaviour([None, "2", True, False, True])
+async def variables_are_set_listed_and_taken_away(lab: Lab) -> Any:
+    c = lab.base.with_env_variable("A", "1").with_env_variable("B", "2")
+    c = c.without_env_variable("A")
+    names = {await variable.name() for variable in await c.env_variables()}
+    single = [await c.env_variable("A"), await c.env_variable("B")]
+    return [*single, "B" in names, "A" in names, "PATH" in names]
+
+
+@behaviour("b a r")
+async def variables_reach_commands(lab: Lab) -> Any:
+    return await lab.sh('printf %s "$FOO"', lab.base.with_env_variable("FOO", "b a r")).stdout()
+
+
+@behaviour(["/tmp/x/y", "/tmp/x/y\n"])
+async def a_relative_folder_follows_the_one_before_and_is_made(lab: Lab) -> Any:
+    c = lab.base.with_workdir("/tmp").with_workdir("x/y")
+    return [await c.workdir(), await c.with_exec(["pwd"]).stdout()]
+
+
+@behaviour(["1000:1000", "1000\n", "1000\n"])
+async def commands_run_as_the_user(lab: Lab) -> Any:
+    c = lab.base.with_user("1000:1000")
+    ids = [await c.with_exec(["id", flag]).stdout() for flag in ("-u", "-g")]
+    return [await c.user(), *ids]
+
+
+@behaviour(["c", None])
+async def labels_are_told(lab: Lab) -> Any:
+    c = lab.base.with_label("a.b", "c")
+    return [await c.label("a.b"), await c.label("none")]
+
+
+@behaviour([["echo", "E"], ["D"], "E x\n", "plain\n"])
+async def the_entrypoint_comes_first_only_when_asked_for(lab: Lab) -> Any:
+    c = lab.base.with_entrypoint(["echo", "E"]).with_default_args(["D"])
+    used = await c.with_exec(["x"], use_entrypoint=True).stdout()
+    plain = await c.with_exec(["echo", "plain"]).stdout()
+    return [await c.entrypoint(), await c.default_args(), used, plain]
+
+
+@behaviour([[53, "UDP"], [8080, "TCP"]])
+async def ports_are_told_with_their_protocol(lab: Lab) -> Any:
+    c = lab.base.with_exposed_port(8080)
+    c = c.with_exposed_port(53, protocol=dagger.NetworkProtocol.UDP)
+    ports = await c.exposed_ports()
+    return sorted([[await port.port(), (await port.protocol()).value] for port in ports])
+
+
+@behaviour(["linux/amd64", "linux/amd64"])
+async def the_platform_is_the_machines(lab: Lab) -> Any:
+    return [await lab.dag.default_platform(), await lab.base.platform()]
+
+
+@behaviour.cases()
+async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    assert await shows(lab) == answer
+
+
+# --- beyond the recording -------------------------------------------------------------------
+async def test_expansion_uses_the_containers_variables(lab: Lab) -> None:
+    c = lab.base.with_env_variable("V", "/opt/venv")
+    c = c.with_env_variable("PATH", "${V}/bin:$PATH", expand=True)
+    assert (await c.env_variable("PATH") or "").startswith("/opt/venv/bin:/usr/local/sbin")
+    assert await c.with_exec(["echo", "$V"], expand=True).stdout() == "/opt/venv\n"
+    c = c.with_new_file("$V/f", "x", expand=True)
+    assert await c.file("/opt/venv/f").contents() == "x"
+
+
+async def test_an_unset_variable_is_not_there_in_a_live_container(lab: Lab) -> None:
+    c = lab.sh("true", lab.base.with_env_variable("GONE", "1"))
+    script = "echo ${GONE-unset} ${FROM_HOST-unset}"
+    assert await lab.sh(script, c.without_env_variable("GONE")).stdout() == "unset yes\n"
+
+
+async def test_a_container_without_a_command_says_so(lab: Lab) -> None:
+    with pytest.raises(dagger.QueryError, match="no command has been set"):
+        await lab.dag.container().with_exec([]).stdout()
+    with pytest.raises(dagger.QueryError, match="use withExec first"):
+        await lab.base.stdout()
+
+
+async def test_a_missing_field_is_named_with_the_way_to_a_dagger_engine(lab: Lab) -> None:
+    with pytest.raises(
+        dagger.QueryError, match=r"Container\.experimentalWithAllGPUs is not.*dagger run"
+    ):
+        await lab.base.experimental_with_all_gp_us().sync()
+    with pytest.raises(dagger.QueryError, match=r"insecureRootCapabilities of Container\.withExec"):
+        await lab.base.with_exec(["true"], insecure_root_capabilities=True).sync()
+    with pytest.raises(dagger.QueryError, match="linux/amd64 only, not linux/s390x"):
+        await lab.dag.container(platform=dagger.Platform("linux/s390x")).sync()
+
+
+async def test_the_log_says_which_image_is_used_instead(lab: Lab) -> None:
+    reference = await lab.base.image_ref()
+    used = next(iter(lab.options.images.values()))
+    assert reference.startswith(f"{used}@sha256:")
+    assert f"from python:3.11-slim: using {used} instead" in lab.lines

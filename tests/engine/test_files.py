@@ -1,0 +1,196 @@
+"""Directories and files: in tables, in containers, out of them."""
+
+from typing import Any
+
+import dagger
+import pytest
+
+from tests.engine.behaviours import Behaviours, Lab, Shows
+
+pytestmark = pytest.mark.docker
+behaviour = Behaviours()
+
+
+@behaviour("640 1000 1001 1\n")
+async def a_new_file_has_the_mode_and_owner_given(lab: Lab) -> Any:
+    c = lab.base.with_new_file("/f", "x", permissions=0o640, owner="1000:1001")
+    return await c.with_exec(["stat", "-c", "%a %u %g %s", "/f"]).stdout()
+
+
+@behaviour(["12345", 5, "n.txt"])
+async def a_file_tells_contents_size_and_name(lab: Lab) -> Any:
+    file = lab.dag.directory().with_new_file("d/n.txt", "12345").file("d/n.txt")
+    return [await file.contents(), await file.size(), await file.name()]
+
+
+@behaviour(True)
+async def a_missing_file_is_an_error_that_says_so(lab: Lab) -> Any:
+    with pytest.raises(dagger.QueryError) as caught:
+        await lab.dag.directory().file("nope").contents()
+    return "no such file" in str(caught.value)
+
+
+@behaviour([["a/", "b", "e/"], ["c"], ["c"]])
+async def directories_are_listed_with_a_slash(lab: Lab) -> Any:
+    d = lab.files("b", "a/c").with_new_directory("e")
+    return [await d.entries(), await d.entries(path="a"), await d.directory("a").entries()]
+
+
+@behaviour([["a.py"], ["a.py", "b/c.py", "b/e/f.py"], ["b/c.py", "b/d.txt", "b/e/"]])
+async def a_star_stays_in_its_directory_and_two_do_not(lab: Lab) -> Any:
+    d = lab.files("a.py", "b/c.py", "b/d.txt", "b/e/f.py")
+    return [sorted(await d.glob(pattern)) for pattern in ("*.py", "**/*.py", "b/*")]
+
+
+@behaviour(
+    [
+        ["a.py", "s/", "s/b.py", "t/", "t/d.py"],
+        ["a.py", "s/", "s/b.py"],
+        ["s/", "s/b.py"],
+        [".git/", ".git/x", "a.py", "a.txt", "s/", "s/b.py", "t/", "t/d.py"],
+    ]
+)
+async def include_and_exclude_choose_what_is_copied(lab: Lab) -> Any:
+    d = lab.files("a.py", "a.txt", "s/b.py", "s/c.txt", "t/d.py", ".git/x")
+    choices: list[dict[str, Any]] = [
+        {"include": ["**/*.py"]},
+        {"exclude": ["**/*.txt", "t", ".git"]},
+        {"include": ["s"], "exclude": ["**/*.txt"]},
+        {"exclude": ["s/*", "!s/b.py"]},
+    ]
+    copies = [lab.dag.directory().with_directory("/", d, **choice) for choice in choices]
+    return [sorted(await copy.glob("**/*")) for copy in copies]
+
+
+@behaviour([["f", "g", "k"], "2", "keep"])
+async def directories_merge_and_files_replace(lab: Lab) -> Any:
+    below = lab.dag.directory().with_new_file("f", "1").with_new_file("k", "keep")
+    above = lab.dag.directory().with_new_file("f", "2").with_new_file("g", "3")
+    m = below.with_directory("/", above)
+    return [await m.entries(), await m.file("f").contents(), await m.file("k").contents()]
+
+
+@behaviour([True, False, True])
+async def a_digest_is_of_the_content_however_it_came_about(lab: Lab) -> Any:
+    def one(text: str) -> dagger.Directory:
+        return lab.dag.directory().with_new_file("f", text)
+
+    way = lab.dag.directory().with_new_file("g", "1").without_file("g").with_new_file("f", "1")
+    first = await one("1").digest()
+    return [first == await d.digest() for d in (one("1"), one("2"), way)]
+
+
+@behaviour("ran\n")
+async def permissions_survive_the_way_into_a_container(lab: Lab) -> Any:
+    script = "#!/bin/sh\necho ran"
+    d = lab.dag.directory().with_new_file("run.sh", script, permissions=0o755)
+    return await lab.base.with_directory("/app", d).with_exec(["/app/run.sh"]).stdout()
+
+
+@behaviour("hi")
+async def links_survive_the_way_into_a_container(lab: Lab) -> Any:
+    d = lab.dag.directory().with_new_file("t", "hi").with_symlink("t", "l")
+    return await lab.base.with_directory("/i", d).with_exec(["cat", "/i/l"]).stdout()
+
+
+@behaviour("1000:1000 /o\n1000:1000 /o/f\n")
+async def an_owner_holds_for_all_that_is_copied(lab: Lab) -> Any:
+    c = lab.base.with_directory("/o", lab.files("f"), owner="1000:1000")
+    return await c.with_exec(["stat", "-c", "%u:%g %n", "/o", "/o/f"]).stdout()
+
+
+@behaviour([["s/", "s/1", "s/2", "s/3"], "600\n"])
+async def a_directory_comes_out_and_goes_into_another_container(lab: Lab) -> Any:
+    script = "mkdir -p /o/s; for i in 1 2 3; do echo $i > /o/s/$i; done; chmod 600 /o/s/2"
+    d = lab.sh(script).directory("/o")
+    mode = await lab.base.with_directory("/p", d).with_exec(["stat", "-c", "%a", "/p/s/2"]).stdout()
+    return [sorted(await d.glob("**/*")), mode]
+
+
+@behaviour(["a", "b"])
+async def several_files_go_in_at_once(lab: Lab) -> Any:
+    d = lab.dag.directory().with_new_file("a", "1").with_new_file("b", "2")
+    return await lab.base.with_files("/in", [d.file("a"), d.file("b")]).directory("/in").entries()
+
+
+@behaviour([True, True, False])
+async def a_container_tells_whether_a_path_exists(lab: Lab) -> Any:
+    c = lab.base.with_new_file("/q/w", "")
+    return [await c.exists(path) for path in ("/q/w", "/q", "/nope")]
+
+
+@behaviour(["m", True])
+async def the_root_is_a_directory_like_others(lab: Lab) -> Any:
+    r = lab.base.with_new_file("/marker", "m").rootfs()
+    return [await r.file("marker").contents(), "etc" in " ".join(await r.entries())]
+
+
+@behaviour([51200000, "ae5e4a0252a0fc0a5a06acf7ac1c981850708c263bdcdc6bfaa1621aeb5c5f98  /i/big\n"])
+async def fifty_megabytes_travel_unchanged(lab: Lab) -> Any:
+    script = "open('/big','wb').write(bytes(range(256))*200000)"
+    file = lab.base.with_exec(["python3", "-c", script]).file("/big")
+    d = lab.dag.directory().with_file("big", file)
+    c = lab.base.with_directory("/i", d).with_exec(["sha256sum", "/i/big"])
+    return [await file.size(), await c.stdout()]
+
+
+@behaviour.cases()
+async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    assert await shows(lab) == answer
+
+
+# --- beyond the recording -------------------------------------------------------------------
+async def test_edits_reach_a_live_container_and_deletions_a_new_one(lab: Lab) -> None:
+    c = lab.sh("mkdir -p /w/deep; echo old > /w/a; echo stay > /w/deep/b")
+    c = lab.sh("cat /w/a /w/n", c.with_new_file("/w/a", "new\n").with_new_file("/w/n", "n\n"))
+    assert await c.stdout() == "new\nn\n"
+    c = c.without_file("/w/n").without_directory("/w/deep")
+    assert await lab.sh("find /w", c).stdout() == "/w\n/w/a\n"
+    assert await c.directory("/w").entries() == ["a"]
+
+
+async def test_links_of_the_image_are_followed_not_replaced(lab: Lab) -> None:
+    c = lab.base.with_new_file("/lib/acso/here", "x")  # /lib is a link in a Debian image
+    c = lab.sh("test -L /lib && cat /usr/lib/acso/here; ls /lib/os-release", c)
+    assert await c.stdout() == "x/lib/os-release\n"
+
+
+async def test_directories_that_exist_keep_their_mode_and_owner(lab: Lab) -> None:
+    d = lab.dag.directory().with_new_file("tmp/f", "x")
+    c = lab.base.with_directory("/", d, owner="1000:1000")
+    c = c.with_exec(["stat", "-c", "%a %u", "/tmp", "/tmp/f"])
+    assert await c.stdout() == "1777 0\n644 1000\n"
+
+
+async def test_owners_by_name_are_the_containers(lab: Lab) -> None:
+    c = lab.base.with_new_file("/f", "", owner="nobody:daemon")
+    assert await c.with_exec(["stat", "-c", "%U:%G", "/f"]).stdout() == "nobody:daemon\n"
+    with pytest.raises(dagger.QueryError, match="/etc/passwd of the container knows no 'ghost'"):
+        await lab.base.with_new_file("/f", "", owner="ghost").sync()
+
+
+async def test_gitignore_leaves_out_what_git_would(lab: Lab) -> None:
+    d = lab.files("a.pyc", "keep.pyc", "build/x", "src/build", "src/b.pyc")
+    d = d.with_new_file(".gitignore", "*.pyc\n!keep.pyc\nbuild/\n")
+    found = await d.filter(gitignore=True).glob("**/*")
+    assert sorted(found) == [".gitignore", "keep.pyc", "src/", "src/build"]
+
+
+async def test_odd_names_survive(lab: Lab) -> None:
+    names = ["a b", "ü☃", "-rf", "*", "new\nline", "x" * 150]
+    d = lab.files(*names)
+    c = lab.base.with_directory("/odd", d)
+    assert sorted(await lab.sh("true", c).directory("/odd").entries()) == sorted(names)
+
+
+async def test_a_difference_holds_what_is_new_or_changed(lab: Lab) -> None:
+    before = lab.files("same", "d/same").with_new_file("d/changed", "1")
+    after = before.with_new_file("d/changed", "2").with_new_file("new", "")
+    assert sorted(await before.diff(after).glob("**/*")) == ["d/", "d/changed", "new"]
+
+
+async def test_a_root_of_ones_own_replaces_the_image(lab: Lab) -> None:
+    c = lab.base.with_rootfs(lab.files("only/this"))
+    assert await c.rootfs().entries() == ["only/"]
+    with pytest.raises(dagger.ExecError):
+        await c.with_exec(["true"]).sync()
