@@ -35,6 +35,7 @@ class Box:
     filler: str = ""
     places: dict[str, str] = field(default_factory=dict)  # mount path -> path in the filler
     volumes: list[str] = field(default_factory=list)
+    once: bool = False  # runs one command as its own, idling is not possible
     marked: bool = True  # MARK is younger than what is mounted
     stubs: list[list[str]] = field(default_factory=list)  # see `Result.stubs`
     touched: bool = False  # files were put into it, so its mount points are in its layer

@@ -6,13 +6,16 @@ that a branch, another process or a later session starts from there. Whoever com
 same state gets a container of its own from the image.
 """
 
+import contextlib
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
+import docker.errors
 from docker.utils.socket import frames_iter
 
 from ci.engine import archive
@@ -28,6 +31,9 @@ from ci.engine.values import Mount
 #: A commit copies all since the container's start: past this many seconds a new one is cheaper.
 SLOW_COMMIT = 0.4
 FAILED_TO_START = b"OCI runtime exec failed"
+NOT_STARTED = "unable to start container process"
+#: Containers that wait for a next command; the one that waited longest goes first.
+WAITING = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,10 @@ class Order:
     mounts: tuple[Mount, ...] = ()
     hosts: dict[str, str] = field(default_factory=dict)
     hidden: tuple[bytes, ...] = ()  # secret values, replaced in the output
+
+
+#: Contents in the store: stdout, stderr, both in their order.
+Streams = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +74,7 @@ class Runner:
         self._daemon = daemon
         self._boxes = boxes
         self._idle: dict[str, tuple[Box, Order]] = {}  # by the key of the state that they hold
+        self._restless: set[str] = set()  # images in which nothing can idle
 
     def take(self, key: str, order: Order) -> Box | None:
         """Return the container that holds a command's state, if its mounts and hosts fit too."""
@@ -78,56 +89,105 @@ class Runner:
         return box
 
     async def fresh(self, image: str, filled: list[Filled], order: Order) -> Box:
-        """Return a new running container of an image."""
-        box = await self._boxes.create(image, filled, order.hosts)
-        try:
-            await self._daemon.call(self._daemon.client.start, box.id)
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._boxes.remove(box)
-            raise
+        """Return a new running container of an image, or one for this command alone.
+
+        An image without `sleep` cannot idle: its container runs the command itself.
+        """
+        if image not in self._restless:
+            box = await self._boxes.create(image, filled, order.hosts)
+            try:
+                await self._daemon.call(self._daemon.client.start, box.id)
+            except BaseException as error:
+                with anyio.CancelScope(shield=True):
+                    await self._boxes.remove(box)
+                if not (isinstance(error, DaemonError) and NOT_STARTED in str(error)):
+                    raise
+            else:
+                return box
+            self._restless.add(image)
+        settings = {"environment": self._env(order), "user": order.user or None}
+        box = await self._boxes.create(
+            image,
+            filled,
+            order.hosts,
+            list(order.args),
+            working_dir=order.workdir,
+            stdin_open=bool(order.stdin),
+            **settings,
+        )
+        box.once = True
         return box
 
     async def run(self, box: Box, order: Order) -> Output:
         """Run a command in a container; if this is cancelled, the container is killed."""
-        client = self._daemon.client
-        env = {**self._options.exec_env, **dict(order.env)}
-        made = await self._daemon.call(
-            client.exec_create,
-            box.id,
-            list(order.args),
-            environment=env,
-            user=order.user,
-            workdir=order.workdir,
-            stdin=bool(order.stdin),
-        )
         try:
-            streams = await self._daemon.call(self._attached, made["Id"], order)
+            if box.once:
+                code, streams = await self._daemon.call(self._run_alone, box.id, order)
+            else:
+                command = await self._command(box, order)
+                streams = await self._daemon.call(self._run_inside, command, order)
+                code = await self._exit_code(box, command)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._boxes.remove(box)
             raise
-        code = await self._exit_code(box, made["Id"])
         return self._judged(code, *streams)
 
-    def _attached(self, command: str, order: Order) -> tuple[str, str, str]:
+    async def _command(self, box: Box, order: Order) -> str:
+        made = await self._daemon.call(
+            self._daemon.client.exec_create,
+            box.id,
+            list(order.args),
+            environment=self._env(order),
+            user=order.user,
+            workdir=order.workdir,
+            stdin=bool(order.stdin),
+        )
+        return str(made["Id"])
+
+    def _env(self, order: Order) -> dict[str, str]:
+        return {**self._options.exec_env, **dict(order.env)}
+
+    def _run_inside(self, command: str, order: Order) -> Streams:
         """Start a command and keep its output; runs in a thread until the command ends."""
-        connection = self._daemon.client.exec_start(command, socket=True)
+        return self._streams(self._daemon.client.exec_start(command, socket=True), order)
+
+    def _run_alone(self, container: str, order: Order) -> tuple[int, Streams]:
+        """Start a container and keep its output; runs in a thread until the container ends."""
+        client = self._daemon.client
+        params = {"stdin": int(bool(order.stdin)), "stdout": 1, "stderr": 1, "stream": 1}
+        connection = client.attach_socket(container, params=params)
+        try:
+            client.start(container)
+        except docker.errors.APIError as error:
+            connection._response.close()
+            if NOT_STARTED not in str(error.explanation):
+                raise
+            text = self._store.add_bytes(str(error.explanation).encode())
+            return 1, (self._store.add_bytes(b""), text, text)
+        streams = self._streams(connection, order)
+        return int(client.wait(container)["StatusCode"]), streams
+
+    def _streams(self, connection: Any, order: Order) -> Streams:
         raw: socket.socket = getattr(connection, "_sock", connection)
         raw.settimeout(None)
-        try:
-            if order.stdin:
+
+        def send() -> None:
+            with contextlib.suppress(OSError):  # the command may end before it has read all
                 raw.sendall(order.stdin)
                 raw.shutdown(socket.SHUT_WR)
+
+        sender = threading.Thread(target=send, daemon=True)
+        try:
+            if order.stdin:
+                sender.start()
             frames = frames_iter(connection, tty=False)  # type: ignore[no-untyped-call]
             return self.keep(frames, order.hidden)
         finally:
             connection._response.close()
             raw.close()
 
-    def keep(
-        self, frames: Iterator[tuple[int, bytes]], hidden: tuple[bytes, ...]
-    ) -> tuple[str, str, str]:
+    def keep(self, frames: Iterator[tuple[int, bytes]], hidden: tuple[bytes, ...]) -> Streams:
         """Put output into the store: stdout, stderr and both in their order."""
         scrubbers = {1: Scrubber(hidden), 2: Scrubber(hidden)}
         with (
@@ -173,6 +233,8 @@ class Runner:
     # --- after a command ----------------------------------------------------------------------
     async def settle(self, box: Box, order: Order) -> tuple[str, bool]:
         """Commit what a command left; return the image and whether the container can go on."""
+        if box.once:
+            return await self._daemon.commit(box.id, order.key[:40]), False
         top = await self._daemon.call(self._daemon.client.top, box.id)
         alone = len(top["Processes"]) == 1
         if not alone:  # what a command leaves running ends with it
@@ -196,11 +258,13 @@ class Runner:
             return True
         return found.code != 0 or bool(self._store.read(found.combined))
 
-    def offer(self, key: str, box: Box, order: Order) -> Box | None:
-        """Keep a container for who comes next; return the one that must go for it, if any."""
-        old = self._idle.pop(key, None)
+    def offer(self, key: str, box: Box, order: Order) -> list[Box]:
+        """Keep a container for who comes next; return those that must go for it."""
+        gone = [self._idle.pop(key)[0]] if key in self._idle else []
         self._idle[key] = (box, order)
-        return old[0] if old else None
+        while len(self._idle) > WAITING:
+            gone.append(self._idle.pop(next(iter(self._idle)))[0])
+        return gone
 
     async def put(self, box: Box, entries: dict[str, Entry], path: str = "/") -> None:
         """Put files below a directory of a running container."""

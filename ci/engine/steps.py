@@ -187,8 +187,9 @@ class Steps:
         finally:
             if not keep:
                 self._engine.group.start_soon(self._engine.boxes.remove, box)
-        if keep and (old := self._runner.offer(order.key, box, order)) is not None:
-            self._engine.group.start_soon(self._engine.boxes.remove, old)
+        if keep:
+            for old in self._runner.offer(order.key, box, order):
+                self._engine.group.start_soon(self._engine.boxes.remove, old)
         stubs = box.stubs + ([["dev/acso", "dev/acso"]] if box.touched else [])
         return Result(image=image, mounts=mounts, stubs=stubs, **vars(output))
 

@@ -65,7 +65,11 @@ class Store:
 
     def add(self, source: IO[bytes]) -> tuple[str, int]:
         """Copy a stream into the store; return its SHA-256 and size in bytes."""
+        first = source.read(CHUNK)
+        if len(first) < CHUNK:  # most files: not even opened where the content is there
+            return self.add_bytes(first), len(first)
         with self.writer() as (file, done):
+            file.write(first)
             while chunk := source.read(CHUNK):
                 file.write(chunk)
         return done[0], int(done[1])

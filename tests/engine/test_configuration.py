@@ -74,7 +74,8 @@ async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
 async def test_expansion_uses_the_containers_variables(lab: Lab) -> None:
     c = lab.base.with_env_variable("V", "/opt/venv")
     c = c.with_env_variable("PATH", "${V}/bin:$PATH", expand=True)
-    assert (await c.env_variable("PATH") or "").startswith("/opt/venv/bin:/usr/local/sbin")
+    before = await lab.base.env_variable("PATH")
+    assert await c.env_variable("PATH") == f"/opt/venv/bin:{before}"
     assert await c.with_exec(["echo", "$V"], expand=True).stdout() == "/opt/venv\n"
     c = c.with_new_file("$V/f", "x", expand=True)
     assert await c.file("/opt/venv/f").contents() == "x"

@@ -189,8 +189,15 @@ async def test_a_difference_holds_what_is_new_or_changed(lab: Lab) -> None:
     assert sorted(await before.diff(after).glob("**/*")) == ["d/", "d/changed", "new"]
 
 
-async def test_a_root_of_ones_own_replaces_the_image(lab: Lab) -> None:
-    c = lab.base.with_rootfs(lab.files("only/this"))
-    assert await c.rootfs().entries() == ["only/"]
-    with pytest.raises(dagger.ExecError):
-        await c.with_exec(["true"]).sync()
+async def test_a_root_of_ones_own_needs_no_shell(lab: Lab) -> None:
+    # The dynamic loader runs by itself: the smallest program that every image has.
+    loader = lab.base.file("/lib64/ld-linux-x86-64.so.2")
+    root = lab.files("only/this").with_file("bin/ld", loader)
+    c = lab.base.with_rootfs(root)
+    assert await c.rootfs().entries() == ["bin/", "only/"]
+    said = c.with_env_variable("LD_SHOW_AUXV", "1").with_exec(["/bin/ld", "--help"])
+    assert "program interpreter" in await said.stdout()
+    assert "AT_" not in await c.with_exec(["ld", "--version"]).stdout()
+    with pytest.raises(dagger.ExecError) as caught:
+        await said.with_exec(["/bin/sh"]).sync()
+    assert caught.value.exit_code == 1
