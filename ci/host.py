@@ -105,7 +105,7 @@ async def completion(options: argparse.Namespace) -> str | int:
     """Write the completion code of a shell: eval "$(acso completion bash)"."""
     import argcomplete  # late: rarely used
 
-    code: str = argcomplete.shellcode(["acso"], shell=options.shell)  # type: ignore[attr-defined]
+    code: str = argcomplete.shellcode(["acso"], True, options.shell)  # type: ignore[attr-defined]
     return code
 
 

@@ -34,7 +34,7 @@ def _fetch(url: str, token: str) -> str:
         f"{url}{separator}audience={AUDIENCE}", headers={"Authorization": f"bearer {token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310  # nosec B310
             return str(json.load(answer)["value"])
     except (urllib.error.URLError, TimeoutError, ValueError, KeyError) as error:
         if isinstance(error, urllib.error.HTTPError):

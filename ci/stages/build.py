@@ -109,7 +109,7 @@ def _image(
         .with_env_variable("PYTHONDONTWRITEBYTECODE", "1")
         .with_env_variable("PYTHONUNBUFFERED", "1")
         # Agents listen on loopback by default; inside its own container one must be reachable.
-        .with_env_variable("HOST", "0.0.0.0")  # noqa: S104
+        .with_env_variable("HOST", "0.0.0.0")  # noqa: S104  # nosec B104
         .with_env_variable("PORT", str(agent.port))
         .with_exposed_port(agent.port)
         .with_workdir(APP)

@@ -53,11 +53,12 @@ async def typecheck(source: dagger.Directory, image: str) -> str:
 
 async def insecure_code(source: dagger.Directory, image: str) -> str:
     """Look for insecure code with bandit."""
-    command = ["bandit", "--quiet", "--recursive", "agents", "ci", "validation"]
+    # Low findings are those that ruff's S rules judge already, line by line.
+    command = ["bandit", "--quiet", "--recursive", "--severity-level", "medium"]
     await (
         tools(image, source, "security")
         .with_mounted_directory(SOURCE, part(source, *CODE))
-        .with_exec(command)
+        .with_exec([*command, "agents", "ci", "validation"])
         .sync()
     )
     return "no insecure code"
@@ -66,7 +67,11 @@ async def insecure_code(source: dagger.Directory, image: str) -> str:
 async def committed_secrets(source: dagger.Directory, image: str) -> str:
     """Look for secrets in the source with detect-secrets; locks hold hashes, not secrets."""
     # A program of its own, because the scan's exit code is 0 whatever it finds.
-    hook = "find . -type f -not -path './locks/*' -print0 | xargs -0 detect-secrets-hook"
+    # The keyword detector takes every variable named `secret` for one.
+    hook = (
+        "find . -type f -not -path './locks/*' -print0"
+        " | xargs -0 detect-secrets-hook --disable-plugin KeywordDetector"
+    )
     await (
         tools(image, source, "security")
         .with_mounted_directory(SOURCE, source)
