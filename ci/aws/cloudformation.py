@@ -1,7 +1,9 @@
 """AWS CloudFormation: stacks, change sets and events as values."""
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ci.aws.session import Aws
 from ci.errors import AwsError
@@ -11,16 +13,17 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack: its status, why it has it, and its outputs."""
+    """A stack: its status, why it has it, its outputs, and whether it refuses to be deleted."""
 
     name: str
     status: str
     reason: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
+    protected: bool = False
 
     @property
     def busy(self) -> bool:
-        """Whether an operation on it is under way."""
+        """Whether an operation on it is under way; a stack in review waits for nothing."""
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
 
@@ -79,7 +82,7 @@ async def stack(aws: Aws, name: str) -> Stack | None:
     try:
         answer = await aws.call("cloudformation", "describe_stacks", StackName=name)
     except AwsError as error:
-        if error.code == "ValidationError" and "does not exist" in str(error):
+        if _absent(error):
             return None
         raise
     found = answer["Stacks"][0]
@@ -88,14 +91,20 @@ async def stack(aws: Aws, name: str) -> Stack | None:
         status=found["StackStatus"],
         reason=found.get("StackStatusReason", ""),
         outputs={item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
+        protected=found.get("EnableTerminationProtection", False),
     )
 
 
 async def events(aws: Aws, name: str) -> list[Event]:
-    """Return what happened to a stack and its resources, oldest first."""
-    found = await aws.pages(
-        "cloudformation", "describe_stack_events", "StackEvents", StackName=name
-    )
+    """Return what happened to a stack and its resources, oldest first; nothing if it is gone."""
+    try:
+        found = await aws.pages(
+            "cloudformation", "describe_stack_events", "StackEvents", StackName=name
+        )
+    except AwsError as error:
+        if _absent(error):
+            return []
+        raise
     return [
         Event(
             id=item["EventId"],
@@ -164,14 +173,18 @@ async def execute_change_set(aws: Aws, stack: str, name: str) -> None:
 
 
 async def delete_change_set(aws: Aws, stack: str, name: str) -> None:
-    """Remove a change set that was not executed."""
+    """Remove a change set that was not executed; one that is gone already is no error."""
     await aws.call("cloudformation", "delete_change_set", StackName=stack, ChangeSetName=name)
 
 
-async def change_sets(aws: Aws, stack: str) -> list[str]:
-    """Return the names of a stack's change sets."""
+async def change_sets(aws: Aws, stack: str) -> dict[str, datetime.datetime]:
+    """Return when each of a stack's change sets that nobody executed was made, by name."""
     found = await aws.pages("cloudformation", "list_change_sets", "Summaries", StackName=stack)
-    return [item["ChangeSetName"] for item in found]
+    return {
+        item["ChangeSetName"]: item["CreationTime"]
+        for item in found
+        if not item.get("ExecutionStatus", "").startswith("EXECUTE_")
+    }
 
 
 async def delete_stack(aws: Aws, name: str) -> None:
@@ -189,7 +202,12 @@ async def protect(aws: Aws, name: str, *, protected: bool) -> None:
     )
 
 
-def _change(item: Mapping[str, str]) -> ResourceChange:
+def _absent(error: AwsError) -> bool:
+    # CloudFormation has no code of its own for a stack that is not there.
+    return error.code == "ValidationError" and "does not exist" in str(error)
+
+
+def _change(item: Mapping[str, Any]) -> ResourceChange:
     return ResourceChange(
         action=item["Action"],
         logical_id=item["LogicalResourceId"],

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ci.aws import cloudformation
+from ci.aws import cloudformation, ecs
 from ci.aws.cloudformation import ResourceChange, Stack, Wanted
 from ci.aws.session import Aws
 from ci.config import Config, Environment
+from ci.errors import InfrastructureError
 from ci.infra import templates
-from ci.infra.apply import NEVER_MADE, Say, bring, changes, remove
+from ci.infra.stacks import NEVER_MADE, Say, bring, changes, remove
 from ci.infra.templates import key
 
 PROTECTED = "production"
@@ -46,7 +47,7 @@ async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs
     """
     wanted = _environment(aws, config, env)
     stack = await bring(aws, wanted, say)
-    if env.name == PROTECTED:
+    if env.name == PROTECTED and not stack.protected:
         await cloudformation.protect(aws, wanted.name, protected=True)
     return _outputs(aws, config, stack)
 
@@ -65,9 +66,27 @@ async def outputs(aws: Aws, config: Config, env: Environment) -> Outputs | None:
     return _outputs(aws, config, stack)
 
 
-async def delete(aws: Aws, env: Environment, say: Say) -> None:
-    """Delete an environment's infrastructure; services must be gone before."""
+async def delete(aws: Aws, config: Config, env: Environment, say: Say) -> None:
+    """Delete an environment's infrastructure; the repositories stay.
+
+    Raises:
+        InfrastructureError: services still run in it, it is protected, or a resource of it cannot
+            be deleted.
+    """
+    running = await _services(aws, config, env)
+    if running:
+        # AWS would find out after minutes, with half of the stack gone.
+        message = f"{env.name} still has services: {', '.join(running)}"
+        raise InfrastructureError(message, hint="delete them first; nothing was deleted")
     await remove(aws, env.prefix, say)
+
+
+async def _services(aws: Aws, config: Config, env: Environment) -> list[str]:
+    if await ecs.cluster_status(aws, env.cluster) != "ACTIVE":
+        return []
+    names = [env.service(agent) for agent in config.agents]
+    found = await ecs.services(aws, env.cluster, names)
+    return sorted(name for name, service in found.items() if service.status != "INACTIVE")
 
 
 def _registry(aws: Aws, config: Config) -> Wanted:

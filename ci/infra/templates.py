@@ -7,6 +7,7 @@ from importlib.resources import files
 
 from ci.aws.session import Aws
 from ci.config import Agent, Config, Environment
+from ci.errors import ConfigError
 
 REGISTRY_STACK = "acso-registry"
 PRIORITIES = 50_000  # of listener rules. Source: Elastic Load Balancing API, CreateRule
@@ -31,13 +32,22 @@ def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     """Return name, port, health path and rule priority of each agent, by key.
 
     A priority comes from the agent's name, so that adding one agent never moves another's rule.
+
+    Raises:
+        ConfigError: two names give the same priority, which a load balancer does not take.
     """
+    taken: dict[int, str] = {}
+    for agent in agents:
+        other = taken.setdefault(_priority(agent), agent.name)
+        if other != agent.name:
+            message = f"agents {other} and {agent.name} fall on one listener rule priority"
+            raise ConfigError(message, hint="give the newer one another name")
     return {
         key(agent.name): {
             "Name": agent.name,
             "Port": str(agent.port),
             "HealthPath": agent.health_path,
-            "Priority": str(zlib.crc32(agent.name.encode()) % PRIORITIES + 1),
+            "Priority": str(_priority(agent)),
         }
         for agent in agents
     }
@@ -60,6 +70,10 @@ def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
         "Repository": config.project.repository or "",
         "Ref": ref,
     } | _where(aws)
+
+
+def _priority(agent: Agent) -> int:
+    return zlib.crc32(agent.name.encode()) % PRIORITIES + 1
 
 
 def _where(aws: Aws) -> dict[str, str]:

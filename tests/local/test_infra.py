@@ -1,6 +1,7 @@
 """The stacks on the embedded AWS: applied, left alone, previewed, changed, mended, deleted."""
 
 import dataclasses
+import datetime
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,11 +10,12 @@ from types import MappingProxyType
 import pytest
 
 from ci import infra
-from ci.aws import cloudformation
+from ci.aws import cloudformation, ecs
 from ci.aws.session import Aws, Credentials
 from ci.config import Config, Environment, load
-from ci.errors import InfrastructureError
-from ci.infra.apply import bring
+from ci.errors import AwsError, InfrastructureError
+from ci.infra.stacks import bring
+from ci.infra.stacks import changes as changes_of
 from ci.local import docker, emulator
 
 pytestmark = pytest.mark.docker
@@ -31,6 +33,12 @@ Resources:
       Priority: 1
       Conditions: [{Field: path-pattern, Values: [/x]}]
       Actions: [{Type: fixed-response, FixedResponseConfig: {StatusCode: "404"}}]
+"""
+GOOD = """
+Resources:
+  Topic:
+    Type: AWS::SNS::Topic
+    Properties: {TopicName: acso-good}
 """
 
 
@@ -72,7 +80,7 @@ async def env(aws: Aws, config: Config) -> AsyncIterator[Environment]:
     await infra.apply_registry(aws, config, print)
     await infra.apply(aws, config, environment, print)
     yield environment
-    await infra.delete(aws, environment, print)
+    await infra.delete(aws, config, environment, print)
     assert await infra.outputs(aws, config, environment) is None
 
 
@@ -101,7 +109,7 @@ async def test_a_second_application_changes_nothing(
     assert await infra.apply(aws, config, env, lines.append) == before
     assert lines == []
     assert await infra.preview(aws, config, env) == []
-    assert await cloudformation.change_sets(aws, env.prefix) == []
+    assert await cloudformation.change_sets(aws, env.prefix) == {}
 
 
 async def test_a_change_is_previewed_without_being_made_then_made(
@@ -142,6 +150,7 @@ async def test_a_preview_of_what_was_never_applied_leaves_nothing(aws: Aws, conf
     staging = config.environment("staging")
     changes = await infra.preview(aws, config, staging)
     assert {"Vpc", "Cluster", "Releases"} <= {change.logical_id for change in changes}
+    assert {change.action for change in changes} == {"Add"}
     assert await infra.outputs(aws, config, staging) is None
     assert await cloudformation.stack(aws, staging.prefix) is None
 
@@ -152,27 +161,86 @@ async def test_a_stack_that_cannot_be_made_says_which_resource_and_can_be_made_l
     broken = cloudformation.Wanted(name="broken", template=BROKEN, parameters={})
     with pytest.raises(InfrastructureError, match=r"Rule .*ListenerRule"):
         await bring(aws, broken, silent)
-    # What the failure left is no obstacle once the cause is mended.
-    mended = BROKEN.partition("  Rule:")[0]
-    wanted = cloudformation.Wanted(name="broken", template=mended, parameters={})
+    # What the failure left is no obstacle once the cause is mended: not to a plan, not to a deploy.
+    wanted = cloudformation.Wanted(name="broken", template=GOOD, parameters={})
+    assert [change.logical_id for change in await changes_of(aws, wanted)] == ["Topic"]
+    assert await cloudformation.stack(aws, "broken-preview") is None
     assert (await bring(aws, wanted, silent)).status == "CREATE_COMPLETE"
 
 
-async def test_an_update_that_fails_puts_back_what_was(aws: Aws) -> None:
-    good = BROKEN.partition("  Rule:")[0]
-    await bring(aws, cloudformation.Wanted(name="old", template=good, parameters={}), silent)
+async def test_an_update_that_fails_puts_back_what_was_and_can_be_tried_again(aws: Aws) -> None:
+    good = cloudformation.Wanted(name="old", template=GOOD, parameters={})
+    await bring(aws, good, silent)
     with pytest.raises(InfrastructureError, match="Rule"):
-        await bring(aws, cloudformation.Wanted(name="old", template=BROKEN, parameters={}), silent)
+        await bring(aws, dataclasses.replace(good, template=BROKEN), silent)
     found = await cloudformation.stack(aws, "old")
     assert found is not None
     assert found.status == "UPDATE_ROLLBACK_COMPLETE"
+    assert await changes_of(aws, good) == []
+    renamed = GOOD.replace("acso-good", "acso-better")
+    mended = await bring(aws, dataclasses.replace(good, template=renamed), silent)
+    assert mended.status == "UPDATE_COMPLETE"
+
+
+async def test_a_refused_template_leaves_nothing(aws: Aws) -> None:
+    refused = cloudformation.Wanted(
+        name="refused", template=GOOD.replace("AWS::SNS::Topic", "AWS::No::Such"), parameters={}
+    )
+    with pytest.raises((InfrastructureError, AwsError), match="AWS::No::Such"):
+        await bring(aws, refused, silent)
+    assert await cloudformation.stack(aws, "refused") is None
+
+
+async def test_what_a_killed_run_left_before_its_first_change_is_taken_up(aws: Aws) -> None:
+    left = cloudformation.Wanted(name="left", template=GOOD, parameters={})
+    await cloudformation.create_change_set(aws, left, "acso-left", new=True)
+    found = await cloudformation.stack(aws, "left")
+    assert found is not None
+    assert found.status == "REVIEW_IN_PROGRESS"
+    assert (await bring(aws, left, silent)).status == "CREATE_COMPLETE"
 
 
 async def test_a_change_set_that_a_killed_run_left_is_removed(
+    aws: Aws, config: Config, env: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = cloudformation.Wanted(name=env.prefix, template=GOOD, parameters={})
+    await cloudformation.create_change_set(aws, left, "acso-left", new=False)
+    # One that may be another run's is left alone until no run could still want it.
+    await infra.apply(aws, config, env, silent)
+    assert set(await cloudformation.change_sets(aws, env.prefix)) == {"acso-left"}
+    monkeypatch.setattr("ci.infra.stacks.STALE", datetime.timedelta(0))
+    await infra.apply(aws, config, env, silent)
+    assert await cloudformation.change_sets(aws, env.prefix) == {}
+
+
+async def test_production_is_protected_and_keeps_its_data(aws: Aws, config: Config) -> None:
+    production = config.environment("production")
+    await infra.apply(aws, config, production, silent)
+    assert await infra.preview(aws, config, production) == []
+    with pytest.raises(InfrastructureError, match="acso-production is protected"):
+        await infra.delete(aws, config, production, silent)
+    assert await infra.outputs(aws, config, production) is not None
+
+    async def tables() -> list[str]:
+        return await aws.pages("dynamodb", "list_tables", "TableNames")
+
+    kept = {"acso-production-releases", "acso-production-agent-state"}
+    await cloudformation.protect(aws, production.prefix, protected=False)
+    await infra.delete(aws, config, production, silent)
+    assert kept == set(await tables())
+
+
+async def test_an_environment_with_services_is_not_deleted(
     aws: Aws, config: Config, env: Environment
 ) -> None:
-    good = BROKEN.partition("  Rule:")[0]
-    left = cloudformation.Wanted(name=env.prefix, template=good, parameters={})
-    await cloudformation.create_change_set(aws, left, "acso-left", new=False)
-    await infra.apply(aws, config, env, silent)
-    assert await cloudformation.change_sets(aws, env.prefix) == []
+    name = env.service(config.agents[0])
+    containers = [{"name": "c", "image": "none", "memory": 64}]
+    await aws.call("ecs", "register_task_definition", family=name, containerDefinitions=containers)
+    await ecs.create_service(
+        aws,
+        {"cluster": env.cluster, "serviceName": name, "taskDefinition": name, "desiredCount": 0},
+    )
+    with pytest.raises(InfrastructureError, match=name):
+        await infra.delete(aws, config, env, silent)
+    assert await infra.outputs(aws, config, env) is not None
+    await ecs.delete_service(aws, env.cluster, name)

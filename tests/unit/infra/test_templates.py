@@ -170,7 +170,7 @@ def test_everything_that_rests_is_encrypted_with_the_environment_s_key(config: C
 def test_repositories_are_immutable_scanned_and_kept(config: Config) -> None:
     loop = parsed(templates.registry(config.agents))["Resources"]["Fn::ForEach::Repositories"]
     repository = loop[2]["Repository${Agent}"]
-    assert repository["DeletionPolicy"] == "Retain"
+    assert repository["DeletionPolicy"] == "RetainExceptOnCreate"
     properties = repository["Properties"]
     assert properties["ImageTagMutability"] == "IMMUTABLE"
     assert properties["ImageScanningConfiguration"] == {"ScanOnPush": True}

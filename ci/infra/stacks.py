@@ -1,0 +1,249 @@
+"""Bringing a stack to its template: by change set, waited for, its events told as they come."""
+
+import dataclasses
+import datetime
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from ci.aws import cloudformation
+from ci.aws.cloudformation import ChangeSet, Event, ResourceChange, Stack, Wanted
+from ci.aws.session import Aws
+from ci.errors import AwsError, InfrastructureError
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+#: Change sets of this name are ours; leftovers of killed runs are removed.
+PREFIX = "acso-"
+#: Older than this, a change set of ours is a leftover: no run takes so long to execute its own.
+STALE = datetime.timedelta(minutes=15)
+#: A stack in one of these never came to be, and can only be deleted.
+FAILED_TO_BE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+#: A change set that creates has a stack "in review", without resources, until it is executed.
+IN_REVIEW = "REVIEW_IN_PROGRESS"
+NEVER_MADE = (*FAILED_TO_BE, IN_REVIEW)
+#: What CloudFormation will not leave without a person, and that person's command.
+STUCK = {
+    "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name {name}",
+    "DELETE_FAILED": "aws cloudformation delete-stack --stack-name {name}",
+}
+PATIENCE = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
+SHORT, LONG = 0.1, 2.0  # seconds between two looks: first, and at most
+CLEANING = 10.0  # seconds that removing a change set may hold up an interrupted run
+
+
+async def bring(aws: Aws, wanted: Wanted, say: Say) -> Stack:
+    """Create or update a stack; does nothing where nothing would change.
+
+    What an earlier, killed run left is taken up: an operation under way is waited for, a stack
+    that never came to be is deleted and made anew.
+
+    Raises:
+        InfrastructureError: the stack did not get there; the first resource that failed says why.
+    """
+    old = await _ready(aws, wanted.name, say)
+    async with _change_set(aws, wanted, old) as made:
+        if made.found.empty and old is not None:
+            return old
+        _check(wanted.name, made.found)
+        say(f"{wanted.name}: {len(made.found.changes)} changes")
+        seen = await _ids(aws, wanted.name)
+        await made.execute()
+    return await _finished(aws, wanted.name, seen, say)
+
+
+async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
+    """Return what `bring` would change; nothing that lasts is touched.
+
+    Raises:
+        InfrastructureError: an operation is under way, or CloudFormation refuses the template.
+    """
+    found = await cloudformation.stack(aws, wanted.name)
+    if found is not None and found.busy:
+        message = f"stack {wanted.name} is {found.status}: its changes cannot be told now"
+        raise InfrastructureError(message, hint="wait until it is done")
+    if found is not None and found.status in FAILED_TO_BE:
+        # It takes no change set any more: what its template would make is asked under another name.
+        wanted = dataclasses.replace(wanted, name=f"{wanted.name}-preview")
+        found = await cloudformation.stack(aws, wanted.name)
+    if found is not None:
+        _check_not_stuck(found)
+    async with _change_set(aws, wanted, found) as made:
+        if not made.found.empty:
+            _check(wanted.name, made.found)
+        return list(made.found.changes)
+
+
+async def remove(aws: Aws, name: str, say: Say) -> None:
+    """Delete a stack and wait until it is gone; does nothing where there is none.
+
+    Raises:
+        InfrastructureError: it is protected, or a resource of it cannot be deleted.
+    """
+    found = await cloudformation.stack(aws, name)
+    if found is None:
+        return
+    if found.protected:
+        message = f"stack {name} is protected from deletion"
+        raise InfrastructureError(
+            message, hint="nothing was deleted; take the protection off first"
+        )
+    seen = await _ids(aws, name)
+    await cloudformation.delete_stack(aws, name)
+    await _finished(aws, name, seen, say)
+
+
+def leftovers(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
+    """Return which change sets no run will come back for: ours, and too old to be in use."""
+    return [name for name, at in made.items() if name.startswith(PREFIX) and now - at >= STALE]
+
+
+async def _ready(aws: Aws, name: str, say: Say) -> Stack | None:
+    """Return the stack once it can be given a change set, None once there is none."""
+    found = await cloudformation.stack(aws, name)
+    if found is not None and found.busy:
+        say(f"{name}: waiting for {found.status} of an earlier run")
+        found = await _settled(aws, name, _Watch(seen=await _ids(aws, name), say=say))
+    if found is None:
+        return None
+    if found.status in FAILED_TO_BE:
+        say(f"{name}: {found.status}, made anew")
+        await remove(aws, name, say)
+        return None
+    _check_not_stuck(found)
+    made = await cloudformation.change_sets(aws, name)
+    for left in leftovers(made, datetime.datetime.now(datetime.UTC)):
+        await cloudformation.delete_change_set(aws, name, left)
+    return found if found.status != IN_REVIEW else None
+
+
+def _check_not_stuck(found: Stack) -> None:
+    if found.status in STUCK:
+        message = f"stack {found.name} is {found.status}: {found.reason or 'no reason given'}"
+        raise InfrastructureError(message, hint=STUCK[found.status].format(name=found.name))
+
+
+def _check(stack: str, found: ChangeSet) -> None:
+    if found.status == "FAILED":
+        message = f"stack {stack}: {found.reason}"
+        raise InfrastructureError(message)
+
+
+@dataclass(kw_only=True)
+class _Made:
+    """A change set that was worked out, to be read and perhaps executed."""
+
+    aws: Aws
+    stack: str
+    name: str
+    found: ChangeSet
+    executed: bool = False
+
+    async def execute(self) -> None:
+        """Begin its changes."""
+        await cloudformation.execute_change_set(self.aws, self.stack, self.name)
+        self.executed = True
+
+
+@asynccontextmanager
+async def _change_set(aws: Aws, wanted: Wanted, old: Stack | None) -> AsyncIterator[_Made]:
+    """Make a change set; if nobody executes it, nothing of it is left afterwards."""
+    new = old is None or old.status == IN_REVIEW
+    name = f"{PREFIX}{uuid.uuid4().hex[:12]}"
+    made = None
+
+    async def look() -> ChangeSet | None:
+        found = await cloudformation.change_set(aws, wanted.name, name)
+        return found if found.done else None
+
+    try:
+        await cloudformation.create_change_set(aws, wanted, name, new=new)
+        found = await _until(look, f"the changes of stack {wanted.name} are not worked out")
+        made = _Made(aws=aws, stack=wanted.name, name=name, found=found)
+        yield made
+    finally:
+        if made is None or not made.executed:
+            # What cannot be removed now must not hide why; the next run removes it.
+            with anyio.move_on_after(CLEANING, shield=True), suppress(AwsError):
+                await cloudformation.delete_change_set(aws, wanted.name, name)
+                if old is None:
+                    await _discard_review(aws, wanted.name)
+
+
+async def _discard_review(aws: Aws, name: str) -> None:
+    """Delete the empty stack that a change set made, unless another run began to fill it."""
+    found = await cloudformation.stack(aws, name)
+    if found is not None and found.status == IN_REVIEW:
+        await cloudformation.delete_stack(aws, name)
+
+
+@dataclass(kw_only=True)
+class _Watch:
+    """The events seen of a stack, and the first failure among the new ones."""
+
+    seen: set[str]
+    say: Say
+    failure: str = ""
+
+    def look(self, events: list[Event]) -> None:
+        """Tell what is new."""
+        for event in events:
+            if event.id in self.seen:
+                continue
+            self.seen.add(event.id)
+            reason = f": {event.reason}" if event.reason else ""
+            self.say(f"{event.resource} {event.status}{reason}")
+            if event.failed and not self.failure:
+                self.failure = f"{event.resource} ({event.kind}){reason}"
+
+
+async def _finished(aws: Aws, name: str, seen: set[str], say: Say) -> Stack:
+    watch = _Watch(seen=seen, say=say)
+    found = await _settled(aws, name, watch)
+    if found is None:
+        return Stack(name=name, status="DELETE_COMPLETE")
+    if found.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+        return found
+    why = watch.failure or found.reason or "no reason given"
+    message = f"stack {name} is {found.status}: {why}"
+    raise InfrastructureError(message, hint="mend the cause and deploy again")
+
+
+async def _settled(aws: Aws, name: str, watch: _Watch) -> Stack | None:
+    """Wait until no operation is under way; tell events as they come."""
+    last: Stack | None = None
+
+    async def look() -> bool | None:
+        nonlocal last
+        last = await cloudformation.stack(aws, name)
+        watch.look(await cloudformation.events(aws, name) if last else [])
+        return None if last is not None and last.busy else True
+
+    await _until(look, f"stack {name} is still busy", hint="the next deploy waits for it")
+    return last
+
+
+async def _until(look: Callable[[], Awaitable[T | None]], late: str, *, hint: str = "") -> T:
+    """Look again and again until there is something to return.
+
+    Raises:
+        InfrastructureError: there was nothing for `PATIENCE` seconds; `late` says of what.
+    """
+    pause = SHORT
+    with anyio.move_on_after(PATIENCE):
+        while True:
+            found = await look()
+            if found is not None:
+                return found
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, LONG)
+    message = f"{late} after {PATIENCE:.0f} s"
+    raise InfrastructureError(message, hint=hint)
+
+
+async def _ids(aws: Aws, name: str) -> set[str]:
+    return {event.id for event in await cloudformation.events(aws, name)}
