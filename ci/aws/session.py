@@ -3,16 +3,17 @@
 boto3 is imported late: it costs a quarter of a second, which `--help` need not pay.
 """
 
-import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import anyio
 
+from ci.aws.failures import failure
 from ci.config import Environment
-from ci.errors import AwsError, WrongAccountError
+from ci.errors import WrongAccountError
 
 #: The account that the embedded AWS is.
 EMBEDDED_ACCOUNT = "000000000000"
@@ -79,26 +80,28 @@ class Aws:
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""
         answer: dict[str, Any] = await self._run(
-            service, operation, partial(_call, operation, arguments)
+            service, operation, partial(_call, operation, arguments), arguments
         )
         return answer
 
     async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> list[Any]:
         """Call an operation until there are no more pages; return the items under `key`."""
         items: list[Any] = await self._run(
-            service, operation, partial(_pages, operation, key, arguments)
+            service, operation, partial(_pages, operation, key, arguments), arguments
         )
         return items
 
-    async def _run(self, service: str, operation: str, use: Any) -> Any:
+    async def _run(
+        self, service: str, operation: str, use: Any, arguments: Mapping[str, Any]
+    ) -> Any:
         def run() -> Any:
             try:
                 return use(self.client(service))
             except Exception as error:
-                known = _told(service, operation, error, self)
+                known = failure(self, service, operation, error, _secrets(self, arguments))
                 if known is None:
                     raise
-                raise known from None  # botocore's own text may hold a signed URL
+                raise known from None  # botocore's own text may hold secrets
 
         return await anyio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=False)
 
@@ -123,9 +126,9 @@ async def check_account(aws: Aws, environment: Environment) -> None:
     found = await aws.account()
     # An emulator is no account of anybody's: an environment put there by hand may have its own.
     if found not in (environment.account or EMBEDDED_ACCOUNT, EMBEDDED_ACCOUNT):
+        meant = f"is {environment.account}" if environment.account else "has no account"
         message = (
-            f"the credentials are of account {found}, but {environment.name} is "
-            f"{environment.account} in acso.toml"
+            f"the credentials are of account {found}, but {environment.name} {meant} in acso.toml"
         )
         raise WrongAccountError(message, hint="use that account's credentials; nothing was changed")
 
@@ -169,32 +172,9 @@ def _pages(operation: str, key: str, arguments: dict[str, Any], client: Any) -> 
     return [item for page in pages for item in page.get(key, [])]
 
 
-def _told(service: str, operation: str, error: Exception, aws: Aws) -> AwsError | None:
-    """Return what an error of botocore means to a person; None if it is none of botocore's."""
-    from botocore import exceptions
-
-    where = {"service": service, "operation": operation}
-    if isinstance(error, exceptions.ClientError):
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        sentence = str(error.response.get("Error", {}).get("Message", ""))
-        message = f"{service} {operation}: {code}: {sentence}"
-        return AwsError(message, code=code, hint=_hint(service, operation, code), **where)
-    if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
-        hint = "log in (aws sso login, AWS_PROFILE), or use --aws local"
-        return AwsError("there are no AWS credentials", hint=hint, code="NoCredentials", **where)
-    if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectionError):
-        place = aws.endpoint or f"AWS in {aws.region}"
-        message = f"{service} {operation}: {place} cannot be reached"
-        return AwsError(message, hint="is the network up? acso doctor", code="Unreachable", **where)
-    if isinstance(error, exceptions.BotoCoreError):
-        return AwsError(f"{service} {operation}: {error}", code=type(error).__name__, **where)
-    return None
-
-
-def _hint(service: str, operation: str, code: str) -> str:
-    if re.search(r"AccessDenied|UnauthorizedOperation|NotAuthorized", code):
-        action = "".join(word.capitalize() for word in operation.split("_"))
-        return f"the role lacks {service}:{action}"
-    if re.search(r"ExpiredToken|RequestExpired", code):
-        return "the credentials have expired: log in again"
-    return ""
+def _secrets(aws: Aws, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what no message may show, though AWS quotes arguments that it does not like."""
+    keys = aws.credentials
+    known = [keys.secret_access_key, keys.session_token] if keys else []
+    known += [value for name, value in arguments.items() if name.endswith("IdentityToken")]
+    return tuple(value for value in known if value)

@@ -1,0 +1,98 @@
+"""What went wrong between here and AWS, as one sentence and the next step; never a secret."""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from ci.errors import AwsError
+
+LOG_IN = "log in (aws sso login, AWS_PROFILE), or use --aws local"
+DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized|AuthorizationError")
+EXPIRED = re.compile(r"ExpiredToken|RequestExpired")
+UNKNOWN_KEYS = re.compile(r"InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|AuthFailure")
+#: Services that policies call otherwise than boto3 does.
+#: Source: Service Authorization Reference, "service prefix" of each service.
+PREFIXES = {"elbv2": "elasticloadbalancing", "bedrock-runtime": "bedrock"}
+
+
+class Place(Protocol):
+    """Where the call went."""
+
+    @property
+    def region(self) -> str:
+        """AWS's region."""
+
+    @property
+    def endpoint(self) -> str | None:
+        """The URL called in its stead."""
+
+
+def failure(
+    place: Place, service: str, operation: str, error: Exception, secrets: Sequence[str]
+) -> AwsError | None:
+    """Return what an error of botocore means to a person; None if it is none of botocore's.
+
+    Args:
+        place: where the call went.
+        service: boto3's name of the service.
+        operation: boto3's name of the operation.
+        error: what it raised.
+        secrets: texts that must not be in the message.
+    """
+    from botocore import exceptions as known  # late: boto3's import costs 0.3 s
+
+    code, sentence, hint = type(error).__name__, str(error), ""
+    if isinstance(error, known.ClientError):
+        told = error.response.get("Error", {})
+        code, sentence = str(told.get("Code", "Unknown")), str(told.get("Message", ""))
+        hint = _hint(service, operation, code, sentence)
+        sentence = f"{code}: {_safe(code, sentence)}"
+    elif isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
+        code, sentence, hint = "NoCredentials", "there are no AWS credentials", LOG_IN
+    elif isinstance(error, _login_errors()):
+        sentence, hint = f"the AWS login cannot be used: {error}", LOG_IN
+    elif isinstance(error, known.SSLError):
+        code, sentence = "Unreachable", f"{_where(place)} shows a certificate that is not trusted"
+        hint = "behind a proxy of your own, point AWS_CA_BUNDLE at its certificate"
+    elif isinstance(error, known.ConnectionError | known.HTTPClientError):
+        code, sentence = "Unreachable", f"{_where(place)} cannot be reached"
+        hint = "is the network up? acso doctor"
+    elif not isinstance(error, known.BotoCoreError):
+        return None
+    for secret in secrets:
+        sentence = sentence.replace(secret, "***")
+    message = f"{service} {operation}: {sentence}"
+    return AwsError(message, service=service, operation=operation, code=code, hint=hint)
+
+
+def _login_errors() -> tuple[type[Exception], ...]:
+    from botocore import exceptions as known
+
+    return (
+        known.CredentialRetrievalError,
+        known.LoginError,
+        known.ProfileNotFound,
+        known.SSOError,
+        known.TokenRetrievalError,
+    )
+
+
+def _where(place: Place) -> str:
+    return place.endpoint or f"AWS in {place.region}"
+
+
+def _safe(code: str, sentence: str) -> str:
+    # For a wrong signature AWS quotes the whole request after the first line, token included.
+    return sentence.partition("\n")[0] if "Signature" in code else sentence
+
+
+def _hint(service: str, operation: str, code: str, sentence: str) -> str:
+    if DENIED.search(code):
+        told = re.search(r"not authorized to perform: ([\w-]+:\w+)", sentence)
+        action = "".join(word.capitalize() for word in operation.split("_"))
+        return f"the role lacks {told[1] if told else f'{PREFIXES.get(service, service)}:{action}'}"
+    if EXPIRED.search(code):
+        return "the credentials have expired: log in again"
+    if UNKNOWN_KEYS.search(code) or "Signature" in code:
+        return "AWS does not know these keys: log in again, or mend the ones given"
+    return ""
