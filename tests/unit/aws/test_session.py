@@ -279,7 +279,7 @@ HERE = "http://127.0.0.1:4566"
     [
         (MINE, None, MINE, None),
         (MINE, None, OTHER, f"account {OTHER}, but staging is {MINE}"),
-        (None, None, MINE, "staging has no account"),
+        (None, None, MINE, "environment staging has no account"),
         (None, HERE, EMBEDDED, None),
         (MINE, HERE, EMBEDDED, None),  # an emulator is nobody's account
         (None, HERE, OTHER, f"account {OTHER}, but staging has no account"),
