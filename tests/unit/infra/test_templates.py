@@ -1,5 +1,6 @@
 """The templates: clean, following acso.toml, and granting no more than is needed."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import yaml
 
 from ci.aws.session import Aws
 from ci.config import Config, load
+from ci.errors import ConfigError
 from ci.infra import templates
 
 ROOT = Path(__file__).parents[3]
@@ -59,10 +61,25 @@ def statements(template: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def actions(role: dict[str, Any]) -> set[str]:
+    return {
+        action
+        for item in nodes(role["Policies"])
+        if isinstance(item, dict) and "Action" in item
+        for action in listed(item["Action"])
+    }
+
+
 def test_cfn_lint_finds_nothing(config: Config, tmp_path: Path) -> None:
+    sixth = replace(config.agents[0], name="code-review", port=9000, health_path="/alive")
+    agents = (*config.agents, sixth)
     for name, text in {
-        "environment.yaml": templates.environment(config.agents),
-        "registry.yaml": templates.registry(config.agents),
+        "environment.yaml": templates.environment(agents),
+        "registry.yaml": templates.registry(agents),
     }.items():
         (tmp_path / name).write_text(text)
     done = subprocess.run(
@@ -71,7 +88,7 @@ def test_cfn_lint_finds_nothing(config: Config, tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_a_sixth_agent_needs_an_entry_and_nothing_else(config: Config) -> None:
@@ -106,12 +123,15 @@ def test_no_fixed_name_stands_in_both_stacks(config: Config) -> None:
     assert not registry & names(templates.environment(config.agents))
 
 
+#: Names whose checksums meet.
+COLLIDING = ("agent-107", "agent-255")
 #: Actions for which the Service Authorization Reference lists no narrower resource.
 WITHOUT_RESOURCE = {
     "bedrock:ListFoundationModels",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
     "ecs:DescribeTaskDefinition",
+    "ecs:ListServices",  # narrowed by a condition
     "ecs:RegisterTaskDefinition",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTargetHealth",
@@ -120,21 +140,19 @@ WITHOUT_RESOURCE = {
 
 
 def test_every_resource_is_named_but_where_aws_has_no_narrower_one(config: Config) -> None:
-    found = statements(parsed(templates.environment(config.agents)))
+    resources = parsed(templates.environment(config.agents))["Resources"]
+    # In a key's own policy, "*" is that key.
+    del resources["Key"]
+    found = statements({"Resources": resources})
     assert len(found) > 10
     for statement in found:
-        if statement.get("Resource") != "*" or statement.get("Sid") in ("Account", "Alarms"):
-            continue
-        actions = statement["Action"]
-        actions = {actions} if isinstance(actions, str) else set(actions)
-        in_key_policy = all(action.startswith("kms:") for action in actions)
-        assert in_key_policy or actions <= WITHOUT_RESOURCE, statement
+        if "*" in listed(statement.get("Resource")):
+            assert set(listed(statement["Action"])) <= WITHOUT_RESOURCE, statement
 
 
 def test_no_statement_allows_every_action_but_the_account_its_own_key(config: Config) -> None:
     for statement in statements(parsed(templates.environment(config.agents))):
-        actions = statement["Action"]
-        for action in [actions] if isinstance(actions, str) else actions:
+        for action in listed(statement["Action"]):
             service, _, name = action.partition(":")
             assert name != "*" or (service == "kms" and statement["Sid"] == "Account")
 
@@ -143,14 +161,6 @@ def test_execution_and_task_roles_are_apart(config: Config) -> None:
     resources = parsed(templates.environment(config.agents))["Resources"]
     task = resources["Fn::ForEach::TaskRoles"][2]["TaskRole${Agent}"]["Properties"]
     execution = resources["ExecutionRole"]["Properties"]
-
-    def actions(role: dict[str, Any]) -> set[str]:
-        found: set[str] = set()
-        for item in nodes(role["Policies"]):
-            if isinstance(item, dict) and "Action" in item:
-                value = item["Action"]
-                found |= {value} if isinstance(value, str) else set(value)
-        return found
 
     assert not actions(task) & actions(execution)
     assert not any(action.startswith(("ecr:", "logs:")) for action in actions(task))
@@ -201,6 +211,68 @@ def test_what_the_embedded_aws_lacks_is_left_out_there_alone(config: Config) -> 
     for item in resources.values():
         if isinstance(item, dict) and item["Type"] in lacking:
             assert item["Condition"] in ("OnAws", "FromGitHub")
+
+
+#: What changes infrastructure itself is an administrator's.
+ADMINISTRATORS = {
+    "cloudformation:DeleteStack",
+    "cloudformation:ExecuteChangeSet",
+    "cloudformation:UpdateTerminationProtection",
+}
+PREFIXES = {"elbv2": "elasticloadbalancing"}
+
+
+def called(source: str) -> set[str]:
+    """Return the actions of IAM that a module's calls of `aws.call` and `aws.pages` need."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        texts = [item.value for item in node.args[:2] if isinstance(item, ast.Constant)]
+        if node.func.attr in ("call", "pages") and len(texts) == 2:
+            service, operation = map(str, texts)
+            name = "".join(word.capitalize() for word in operation.split("_"))
+            found.add(f"{PREFIXES.get(service, service)}:{name}")
+    return found
+
+
+def test_the_deploy_role_may_do_whatever_the_pipeline_calls(config: Config) -> None:
+    modules = [*(ROOT / "ci/aws").glob("*.py"), *(ROOT / "validation").glob("*.py")]
+    needed = set().union(*(called(path.read_text()) for path in modules))
+    # Who one is, and becoming somebody, need no permission of the role's own.
+    needed = {action for action in needed if not action.startswith("sts:")}
+    assert {"ecs:UpdateService", "dynamodb:PutItem", "cloudformation:CreateChangeSet"} <= needed
+    resources = parsed(templates.environment(config.agents))["Resources"]
+    granted = actions(resources["DeployRole"]["Properties"])
+    assert needed - granted == ADMINISTRATORS & needed
+    assert not granted & ADMINISTRATORS
+
+
+def test_a_release_s_tag_matches_what_the_deploy_role_trusts(config: Config) -> None:
+    role = parsed(templates.environment(config.agents))["Resources"]["DeployRole"]["Properties"]
+    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+    subject, audience = (f"token.actions.githubusercontent.com:{key}" for key in ("sub", "aud"))
+    # `StringEquals` would take the "*" of refs/tags/* for a character.
+    assert list(statement["Condition"]["StringLike"]) == [subject]
+    assert statement["Condition"]["StringEquals"] == {audience: "sts.amazonaws.com"}
+
+
+def test_data_is_kept_in_production_alone(config: Config) -> None:
+    template = parsed(templates.environment(config.agents))
+    production = {"Fn::Equals": [{"Ref": "Environment"}, "production"]}
+    assert template["Conditions"]["KeepData"] == production
+    for name in ("Key", "Logs", "AgentState", "Releases"):
+        resource = template["Resources"][name]
+        # A first application that fails keeps nothing: what it kept would be in the next one's way.
+        kept = {"Fn::If": ["KeepData", "RetainExceptOnCreate", "Delete"]}
+        assert resource["DeletionPolicy"] == kept
+        assert resource["UpdateReplacePolicy"] == {"Fn::If": ["KeepData", "Retain", "Delete"]}
+
+
+def test_agents_of_one_priority_are_refused_by_name(config: Config) -> None:
+    one, other = (replace(config.agents[0], name=name) for name in COLLIDING)
+    with pytest.raises(ConfigError, match=f"{COLLIDING[0]} and {COLLIDING[1]}"):
+        templates.environment((one, other))
 
 
 def test_only_the_environment_s_own_branch_may_deploy_it(config: Config) -> None:

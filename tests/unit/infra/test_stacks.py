@@ -1,0 +1,270 @@
+"""Applying a stack: what is waited for, told, refused and cleaned up, by the API's own shapes."""
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.stub import ANY, Stubber
+
+from ci.aws import cloudformation
+from ci.aws.cloudformation import ChangeSet, Event, ResourceChange, Wanted
+from ci.aws.session import Aws, Credentials
+from ci.errors import AwsError, InfrastructureError
+from ci.infra import stacks
+
+KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
+NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
+WANTED = Wanted(name="s", template="{}", parameters={})
+ARN = "arn:aws:cloudformation:us-east-1:123456789012:stack/s/1"
+TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic"}
+
+
+@pytest.fixture
+def aws() -> Aws:
+    return Aws(region="us-east-1", credentials=KEYS)
+
+
+@pytest.fixture
+def stub(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """CloudFormation's answers, in order; what is scripted must be asked for."""
+    monkeypatch.setattr(stacks, "SHORT", 0.001)
+    with Stubber(aws.client("cloudformation")) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def is_(stub: Stubber, status: str | None, **more: Any) -> None:
+    """Answer the next look at the stack; None: there is none."""
+    if status is None:
+        absent(stub, "describe_stacks")
+        return
+    stack = {"StackName": "s", "CreationTime": NOW, "StackStatus": status, **more}
+    stub.add_response("describe_stacks", {"Stacks": [stack]})
+
+
+def absent(stub: Stubber, operation: str) -> None:
+    stub.add_client_error(operation, "ValidationError", "Stack with id s does not exist")
+
+
+def happened(stub: Stubber, *events: tuple[str, str, str]) -> None:
+    """Answer the next look at the events (resource, status, reason), given oldest first."""
+    found = [
+        {
+            "StackId": ARN,
+            "StackName": "s",
+            "EventId": f"{number}",
+            "Timestamp": NOW,
+            "LogicalResourceId": resource,
+            "ResourceType": "AWS::SNS::Topic",
+            "ResourceStatus": status,
+            **({"ResourceStatusReason": reason} if reason else {}),
+        }
+        for number, (resource, status, reason) in enumerate(events)
+    ]
+    stub.add_response("describe_stack_events", {"StackEvents": found[::-1]})
+
+
+def made(stub: Stubber, *, kind: str, status: str = "CREATE_COMPLETE", reason: str = "") -> None:
+    """Answer a new change set and the look at what it holds."""
+    expected = {"ChangeSetType": kind, "StackName": "s", "TemplateBody": "{}"}
+    rest = dict.fromkeys(("ChangeSetName", "Parameters", "Capabilities", "Tags"), ANY)
+    stub.add_response("create_change_set", {"Id": "c", "StackId": ARN}, expected | rest)
+    change = {"Type": "Resource", "ResourceChange": {"Action": "Add", **TOPIC}}
+    found = {"Status": status, "StatusReason": reason, "Changes": [change]}
+    stub.add_response("describe_change_set", found)
+
+
+def no_change_sets(stub: Stubber) -> None:
+    stub.add_response("list_change_sets", {"Summaries": []})
+
+
+async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: Stubber) -> None:
+    old = ("s", "CREATE_COMPLETE", "")
+    begun = ("Topic", "UPDATE_IN_PROGRESS", "")
+    done = ("Topic", "UPDATE_COMPLETE", "as asked")
+    is_(stub, "CREATE_COMPLETE")
+    no_change_sets(stub)
+    made(stub, kind="UPDATE")
+    happened(stub, old)
+    stub.add_response("execute_change_set", {})
+    is_(stub, "UPDATE_IN_PROGRESS")
+    happened(stub, old, begun)
+    is_(stub, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
+    happened(stub, old, begun, done)
+    is_(stub, "UPDATE_COMPLETE", Outputs=[{"OutputKey": "A", "OutputValue": "b"}])
+    happened(stub, old, begun, done)
+    lines: list[str] = []
+    stack = await stacks.bring(aws, WANTED, lines.append)
+    assert stack.outputs == {"A": "b"}
+    assert lines == ["s: 1 changes", "Topic UPDATE_IN_PROGRESS", "Topic UPDATE_COMPLETE: as asked"]
+
+
+async def test_the_first_failure_is_the_reason_not_those_that_follow(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, None)
+    made(stub, kind="CREATE")
+    happened(stub)
+    stub.add_response("execute_change_set", {})
+    is_(stub, "ROLLBACK_COMPLETE", StackStatusReason="The following resource(s) failed")
+    happened(
+        stub,
+        ("Other", "CREATE_FAILED", "Resource creation cancelled"),
+        ("Topic", "CREATE_FAILED", "name taken"),
+        ("Third", "CREATE_FAILED", "no quota"),
+    )
+    with pytest.raises(InfrastructureError, match=r"ROLLBACK_COMPLETE: Topic \(.*\): name taken$"):
+        await stacks.bring(aws, WANTED, print)
+
+
+async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
+    aws: Aws, stub: Stubber
+) -> None:
+    old = ("s", "CREATE_COMPLETE", "")
+    is_(stub, "UPDATE_ROLLBACK_IN_PROGRESS")
+    happened(stub, old)
+    is_(stub, "UPDATE_ROLLBACK_IN_PROGRESS")
+    happened(stub, old, ("Topic", "UPDATE_FAILED", "x"))
+    is_(stub, "UPDATE_ROLLBACK_COMPLETE")
+    happened(stub, old, ("Topic", "UPDATE_FAILED", "x"))
+    no_change_sets(stub)
+    made(stub, kind="UPDATE", status="FAILED", reason="No updates are to be performed.")
+    stub.add_response("delete_change_set", {})
+    lines: list[str] = []
+    await stacks.bring(aws, WANTED, lines.append)
+    assert lines == [
+        "s: waiting for UPDATE_ROLLBACK_IN_PROGRESS of an earlier run",
+        "Topic UPDATE_FAILED: x",
+    ]
+
+
+async def test_a_stack_that_goes_between_two_looks_is_gone_not_an_error(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, "CREATE_COMPLETE")
+    happened(stub)
+    stub.add_response("delete_stack", {})
+    is_(stub, "DELETE_IN_PROGRESS")
+    absent(stub, "describe_stack_events")
+    is_(stub, None)
+    await stacks.remove(aws, "s", print)
+
+
+async def test_a_first_change_set_that_fails_leaves_no_stack_in_review(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, None)
+    made(stub, kind="CREATE", status="FAILED", reason="Transform failed: no such map")
+    stub.add_response("delete_change_set", {})
+    is_(stub, "REVIEW_IN_PROGRESS")
+    stub.add_response("delete_stack", {})
+    with pytest.raises(InfrastructureError, match="no such map"):
+        await stacks.bring(aws, WANTED, print)
+
+
+async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, None)
+    made(stub, kind="CREATE")
+    stub.add_response("delete_change_set", {})
+    is_(stub, "CREATE_IN_PROGRESS")
+    assert [str(change) for change in await stacks.changes(aws, WANTED)] == [
+        "add     Topic AWS::SNS::Topic"
+    ]
+
+
+async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
+    is_(stub, "CREATE_COMPLETE")
+    no_change_sets(stub)
+    stub.add_client_error("create_change_set", "AccessDenied", "not you")
+    stub.add_client_error("delete_change_set", "AccessDenied", "nor this")
+    with pytest.raises(AwsError, match="not you"):
+        await stacks.bring(aws, WANTED, print)
+
+
+async def test_waiting_ends(aws: Aws, stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacks, "PATIENCE", 0.05)
+    monkeypatch.setattr(stacks, "SHORT", 10.0)
+    is_(stub, "UPDATE_IN_PROGRESS")
+    happened(stub)
+    is_(stub, "UPDATE_IN_PROGRESS")
+    happened(stub)
+    with pytest.raises(InfrastructureError, match="still busy"):
+        await stacks.bring(aws, WANTED, print)
+
+
+@pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
+async def test_a_stack_that_only_a_person_can_free_says_how(
+    aws: Aws, stub: Stubber, status: str
+) -> None:
+    for use in (stacks.changes(aws, WANTED), stacks.bring(aws, WANTED, print)):
+        is_(stub, status, StackStatusReason="Topic is in use")
+        with pytest.raises(InfrastructureError, match="Topic is in use") as caught:
+            await use
+        assert "--stack-name s" in caught.value.hint
+
+
+async def test_a_preview_of_a_busy_stack_says_so(aws: Aws, stub: Stubber) -> None:
+    is_(stub, "UPDATE_IN_PROGRESS")
+    with pytest.raises(InfrastructureError, match="UPDATE_IN_PROGRESS"):
+        await stacks.changes(aws, WANTED)
+
+
+async def test_a_long_change_set_is_read_to_its_end(aws: Aws, stub: Stubber) -> None:
+    def page(name: str, **more: str) -> dict[str, Any]:
+        change = {**TOPIC, "Action": "Modify", "LogicalResourceId": name, "Replacement": "True"}
+        changes = [{"Type": "Resource", "ResourceChange": change}]
+        return {"Status": "CREATE_COMPLETE", "Changes": changes, **more}
+
+    stub.add_response("describe_change_set", page("A", NextToken="2"))
+    stub.add_response(
+        "describe_change_set",
+        page("B"),
+        {"StackName": "s", "ChangeSetName": "c", "NextToken": "2"},
+    )
+    found = await cloudformation.change_set(aws, "s", "c")
+    assert [change.logical_id for change in found.changes] == ["A", "B"]
+    assert str(found.changes[0]) == "modify  A AWS::SNS::Topic (replaced)"
+
+
+def test_only_old_change_sets_of_ours_are_leftovers() -> None:
+    made = {
+        "acso-old": NOW - datetime.timedelta(hours=1),
+        "acso-new": NOW - datetime.timedelta(minutes=1),
+        "somebody-s": NOW - datetime.timedelta(hours=1),
+    }
+    assert stacks.leftovers(made, NOW) == ["acso-old"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "done", "empty"),
+    [
+        ("CREATE_PENDING", "", False, False),
+        ("CREATE_IN_PROGRESS", "", False, False),
+        ("CREATE_COMPLETE", "", True, False),
+        ("FAILED", "The submitted information didn't contain changes. Submit ...", True, True),
+        ("FAILED", "No updates are to be performed.", True, True),
+        ("FAILED", "Transform AWS::LanguageExtensions failed", True, False),
+    ],
+)
+def test_a_change_set_is_read_by_status_and_reason(
+    status: str, reason: str, done: bool, empty: bool
+) -> None:
+    found = ChangeSet(status=status, reason=reason, changes=())
+    assert (found.done, found.empty) == (done, empty)
+
+
+def test_what_a_failure_cancelled_did_not_fail() -> None:
+    def event(status: str, reason: str) -> Event:
+        return Event(id="1", resource="R", kind="K", status=status, reason=reason)
+
+    assert event("CREATE_FAILED", "name taken").failed
+    assert not event("CREATE_FAILED", "Resource creation cancelled").failed
+    assert not event("CREATE_COMPLETE", "").failed
+
+
+def test_a_change_reads_as_a_line() -> None:
+    change = ResourceChange(action="Remove", logical_id="Old", kind="AWS::SNS::Topic")
+    assert str(change) == "remove  Old AWS::SNS::Topic"
