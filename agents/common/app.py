@@ -3,16 +3,20 @@
 import time
 from dataclasses import dataclass
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from starlette.types import ASGIApp
 
 from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
 from agents.common.settings import Settings
 
-#: Bytes of a request's body, 16 MiB: the most log entries of usual size fit, and a few such
-#: requests at once fit into the smallest task's memory (512 MiB). More is answered with 413.
-MOST_BYTES = 16 * 1024 * 1024
+#: Bytes of a request's body, 1 MiB; more is answered with 413. Every error in a body costs about
+#: 1 kB of memory and the event loop's time, and an error needs no more than a few bytes.
+MOST_BYTES = 1024 * 1024
+#: Errors that an answer 422 lists. Each repeats its input: all of them can be 100 times the body.
+MOST_ERRORS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +49,18 @@ def create(settings: Settings, routes: APIRouter) -> ASGIApp:
     """
     # Descriptions for browsers load scripts from elsewhere, and paths exist twice: none is served.
     app = FastAPI(title=f"ACSO {settings.agent}", openapi_url=None, max_body_size=MOST_BYTES)
+    app.exception_handler(RequestValidationError)(_refuse)
     common = _common(settings)
     for prefix in ("", f"/{settings.agent}"):
         app.include_router(common, prefix=prefix)
         app.include_router(routes, prefix=prefix)
     return AccessLog(app, quiet=frozenset({"/health", f"/{settings.agent}/health"}))
+
+
+async def _refuse(request: Request, error: RequestValidationError) -> Response:
+    """Answer 422 as FastAPI does, with the first errors only."""
+    first = RequestValidationError(error.errors()[:MOST_ERRORS])
+    return await request_validation_exception_handler(request, first)
 
 
 def _common(settings: Settings) -> APIRouter:

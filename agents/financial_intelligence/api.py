@@ -48,9 +48,9 @@ class Process(_Figures):
 class Business(_Figures):
     """The figures to look through."""
 
-    clients: tuple[Client, ...] = Field(default=(), max_length=1000)
-    licences: tuple[Licence, ...] = Field(default=(), max_length=1000)
-    processes: tuple[Process, ...] = Field(default=(), max_length=1000)
+    clients: tuple[Client, ...] = Field(default=(), max_length=1000, fail_fast=True)
+    licences: tuple[Licence, ...] = Field(default=(), max_length=1000, fail_fast=True)
+    processes: tuple[Process, ...] = Field(default=(), max_length=1000, fail_fast=True)
 
 
 @dataclass(frozen=True, kw_only=True)

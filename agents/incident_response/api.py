@@ -18,7 +18,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
 
     type: Kind
     severity: Severity
-    systems: tuple[System, ...] = Field(default=(), max_length=1000)
+    systems: tuple[System, ...] = Field(default=(), max_length=1000, fail_fast=True)
     time: AwareDatetime | None = None
     critical_system: bool = False
     impact_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)

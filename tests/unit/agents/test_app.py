@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from agents.common.app import MOST_BYTES, create
+from agents.common.app import MOST_BYTES, MOST_ERRORS, create
 from agents.common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -126,6 +126,41 @@ async def test_a_body_that_would_fill_the_memory_is_refused(client: Open) -> Non
             most = await http.post(f"{prefix}/goals", content=body[:-1], headers=headers)
             more = await http.post(f"{prefix}/goals", content=body, headers=headers)
             assert (most.status_code, more.status_code) == (200, 413)
+
+
+@pytest.mark.parametrize(
+    ("agent", "head", "item", "tail"),
+    [
+        ("threat-hunter", '{"entries": [', "{}", "]}"),
+        ("threat-hunter", '{"entries": [], "malicious_addresses": [', "1", "]}"),
+        ("incident-response", '{"type": "malware", "severity": "low", "systems": [', "1", "]}"),
+        ("financial-intelligence", '{"clients": [', "{}", "]}"),
+        ("financial-intelligence", '{"licences": [', "{}", "]}"),
+        ("financial-intelligence", '{"processes": [', "{}", "]}"),
+    ],
+)
+async def test_a_list_full_of_errors_is_refused_at_the_first(
+    agent: str, head: str, item: str, tail: str, client: Open
+) -> None:
+    # 10,000 bad items; at 1 kB an error a full body of them once took 1.4 GB and 21 s.
+    body = head + ",".join([item] * 10_000) + tail
+    async with client(Settings(agent=agent)) as http:
+        answer = await http.post(
+            TASKS[agent][0], content=body, headers={"Content-Type": "application/json"}
+        )
+    assert answer.status_code == 422
+    # Of the first item every missing field is told, of the others nothing.
+    assert {error["loc"][2] for error in answer.json()["detail"]} == {0}
+
+
+async def test_of_many_errors_the_first_are_told_as_fastapi_tells_them(client: Open) -> None:
+    unknown = {f"k{number}": 0 for number in range(1000)}
+    async with client(Settings(agent="supervisor")) as http:
+        answer = await http.post("/goals", json=unknown)
+    errors = answer.json()["detail"]
+    assert answer.status_code == 422
+    assert len(errors) == MOST_ERRORS
+    assert all(error["loc"][0] == "body" and error["msg"] for error in errors)
 
 
 async def test_an_incident_without_a_time_happens_now(client: Open) -> None:
