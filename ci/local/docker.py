@@ -5,10 +5,10 @@ and stopped by `down --cache` alone.
 """
 
 import os
+import socket
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class Docker:
     bridge: str  # the address under which containers on the default network reach this machine
     version: str = ""
 
-    @cached_property
+    @property
     def client(self) -> "docker.DockerClient":
         """A client of its API; calls block, so make them in a thread."""
         return client(self.url)
@@ -47,6 +47,12 @@ def client(url: str | None, *, timeout: int = 60) -> "docker.DockerClient":
         url: as in `Docker.url`.
         timeout: seconds that one call may stay without an answer.
     """
+    return _client(url, os.environ.get("DOCKER_HOST") if url is None else "", timeout)
+
+
+@cache
+def _client(url: str | None, _: str | None, timeout: int) -> "docker.DockerClient":
+    """Return the one client of this process for an engine and a timeout; it stays open."""
     import docker  # late: costs 0.15 s
 
     if url is None:
@@ -81,7 +87,7 @@ async def ensure(say: Say) -> Docker:
 async def find() -> Docker | None:
     """Return the first container engine that answers, None if none does; nothing is changed."""
     for url in candidates(os.environ, _context_socket()):
-        found = await anyio.to_thread.run_sync(_connected, url)
+        found = await connected(url)
         if found is not None:
             return found
     return None
@@ -119,9 +125,9 @@ def refuse_another_engine() -> None:
     if chosen:
         message = f"no container engine answers at DOCKER_HOST={chosen}"
         raise ContainerEngineError(message, hint="start it, or unset DOCKER_HOST")
-    socket = Path(DEFAULT.removeprefix("unix://"))
-    if socket.exists() and not usable(DEFAULT):
-        message = f"this user may not use the container engine at {socket}"
+    default = Path(DEFAULT.removeprefix("unix://"))
+    if default.exists() and not usable(DEFAULT):
+        message = f"this user may not use the container engine at {default}"
         raise ContainerEngineError(message, hint="sudo usermod -aG docker $USER, then log in again")
 
 
@@ -137,20 +143,25 @@ def _context_socket() -> str | None:
     return context.Host or None
 
 
+async def connected(url: str | None) -> Docker | None:
+    """Return the engine at a URL if it answers within a few seconds (None: at DOCKER_HOST)."""
+    return await anyio.to_thread.run_sync(_connected, url)
+
+
 async def _answers(url: str) -> bool:
-    return await anyio.to_thread.run_sync(_connected, url) is not None
+    return await connected(url) is not None
 
 
 def _connected(url: str | None) -> Docker | None:
-    if url is not None and not usable(url):
+    if not listening(url or os.environ["DOCKER_HOST"]):
         return None
     from docker.errors import DockerException
     from requests import RequestException
 
     try:
-        with closing(client(url, timeout=5)) as api:
-            version = str(api.version()["Version"])
-            bridge = _bridge(api)
+        api = client(url, timeout=5)
+        version = str(api.version()["Version"])
+        bridge = _bridge(api)
     except (DockerException, RequestException, OSError):
         return None
     return Docker(
@@ -166,6 +177,21 @@ def usable(url: str) -> bool:
     return not url.startswith("unix://") or os.access(
         url.removeprefix("unix://"), os.R_OK | os.W_OK
     )
+
+
+def listening(url: str) -> bool:
+    """Whether somebody answers at the socket of a URL; others than sockets may be tried.
+
+    Docker's client leaves a socket open when this fails, so it is not asked before.
+    """
+    if not url.startswith("unix://"):
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(url.removeprefix("unix://"))
+        except OSError:
+            return False
+    return True
 
 
 def _bridge(api: "docker.DockerClient") -> str:

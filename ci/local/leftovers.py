@@ -38,6 +38,16 @@ def remove_instance(docker: Docker) -> list[str]:
     return removed
 
 
+def of_instance(docker: Docker) -> list[str]:
+    """Return the names of this instance's containers, networks and volumes."""
+    client, mine = docker.client, {"label": _mine()}
+    return [
+        *(_name(item) for item in _containers(docker, [_mine()])),
+        *(str(item.name) for item in client.networks.list(filters=mine)),
+        *(str(item.name) for item in client.volumes.list(filters=mine)),
+    ]
+
+
 def remove_registry_images(docker: Docker, registry: str) -> list[str]:
     """Remove the names that images have in a registry which is no more; return them."""
     found = docker.client.api.images(all=False)
@@ -89,10 +99,14 @@ def _mine() -> str:
 
 
 def _remove_containers(docker: Docker, labels: Sequence[str]) -> list[str]:
-    found = docker.client.containers.list(all=True, sparse=True, filters={"label": list(labels)})
+    found = _containers(docker, labels)
     with ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(_remove_container, found))
     return [f"container {_name(item)}" for item in found]
+
+
+def _containers(docker: Docker, labels: Sequence[str]) -> "list[Container]":
+    return docker.client.containers.list(all=True, sparse=True, filters={"label": list(labels)})
 
 
 def _remove_container(container: "Container") -> None:

@@ -2,8 +2,9 @@
 
 import argparse
 import asyncio
+import sys
 
-from ci.local.aws import server
+from ci.local.aws import hook, server
 
 
 def main() -> None:
@@ -13,7 +14,13 @@ def main() -> None:
     parser.add_argument("--bind", action="append", required=True, help="an address to listen on")
     parser.add_argument("--plain", action="store_true", help="without the corrections")
     options = parser.parse_args()
-    asyncio.run(server.run(port=options.port, addresses=options.bind, plain=options.plain))
+    try:
+        asyncio.run(server.run(port=options.port, addresses=options.bind, plain=options.plain))
+    except hook.GoneError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        where = " and ".join(options.bind)
+        sys.exit(f"error: cannot listen at port {options.port} of {where}: {error.strerror}")
 
 
 if __name__ == "__main__":

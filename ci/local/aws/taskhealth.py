@@ -14,7 +14,8 @@ from ci.local.aws.hook import require
 from ci.local.aws.probes import Probe, Probes, exec_probe
 from ci.local.aws.targets import Targets
 
-#: Seconds a task without any health check must run before it counts, as in ministack.
+#: Seconds a task must run before it counts as healthy: one that is about to crash may pass a check
+#: before it does. On AWS the first check comes later than this.
 STEADY = 1.0
 NAMES = {"initial": "UNKNOWN", "healthy": "HEALTHY", "unhealthy": "UNHEALTHY"}
 
@@ -70,7 +71,7 @@ class TaskHealth:
             states.append(self._targets.state(arn, target))
             if states[-1] == "unhealthy":
                 return "unhealthy", f"Task failed ELB health checks in (target-group {arn})"
-        healthy = set(states) == {"healthy"} if states else self.age(task) >= STEADY
+        healthy = self.age(task) >= STEADY and set(states) <= {"healthy"}
         return ("healthy" if healthy else "initial"), ""
 
     def _note(self, task: Task) -> None:

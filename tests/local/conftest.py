@@ -1,0 +1,62 @@
+"""Real containers and a real embedded AWS, in an instance of these tests' own."""
+
+import os
+from collections.abc import Iterator
+
+import anyio
+import pytest
+
+from ci.local import base, docker, emulator, leftovers, paths, stack
+from tests.local.aws import Aws
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """State of its own; the caches are the machine's, so that a base image is made once."""
+    name = f"local-{os.getpid()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACSO_INSTANCE", name)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield name
+
+
+@pytest.fixture(scope="session")
+def engine(instance: str) -> docker.Docker:
+    del instance
+    return anyio.run(docker.ensure, print)
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.Docker) -> base.BaseImage:
+    return anyio.run(base.ensure, engine, print)
+
+
+@pytest.fixture(scope="session")
+def aws(engine: docker.Docker, image: base.BaseImage) -> Iterator[Aws]:
+    """An embedded AWS with the corrections; what it left behind is removed."""
+    running = anyio.run(emulator.ensure, engine, print)
+    # A name of its own registry: one that it does not have is refused at once and taken from here.
+    reference = f"{running.registry}/acso-test-app"
+    engine.client.images.get(image.reference).tag(reference, "1")
+    try:
+        yield Aws(emulator=running, docker=engine, image=f"{reference}:1")
+    finally:
+        anyio.run(lambda: stack.down(print, cache=False))
+        assert not leftovers.of_instance(engine)
+
+
+@pytest.fixture
+def apart(
+    monkeypatch: pytest.MonkeyPatch, engine: docker.Docker, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """Another instance, for a test that starts and kills an embedded AWS of its own."""
+    name = f"{paths.instance()}-{abs(hash(request.node.name)) % 10**6}"
+    monkeypatch.setenv("ACSO_INSTANCE", name)
+    yield name
+    anyio.run(lambda: stack.down(print, cache=False))
+    assert not leftovers.of_instance(engine)

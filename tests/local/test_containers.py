@@ -1,0 +1,79 @@
+"""What a task definition says of a container reaches it, as AWS documents it."""
+
+import io
+import tarfile
+
+import pytest
+
+from tests.local.aws import Aws, eventually
+
+pytestmark = pytest.mark.docker
+
+
+def test_a_container_is_what_its_definition_says(aws: Aws) -> None:
+    # ECS API Reference, ContainerDefinition: entryPoint, command, user, workingDirectory,
+    # readonlyRootFilesystem, memory and cpu "map to" the options of docker run; linuxParameters.
+    # initProcessEnabled runs an init process; Task definition parameters, Bind mounts: a volume
+    # without a host folder is empty and the task's own.
+    definition = aws.definition(
+        user="1234",
+        workingDirectory="/tmp",
+        readonlyRootFilesystem=True,
+        memory=64,
+        cpu=128,
+        stopTimeout=7,
+        linuxParameters={"initProcessEnabled": True, "capabilities": {"drop": ["NET_RAW"]}},
+        ulimits=[{"name": "nofile", "softLimit": 512, "hardLimit": 1024}],
+    )
+    container = aws.container(aws.run(definition))
+    config, host = container.attrs["Config"], container.attrs["HostConfig"]
+    assert config["Entrypoint"] == ["python", "-c"]
+    assert (config["User"], config["WorkingDir"]) == ("1234", "/tmp")
+    assert (host["ReadonlyRootfs"], host["Init"]) == (True, True)
+    assert (host["Memory"], host["CpuShares"]) == (64 * 2**20, 128)
+    assert host["CapDrop"] == ["NET_RAW"]
+    assert host["Ulimits"] == [{"Name": "nofile", "Soft": 512, "Hard": 1024}]
+    container.remove(force=True)
+
+
+def test_a_container_that_needs_too_much_memory_is_killed_and_says_so(aws: Aws) -> None:
+    # ECS Developer Guide, "Stopped task error messages": OutOfMemoryError, "Container killed due
+    # to memory usage"; the task stops with "Essential container in task exited".
+    task = aws.run(aws.definition({"EAT": "1"}, memory=32))
+    eventually(lambda: aws.task(task)["lastStatus"] == "STOPPED")
+    said = aws.task(task)
+    assert said["containers"][0]["reason"].startswith("OutOfMemoryError")
+    assert said["containers"][0]["exitCode"] == 137
+    assert said["stoppedReason"] == "Essential container in task exited"
+    assert said["stopCode"] == "EssentialContainerExited"
+
+
+def test_a_secret_that_is_a_secure_string_arrives_in_plain(aws: Aws) -> None:
+    # ECS Developer Guide, "Pass Systems Manager parameters through environment variables": the
+    # agent retrieves the decrypted value. Only there: others still have to ask for it.
+    ssm = aws.client("ssm")
+    ssm.put_parameter(Name="/tests/secret", Value="in plain", Type="SecureString")
+    definition = aws.definition(secrets=[{"name": "SECRET", "valueFrom": "/tests/secret"}])
+    container = aws.container(aws.run(definition))
+    assert "SECRET=in plain" in container.attrs["Config"]["Env"]
+    assert ssm.get_parameter(Name="/tests/secret")["Parameter"]["Value"] != "in plain"
+    container.remove(force=True)
+
+
+def test_an_image_is_pulled_by_the_name_that_its_repository_has(aws: Aws) -> None:
+    # ECR User Guide, "Using Amazon ECR images with Amazon ECS": a task definition names
+    # ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY, the repositoryUri.
+    ecr, engine = aws.client("ecr"), aws.docker.client
+    repository = ecr.create_repository(repositoryName="acso-tests")["repository"]
+    name = f"{aws.emulator.registry}/acso-tests"
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w").close()
+    engine.api.import_image_from_data(archive.getvalue(), repository=name, tag="1")
+    assert "error" not in engine.api.push(name, tag="1")
+    engine.images.remove(f"{name}:1")
+    task = aws.run(aws.definition(image=f"{repository['repositoryUri']}:1"))
+    eventually(lambda: aws.task(task)["lastStatus"] == "STOPPED")
+    # The image is there and has no program: it was pulled, and could not be started.
+    engine.images.get(f"{name}:1")
+    assert "executable file not found" in aws.task(task)["stoppedReason"]
+    assert aws.task(task)["containers"][0]["image"].startswith("000000000000.dkr.ecr.us-east-1.")
