@@ -144,8 +144,17 @@ class _Made:
     executed: bool = False
 
     async def execute(self) -> None:
-        """Begin its changes."""
-        await cloudformation.execute_change_set(self.aws, self.stack, self.name)
+        """Begin its changes; raises `InfrastructureError` if these credentials may not."""
+        try:
+            await cloudformation.execute_change_set(self.aws, self.stack, self.name)
+        except AwsError as error:
+            if "AccessDenied" not in error.code:
+                raise
+            # CI's role may see what would change, and no more.
+            lines = [f"stack {self.stack} would change, which these credentials may not do:"]
+            message = "\n  ".join([*lines, *map(str, self.found.changes)])
+            hint = "an administrator applies it with acso deploy"
+            raise InfrastructureError(message, hint=hint) from error
         self.executed = True
 
 

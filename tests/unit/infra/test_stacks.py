@@ -184,6 +184,20 @@ async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
         await stacks.bring(aws, WANTED, print)
 
 
+async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_apply(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, "CREATE_COMPLETE")
+    no_change_sets(stub)
+    made(stub, kind="UPDATE")
+    happened(stub)
+    stub.add_client_error("execute_change_set", "AccessDenied", "not you")
+    stub.add_response("delete_change_set", {})
+    with pytest.raises(InfrastructureError, match="add     Topic") as caught:
+        await stacks.bring(aws, WANTED, print)
+    assert "administrator" in caught.value.hint
+
+
 async def test_waiting_ends(aws: Aws, stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "PATIENCE", 0.05)
     monkeypatch.setattr(stacks, "SHORT", 10.0)
