@@ -13,11 +13,13 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack: its status, why it has it, its outputs, and whether it refuses to be deleted."""
+    """A stack: its status and why, what it was made of, and whether it refuses to be deleted."""
 
     name: str
     status: str
     reason: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     protected: bool = False
 
@@ -50,10 +52,12 @@ class ResourceChange:
     action: str
     logical_id: str
     kind: str
-    replacement: bool = False
+    replacement: bool = False  # it is made anew, and what it holds is lost
+    may_replace: bool = False  # whether it is, AWS knows only when it does it
 
     def __str__(self) -> str:
-        note = " (replaced)" if self.replacement else ""
+        note = " (may be replaced)" if self.may_replace else ""
+        note = " (replaced)" if self.replacement else note
         return f"{self.action.lower():<7} {self.logical_id} {self.kind}{note}"
 
 
@@ -90,22 +94,55 @@ async def stack(aws: Aws, name: str) -> Stack | None:
         name=name,
         status=found["StackStatus"],
         reason=found.get("StackStatusReason", ""),
-        outputs={item["OutputKey"]: item["OutputValue"] for item in found.get("Outputs", [])},
+        parameters=_pairs(found, "Parameters", "ParameterKey", "ParameterValue"),
+        tags=_pairs(found, "Tags", "Key", "Value"),
+        outputs=_pairs(found, "Outputs", "OutputKey", "OutputValue"),
         protected=found.get("EnableTerminationProtection", False),
     )
 
 
-async def events(aws: Aws, name: str) -> list[Event]:
-    """Return what happened to a stack and its resources, oldest first; nothing if it is gone."""
+async def template(aws: Aws, name: str) -> str:
+    """Return the template that a stack was made of, as it was handed in."""
+    answer = await aws.call(
+        "cloudformation", "get_template", StackName=name, TemplateStage="Original"
+    )
+    return str(answer["TemplateBody"])
+
+
+async def last_event(aws: Aws, name: str) -> str:
+    """Return the id of a stack's newest event, empty where there is none."""
+    found, _ = await _page_of_events(aws, name, "")
+    return found[0].id if found else ""
+
+
+async def events(aws: Aws, name: str, *, since: str) -> list[Event]:
+    """Return what happened to a stack and its resources after an event, oldest first.
+
+    Nothing if the stack is gone. AWS tells the newest first, a hundred a page, back to the
+    stack's beginning: no more is asked for than is new.
+    """
+    new: list[Event] = []
+    token = ""
+    while True:
+        found, token = await _page_of_events(aws, name, token)
+        for event in found:
+            if event.id == since:
+                return new[::-1]
+            new.append(event)
+        if not token:
+            return new[::-1]
+
+
+async def _page_of_events(aws: Aws, name: str, token: str) -> tuple[list[Event], str]:
+    """Return a page of events, newest first, and the token of the next page."""
+    more = {"NextToken": token} if token else {}
     try:
-        found = await aws.pages(
-            "cloudformation", "describe_stack_events", "StackEvents", StackName=name
-        )
+        answer = await aws.call("cloudformation", "describe_stack_events", StackName=name, **more)
     except AwsError as error:
         if _absent(error):
-            return []
+            return [], ""
         raise
-    return [
+    found = [
         Event(
             id=item["EventId"],
             resource=item.get("LogicalResourceId", ""),
@@ -113,8 +150,9 @@ async def events(aws: Aws, name: str) -> list[Event]:
             status=item.get("ResourceStatus", ""),
             reason=item.get("ResourceStatusReason", ""),
         )
-        for item in reversed(found)
+        for item in answer["StackEvents"]
     ]
+    return found, answer.get("NextToken", "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +240,10 @@ async def protect(aws: Aws, name: str, *, protected: bool) -> None:
     )
 
 
+def _pairs(found: Mapping[str, Any], items: str, key: str, value: str) -> dict[str, str]:
+    return {item[key]: item[value] for item in found.get(items, [])}
+
+
 def _absent(error: AwsError) -> bool:
     # CloudFormation has no code of its own for a stack that is not there.
     return error.code == "ValidationError" and "does not exist" in str(error)
@@ -213,4 +255,5 @@ def _change(item: Mapping[str, Any]) -> ResourceChange:
         logical_id=item["LogicalResourceId"],
         kind=item["ResourceType"],
         replacement=item.get("Replacement") == "True",
+        may_replace=item.get("Replacement") == "Conditional",
     )

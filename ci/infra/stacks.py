@@ -26,6 +26,7 @@ FAILED_TO_BE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 #: A change set that creates has a stack "in review", without resources, until it is executed.
 IN_REVIEW = "REVIEW_IN_PROGRESS"
 NEVER_MADE = (*FAILED_TO_BE, IN_REVIEW)
+DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 #: What CloudFormation will not leave without a person, and that person's command.
 STUCK = {
     "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name {name}",
@@ -46,14 +47,16 @@ async def bring(aws: Aws, wanted: Wanted, say: Say) -> Stack:
         InfrastructureError: the stack did not get there; the first resource that failed says why.
     """
     old = await _ready(aws, wanted.name, say)
+    if old is not None and await _made_of(aws, old, wanted):
+        return old
     async with _change_set(aws, wanted, old) as made:
         if made.found.empty and old is not None:
             return old
         _check(wanted.name, made.found)
         say(f"{wanted.name}: {len(made.found.changes)} changes")
-        seen = await _ids(aws, wanted.name)
+        last = await cloudformation.last_event(aws, wanted.name)
         await made.execute()
-    return await _finished(aws, wanted.name, seen, say)
+    return await _finished(aws, wanted.name, _Watch(last=last, say=say))
 
 
 async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
@@ -72,6 +75,8 @@ async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
         found = await cloudformation.stack(aws, wanted.name)
     if found is not None:
         _check_not_stuck(found)
+        if await _made_of(aws, found, wanted):
+            return []
     async with _change_set(aws, wanted, found) as made:
         if not made.found.empty:
             _check(wanted.name, made.found)
@@ -84,7 +89,7 @@ async def remove(aws: Aws, name: str, say: Say) -> None:
     Raises:
         InfrastructureError: it is protected, or a resource of it cannot be deleted.
     """
-    found = await cloudformation.stack(aws, name)
+    found = await _idle(aws, name, say)
     if found is None:
         return
     if found.protected:
@@ -92,9 +97,9 @@ async def remove(aws: Aws, name: str, say: Say) -> None:
         raise InfrastructureError(
             message, hint="nothing was deleted; take the protection off first"
         )
-    seen = await _ids(aws, name)
+    last = await cloudformation.last_event(aws, name)
     await cloudformation.delete_stack(aws, name)
-    await _finished(aws, name, seen, say)
+    await _finished(aws, name, _Watch(last=last, say=say))
 
 
 def leftovers(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
@@ -102,12 +107,19 @@ def leftovers(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> 
     return [name for name, at in made.items() if name.startswith(PREFIX) and now - at >= STALE]
 
 
+async def _idle(aws: Aws, name: str, say: Say) -> Stack | None:
+    """Return the stack once no operation on it is under way, None if there is none."""
+    found = await cloudformation.stack(aws, name)
+    if found is None or not found.busy:
+        return found
+    say(f"{name}: waiting for {found.status} of an earlier run")
+    last = await cloudformation.last_event(aws, name)
+    return await _settled(aws, name, _Watch(last=last, say=say))
+
+
 async def _ready(aws: Aws, name: str, say: Say) -> Stack | None:
     """Return the stack once it can be given a change set, None once there is none."""
-    found = await cloudformation.stack(aws, name)
-    if found is not None and found.busy:
-        say(f"{name}: waiting for {found.status} of an earlier run")
-        found = await _settled(aws, name, _Watch(seen=await _ids(aws, name), say=say))
+    found = await _idle(aws, name, say)
     if found is None:
         return None
     if found.status in FAILED_TO_BE:
@@ -119,6 +131,19 @@ async def _ready(aws: Aws, name: str, say: Say) -> Stack | None:
     for left in leftovers(made, datetime.datetime.now(datetime.UTC)):
         await cloudformation.delete_change_set(aws, name, left)
     return found if found.status != IN_REVIEW else None
+
+
+async def _made_of(aws: Aws, old: Stack, wanted: Wanted) -> bool:
+    """Whether a stack is already what is wanted, word for word.
+
+    Then a change set would be empty, but take AWS ten seconds to work out.
+    """
+    return (
+        old.status in DONE
+        and dict(old.parameters) == dict(wanted.parameters)
+        and dict(old.tags) == dict(wanted.tags)
+        and await cloudformation.template(aws, old.name) == wanted.template
+    )
 
 
 def _check_not_stuck(found: Stack) -> None:
@@ -192,30 +217,27 @@ async def _discard_review(aws: Aws, name: str) -> None:
 
 @dataclass(kw_only=True)
 class _Watch:
-    """The events seen of a stack, and the first failure among the new ones."""
+    """The last event seen of a stack, and the first failure among those since."""
 
-    seen: set[str]
+    last: str
     say: Say
     failure: str = ""
 
     def look(self, events: list[Event]) -> None:
         """Tell what is new."""
         for event in events:
-            if event.id in self.seen:
-                continue
-            self.seen.add(event.id)
+            self.last = event.id
             reason = f": {event.reason}" if event.reason else ""
             self.say(f"{event.resource} {event.status}{reason}")
             if event.failed and not self.failure:
                 self.failure = f"{event.resource} ({event.kind}){reason}"
 
 
-async def _finished(aws: Aws, name: str, seen: set[str], say: Say) -> Stack:
-    watch = _Watch(seen=seen, say=say)
+async def _finished(aws: Aws, name: str, watch: _Watch) -> Stack:
     found = await _settled(aws, name, watch)
     if found is None:
         return Stack(name=name, status="DELETE_COMPLETE")
-    if found.status in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+    if found.status in DONE:
         return found
     why = watch.failure or found.reason or "no reason given"
     message = f"stack {name} is {found.status}: {why}"
@@ -229,7 +251,7 @@ async def _settled(aws: Aws, name: str, watch: _Watch) -> Stack | None:
     async def look() -> bool | None:
         nonlocal last
         last = await cloudformation.stack(aws, name)
-        watch.look(await cloudformation.events(aws, name) if last else [])
+        watch.look(await cloudformation.events(aws, name, since=watch.last) if last else [])
         return None if last is not None and last.busy else True
 
     await _until(look, f"stack {name} is still busy", hint="the next deploy waits for it")
@@ -252,7 +274,3 @@ async def _until(look: Callable[[], Awaitable[T | None]], late: str, *, hint: st
             pause = min(pause * 1.5, LONG)
     message = f"{late} after {PATIENCE:.0f} s"
     raise InfrastructureError(message, hint=hint)
-
-
-async def _ids(aws: Aws, name: str) -> set[str]:
-    return {event.id for event in await cloudformation.events(aws, name)}

@@ -1,5 +1,6 @@
 """Applying a stack: what is waited for, told, refused and cleaned up, by the API's own shapes."""
 
+import dataclasses
 import datetime
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from ci.infra import stacks
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 WANTED = Wanted(name="s", template="{}", parameters={})
+TEMPLATE = "Resources: {}"
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:stack/s/1"
 TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic"}
 
@@ -79,12 +81,88 @@ def no_change_sets(stub: Stubber) -> None:
     stub.add_response("list_change_sets", {"Summaries": []})
 
 
+def made_of(stub: Stubber, template: str) -> None:
+    """Answer the look at what the stack was made of."""
+    expected = {"StackName": "s", "TemplateStage": "Original"}
+    stub.add_response("get_template", {"TemplateBody": template}, expected)
+
+
+async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubber) -> None:
+    same = {
+        "Parameters": [{"ParameterKey": "A", "ParameterValue": "1"}],
+        "Tags": [{"Key": "project", "Value": "acso"}],
+    }
+    wanted = dataclasses.replace(
+        WANTED, template=TEMPLATE, parameters={"A": "1"}, tags={"project": "acso"}
+    )
+    is_(stub, "UPDATE_COMPLETE", **same)
+    no_change_sets(stub)
+    made_of(stub, TEMPLATE)
+    assert (await stacks.bring(aws, wanted, print)).status == "UPDATE_COMPLETE"
+    is_(stub, "UPDATE_COMPLETE", **same)
+    made_of(stub, TEMPLATE)
+    assert await stacks.changes(aws, wanted) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "parameters", "tags"),
+    [
+        ("UPDATE_ROLLBACK_COMPLETE", {"A": "1"}, {"project": "acso"}),
+        ("CREATE_COMPLETE", {"A": "2"}, {"project": "acso"}),
+        ("CREATE_COMPLETE", {"A": "1", "B": "1"}, {"project": "acso"}),
+        ("CREATE_COMPLETE", {"A": "1"}, {}),
+    ],
+)
+async def test_a_stack_that_differs_otherwise_is_asked_for_its_changes(
+    aws: Aws, stub: Stubber, status: str, parameters: dict[str, str], tags: dict[str, str]
+) -> None:
+    is_(
+        stub,
+        status,
+        Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+        Tags=[{"Key": k, "Value": v} for k, v in tags.items()],
+    )
+    made(stub, kind="UPDATE")
+    stub.add_response("delete_change_set", {})
+    wanted = dataclasses.replace(WANTED, parameters={"A": "1"}, tags={"project": "acso"})
+    assert len(await stacks.changes(aws, wanted)) == 1
+
+
+async def test_no_more_events_are_read_than_are_new(aws: Aws, stub: Stubber) -> None:
+    def page(*numbers: int, **more: str) -> dict[str, Any]:
+        rest = {"StackId": ARN, "StackName": "s", "Timestamp": NOW}
+        return {"StackEvents": [{"EventId": str(n), **rest} for n in numbers], **more}
+
+    stub.add_response("describe_stack_events", page(9, 8, NextToken="p2"))
+    stub.add_response(
+        "describe_stack_events", page(7, 6, NextToken="p3"), {"StackName": "s", "NextToken": "p2"}
+    )
+    found = await cloudformation.events(aws, "s", since="6")
+    assert [event.id for event in found] == ["7", "8", "9"]
+
+
+async def test_a_stack_is_deleted_once_what_an_earlier_run_began_is_done(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, "UPDATE_IN_PROGRESS")
+    happened(stub)
+    is_(stub, "UPDATE_COMPLETE")
+    happened(stub)
+    happened(stub)
+    stub.add_response("delete_stack", {})
+    is_(stub, None)
+    lines: list[str] = []
+    await stacks.remove(aws, "s", lines.append)
+    assert lines == ["s: waiting for UPDATE_IN_PROGRESS of an earlier run"]
+
+
 async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: Stubber) -> None:
     old = ("s", "CREATE_COMPLETE", "")
     begun = ("Topic", "UPDATE_IN_PROGRESS", "")
     done = ("Topic", "UPDATE_COMPLETE", "as asked")
     is_(stub, "CREATE_COMPLETE")
     no_change_sets(stub)
+    made_of(stub, "older")
     made(stub, kind="UPDATE")
     happened(stub, old)
     stub.add_response("execute_change_set", {})
@@ -178,6 +256,7 @@ async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill
 async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
     is_(stub, "CREATE_COMPLETE")
     no_change_sets(stub)
+    made_of(stub, "older")
     stub.add_client_error("create_change_set", "AccessDenied", "not you")
     stub.add_client_error("delete_change_set", "AccessDenied", "nor this")
     with pytest.raises(AwsError, match="not you"):
@@ -189,6 +268,7 @@ async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_a
 ) -> None:
     is_(stub, "CREATE_COMPLETE")
     no_change_sets(stub)
+    made_of(stub, "older")
     made(stub, kind="UPDATE")
     happened(stub)
     stub.add_client_error("execute_change_set", "AccessDenied", "not you")
@@ -282,3 +362,5 @@ def test_what_a_failure_cancelled_did_not_fail() -> None:
 def test_a_change_reads_as_a_line() -> None:
     change = ResourceChange(action="Remove", logical_id="Old", kind="AWS::SNS::Topic")
     assert str(change) == "remove  Old AWS::SNS::Topic"
+    table = ResourceChange(action="Modify", logical_id="T", kind="Table", may_replace=True)
+    assert str(table) == "modify  T Table (may be replaced)"
