@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ci.aws import cloudformation, ecs
+from ci.aws import cloudformation, ecs, iam
 from ci.aws.cloudformation import ResourceChange, Stack, Wanted
 from ci.aws.session import Aws
 from ci.config import Config, Environment
@@ -13,6 +13,7 @@ from ci.infra.stacks import NEVER_MADE, Say, bring, changes, remove
 from ci.infra.templates import key
 
 PROTECTED = "production"
+GITHUB = "token.actions.githubusercontent.com"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Outputs:
 
 async def apply_registry(aws: Aws, config: Config, say: Say) -> None:
     """Bring the image repositories to acso.toml; raises `InfrastructureError`."""
-    await bring(aws, _registry(aws, config), say)
+    await bring(aws, await _registry(aws, config), say)
 
 
 async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs:
@@ -54,7 +55,7 @@ async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs
 
 async def preview(aws: Aws, config: Config, env: Environment) -> list[ResourceChange]:
     """Return what `apply_registry` and `apply` would change; nothing that lasts is touched."""
-    registry = await changes(aws, _registry(aws, config))
+    registry = await changes(aws, await _registry(aws, config))
     return registry + await changes(aws, _environment(aws, config, env))
 
 
@@ -89,13 +90,27 @@ async def _services(aws: Aws, config: Config, env: Environment) -> list[str]:
     return sorted(name for name, service in found.items() if service.status != "INACTIVE")
 
 
-def _registry(aws: Aws, config: Config) -> Wanted:
+async def _registry(aws: Aws, config: Config) -> Wanted:
+    wants_provider = config.project.repository is not None and aws.endpoint is None
+    provider = wants_provider and not await _others_provider(aws)
     return Wanted(
         name=templates.REGISTRY_STACK,
         template=templates.registry(config.agents),
-        parameters=templates.registry_parameters(aws, config),
+        parameters=templates.registry_parameters(aws, config, provider=provider),
         tags={"project": config.project.name},
     )
+
+
+async def _others_provider(aws: Aws) -> bool:
+    """Whether the account has GitHub's identity provider, and not of our stack.
+
+    It has at most one; whoever uses GitHub with AWS already has it, as has the stack of another
+    region. AWS would refuse a second one and with it the whole stack.
+    """
+    stack = await cloudformation.stack(aws, templates.REGISTRY_STACK)
+    if stack is not None and "IdentityProvider" in stack.outputs:
+        return False
+    return GITHUB in await iam.identity_providers(aws)
 
 
 def _environment(aws: Aws, config: Config, env: Environment) -> Wanted:

@@ -10,6 +10,7 @@ from ci.config import Agent, Config, Environment
 from ci.errors import ConfigError
 
 REGISTRY_STACK = "acso-registry"
+MODEL = "anthropic.*"  # the Bedrock models that agents may call, as the end of their ARNs
 PRIORITIES = 50_000  # of listener rules. Source: Elastic Load Balancing API, CreateRule
 
 
@@ -53,23 +54,52 @@ def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     }
 
 
-def registry_parameters(aws: Aws, config: Config) -> Mapping[str, str]:
-    """Return the registry stack's parameters."""
-    return {"Agents": _keys(config), "Repository": config.project.repository or ""} | _where(aws)
+def registry_parameters(aws: Aws, config: Config, *, provider: bool) -> Mapping[str, str]:
+    """Return the registry stack's parameters.
+
+    Args:
+        aws: where it is.
+        config: the agents, and the repository whose workflow may deploy.
+        provider: whether GitHub's identity provider is the stack's; an account has only one.
+    """
+    repository = config.project.repository if provider else None
+    return {"Agents": _keys(config), "Repository": repository or ""} | _where(aws)
 
 
 def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
     """Return an environment stack's parameters."""
-    ref = f"ref:refs/heads/{env.branch}" if env.branch else "ref:refs/tags/*"
+    first, last = _ports(config)
+    trusted = subjects(config, env)
     return {
         "Environment": env.name,
         "Agents": _keys(config),
         "LogRetention": str(env.log_retention),
         # Five seconds are the least that a target group takes.
         "HealthInterval": str(max(5, env.health_interval)),
-        "Repository": config.project.repository or "",
-        "Ref": ref,
+        "FirstPort": str(first),
+        "LastPort": str(last),
+        "Repository": (config.project.repository or "") if trusted else "",
+        "Subjects": ",".join(trusted),
+        "Model": MODEL,
     } | _where(aws)
+
+
+def subjects(config: Config, env: Environment) -> tuple[str, ...]:
+    """Return the subjects of the identity tokens that may deploy an environment, as patterns.
+
+    Its branch of the project's repository, and any tag if a release deploys it: nobody else.
+    Source: GitHub Docs, "OpenID Connect reference", "Example subject claims".
+    """
+    refs = [f"refs/heads/{env.branch}"] if env.branch else []
+    refs += ["refs/tags/*"] if env.event == "release" else []
+    repository = config.project.repository
+    return tuple(f"repo:{repository}:ref:{ref}" for ref in refs) if repository else ()
+
+
+def _ports(config: Config) -> tuple[int, int]:
+    """Return the least and the greatest port of an agent: what security groups must let pass."""
+    ports = [agent.port for agent in config.agents]
+    return min(ports), max(ports)
 
 
 def _priority(agent: Agent) -> int:

@@ -128,13 +128,14 @@ COLLIDING = ("agent-107", "agent-255")
 #: Actions for which the Service Authorization Reference lists no narrower resource.
 WITHOUT_RESOURCE = {
     "bedrock:ListFoundationModels",
+    "ec2:DescribeAvailabilityZones",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
     "ecs:DescribeTaskDefinition",
     "ecs:ListServices",  # narrowed by a condition
-    "ecs:RegisterTaskDefinition",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTargetHealth",
+    "iam:ListOpenIDConnectProviders",
     "logs:DescribeLogGroups",
 }
 
@@ -192,12 +193,29 @@ def test_tasks_are_reached_from_the_load_balancer_alone(config: Config) -> None:
     resources = parsed(templates.environment(config.agents))["Resources"]
     (rule,) = resources["TaskSecurity"]["Properties"]["SecurityGroupIngress"]
     assert rule["SourceSecurityGroupId"] == {"Fn::GetAtt": "LoadBalancerSecurity.GroupId"}
-    opened = [
-        item["FromPort"]
-        for item in resources["LoadBalancerSecurity"]["Properties"]["SecurityGroupIngress"]
-        if item["CidrIp"] == "0.0.0.0/0"
-    ]
-    assert opened == [80]
+    for group in ("LoadBalancerSecurity", "TaskSecurity"):
+        ingress = resources[group]["Properties"]["SecurityGroupIngress"]
+        opened = [item["FromPort"] for item in ingress if "0.0.0.0/0" in item.values()]
+        assert opened == ([80] if group == "LoadBalancerSecurity" else [])
+    (egress,) = resources["LoadBalancerSecurity"]["Properties"]["SecurityGroupEgress"]
+    for let in (rule, egress):
+        assert (let["FromPort"], let["ToPort"]) == ({"Ref": "FirstPort"}, {"Ref": "LastPort"})
+
+
+def test_security_groups_let_the_agents_ports_pass(config: Config) -> None:
+    sixth = replace(config.agents[0], name="code-review", port=9000)
+    more = replace(config, agents=(*config.agents, sixth))
+    found = templates.parameters(Aws(region="r"), more, config.environment("staging"))
+    assert (found["FirstPort"], found["LastPort"]) == ("8000", "9000")
+
+
+def test_every_parameter_is_given(config: Config) -> None:
+    # An omitted one would mean its default, and a stack could not be compared with what is wanted.
+    aws = Aws(region="r")
+    declared = set(parsed(templates.environment(config.agents))["Parameters"])
+    assert declared == set(templates.parameters(aws, config, config.environment("staging")))
+    declared = set(parsed(templates.registry(config.agents))["Parameters"])
+    assert declared == set(templates.registry_parameters(aws, config, provider=True))
 
 
 def test_what_the_embedded_aws_lacks_is_left_out_there_alone(config: Config) -> None:
@@ -244,7 +262,10 @@ def test_the_deploy_role_may_do_whatever_the_pipeline_calls(config: Config) -> N
     assert {"ecs:UpdateService", "dynamodb:PutItem", "cloudformation:CreateChangeSet"} <= needed
     resources = parsed(templates.environment(config.agents))["Resources"]
     granted = actions(resources["DeployRole"]["Properties"])
-    assert needed - granted == ADMINISTRATORS & needed
+    # IAM takes an action's name in any case: boto3's operations do not tell where Id is ID.
+    granted_any_case = {action.casefold() for action in granted}
+    lacking = {action for action in needed if action.casefold() not in granted_any_case}
+    assert lacking == ADMINISTRATORS & needed
     assert not granted & ADMINISTRATORS
 
 
@@ -275,9 +296,30 @@ def test_agents_of_one_priority_are_refused_by_name(config: Config) -> None:
         templates.environment((one, other))
 
 
-def test_only_the_environment_s_own_branch_may_deploy_it(config: Config) -> None:
-    def ref(name: str) -> str:
-        return templates.parameters(Aws(region="r"), config, config.environment(name))["Ref"]
+def test_only_the_environment_s_own_branch_or_a_release_may_deploy_it(config: Config) -> None:
+    mine = replace(config, project=replace(config.project, repository="o/acso"))
+    staging, production = config.environment("staging"), config.environment("production")
+    assert templates.subjects(mine, staging) == ("repo:o/acso:ref:refs/heads/main",)
+    assert templates.subjects(mine, production) == ("repo:o/acso:ref:refs/tags/*",)
+    both = replace(staging, event="release")
+    assert templates.subjects(mine, both) == (
+        "repo:o/acso:ref:refs/heads/main",
+        "repo:o/acso:ref:refs/tags/*",
+    )
+    assert templates.subjects(config, staging) == ()
 
-    assert ref("staging") == "ref:refs/heads/main"
-    assert ref("production") == "ref:refs/tags/*"
+
+def test_an_environment_that_no_event_deploys_trusts_nobody(config: Config) -> None:
+    mine = replace(config, project=replace(config.project, repository="o/acso"))
+    by_hand = replace(config.environment("staging"), branch=None)
+    found = templates.parameters(Aws(region="r"), mine, by_hand)
+    assert (found["Repository"], found["Subjects"]) == ("", "")  # so there is no role to assume
+    there = templates.parameters(Aws(region="r"), mine, config.environment("staging"))
+    assert there["Repository"] == "o/acso"
+
+
+def test_an_identity_provider_of_somebody_else_s_is_not_made_again(config: Config) -> None:
+    mine = replace(config, project=replace(config.project, repository="o/acso"))
+    aws = Aws(region="r")
+    assert templates.registry_parameters(aws, mine, provider=True)["Repository"] == "o/acso"
+    assert templates.registry_parameters(aws, mine, provider=False)["Repository"] == ""

@@ -1,0 +1,91 @@
+"""The registry and the environments as stacks: whose identity provider, what is offered."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci import infra
+from ci.aws.session import Aws, Credentials
+from ci.config import Config, load
+from ci.errors import AwsError
+
+ROOT = Path(__file__).parents[3]
+KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
+GITHUB = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+
+
+@pytest.fixture
+def config() -> Config:
+    known = load(ROOT / "acso.toml")
+    return replace(known, project=replace(known.project, repository="o/acso"))
+
+
+class Account:
+    """CloudFormation and IAM of an account; keeps what a change set was asked for."""
+
+    def __init__(self, providers: list[str], outputs: dict[str, str] | None) -> None:
+        self.providers, self.outputs = providers, outputs
+        self.asked: dict[str, str] = {}
+
+    def describe_stacks(self, **_: Any) -> dict[str, Any]:
+        if self.outputs is None:
+            message = "cloudformation: Stack with id acso-registry does not exist"
+            raise AwsError(message, code="ValidationError")
+        outputs = [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]
+        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]}
+
+    def list_open_id_connect_providers(self) -> dict[str, Any]:
+        return {"OpenIDConnectProviderList": [{"Arn": arn} for arn in self.providers]}
+
+    def list_change_sets(self, **_: Any) -> dict[str, Any]:
+        return {"Summaries": []}
+
+    def create_change_set(self, Parameters: list[dict[str, str]], **_: Any) -> dict[str, Any]:  # noqa: N803
+        self.asked = {item["ParameterKey"]: item["ParameterValue"] for item in Parameters}
+        return {}
+
+    def describe_change_set(self, **_: Any) -> dict[str, Any]:
+        return {"Status": "FAILED", "StatusReason": "didn't contain changes"}
+
+    def delete_change_set(self, **_: Any) -> dict[str, Any]:
+        return {}
+
+    delete_stack = delete_change_set
+
+    def get_paginator(self, operation: str) -> Any:
+        account = self
+
+        class Pages:
+            def paginate(self, **arguments: Any) -> list[dict[str, Any]]:
+                return [getattr(account, operation)(**arguments)]
+
+        return Pages()
+
+
+@pytest.mark.parametrize(
+    ("providers", "outputs", "made"),
+    [
+        pytest.param([], {}, True, id="the account has none"),
+        pytest.param(["arn:x:oidc-provider/other.example"], {}, True, id="has another issuer's"),
+        pytest.param([GITHUB], {}, False, id="somebody else made it"),
+        pytest.param([GITHUB], {"IdentityProvider": GITHUB}, True, id="this stack made it"),
+    ],
+)
+async def test_github_s_identity_provider_is_made_unless_somebody_else_has(
+    config: Config, providers: list[str], outputs: dict[str, str], made: bool
+) -> None:
+    aws = Aws(region="us-east-1", credentials=KEYS)
+    account = Account(providers, outputs)
+    aws._clients.update(cloudformation=account, iam=account)
+    await infra.apply_registry(aws, config, print)
+    assert account.asked["Repository"] == ("o/acso" if made else "")
+
+
+async def test_the_embedded_aws_is_not_asked_for_providers_it_cannot_have(config: Config) -> None:
+    aws = Aws(region="us-east-1", endpoint="http://here", credentials=KEYS)
+    account = Account([], {})
+    aws._clients.update(cloudformation=account)  # and no IAM
+    await infra.apply_registry(aws, config, print)
+    assert account.asked["Embedded"] == "true"
