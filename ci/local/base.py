@@ -32,6 +32,7 @@ class BaseImage:
     origin: Literal["registry", "debian"]
     image_id: str = ""  # Docker's own, to notice that the reference means something else now
     pulled: bool = False  # by us: so `down --cache` removes it
+    recipe: str = ""  # by which it was made here
 
 
 async def ensure(docker: Docker, say: Say, *, name: str = NAME) -> BaseImage:
@@ -83,7 +84,11 @@ async def _made(docker: Docker, say: Say, name: str, descriptor: int) -> BaseIma
     say(f"{name} cannot be pulled: making an image of Debian's packages in its place")
     made = await debian.build(docker, say, descriptor)
     return BaseImage(
-        reference=made.reference, digest=made.digest, origin="debian", image_id=made.image_id
+        reference=made.reference,
+        digest=made.digest,
+        origin="debian",
+        image_id=made.image_id,
+        recipe=debian.recipe(),
     )
 
 
@@ -174,9 +179,10 @@ def _path(name: str) -> Path:
 
 def _recorded(name: str) -> BaseImage | None:
     try:
-        return BaseImage(**json.loads(_path(name).read_text()))
+        found = BaseImage(**json.loads(_path(name).read_text()))
     except (OSError, ValueError, TypeError):
         return None
+    return found if found.recipe in ("", debian.recipe()) else None
 
 
 def _record(name: str, image: BaseImage) -> None:

@@ -26,8 +26,8 @@ SIZE = 1_000_000_000
 #: What differs between machines or runs and nobody needs, and what python:3.11-slim has besides.
 HOOKS = (
     'rm -f "$1"/etc/resolv.conf "$1"/etc/hostname',
-    'rm -f "$1"/var/cache/debconf/*-old "$1"/var/lib/apt/lists/lock',
-    'rm -f "$1"/var/cache/apt/archives/lock',
+    # Not left to mmdebstrap: whose the folders in there are depends on the place of the work.
+    'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/cache/debconf/*-old',
     'find "$1"/var/log -type f -delete',
     'ln -s ../../bin/python3 "$1"/usr/local/bin/python',
 )
@@ -102,7 +102,13 @@ async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
     hooks = [f"--customize-hook={hook}" for hook in HOOKS]
     command = [
         *("setpriv", "--pdeathsig", "TERM"),  # it ends with this process, even a killed one
-        *("mmdebstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", *hooks),
+        *(
+            "mmdebstrap",
+            "--skip=cleanup/apt",
+            "--variant=minbase",
+            f"--include={','.join(PACKAGES)}",
+            *hooks,
+        ),
         *(SUITE, str(archive)),
     ]
     environ = {"SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(archive.parent)}
@@ -135,6 +141,12 @@ def refusal(answer: str) -> str:
     """Return the error among Docker's progress events, one a line, "" if there is none."""
     events = [json.loads(line) for line in answer.splitlines() if line.startswith("{")]
     return next((str(event["error"]) for event in events if "error" in event), "")
+
+
+def recipe() -> str:
+    """Return the id of how the image is made: one made otherwise is not this one."""
+    whole = json.dumps([SUITE, PACKAGES, EPOCH, HOOKS, CONFIGURATION])
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def content_id(archive: Path) -> str:

@@ -1,0 +1,76 @@
+"""What is made of task definitions, by the ECS API and by CloudFormation."""
+
+import pytest
+
+from ci.local.aws.containers import local_image, own_volumes, shape
+from ci.local.aws.scheduler import pause
+from ci.local.aws.taskhealth import rule
+from ci.local.aws.templates import camel
+
+
+def test_an_empty_definition_asks_for_nothing() -> None:
+    assert shape({"name": "a", "image": "b"}, {}) == {}
+
+
+def test_a_container_without_memory_has_its_tasks() -> None:
+    assert shape({}, {"memory": "512", "cpu": "256"}) == {
+        "mem_limit": "512m",
+        "memswap_limit": "512m",
+        "cpu_shares": 256,
+    }
+    assert shape({"memory": 64}, {"memory": "512"})["mem_limit"] == "64m"
+
+
+def test_a_volume_of_the_task_is_told_from_a_folder_of_the_host() -> None:
+    volumes = [{"name": "own"}, {"name": "host", "host": {"sourcePath": "/srv"}}]
+    mounts = [
+        {"sourceVolume": "own", "containerPath": "/tmp"},
+        {"sourceVolume": "host", "containerPath": "/data"},
+    ]
+    assert own_volumes({"mountPoints": mounts}, {"volumes": volumes}) == ["/tmp"]
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("000000000000.dkr.ecr.us-east-1.amazonaws.com/a/b:1", "localhost:4566/a/b:1"),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/a@sha256:0", "localhost:4566/a@sha256:0"),
+        ("1.dkr.ecr.cn-north-1.amazonaws.com.cn/a", "localhost:4566/a"),
+        ("python:3.11-slim", "python:3.11-slim"),
+        ("registry.test/dkr.ecr/a", "registry.test/dkr.ecr/a"),
+        ("localhost:4566/a", "localhost:4566/a"),
+    ],
+)
+def test_only_names_of_an_account_s_registry_are_replaced(image: str, expected: str) -> None:
+    assert local_image(image, "localhost:4566") == expected
+
+
+def test_a_template_s_keys_become_the_api_s_except_where_people_chose_them() -> None:
+    template = {
+        "LogConfiguration": {
+            "LogDriver": "awslogs",
+            "Options": {"awslogs-group": "G", "Mode": "x"},
+        },
+        "DockerLabels": {"My.Label": "x"},
+        "Secrets": [{"Name": "A", "ValueFrom": "b"}],
+        "Memory": 64,
+    }
+    assert camel(template) == {
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {"awslogs-group": "G", "Mode": "x"},
+        },
+        "dockerLabels": {"My.Label": "x"},
+        "secrets": [{"name": "A", "valueFrom": "b"}],
+        "memory": 64,
+    }
+
+
+def test_a_health_check_has_the_defaults_of_ecs() -> None:
+    # ECS API Reference, HealthCheck: interval 30, retries 3, startPeriod off.
+    assert (rule({}).interval, rule({}).failures, rule({}).grace) == (30, 3, 0)
+
+
+def test_restarts_are_delayed_more_and_more_and_never_too_much() -> None:
+    assert [pause(number) for number in (1, 3, 4, 5, 6)] == [0, 0, 2, 4, 8]
+    assert pause(1000) == 60

@@ -1,0 +1,84 @@
+"""When a target or a container counts as healthy."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.local.aws.health import FIRST, Health, Rule, matches
+
+RULE = Rule(interval=5, failures=2, successes=3)
+
+
+def probed(rule: Rule, answers: list[bool], every: float) -> Health:
+    """Return the health of something that is probed at equal intervals from its start on."""
+    health = Health(rule=rule, since=0.0)
+    for number, good in enumerate(answers):
+        now = number * every
+        health.passed(now) if good else health.failed(now, "no")
+    return health
+
+
+def test_one_success_makes_a_new_one_healthy() -> None:
+    assert probed(RULE, [False, True], every=0.2).state == "healthy"
+
+
+def test_a_new_one_has_the_time_of_all_its_failures_before_it_is_unhealthy() -> None:
+    assert probed(RULE, [False] * 50, every=0.2).state == "initial"
+    assert probed(RULE, [False] * 51, every=0.2).state == "unhealthy"
+
+
+def test_a_start_period_forgives() -> None:
+    patient = Rule(interval=5, failures=2, grace=10)
+    assert probed(patient, [False] * 99, every=0.2).state == "initial"
+    assert probed(patient, [False] * 101, every=0.2).state == "unhealthy"
+
+
+def test_a_healthy_one_may_fail_once_less_than_the_threshold() -> None:
+    assert probed(RULE, [True, False], every=5).state == "healthy"
+    assert probed(RULE, [True, False, False], every=5).state == "unhealthy"
+    assert probed(RULE, [True, False, True, False], every=5).state == "healthy"
+
+
+def test_an_unhealthy_one_needs_its_successes_in_a_row() -> None:
+    ill = [True, False, False]
+    assert probed(RULE, [*ill, True, True], every=5).state == "unhealthy"
+    assert probed(RULE, [*ill, True, True, True], every=5).state == "healthy"
+    assert probed(RULE, [*ill, True, True, False, True], every=5).state == "unhealthy"
+
+
+def test_a_new_one_is_probed_soon_and_then_at_its_interval() -> None:
+    health = Health(rule=RULE, since=0.0)
+    assert health.due(0.0)
+    health.failed(0.0, "no")
+    assert (health.due(FIRST / 2), health.due(FIRST)) == (False, True)
+    health.passed(FIRST)
+    assert (health.due(4.9), health.due(FIRST + 5)) == (False, True)
+
+
+@given(st.lists(st.booleans(), max_size=60), st.floats(min_value=0.05, max_value=20))
+def test_without_a_run_of_failures_as_long_as_the_rule_says_nothing_is_unhealthy(
+    answers: list[bool], every: float
+) -> None:
+    runs = "".join("+" if good else "-" for good in answers).split("+")
+    longest = max(len(run) for run in runs)
+    health = probed(RULE, answers, every)
+    if (longest - 1) * every < RULE.interval * (RULE.failures - 1):
+        assert health.state != "unhealthy"
+
+
+@pytest.mark.parametrize(
+    ("matcher", "code", "expected"),
+    [
+        ("200", 200, True),
+        ("200", 201, False),
+        ("200-299", 250, True),
+        ("200,302", 302, True),
+        ("200-202, 404", 404, True),
+        ("200-202", 203, False),
+        ("", 200, False),
+    ],
+)
+def test_a_matcher_is_read_as_the_load_balancer_does(
+    matcher: str, code: int, expected: bool
+) -> None:
+    assert matches(matcher, code) is expected

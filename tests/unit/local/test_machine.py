@@ -1,0 +1,243 @@
+"""Paths, processes, locks, packages and ports of this machine, as far as they need no Docker."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from ci.errors import HostError, UsageError
+from ci.local import apt, base, debian, docker, emulator, leftovers, lock, paths, process, space
+from ci.local.aws import ownership, server
+from ci.local.stack import Removed
+from ci.local.wait import blocking, until
+
+
+def test_an_instance_has_its_own_state_and_shares_the_caches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("ACSO_INSTANCE", "one")
+    first, caches = paths.state_dir(), paths.cache_dir()
+    monkeypatch.setenv("ACSO_INSTANCE", "two")
+    assert (first, paths.state_dir()) == (tmp_path / "acso" / "one", tmp_path / "acso" / "two")
+    assert paths.cache_dir() == caches
+    assert paths.instance_labels() == {"acso.instance": "two"}
+
+
+@pytest.mark.parametrize("name", ["../x", "A", ".machine", "a b", "x" * 41, "-a"])
+def test_a_name_that_could_leave_its_folder_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACSO_INSTANCE", name)
+    with pytest.raises(UsageError, match="is no name"):
+        paths.instance()
+
+
+async def test_waiting_ends_at_its_deadline_and_asks_at_least_once() -> None:
+    asked = []
+
+    async def never() -> bool:
+        asked.append(1)
+        return False
+
+    assert not await until(never, seconds=0)
+    assert asked == [1]
+    assert not blocking(lambda: False, seconds=0)
+
+
+async def test_a_process_is_known_by_its_start_and_stopped_for_good(tmp_path: Path) -> None:
+    stubborn = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(99)"
+    log = tmp_path / "log"
+    child = process.launch([sys.executable, "-uc", stubborn], environ={"PATH": os.defpath}, log=log)
+    assert blocking(lambda: log.read_text() == "1\n", seconds=10)
+    process.record(tmp_path / "p.json", child, port=1)
+    assert process.read(tmp_path / "p.json") == child
+    assert not process.Process(pid=child.pid, started="another time").alive()
+    await child.stop(seconds=0.2)
+    assert not child.alive()
+    await child.stop(seconds=0.2)  # a second time is fine
+
+
+def test_a_record_that_is_half_or_absent_is_none(tmp_path: Path) -> None:
+    (tmp_path / "half").write_text('{"pid": 1')
+    assert process.read(tmp_path / "half") is None
+    assert process.read(tmp_path / "absent") is None
+
+
+async def test_a_lock_is_held_by_one_and_free_after_its_holder(tmp_path: Path) -> None:
+    said: list[str] = []
+    order: list[int] = []
+
+    async def take(number: int) -> None:
+        async with lock.held(tmp_path / "a.lock", said.append):
+            order.append(number)
+            await anyio.lowlevel.checkpoint()
+            order.append(number)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take, 1)
+        group.start_soon(take, 2)
+    assert order in ([1, 1, 2, 2], [2, 2, 1, 1])
+
+
+async def test_a_child_that_inherits_the_lock_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    async with lock.held(path, print) as descriptor:
+        child = subprocess.Popen(["sleep", "99"], pass_fds=[descriptor])  # noqa: ASYNC220
+    try:
+        with pytest.raises(HostError, match="another process has held"):
+            async with lock.held(path, print, seconds=0.1):
+                pass
+    finally:
+        child.kill()
+        child.wait()
+    async with lock.held(path, print, seconds=5):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("dpkg: error: No space left on device", "the disk is full"),
+        ("E: Failed to fetch http://m.test/x  404", "the package mirror cannot be reached"),
+        ("Err:1 http://m.test Could not resolve 'm.test'", "the package mirror cannot be reached"),
+        ("E: Could not get lock /var/lib/dpkg/lock", "another package manager"),
+        ("E: something else", ""),
+    ],
+)
+def test_a_tool_s_own_lines_give_the_advice(line: str, advice: str) -> None:
+    assert apt.advice(["fine", line]).startswith(advice)
+    assert bool(apt.advice([line])) == bool(advice)
+
+
+def test_a_system_is_known_by_its_release_file(tmp_path: Path) -> None:
+    release = tmp_path / "os-release"
+    release.write_text('NAME="x"\nID=linuxmint\nID_LIKE="ubuntu debian"\n')
+    assert apt.system(release) == {"linuxmint", "ubuntu", "debian"}
+    assert apt.system(tmp_path / "absent") == set()
+
+
+def test_room_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
+    space.require(tmp_path / "not" / "yet", 1, "a file")
+    with pytest.raises(HostError, match=r"a file needs .* at .* are free"):
+        space.require(tmp_path / "not" / "yet", space.free(tmp_path) * 2, "a file")
+    assert [space.text(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
+
+
+def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
+    assert docker.candidates({"DOCKER_HOST": "tcp://x:1"}, "unix:///c") == [None]
+    found = docker.candidates({"XDG_RUNTIME_DIR": "/run/user/7"}, "unix:///colima.sock")
+    assert found == [
+        "unix:///colima.sock",
+        "unix:///var/run/docker.sock",
+        "unix:///run/user/7/docker.sock",
+        "unix:///run/user/7/podman/podman.sock",
+        "unix:///run/podman/podman.sock",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "expected"),
+    [
+        ([{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.9"}], "172.17.0.9"),
+        ([{"Subnet": "172.17.0.0/16"}], "172.17.0.1"),
+        ([{"Subnet": "fd00::/64"}, {"Subnet": "10.1.0.0/24"}], "10.1.0.1"),
+        (None, "127.0.0.1"),
+    ],
+)
+def test_the_gateway_is_the_first_address_unless_told(
+    configuration: list[dict[str, str]] | None, expected: str
+) -> None:
+    assert docker.gateway({"IPAM": {"Config": configuration}}) == expected
+
+
+def test_a_port_that_is_wanted_is_taken_if_it_is_free_on_every_address() -> None:
+    free = emulator.free_port(["127.0.0.1", "127.0.0.2"], 0)
+    assert emulator.free_port(["127.0.0.1", "127.0.0.2"], free) == free
+    with socket.create_server(("127.0.0.2", free)):
+        assert emulator.free_port(["127.0.0.1", "127.0.0.2"], free) != free
+
+
+def test_an_address_of_another_machine_is_not_listened_on() -> None:
+    assert emulator.listening_addresses("192.0.2.1") == ["127.0.0.1"]
+    assert emulator.listening_addresses("127.0.0.1") == ["127.0.0.1"]
+
+
+def test_what_others_need_of_it_is_told() -> None:
+    me = process.of(os.getpid())
+    found = emulator.Emulator(port=4566, bridge="172.17.0.1", process=me)
+    assert found.load_balancer.format(name="x") == "http://127.0.0.1:4566/_alb/x"
+    assert found.registry == "localhost:4566"
+    assert found.environ()["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
+
+
+def test_the_server_is_told_whose_it_is_and_listens_nowhere_else() -> None:
+    found = server.environ(port=1, instance="x", docker="unix:///d.sock")
+    assert (found["MINISTACK_HOSTNAME"], found["DOCKER_HOST"]) == ("acso-x", "unix:///d.sock")
+    assert found["IOT_MTLS_ENABLED"] == found["SFTP_ENABLED"] == "0"
+    assert "DOCKER_HOST" not in server.environ(port=1, instance="x", docker=None)
+
+
+def test_containers_are_swept_only_if_they_carry_our_mark() -> None:
+    sweep = ownership._only_own(lambda _, **options: int(options["include_unlabelled"]))
+    assert sweep(None, include_unlabelled=True) == 0
+
+
+@pytest.mark.parametrize(
+    ("tags", "ours"),
+    [
+        (["acso/debian-python3:x"], True),
+        (["localhost:4566/acso-a:1"], True),
+        (["<none>:<none>"], True),
+        (None, True),
+        (["mine:1"], False),
+        (["acso/debian-python3:x", "mine:1"], False),
+    ],
+)
+def test_an_image_with_somebody_s_name_is_not_ours(tags: list[str] | None, ours: bool) -> None:
+    assert leftovers.is_ours({"RepoTags": tags}) is ours
+
+
+def test_a_content_id_is_of_files_and_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "a"
+    archive.write_text("x")
+    first = debian.content_id(archive)
+    assert first.startswith("sha256:")
+    assert debian.content_id(archive) == first
+    monkeypatch.setattr(debian, "CONFIGURATION", ("ENV A=b",))
+    assert debian.content_id(archive) != first
+
+
+def test_docker_s_refusal_is_found_among_its_events() -> None:
+    events = [{"status": "x"}, {"error": "no space left on device"}]
+    answer = "\r\n".join(json.dumps(item) for item in events)
+    assert debian.refusal(answer) == "no space left on device"
+    assert debian.refusal('{"status": "sha256:0"}') == ""
+
+
+def test_a_base_image_made_by_another_recipe_is_not_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = base.BaseImage(
+        reference="acso/x:1", digest="sha256:0", origin="debian", recipe=debian.recipe()
+    )
+    base._record("x", made)
+    assert base._recorded("x") == made
+    monkeypatch.setattr(debian, "PACKAGES", ("python3",))
+    assert base._recorded("x") is None
+
+
+def test_what_was_removed_is_told_by_kind() -> None:
+    assert (
+        str(Removed(things=("container a", "container b", "volume c"))) == "2 container, 1 volume"
+    )
+    assert str(Removed()) == "nothing was there"
