@@ -2,11 +2,15 @@
 
 import dataclasses
 import datetime
+import json
 import os
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import MappingProxyType
 
+import anyio
 import pytest
 
 from ci import infra
@@ -99,6 +103,46 @@ async def test_an_environment_offers_every_agent_its_target_group_and_role(
     assert found.execution_role not in found.task_roles.values()
     assert found.cluster == "acso-development-cluster"
     assert found.url.endswith("/_alb/acso-development-alb")
+
+
+async def test_the_load_balancer_sends_each_agent_its_own_path_and_knows_no_other(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    found = await infra.outputs(aws, config, env)
+    assert found is not None
+    balancer = await aws.call("elbv2", "describe_load_balancers", Names=[found.load_balancer_name])
+    arn = balancer["LoadBalancers"][0]["LoadBalancerArn"]
+    listeners = await aws.call("elbv2", "describe_listeners", LoadBalancerArn=arn)
+    listener = listeners["Listeners"][0]["ListenerArn"]
+    rules = (await aws.call("elbv2", "describe_rules", ListenerArn=listener))["Rules"]
+    paths = {
+        rule["Conditions"][0]["PathPatternConfig"]["Values"][0]: rule["Actions"][0][
+            "TargetGroupArn"
+        ]
+        for rule in rules
+        if not rule["IsDefault"]
+    }
+    assert paths == {f"/{agent}/*": group for agent, group in found.target_groups.items()}
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        await anyio.to_thread.run_sync(urllib.request.urlopen, f"{found.url}/nobody/health")
+    assert caught.value.code == 404
+    assert json.load(caught.value) == {"detail": "no agent has this path"}
+    caught.value.close()
+
+
+async def test_every_agent_has_four_alarms_and_logs_are_encrypted_and_end(
+    aws: Aws, config: Config, env: Environment
+) -> None:
+    found = await infra.outputs(aws, config, env)
+    assert found is not None
+    alarms = await aws.pages("cloudwatch", "describe_alarms", "MetricAlarms")
+    mine = {alarm["AlarmName"] for alarm in alarms if alarm["AlarmActions"] == [found.topic]}
+    kinds = ("unhealthy", "errors", "cpu", "memory")
+    assert mine == {f"{env.service(agent)}-{kind}" for agent in config.agents for kind in kinds}
+    (group,) = await aws.pages(
+        "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=found.log_group
+    )
+    assert (group["kmsKeyId"], group["retentionInDays"]) == (found.kms_key, env.log_retention)
 
 
 async def test_a_second_application_changes_nothing(

@@ -9,7 +9,6 @@ import pytest
 from ci import infra
 from ci.aws.session import Aws, Credentials
 from ci.config import Config, load
-from ci.errors import AwsError
 
 ROOT = Path(__file__).parents[3]
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
@@ -25,16 +24,23 @@ def config() -> Config:
 class Account:
     """CloudFormation and IAM of an account; keeps what a change set was asked for."""
 
-    def __init__(self, providers: list[str], outputs: dict[str, str] | None) -> None:
+    def __init__(self, providers: list[str], outputs: dict[str, str]) -> None:
         self.providers, self.outputs = providers, outputs
         self.asked: dict[str, str] = {}
+        self.protected: list[str] = []
 
-    def describe_stacks(self, **_: Any) -> dict[str, Any]:
-        if self.outputs is None:
-            message = "cloudformation: Stack with id acso-registry does not exist"
-            raise AwsError(message, code="ValidationError")
+    def describe_stacks(self, StackName: str) -> dict[str, Any]:  # noqa: N803
         outputs = [{"OutputKey": k, "OutputValue": v} for k, v in self.outputs.items()]
-        return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": outputs}]}
+        stack = {
+            "StackStatus": "CREATE_COMPLETE",
+            "Outputs": outputs,
+            "EnableTerminationProtection": StackName in self.protected,
+        }
+        return {"Stacks": [stack]}
+
+    def update_termination_protection(self, StackName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+        self.protected.append(StackName)
+        return {}
 
     def list_open_id_connect_providers(self) -> dict[str, Any]:
         return {"OpenIDConnectProviderList": [{"Arn": arn} for arn in self.providers]}
@@ -81,6 +87,19 @@ async def test_github_s_identity_provider_is_made_unless_somebody_else_has(
     aws._clients.update(cloudformation=account, iam=account)
     await infra.apply_registry(aws, config, print)
     assert account.asked["Repository"] == ("o/acso" if made else "")
+
+
+async def test_production_s_protection_is_asked_for_once(config: Config) -> None:
+    # CI's role may not ask for it, and need not: an administrator made the stack.
+    names = ["Cluster", "Subnets", "SecurityGroup", "ExecutionRole", "LogGroup", "KeyArn", "Topic"]
+    names += ["LoadBalancerName", "LoadBalancerHost", "ReleasesTable", "StateTable"]
+    aws = Aws(region="us-east-1", credentials=KEYS)
+    account = Account([], dict.fromkeys(names, "x"))
+    aws._clients.update(cloudformation=account)
+    for name in ("production", "production", "staging"):
+        found = await infra.apply(aws, config, config.environment(name), print)
+        assert found.url == "http://x"
+    assert account.protected == ["acso-production"]
 
 
 async def test_the_embedded_aws_is_not_asked_for_providers_it_cannot_have(config: Config) -> None:

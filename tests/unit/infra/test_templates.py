@@ -173,9 +173,49 @@ def test_everything_that_rests_is_encrypted_with_the_environment_s_key(config: C
     assert resources["Logs"]["Properties"]["KmsKeyId"] == key
     for table in ("AgentState", "Releases"):
         properties = resources[table]["Properties"]
-        assert properties["SSESpecification"]["KMSMasterKeyId"] == key
+        assert properties["SSESpecification"] == {
+            "SSEEnabled": True,
+            "SSEType": "KMS",
+            "KMSMasterKeyId": key,
+        }
         assert properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
     assert resources["Alerts"]["Properties"]["KmsMasterKeyId"] == {"Ref": "Key"}
+    assert resources["Key"]["Properties"]["EnableKeyRotation"] is True
+
+
+def test_tasks_roles_are_for_this_account_s_tasks_alone(config: Config) -> None:
+    resources = parsed(templates.environment(config.agents))["Resources"]
+    task = resources["Fn::ForEach::TaskRoles"][2]["TaskRole${Agent}"]
+    for role in (task, resources["ExecutionRole"]):
+        (statement,) = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "ecs-tasks.amazonaws.com"}
+        # Without it another account's ECS could be talked into using the role.
+        mine = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+        assert statement["Condition"] == mine
+
+
+def test_an_agent_writes_metrics_of_the_agents_alone(config: Config) -> None:
+    found = statements(parsed(templates.environment(config.agents)))
+    (statement,) = (item for item in found if item["Action"] == "cloudwatch:PutMetricData")
+    assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "ACSO/Agents"}}
+
+
+def test_every_agent_has_alarms_that_somebody_hears(config: Config) -> None:
+    template = parsed(templates.environment(config.agents))["Resources"]
+    alarms = template["Fn::ForEach::Alarms"][2]
+    watched = {}
+    for name, alarm in alarms.items():
+        properties = alarm["Properties"]
+        assert properties["AlarmActions"] == [{"Ref": "Alerts"}], name
+        watched[properties["MetricName"]] = (properties["Namespace"], properties["Threshold"])
+    assert watched == {
+        "UnHealthyHostCount": ("AWS/ApplicationELB", 0),
+        "HTTPCode_Target_5XX_Count": ("AWS/ApplicationELB", 5),
+        "CPUUtilization": ("AWS/ECS", 80),
+        "MemoryUtilization": ("AWS/ECS", 80),
+    }
+    insights = [{"Name": "containerInsights", "Value": "enabled"}]
+    assert template["Cluster"]["Properties"]["ClusterSettings"] == insights
 
 
 def test_repositories_are_immutable_scanned_and_kept(config: Config) -> None:
