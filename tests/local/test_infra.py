@@ -38,6 +38,14 @@ Resources:
       Conditions: [{Field: path-pattern, Values: [/x]}]
       Actions: [{Type: fixed-response, FixedResponseConfig: {StatusCode: "404"}}]
 """
+#: Waits a second for a signal that nobody gives.
+NEVER_DONE = """
+Resources:
+  Handle: {Type: AWS::CloudFormation::WaitConditionHandle}
+  Wait:
+    Type: AWS::CloudFormation::WaitCondition
+    Properties: {Handle: !Ref Handle, Timeout: "1"}
+"""
 GOOD = """
 Resources:
   Topic:
@@ -243,6 +251,21 @@ async def test_what_a_killed_run_left_before_its_first_change_is_taken_up(aws: A
     assert found is not None
     assert found.status == "REVIEW_IN_PROGRESS"
     assert (await bring(aws, left, silent)).status == "CREATE_COMPLETE"
+
+
+async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed(aws: Aws) -> None:
+    begun = cloudformation.Wanted(name="begun", template=NEVER_DONE, parameters={})
+    await cloudformation.create_change_set(aws, begun, "acso-begun", new=True)
+    await cloudformation.execute_change_set(aws, "begun", "acso-begun")
+    found = await cloudformation.stack(aws, "begun")
+    assert found is not None
+    assert found.busy
+    lines: list[str] = []
+    wanted = dataclasses.replace(begun, template=GOOD)
+    assert (await bring(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
+    assert lines[0] == "begun: waiting for CREATE_IN_PROGRESS of an earlier run"
+    assert "begun: ROLLBACK_COMPLETE, made anew" in lines
+    assert any(line.startswith("Wait CREATE_FAILED: ") for line in lines)
 
 
 async def test_a_change_set_that_a_killed_run_left_is_removed(
