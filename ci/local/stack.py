@@ -84,6 +84,9 @@ async def down(say: Say, *, cache: bool) -> Removed:
 async def _remove_cache(found: docker.Docker | None, say: Say) -> list[str]:
     things: list[str] = []
     if found is not None:
+        from ci import engine  # late: only needed here
+
+        things += [f"cache {name}" for name in await engine.remove_caches(found.url)]
         things += await anyio.to_thread.run_sync(_remove_images, found)
     if paths.cache_dir().exists():
         shutil.rmtree(paths.cache_dir())
