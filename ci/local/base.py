@@ -94,6 +94,7 @@ async def _made(docker: Docker, say: Say, name: str, descriptor: int) -> BaseIma
 
 def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
     from docker.errors import DockerException
+    from docker.utils import parse_repository_tag
     from requests import RequestException
 
     local = _local(docker, name)
@@ -101,7 +102,7 @@ def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
         return local
     try:
         digest = str(client(docker.url, timeout=ANSWER).images.get_registry_data(name).id)
-        repository = name.rpartition(":")[0] or name
+        repository, _ = parse_repository_tag(name)
         say(f"pulling {name} ({digest[:19]})")
         _pull(docker, repository, digest)
         image_id = _image_id(docker, f"{repository}@{digest}")

@@ -157,12 +157,11 @@ async def _launched(
     child = process.launch(
         [
             *(sys.executable, "-m", "ci.local.aws", "--port", str(port), *binds),
-            *(["--plain"] if plain else []),
+            *("--record", str(_record()), *(["--plain"] if plain else [])),
         ],
         environ=kept | settings | {"PYTHONPATH": str(Path(__file__).parents[2])},
         log=log_file(),
     )
-    process.record(_record(), child, port=port, bridge=docker.bridge)
     found = Emulator(port=port, bridge=docker.bridge, process=child)
 
     async def settled() -> bool:

@@ -94,11 +94,13 @@ def _started(pid: int) -> str:
     try:
         # Behind the name in brackets, which may itself hold spaces: state, ..., start (field 22).
         fields = stat.read_text().rpartition(")")[2].split()
+        # Its first thread may have ended while others still hold its ports.
+        threads = len(list((stat.parent / "task").iterdir()))
     except OSError:
         return "" if Path("/proc/self").exists() else _started_by_ps(pid)
     # Ticks since boot, so the boot is part of it.
     boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    return "" if fields[0] in "ZX" else f"{boot}-{fields[19]}"
+    return "" if fields[0] in "ZX" and threads < 2 else f"{boot}-{fields[19]}"
 
 
 def _started_by_ps(pid: int) -> str:

@@ -1,6 +1,8 @@
 """What the tests of the embedded AWS do with it, in few words."""
 
+import io
 import itertools
+import tarfile
 import threading
 import urllib.error
 import urllib.request
@@ -82,6 +84,17 @@ class Aws:
         eventually(lambda: self.task(task)["lastStatus"] == "RUNNING")
         label = f"com.amazonaws.ecs.task-arn={task}"
         return self.docker.client.containers.list(filters={"label": label})[0]
+
+    def push(self, name: str) -> str:
+        """Push an empty image of this name, tag 1, and forget it here; return its repository."""
+        repository = self.client("ecr").create_repository(repositoryName=name.partition("/")[2])
+        archive = io.BytesIO()
+        tarfile.open(fileobj=archive, mode="w").close()
+        engine = self.docker.client
+        engine.api.import_image_from_data(archive.getvalue(), repository=name, tag="1")
+        assert "error" not in engine.api.push(name, tag="1")
+        engine.images.remove(f"{name}:1")
+        return str(repository["repository"]["repositoryUri"])
 
     def service(self, definition: str, *, balanced: bool = True, **more: Any) -> "Service":
         """Create a service, behind a load balancer of its own unless told otherwise."""

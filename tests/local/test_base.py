@@ -15,6 +15,7 @@ from ci.errors import HostError
 from ci.local import apt, base, debian, lock, paths
 from ci.local.docker import Docker
 from ci.local.wait import blocking, until
+from tests.local.aws import Aws
 
 pytestmark = pytest.mark.docker
 ABSENT = "localhost:1/python:3.11-slim"  # no registry is there: refused at once
@@ -108,6 +109,28 @@ async def test_a_second_call_is_instant_and_looks_at_docker(
         assert await base.ensure(engine, print) == image
     monkeypatch.setattr(base, "_image_id", lambda *_: None)  # as if somebody had removed it
     assert await base.current(engine) is None
+
+
+async def test_one_that_a_registry_has_is_pulled_at_its_digest(
+    engine: Docker, made_by: StandIn, aws: Aws
+) -> None:
+    name = f"{aws.emulator.registry}/acso-base"
+    await anyio.to_thread.run_sync(lambda: aws.push(name))
+    found = await base.ensure(engine, print, name=f"{name}:1")
+    assert (found.origin, found.reference) == ("registry", f"{name}@{found.digest}")
+    assert engine.client.images.get(found.reference).id == found.image_id
+    assert base.pulled_reference(f"{name}:1") == found.reference
+    assert await base.ensure(engine, print, name=f"{name}:1") == found
+    assert made_by.asked == 0
+
+
+async def test_one_that_is_here_by_name_is_taken_as_it_is(
+    engine: Docker, made_by: StandIn, aws: Aws
+) -> None:
+    found = await base.ensure(engine, print, name=aws.image)
+    assert (found.origin, found.reference, found.pulled) == ("registry", aws.image, False)
+    base.forget(aws.image)
+    assert made_by.asked == 0
 
 
 async def test_two_at_once_make_it_once(engine: Docker, made_by: StandIn) -> None:

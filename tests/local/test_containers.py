@@ -1,8 +1,5 @@
 """What a task definition says of a container reaches it, as AWS documents it."""
 
-import io
-import tarfile
-
 import pytest
 
 from tests.local.aws import Aws, eventually
@@ -63,17 +60,11 @@ def test_a_secret_that_is_a_secure_string_arrives_in_plain(aws: Aws) -> None:
 def test_an_image_is_pulled_by_the_name_that_its_repository_has(aws: Aws) -> None:
     # ECR User Guide, "Using Amazon ECR images with Amazon ECS": a task definition names
     # ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY, the repositoryUri.
-    ecr, engine = aws.client("ecr"), aws.docker.client
-    repository = ecr.create_repository(repositoryName="acso-tests")["repository"]
     name = f"{aws.emulator.registry}/acso-tests"
-    archive = io.BytesIO()
-    tarfile.open(fileobj=archive, mode="w").close()
-    engine.api.import_image_from_data(archive.getvalue(), repository=name, tag="1")
-    assert "error" not in engine.api.push(name, tag="1")
-    engine.images.remove(f"{name}:1")
-    task = aws.run(aws.definition(image=f"{repository['repositoryUri']}:1"))
+    repository = aws.push(name)
+    task = aws.run(aws.definition(image=f"{repository}:1"))
     eventually(lambda: aws.task(task)["lastStatus"] == "STOPPED")
     # The image is there and has no program: it was pulled, and could not be started.
-    engine.images.get(f"{name}:1")
+    aws.docker.client.images.get(f"{name}:1")
     assert "executable file not found" in aws.task(task)["stoppedReason"]
     assert aws.task(task)["containers"][0]["image"].startswith("000000000000.dkr.ecr.us-east-1.")

@@ -19,7 +19,7 @@ TICK = 0.1  # seconds
 #: Seconds that a failed deployment is listed after the service is steady again, so that who polls
 #: sees it. On AWS a rollback takes longer than this.
 LISTED = 5.0
-FREE_RESTARTS = 3  # failures in a row after which a service waits before the next start
+FREE_RESTARTS = 3  # failures in a row after which a deployment waits before the next start
 LONGEST_PAUSE = 60.0  # seconds; on AWS it grows to minutes
 logger = logging.getLogger("acso.scheduler")
 
@@ -35,8 +35,8 @@ class Scheduler:
         self._tasks = tasks
         self._guard = threading.Lock()
         self._locks: dict[Hashable, threading.RLock] = {}
-        self._failures: dict[Hashable, int] = {}  # of a service, in a row
-        self._pause: dict[Hashable, float] = {}  # of a service: no start before
+        self._failures: dict[str, int] = {}  # of a deployment's tasks, in a row
+        self._pause: dict[str, float] = {}  # of a deployment: no start before
 
     def start(self) -> None:
         """Begin, in a thread that lives as long as the process."""
@@ -85,7 +85,7 @@ class Scheduler:
     def _judge(self, name: str, service: Service, task: Task) -> None:
         state, why = self._tasks.state(service, task)
         if state == "healthy" and not task.get("_startup_stable"):
-            self._failures.pop(self._scoped(name), None)
+            self._failures.pop(task.get("_deployment_id") or "", None)
             self._ecs._record_service_task_healthy(name, task)
         grace = float(service.get("healthCheckGracePeriodSeconds") or 0)
         if state == "unhealthy" and self._tasks.age(task) >= grace:
@@ -111,25 +111,23 @@ class Scheduler:
         return reconcile
 
     def throttled(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Delay the restart of a service whose tasks keep failing."""
+        """Delay the restart of tasks that keep failing."""
 
         def run(data: dict[str, Any]) -> Any:
-            if data.get("_deploymentId") and data.get("group", "").startswith("service:"):
-                name = self._scoped(f"{data['cluster']}/{data['group'].split(':', 1)[1]}")
-                if time.monotonic() < self._pause.get(name, 0.0):
-                    return None  # the scheduler does not look at the answer; it comes again
+            if time.monotonic() < self._pause.get(data.get("_deploymentId") or "", 0.0):
+                return None  # ministack's scheduler does not look at the answer; it comes again
             return original(data)
 
         return run
 
     def counted(self, original: Callable[..., None]) -> Callable[..., None]:
-        """Count the failures of a service's tasks in a row."""
+        """Count the failures of a deployment's tasks in a row."""
 
         def record(task: Task, *rest: Any, **options: Any) -> None:
-            cluster = self._ecs._cluster_name_from_arn(task.get("clusterArn", ""))
-            name = self._scoped(f"{cluster}/{task.get('group', '').split(':', 1)[-1]}")
-            number = self._failures[name] = self._failures.get(name, 0) + 1
-            self._pause[name] = time.monotonic() + pause(number)
+            deployment = task.get("_deployment_id")
+            if deployment:
+                number = self._failures[deployment] = self._failures.get(deployment, 0) + 1
+                self._pause[deployment] = time.monotonic() + pause(number)
             original(task, *rest, **options)
 
         return record
@@ -143,8 +141,6 @@ class Scheduler:
             rolling = before is not None and before.get("rolloutState") == "IN_PROGRESS"
             original(cluster, name, *rest, **options)
             if service and before and rolling and before.get("rolloutState") == "COMPLETED":
-                self._failures.pop(self._scoped(name), None)
-                self._pause.pop(self._scoped(name), None)
                 label = f"(service {service['serviceName']})"
                 for text in (
                     f"{label} (deployment {before['id']}) deployment completed.",
@@ -200,7 +196,7 @@ class Scheduler:
 def apply(ecs: Any, scheduler: Scheduler) -> None:
     """Correct the deployments of services."""
     require(ecs, "_tasks", "_services", "_task_defs", "_PRE_STOP_STATUSES", "_primary_deployment")
-    require(ecs, "_record_service_task_healthy", "_resolve_td_key", "_cluster_name_from_arn")
+    require(ecs, "_record_service_task_healthy", "_resolve_td_key")
     require(ecs, "request_scope", "get_account_id", "get_region", "new_uuid", "_iso")
     replace(ecs, "_make_deployment", in_progress)
     replace(ecs, "_schedule_service_deployment_completion", lambda _: lambda *_, **__: None)
