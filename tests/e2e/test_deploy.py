@@ -24,8 +24,17 @@ AGENTS = {
 }
 LOGIC = "agents/threat_hunter/logic.py"
 START = "agents/threat_hunter/__main__.py"
-#: Fails in the environment alone: where it fails in the tests too, no release ever begins.
-BOOM = 'import os\nif "ACSO_ENVIRONMENT" in os.environ:\n    raise RuntimeError("boom")\n'
+#: Passes every gate and fails in the environment alone: elsewhere no release would ever begin.
+BOOM = """\"\"\"Run the agent: `python -m agents.threat_hunter`.\"\"\"
+
+import os
+
+from agents.common.server import run
+
+if "ACSO_ENVIRONMENT" in os.environ:
+    raise RuntimeError("boom")
+run("agents.threat_hunter")
+"""
 
 
 def versions(checkout: Checkout) -> dict[str, str]:
@@ -96,7 +105,7 @@ def test_an_agent_that_crashes_at_start_is_rolled_back_with_its_reason(
 ) -> None:
     before = versions(checkout)
     original = (checkout.root / START).read_text()
-    checkout.edit(START, lambda text: text.replace('"""\n', f'"""\n\n{BOOM}', 1))
+    checkout.edit(START, lambda _: BOOM)
     done = checkout.acso("deploy", "--env", "development")
     checkout.edit(START, lambda _: original)
     assert done.code == 40, done.err
@@ -158,7 +167,7 @@ def test_a_real_environment_without_an_account_is_refused(checkout: Checkout) ->
 
 def test_an_engine_that_does_not_answer_is_one_clear_error(checkout: Checkout) -> None:
     done = checkout.acso("check", DOCKER_HOST="unix:///nonexistent/docker.sock")
-    assert done.code == 4
+    assert done.code == 6
     assert "/nonexistent/docker.sock" in done.err
     assert "Traceback" not in done.err
 
