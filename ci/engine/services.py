@@ -51,9 +51,12 @@ class Services:
             found[alias] = running.address
             found[await self.hostname(service)] = running.address
 
-        async with anyio.create_task_group() as group:
-            for alias, call in container.services:
-                group.start_soon(bind, alias, call)
+        try:
+            async with anyio.create_task_group() as group:
+                for alias, call in container.services:
+                    group.start_soon(bind, alias, call)
+        except ExceptionGroup as errors:  # the first one says enough
+            raise errors.exceptions[0] from None
         return dict(sorted(found.items()))
 
     async def start(self, service: Service) -> Running:

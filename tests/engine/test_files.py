@@ -195,9 +195,8 @@ async def test_a_root_of_ones_own_needs_no_shell(lab: Lab) -> None:
     root = lab.files("only/this").with_file("bin/ld", loader)
     c = lab.base.with_rootfs(root)
     assert await c.rootfs().entries() == ["bin/", "only/"]
-    said = c.with_env_variable("LD_SHOW_AUXV", "1").with_exec(["/bin/ld", "--help"])
+    said = c.with_exec(["/bin/ld", "--help"])
     assert "program interpreter" in await said.stdout()
-    assert "AT_" not in await c.with_exec(["ld", "--version"]).stdout()
     with pytest.raises(dagger.ExecError) as caught:
         await said.with_exec(["/bin/sh"]).sync()
     assert caught.value.exit_code == 1

@@ -1,0 +1,131 @@
+"""Small pure parts: names of images and sessions, work that runs once, layers over trees."""
+
+import os
+import subprocess
+import sys
+
+import anyio
+import pytest
+
+from ci.engine import daemon, sdl
+from ci.engine.files import Layer, overlaid
+from ci.engine.images import parse, substituted
+from ci.engine.once import Once
+from ci.engine.tree import FILE, FOLDER, Entry, Tree
+from ci.engine.values import expanded
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "registry"),
+    [
+        ("python", ("python", "", ""), "docker.io"),
+        ("python:3.11-slim", ("python", "3.11-slim", ""), "docker.io"),
+        ("localhost:5000/a/b", ("localhost:5000/a/b", "", ""), "localhost:5000"),
+        ("h.io/a:1@sha256:ab", ("h.io/a", "1", "sha256:ab"), "h.io"),
+        ("a/b@sha256:ab", ("a/b", "", "sha256:ab"), "docker.io"),
+    ],
+)
+def test_a_reference_has_its_parts(text: str, parts: tuple[str, ...], registry: str) -> None:
+    found = parse(text)
+    assert (found.repository, found.tag, found.digest) == parts
+    assert found.registry == registry
+
+
+def test_a_dockerfile_gets_the_images_that_are_used_instead() -> None:
+    text = "ARG A\nFROM --platform=x python:3 AS one\nfrom other\nRUN echo FROM python:3\n"
+    assert substituted(text, {"python:3": "local:1"}) == (
+        "ARG A\nFROM --platform=x local:1 AS one\nfrom other\nRUN echo FROM python:3\n"
+    )
+
+
+def test_variables_are_expanded_as_in_a_shell_without_defaults() -> None:
+    assert expanded("$A/${B}:$C-${D}.$", {"A": "a", "B": "b"}) == "a/b:-.$"
+
+
+def test_a_session_is_dead_when_its_process_is() -> None:
+    own = daemon.session_name()
+    assert not daemon.dead(own)
+    script = "from ci.engine import daemon; print(daemon.session_name())"
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert daemon.dead(told.stdout.strip())
+    host, boot, process, started, rest = own.split("/")
+    assert process == str(os.getpid())
+    assert daemon.dead("/".join([host, boot, process, "1", rest]))  # the number is another's now
+    assert daemon.dead("/".join([host, "boot", process, started, rest]))
+    assert not daemon.dead("/".join(["elsewhere", boot, process, "1", rest]))
+
+
+def entry(content: str = "") -> Entry:
+    return Entry(FILE, 0o644, content=content)
+
+
+def test_a_layer_hides_adds_and_replaces() -> None:
+    below = Tree({"": FOLDER, "a": entry(), "d": FOLDER, "d/x": entry(), "e": entry()})
+    layer = Layer(
+        entries={"d": entry("now a file"), "n": FOLDER, "n/f": entry()}, removed=frozenset({"a"})
+    )
+    found = overlaid(below, layer, "")
+    assert found is not None
+    assert sorted(found.entries) == ["", "d", "e", "n", "n/f"]
+    assert overlaid(Tree({"": entry()}), layer, "d/x") is None
+    assert overlaid(Tree({"": entry()}), layer, "a") is None
+    inside = overlaid(None, layer, "n")
+    assert inside is not None
+    assert sorted(inside.entries) == ["", "f"]
+
+
+async def test_the_same_work_runs_once_and_its_error_reaches_all() -> None:
+    runs: list[int] = []
+
+    async def work() -> None:
+        runs.append(1)
+        await anyio.sleep(0.01)
+        raise ValueError("once")
+
+    async def wait(once: Once) -> None:
+        with pytest.raises(ValueError, match="once"):
+            await once.do("key", work)
+
+    async with anyio.create_task_group() as group:
+        once = Once(group)
+        async with anyio.create_task_group() as waiters:
+            for _ in range(3):
+                waiters.start_soon(wait, once)
+        assert len(runs) == 1
+        await wait(once)  # nothing is remembered of work that is over
+    assert len(runs) == 2
+
+
+async def test_work_goes_on_while_one_waits_and_ends_when_nobody_does() -> None:
+    started, ended = anyio.Event(), anyio.Event()
+
+    async def work() -> None:
+        started.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with anyio.create_task_group() as group:
+        once = Once(group)
+        one, other = anyio.CancelScope(), anyio.CancelScope()
+
+        async def wait(scope: anyio.CancelScope) -> None:
+            with scope:
+                await once.do("key", work)
+
+        group.start_soon(wait, one)
+        group.start_soon(wait, other)
+        await started.wait()
+        await anyio.wait_all_tasks_blocked()
+        other.cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert not ended.is_set()
+        one.cancel()
+        await ended.wait()
+
+
+def test_the_committed_schema_is_the_installed_clients() -> None:
+    assert sdl.FILE.read_text() == sdl.generate()
