@@ -6,7 +6,7 @@ boto3 is imported late: it costs a quarter of a second, which `--help` need not 
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import anyio
@@ -60,9 +60,13 @@ class Aws:
     def _make(self, service: str) -> Any:
         import boto3
         from botocore.config import Config
+        from botocore.session import Session
 
         keys = self.credentials
+        core = Session()
+        core.register_component("data_loader", _loader())
         session = boto3.session.Session(
+            botocore_session=core,
             aws_access_key_id=keys.access_key_id if keys else None,
             aws_secret_access_key=keys.secret_access_key if keys else None,
             aws_session_token=keys.session_token if keys else None,
@@ -161,6 +165,14 @@ async def assume_with_token(
         secret_access_key=keys["SecretAccessKey"],
         session_token=keys["SessionToken"],
     )
+
+
+@cache
+def _loader() -> Any:
+    """Return the reader of service descriptions; one a process: reading takes 0.1 s."""
+    from botocore.loaders import Loader
+
+    return Loader()
 
 
 def _call(operation: str, arguments: dict[str, Any], client: Any) -> Any:
