@@ -110,8 +110,13 @@ def header(path: str, each: Entry) -> bytes:
 def plain(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     """Yield the members of small files; the stream's end is not included."""
     for path, data in files:
-        yield header(path, Entry(FILE, 0o644, mtime=EPOCH, size=len(data)))
-        yield data + b"\0" * (-len(data) % tarfile.BLOCKSIZE)
+        yield from small(path, Entry(FILE, 0o644, mtime=EPOCH, size=len(data)), data)
+
+
+def small(path: str, each: Entry, data: bytes) -> Iterator[bytes]:
+    """Yield one member whose content is in memory."""
+    yield header(path, each)
+    yield data + b"\0" * (-len(data) % tarfile.BLOCKSIZE)
 
 
 def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ volume, by the daemon's own path: no path of this host is assumed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import anyio
@@ -105,6 +106,7 @@ class Boxes:
         fills: list[tuple[str, Tree]] = []  # volume's place in the filler, content
         binds: list[dict[str, Any]] = []
         single = Tree()
+        hidden: list[tuple[str, Entry, bytes]] = []
         named: dict[str, str] = {}  # volume -> place
         for at, each in enumerate(mounts):
             mount, place = each.mount, f"{FILLED}/{at}"
@@ -125,7 +127,11 @@ class Boxes:
                     box.places[mount.path] = place
                     fills.append((str(at), each.tree or Tree()))
                 case _:
-                    single = put(single, str(at), self._file(each))
+                    if each.tree is not None:
+                        single = put(single, str(at), each.tree)
+                    else:
+                        entry = Entry(FILE, mount.mode, *each.owner, size=len(each.data))
+                        hidden.append((f"{FILES}/{at}", entry, each.data))
                     binds.append({"Type": "bind", "Source": str(at), "Target": mount.path})
                     binds[-1]["ReadOnly"] = mount.kind == "secret"
                     box.places[mount.path] = f"{FILLED}/{FILES}/{at}"
@@ -135,7 +141,7 @@ class Boxes:
             named[source["Name"]] = f"{FILLED}/{FILES}"
             single = put(single, "mark", Tree({"": self._blob(b"", Entry(FILE, 0o444))}))
             box.filler = await self._filler(box.image, named)
-            await self._fill(box.filler, [*fills, (FILES, single)])
+            await self._fill(box.filler, [*fills, (FILES, single)], hidden)
             binds.append({"Type": "bind", "Source": "mark", "Target": MARK, "ReadOnly": True})
             specs += [
                 bind | {"Source": f"{source['Mountpoint']}/{bind['Source']}"} for bind in binds
@@ -149,14 +155,16 @@ class Boxes:
         ]
         return await self._daemon.create(image, IDLE, host={"mounts": mounts})
 
-    async def _fill(self, filler: str, trees: list[tuple[str, Tree]]) -> None:
-        await self._daemon.put(filler, FILLED, archive.send(self._store, trees))
-
-    def _file(self, each: Filled) -> Tree:
-        if each.tree is not None:
-            return each.tree
-        uid, gid = each.owner
-        return Tree({"": self._blob(each.data, Entry(FILE, each.mount.mode, uid, gid))})
+    async def _fill(
+        self,
+        filler: str,
+        trees: list[tuple[str, Tree]],
+        hidden: list[tuple[str, Entry, bytes]] | None = None,
+    ) -> None:
+        """Put trees into the volumes, and secrets, which pass the store by."""
+        secrets = (piece for each in hidden or () for piece in archive.small(*each))
+        chunks = chain(secrets, archive.send(self._store, trees))
+        await self._daemon.put(filler, FILLED, chunks)
 
     def _blob(self, data: bytes, entry: Entry) -> Entry:
         return entry._replace(size=len(data), content=self._store.add_bytes(data))
