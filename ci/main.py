@@ -9,6 +9,7 @@ import datetime
 import enum
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 import dagger
@@ -109,7 +110,12 @@ class Acso:
     async def test(self) -> str:
         """Run the fast tests; 80 % of the code that needs no containers must be covered."""
         image = (await self._config()).project.base_image
-        return await gate("test", lambda: quality.test(self.source, image))
+        parts = {
+            about: partial(gate, f"test {about}", partial(quality.test, self.source, image, about))
+            for about in quality.TESTS
+        }
+        lines = await together(parts)
+        return "\n".join(lines.values())
 
     @once
     async def check(self, audit_required: AuditRequired = False) -> str:

@@ -70,5 +70,7 @@ def tools(image: str, source: dagger.Directory, group: str) -> dagger.Container:
 
 
 def part(source: dagger.Directory, *patterns: str) -> dagger.Directory:
-    """Return only what the patterns name, so that nothing else reruns the stage."""
-    return dag.directory().with_directory("/", source, include=list(patterns))
+    """Return what the patterns name (`!` leaves out), so that nothing else reruns the stage."""
+    include = [pattern for pattern in patterns if not pattern.startswith("!")]
+    exclude = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+    return dag.directory().with_directory("/", source, include=include, exclude=exclude)

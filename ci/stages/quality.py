@@ -13,19 +13,33 @@ from ci.errors import StageError
 from ci.stages.base import SOURCE, part, tools
 
 CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
-#: What the fast tests read besides code.
-FIXTURES = (
-    ".github",
-    "acso",
-    "acso.toml",
-    "ci",
-    "dagger.json",
-    "docs",
-    "locks",
-    "scripts",
-    "tests/unit",
-    "*.md",
-)
+#: What the fast tests are about, with all that they read: an edit reruns its own part alone.
+TESTS = {
+    "agents": (
+        "acso.toml",
+        "agents",
+        "pyproject.toml",
+        "tests/unit/agents",
+        "tests/unit/conftest.py",
+        "tests/unit/coveragerc",
+    ),
+    "pipeline": (
+        ".github",
+        "acso",
+        "acso.toml",
+        "ci",
+        "dagger.json",
+        "docs",
+        "locks",
+        "pyproject.toml",
+        "scripts",
+        "tests/unit",
+        "validation",
+        "*.md",
+        "!tests/unit/agents",
+    ),
+}
+MEASURED = {"agents": ("agents",), "pipeline": ("ci", "validation")}
 
 
 async def lint(source: dagger.Directory, image: str) -> str:
@@ -137,14 +151,21 @@ def judge_audit(report: str, *, required: bool) -> str:
     return audited if not unknown else f"only {audited} (the advisory service lacks the others)"
 
 
-async def test(source: dagger.Directory, image: str) -> str:
-    """Run the fast tests; at least 80 % of the code that needs no containers is covered."""
+async def test(source: dagger.Directory, image: str, about: str) -> str:
+    """Run one part of the fast tests; 80 % of its code that needs no containers must be covered.
+
+    Args:
+        source: the repository.
+        image: the base image.
+        about: which part, a name in `TESTS`.
+    """
     run = (
         tools(image, source, "test")
-        .with_mounted_directory(SOURCE, part(source, *CODE, *FIXTURES))
+        .with_mounted_directory(SOURCE, part(source, *TESTS[about]))
         .with_exec(
             ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
-            + ["--cov", "--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"]
+            + [f"--cov={package}" for package in MEASURED[about]]
+            + ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"]
         )
     )
     return _last_line(await run.stdout())

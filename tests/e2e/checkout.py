@@ -61,7 +61,7 @@ class Checkout:
         process = self.start(*arguments, **environ)
         try:
             out, err = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
+        except BaseException:  # it took too long, or the tests are being stopped
             os.killpg(process.pid, signal.SIGKILL)
             raise
         seconds = time.monotonic() - began

@@ -60,7 +60,14 @@ def test_a_fresh_checkout_becomes_five_agents_that_answer_as_deployed(
         assert told["digest"] == service["digest"]
     assert sum("-ecs-" in name for name in containers()) == len(AGENTS)
     stages = {item["stage"]: item["state"] for item in deployed.document["stages"]}
-    assert {"lint", "typecheck", "test", "infrastructure", "release"} <= set(stages)
+    assert {
+        "lint",
+        "typecheck",
+        "test agents",
+        "test pipeline",
+        "infrastructure",
+        "release",
+    } <= set(stages)
     assert set(stages.values()) == {"ok"}
 
 
