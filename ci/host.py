@@ -28,9 +28,9 @@ async def doctor(_: argparse.Namespace) -> str | int:
     findings = await stack.doctor()
     marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
     for item in findings:
-        sys.stdout.write(f"{marks[item.state]}  {item.name:<18}{item.detail}\n")
+        sys.stdout.write(f"{marks[item.state]}  {item.name:<20}{item.detail}\n")
         if item.fix:
-            sys.stdout.write(f"{'':<27}fix: {item.fix}\n")
+            sys.stdout.write(f"{'':<29}fix: {item.fix}\n")
     return HostError.exit_code if any(item.state == "broken" for item in findings) else 0
 
 

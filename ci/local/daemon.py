@@ -14,6 +14,7 @@ from ci.local.wait import until
 Say = Callable[[str], None]
 #: A first start makes its storage and firewall rules; on a slow disk that takes a while.
 PATIENCE = 60.0
+PID_FILE = Path("/var/run/docker.pid")
 HINT = "install Docker (https://docs.docker.com/engine/install/) or Podman, then start it"
 
 
@@ -52,7 +53,23 @@ async def install_and_start(say: Say, answers: Callable[[], Awaitable[bool]]) ->
         await _start_service(say, answers)
     else:
         say("starting dockerd")
+        forget_another(PID_FILE)
         await start(["dockerd"], answers)
+
+
+def forget_another(pid_file: Path) -> None:
+    """Remove the pid file of a dockerd that is dead and whose number is another process's now.
+
+    dockerd 20.10 asks only whether a process of that number lives, and refuses to start: so it is
+    after a crash and a restart of a machine that keeps /var/run.
+    """
+    try:
+        number = int(pid_file.read_text())
+        name = Path(f"/proc/{number}/comm").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return  # no file, or no process: dockerd itself replaces the file
+    if name != "dockerd":
+        pid_file.unlink(missing_ok=True)
 
 
 def refuse_if_not_startable() -> None:

@@ -12,7 +12,19 @@ import anyio.lowlevel
 import pytest
 
 from ci.errors import HostError, UsageError
-from ci.local import apt, base, debian, docker, emulator, leftovers, lock, paths, process, space
+from ci.local import (
+    apt,
+    base,
+    daemon,
+    debian,
+    docker,
+    emulator,
+    leftovers,
+    lock,
+    paths,
+    process,
+    space,
+)
 from ci.local.aws import ownership, server
 from ci.local.stack import Removed
 from ci.local.wait import blocking, until
@@ -241,3 +253,22 @@ def test_what_was_removed_is_told_by_kind() -> None:
         str(Removed(things=("container a", "container b", "volume c"))) == "2 container, 1 volume"
     )
     assert str(Removed()) == "nothing was there"
+
+
+def test_a_pid_file_whose_number_is_another_process_s_is_removed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "docker.pid"
+    pid_file.write_text(f"{os.getpid()}\n")
+    daemon.forget_another(pid_file)
+    assert not pid_file.exists()
+    daemon.forget_another(pid_file)  # none is fine too
+
+
+def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
+    program = tmp_path / "dockerd"
+    program.symlink_to("/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        pid_file = tmp_path / "docker.pid"
+        pid_file.write_text(str(process.pid))
+        daemon.forget_another(pid_file)
+        process.kill()
+    assert pid_file.exists()
