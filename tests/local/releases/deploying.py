@@ -10,6 +10,7 @@ import anyio
 from ci import config as configuration
 from ci import infra, release
 from ci.aws.session import Aws, Credentials
+from tests.local.releases.environment import validation
 
 ROOT = Path(__file__).parents[3]
 
@@ -23,14 +24,11 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
     outputs = await infra.outputs(aws, config, env)
     assert outputs is not None
 
-    async def validate() -> release.Report:
-        raise AssertionError("the test stops this process before")
-
     await release.deploy(
         release.Place(aws=aws, config=config, env=env, outputs=outputs),
         [release.Image(**image) for image in images],
         release.Request(commit="killed", actor="tests"),
-        validate,
+        validation(True),
         lambda line: print(line, flush=True),
     )
 

@@ -7,7 +7,6 @@ does nothing where the test before left those running.
 import dataclasses
 import datetime
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -166,16 +165,12 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
 
 def stop_halfway(world: World, images: list[release.Image], how: signal.Signals) -> None:
     """Deploy in a process of its own and stop that in the middle of the rollout."""
-    aws = world.place.aws
-    where = {"endpoint": aws.endpoint, "registry": aws.registry, "load_balancer": aws.load_balancer}
-    arguments = [json.dumps(where), json.dumps([vars(image) for image in images])]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.local.releases.deploying", *arguments],
+        command(world, images),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=os.environ,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -184,6 +179,14 @@ def stop_halfway(world: World, images: list[release.Image], how: signal.Signals)
                 break
         process.stdout.read()
     assert process.returncode != 0
+
+
+def command(world: World, images: list[release.Image]) -> list[str]:
+    """Return the command that deploys these images in a process of its own."""
+    aws = world.place.aws
+    where = {"endpoint": aws.endpoint, "registry": aws.registry, "load_balancer": aws.load_balancer}
+    arguments = [json.dumps(where), json.dumps([vars(image) for image in images])]
+    return [sys.executable, "-m", "tests.local.releases.deploying", *arguments]
 
 
 async def test_a_failed_first_deploy_leaves_no_service_and_a_good_one_follows(

@@ -1,0 +1,117 @@
+"""What the README promises of releases beside crashes: slow starts, lies, validation, load, kills.
+
+Slow, because containers start and stop.
+"""
+
+import itertools
+import subprocess
+from collections import Counter
+
+import anyio
+import httpx
+import pytest
+
+from ci import release
+from ci.release import Ending
+from ci.release.record import ENDS, State
+from tests.local.releases.environment import ROOT, World
+from tests.local.releases.test_release import HUNTER, command, everywhere
+
+pytestmark = pytest.mark.docker
+PACE = 0.05  # seconds between requests of the load: 20 a second
+
+
+@pytest.fixture
+async def good(world: World) -> list[release.Image]:
+    """The good images, deployed."""
+    images = world.images("good")
+    outcome = await world.deploy(images)
+    assert outcome.ok, outcome.text()
+    return images
+
+
+@pytest.mark.usefixtures("good")
+async def test_an_agent_that_takes_seconds_to_listen_is_waited_for(world: World) -> None:
+    outcome = await world.deploy(world.images("good", threat_hunter="slow"))
+    assert outcome.ending is Ending.DEPLOYED
+    assert await world.versions() == everywhere(world, "good", threat_hunter="slow")
+
+
+@pytest.mark.usefixtures("good")
+async def test_an_agent_that_answers_as_another_version_is_taken_back(world: World) -> None:
+    outcome = await world.deploy(world.images("good", threat_hunter="liar"))
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert HUNTER in outcome.why
+    assert "another" in outcome.why
+    assert await world.versions() == everywhere(world, "good")
+
+
+@pytest.mark.usefixtures("good")
+async def test_a_stable_release_that_fails_its_validation_is_taken_back(world: World) -> None:
+    outcome = await world.deploy(world.images("good-2"), valid=False)
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert "the moon is in the wrong quarter" in outcome.why
+    assert await world.versions() == everywhere(world, "good")
+    assert (await world.records())[0].state is State.ROLLED_BACK
+
+
+@pytest.mark.usefixtures("good")
+async def test_a_rollout_of_all_five_loses_no_request(world: World) -> None:
+    answers: Counter[str] = Counter()
+
+    async def load() -> None:
+        urls = [world.place.url(agent.name) + "/health" for agent in world.place.config.agents]
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            for url in itertools.cycle(urls):
+                try:
+                    answers[str((await client.get(url)).status_code)] += 1
+                except httpx.TransportError as error:
+                    answers[repr(error)] += 1
+                await anyio.sleep(PACE)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(load)
+        outcome = await world.deploy(world.images("good-3"))
+        group.cancel_scope.cancel()
+    assert outcome.ending is Ending.DEPLOYED
+    assert await world.versions() == everywhere(world, "good-3")
+    assert answers["200"] > 20
+    assert set(answers) == {"200"}, answers
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("point", range(10))
+@pytest.mark.usefixtures("good")
+async def test_a_deploy_killed_anywhere_is_all_old_or_all_new_after_the_next_command(
+    world: World, point: int
+) -> None:
+    name = f"good-kill-{point}"
+    images = world.images(name)
+    kill_after(world, images, lines=4 * point)
+    back = point % 2 == 1
+    outcome = await (world.rollback() if back else world.deploy(images))
+    assert outcome.ok, outcome.text()
+    versions = await world.versions()
+    assert versions in (everywhere(world, "good"), everywhere(world, name))
+    records = await world.records()
+    assert all(record.state in ENDS for record in records)
+    current = next(record for record in records if record.state is State.SUCCEEDED)
+    assert {entry.agent: run.version for entry in current.entries if (run := entry.after)} == (
+        versions
+    )
+
+
+def kill_after(world: World, images: list[release.Image], *, lines: int) -> None:
+    """Deploy in a process of its own and kill it after so many lines of progress."""
+    with subprocess.Popen(
+        command(world, images),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for _ in zip(range(lines), process.stdout, strict=False):
+            pass
+        process.kill()
+        process.stdout.read()
