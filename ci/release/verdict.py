@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from ci.aws.ecs import Service, Task
 from ci.aws.elb import Answer, Target
+from ci.release.causes import too_many
 from ci.release.model import Run
 
 #: Stop codes of a task that did not end by anybody's wish.
@@ -42,7 +43,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When waiting ends: tasks that may fail, seconds of grace for a task, seconds in all."""
+    """When waiting ends: failures of one cause, seconds of grace for a task, seconds in all."""
 
     failures: int
     grace: float
@@ -168,7 +169,7 @@ def _crashed(goal: Goal, seen: Seen, limits: Limits) -> Verdict | None:
     sick = tuple(
         task for task in ours(goal, seen) if task.health == "UNHEALTHY" and task not in broken
     )
-    if len(broken) + len(sick) < limits.failures:
+    if not too_many(broken + sick, limits.failures):
         return None
     what = [f"{len(broken)} stopped"] * bool(broken) + [f"{len(sick)} unhealthy"] * bool(sick)
     plural = "task" if len(broken) + len(sick) == 1 else "tasks"
