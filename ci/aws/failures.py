@@ -9,6 +9,24 @@ from ci.errors import AwsError
 LOG_IN = "log in (aws sso login, AWS_PROFILE), or use --aws local"
 DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized|AuthorizationError")
 EXPIRED = re.compile(r"ExpiredToken|RequestExpired")
+#: Codes by which AWS says that it is asked too often.
+#: Source: AWS SDKs and Tools Reference Guide, "Retry behavior", throttling errors.
+THROTTLED = frozenset(
+    {
+        "BandwidthLimitExceeded",
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
 UNKNOWN_KEYS = re.compile(r"InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|AuthFailure")
 #: Services that policies call otherwise than boto3 does.
 #: Source: Service Authorization Reference, "service prefix" of each service.
@@ -63,6 +81,11 @@ def failure(
         sentence = sentence.replace(secret, "***")
     message = f"{service} {operation}: {sentence}"
     return AwsError(message, service=service, operation=operation, code=code, hint=hint)
+
+
+def throttled(error: AwsError) -> bool:
+    """Tell whether AWS only asks for patience; botocore's own retries are used up by then."""
+    return error.code in THROTTLED
 
 
 def _login_errors() -> tuple[type[Exception], ...]:

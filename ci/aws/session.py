@@ -73,7 +73,8 @@ class Aws:
             region_name=self.region,
         )
         config = Config(
-            retries={"mode": "standard", "max_attempts": 5},
+            # Adaptive: slows down by itself once AWS throttles, for all calls of the client.
+            retries={"mode": "adaptive", "max_attempts": 5},
             connect_timeout=CONNECT_PATIENCE,
             read_timeout=READ_PATIENCE,
             max_pool_connections=CALLS,

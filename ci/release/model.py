@@ -1,6 +1,7 @@
 """What a release is made of and where it happens: values that every other file here uses."""
 
 import datetime
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -73,11 +74,15 @@ Validate = Callable[[], Awaitable[Report]]
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Time, so that tests can do without it: wall clock (UTC), monotonic seconds, and a pause."""
+    """Time and chance, so that tests can do without them.
+
+    A wall clock (UTC), monotonic seconds, a pause, and a number from 0 to 1 by which pauses differ.
+    """
 
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     monotonic: Callable[[], float] = anyio.current_time
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    chance: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ci.aws import ecs, elb
+from ci.aws.failures import throttled
+from ci.errors import AwsError
 from ci.release.model import Place, Say
 from ci.release.parallel import parallel
 from ci.release.verdict import (
@@ -23,6 +25,8 @@ T = TypeVar("T")
 FIRST_PAUSE = 0.25  # seconds between looks, as long as a rollout is young
 LAST_PAUSE = 5.0
 PATIENCE = 40.0  # elapsed seconds for each second of pause
+SLOWEST = 30.0  # seconds between looks while AWS throttles
+SPREAD = 0.2  # part by which a pause is longer or shorter, so that pipelines do not ask in step
 NET = 30.0
 SAID_AGAIN = 10.0  # seconds after which an unchanged state is told again
 
@@ -55,6 +59,10 @@ class Teller:
             self._said[agent] = (verdict.text, now)
             self._say(f"{agent}: {verdict.text}")
 
+    def slowed(self, error: AwsError) -> None:
+        """Tell that AWS wants to be asked less often."""
+        self._say(f"AWS throttles, looking less often ({error.operation or error})")
+
 
 async def watch(
     place: Place, goals: Sequence[Goal], limits: Limits, tell: Teller, *, to_the_end: bool = False
@@ -71,7 +79,12 @@ async def watch(
     watcher = _Watcher(place, goals, limits, tell)
 
     async def look() -> Watched | None:
-        watched = await watcher.look()
+        try:
+            watched = await watcher.look()
+        except AwsError as error:
+            if throttled(error):
+                tell.slowed(error)
+            raise
         kinds = {verdict.kind for verdict in watched.verdicts.values()}
         over = Kind.PENDING not in kinds or (Kind.FAILED in kinds and not to_the_end)
         return watched if over else None
@@ -82,19 +95,35 @@ async def watch(
 
 
 async def poll(place: Place, look: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
-    """Look again and again until something is found, or return None after the seconds given."""
-    began = place.clock.monotonic()
+    """Look again and again until something is found, or return None after the seconds given.
+
+    A look that AWS throttles found nothing; the pauses after it are twice as long, up to half a
+    minute, until looks go through again. Any other error is the caller's.
+    """
+    began, stretch, found = place.clock.monotonic(), 1.0, None
     while True:
-        found = await look()
+        try:
+            found, stretch = await look(), max(1.0, stretch / 2)
+        except AwsError as error:
+            if not throttled(error) or place.clock.monotonic() - began >= seconds:
+                raise
+            stretch *= 2
         elapsed = place.clock.monotonic() - began
         if found is not None or elapsed >= seconds:
             return found
-        await place.clock.sleep(pause(elapsed))
+        await place.clock.sleep(pause(elapsed, stretch, place.clock.chance()))
 
 
-def pause(elapsed: float) -> float:
-    """Return the seconds until the next look: short while most rollouts end, longer later."""
-    return min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PATIENCE))
+def pause(elapsed: float, stretch: float = 1.0, chance: float = 0.5) -> float:
+    """Return the seconds until the next look: short while most rollouts end, longer later.
+
+    Args:
+        elapsed: seconds since the first look.
+        stretch: by how much it is longer because AWS throttles.
+        chance: a number from 0 to 1 by which it differs a little.
+    """
+    usual = min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PATIENCE))
+    return min(SLOWEST, usual * stretch) * (1 - SPREAD + 2 * SPREAD * chance)
 
 
 class _Watcher:
@@ -106,10 +135,26 @@ class _Watcher:
         self._ended: dict[str, ecs.Task] = {}  # stopped tasks do not change any more
         self._running_since: dict[str, float] = {}
         self._wrong_since: dict[str, float] = {}
+        self._settled: dict[str, Seen] = {}  # by what each good service was last judged
+        self._reused = False
 
     async def look(self) -> Watched:
         """Look at every service once and judge it."""
         services, tasks = await self._cluster()
+        watched = await self._judged(services, tasks)
+        if watched.good and self._reused:
+            # Some were found good a while ago: success is said of all at one moment.
+            self._settled.clear()
+            watched = await self._judged(services, tasks)
+        for goal in self._goals:
+            verdict = watched.verdicts[goal.service]
+            self._tell(goal.agent, verdict, self._place.clock.monotonic())
+        return watched
+
+    async def _judged(
+        self, services: Mapping[str, ecs.Service], tasks: Sequence[ecs.Task]
+    ) -> Watched:
+        self._reused = False
 
         async def one(goal: Goal) -> Seen:
             own = tuple(task for task in tasks if task.service == goal.service)
@@ -120,13 +165,13 @@ class _Watcher:
         verdicts = {
             goal.service: judge(goal, seen[goal.service], self._limits) for goal in self._goals
         }
-        for goal in self._goals:
-            self._tell(goal.agent, verdicts[goal.service], self._place.clock.monotonic())
+        self._settled = {
+            name: seen[name] for name, verdict in verdicts.items() if verdict.kind is Kind.GOOD
+        }
         return Watched(verdicts=verdicts, seen=seen, seconds=self._elapsed())
 
     async def _cluster(self) -> tuple[dict[str, ecs.Service], list[ecs.Task]]:
         """Return services and tasks; both are asked for at once."""
-        names = [goal.service for goal in self._goals]
         services: dict[str, ecs.Service] = {}
         tasks: list[ecs.Task] = []
 
@@ -134,11 +179,18 @@ class _Watcher:
             if what == "tasks":
                 tasks.extend(await self._tasks())
             else:
-                found = await ecs.services(self._place.aws, self._place.outputs.cluster, names)
-                services.update(found)
+                services.update(await self._services())
 
         await parallel(get, ("services", "tasks"))
         return services, tasks
+
+    async def _services(self) -> dict[str, ecs.Service]:
+        """Return the services: a call for each ten of them, side by side."""
+        aws, cluster = self._place.aws, self._place.outputs.cluster
+        names, ten = [goal.service for goal in self._goals], ecs.DESCRIBED_SERVICES
+        batches = [names[start : start + ten] for start in range(0, len(names), ten)]
+        found = await parallel(lambda batch: ecs.services(aws, cluster, batch), batches)
+        return {name: service for part in found for name, service in part.items()}
 
     def _elapsed(self) -> float:
         return self._place.clock.monotonic() - self._began
@@ -163,9 +215,13 @@ class _Watcher:
     async def _complete(
         self, goal: Goal, service: ecs.Service | None, tasks: tuple[ecs.Task, ...]
     ) -> Seen:
-        """Add targets and answer as soon as they can matter."""
+        """Add targets and answer as soon as they can matter, and as long as they may change it."""
         now = self._elapsed()
         ages = {task.id: now - self._running_since.get(task.id, now) for task in tasks}
+        kept = self._settled.get(goal.service)
+        if kept is not None and (kept.service, kept.tasks) == (service, tasks):
+            self._reused = True
+            return replace(kept, elapsed=now, ages=ages)
         seen = Seen(service=service, tasks=tasks, elapsed=now, ages=ages)
         if goal.run.desired and serving(goal, seen):
             arn = self._place.outputs.target_groups[goal.agent]

@@ -63,7 +63,7 @@ def test_a_client_is_made_once_for_all_threads(monkeypatch: pytest.MonkeyPatch, 
 
 def test_clients_retry_time_out_and_say_who_they_are(aws: Aws) -> None:
     config = aws.client("sts").meta.config
-    assert config.retries["mode"] == "standard"
+    assert config.retries["mode"] == "adaptive"
     assert config.connect_timeout <= 10
     assert config.read_timeout <= 60
     assert config.user_agent_extra == "acso"
