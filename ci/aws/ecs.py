@@ -72,6 +72,9 @@ class Task:
     stopped_reason: str = ""
     exit_code: int | None = None
     container_reason: str = ""
+    container: str = ""
+    runtime: str = ""  # id of that container on its host
+    exec_agent: str | None = None  # state of ECS Exec's agent in it; None where that is off
 
 
 async def cluster_status(aws: Aws, name: str) -> str | None:
@@ -156,6 +159,41 @@ async def tasks(aws: Aws, cluster: str, ids: Iterable[str]) -> list[Task]:
     return found
 
 
+async def run_task(aws: Aws, request: Mapping[str, Any]) -> Task:
+    """Start one task that belongs to no service; raises `AwsError` if ECS has no place for it."""
+    answer = await aws.call("ecs", "run_task", **request)
+    if not answer["tasks"]:
+        told = answer["failures"][0] if answer["failures"] else {}
+        message = f"ecs run_task: {told.get('reason') or 'nothing started'}"
+        detail = told.get("detail")
+        raise AwsError(
+            f"{message} ({detail})" if detail else message,
+            service="ecs",
+            operation="run_task",
+            code=str(told.get("reason", "")),
+        )
+    return _task(answer["tasks"][0])
+
+
+async def stop_task(aws: Aws, cluster: str, task: str, *, reason: str) -> None:
+    """Ask for a task's end; the reason is kept with it."""
+    await aws.call("ecs", "stop_task", cluster=cluster, task=task, reason=reason)
+
+
+async def execute(aws: Aws, cluster: str, task: Task, command: str) -> dict[str, str]:
+    """Begin a command in a task's container; returns what the Session Manager plugin takes."""
+    answer = await aws.call(
+        "ecs",
+        "execute_command",
+        cluster=cluster,
+        task=task.id,
+        container=task.container,
+        command=command,
+        interactive=True,  # ECS takes nothing else
+    )
+    return dict(answer["session"])
+
+
 def _task_definition(data: Mapping[str, Any]) -> TaskDefinition:
     first = data["containerDefinitions"][0]
     return TaskDefinition(
@@ -211,7 +249,18 @@ def _task(data: Mapping[str, Any]) -> Task:
         stopped_reason=data.get("stoppedReason") or "",
         exit_code=ended.get("exitCode"),
         container_reason=ended.get("reason") or "",
+        container=ended.get("name") or "",
+        runtime=ended.get("runtimeId") or "",
+        exec_agent=_exec_agent(data, ended),
     )
+
+
+def _exec_agent(task: Mapping[str, Any], container: Mapping[str, Any]) -> str | None:
+    if not task.get("enableExecuteCommand"):
+        return None
+    agents = container.get("managedAgents") or ()
+    states = [item["lastStatus"] for item in agents if item["name"] == "ExecuteCommandAgent"]
+    return str(states[0]) if states else "PENDING"
 
 
 def _health(containers: Iterable[Mapping[str, Any]]) -> str:

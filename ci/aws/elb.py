@@ -18,11 +18,20 @@ LARGEST = 64 * 1024  # bytes of an answer that are read
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One registered target: its address and the load balancer's opinion of it."""
+    """One registered target: its address and the load balancer's opinion of it.
+
+    `code` is the load balancer's own reason, such as Target.Timeout; `reason` describes it.
+    """
 
     address: str
     state: str
     reason: str = ""
+    code: str = ""
+
+    def __str__(self) -> str:
+        """Return the opinion with all that the load balancer tells of it."""
+        why = ": ".join(part for part in (self.code, self.reason) if part)
+        return f"{self.state} ({why})" if why else self.state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +64,7 @@ async def targets(aws: Aws, group: str) -> list[Target]:
             address=item["Target"]["Id"],
             state=item["TargetHealth"]["State"],
             reason=item["TargetHealth"].get("Description") or "",
+            code=item["TargetHealth"].get("Reason") or "",
         )
         for item in answer["TargetHealthDescriptions"]
     ]

@@ -1,9 +1,21 @@
-"""CloudWatch Logs: what a task has written."""
+"""CloudWatch Logs: what tasks have written."""
+
+from dataclasses import dataclass
 
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
 ABSENT = "ResourceNotFoundException"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One line: its stream (`PREFIX/CONTAINER/TASK`), when it was written (Unix ms), its text."""
+
+    stream: str
+    at: int
+    message: str
+    id: str = ""
 
 
 async def group_exists(aws: Aws, group: str) -> bool:
@@ -28,3 +40,70 @@ async def tail(aws: Aws, group: str, stream: str, *, lines: int) -> list[str]:
             return []
         raise
     return [str(event["message"]).rstrip() for event in answer["events"]]
+
+
+async def between(
+    aws: Aws, group: str, *, start: int, end: int | None = None, prefix: str = ""
+) -> list[Event]:
+    """Return a group's lines of all streams from `start` to `end` (Unix ms), by time.
+
+    Args:
+        aws: where the group is.
+        group: its name.
+        start: first moment, included.
+        end: last moment, included; None for now.
+        prefix: only streams whose names begin so. The embedded AWS leaves this out of account.
+
+    Returns:
+        The lines; none if the group does not exist (yet).
+    """
+    narrow = {"logStreamNamePrefix": prefix} if prefix else {}
+    until = {"endTime": end} if end is not None else {}
+    try:
+        found = await aws.pages(
+            "logs",
+            "filter_log_events",
+            "events",
+            logGroupName=group,
+            startTime=max(0, start),
+            **until,
+            **narrow,
+        )
+    except AwsError as error:
+        if error.code == ABSENT:
+            return []
+        raise
+    events = (
+        Event(
+            stream=item["logStreamName"],
+            at=item["timestamp"],
+            message=str(item["message"]).rstrip(),
+            id=item.get("eventId") or "",
+        )
+        for item in found
+    )
+    return sorted((event for event in events if event.stream.startswith(prefix)), key=_time)
+
+
+def _time(event: Event) -> int:
+    return event.at
+
+
+async def onward(aws: Aws, group: str, stream: str, token: str = "") -> tuple[list[str], str]:
+    """Return a stream's next lines and the token for those after; none if it is not there yet."""
+    place = {"nextToken": token} if token else {}
+    try:
+        answer = await aws.call(
+            "logs",
+            "get_log_events",
+            logGroupName=group,
+            logStreamName=stream,
+            startFromHead=True,
+            **place,
+        )
+    except AwsError as error:
+        if error.code == ABSENT:
+            return [], token
+        raise
+    lines = [str(event["message"]).rstrip() for event in answer["events"]]
+    return lines, str(answer.get("nextForwardToken") or token)

@@ -8,12 +8,16 @@ from ci.aws.ecs import Task
 from ci.errors import AwsError
 from ci.release.model import Place
 from ci.release.parallel import parallel
-from ci.release.verdict import Goal, Verdict
+from ci.release.verdict import Goal, Seen, Verdict
 
 LINES = 20
 SHOWN_TASKS = 2  # a crash repeats itself: the newest failures tell it all
 LOG_SECONDS = 2.0  # the log driver may be a moment behind the container's end
 LOG_PAUSE = 0.1
+
+CONSOLE = "console.aws.amazon.com"
+#: Consoles of AWS's other partitions, by the beginning of their regions' names.
+CONSOLES = (("cn-", "console.amazonaws.cn"), ("us-gov-", "console.amazonaws-us-gov.com"))
 
 #: Exit codes with a meaning of their own. Source: bash manual, "Exit Status"; signal(7).
 EXIT_CODES = {
@@ -29,7 +33,10 @@ EXIT_CODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFailure:
-    """One failed task of a release: what ECS says, the exit code, the last log lines."""
+    """One failed task of a release: what ECS and the load balancer say, and its last lines.
+
+    `link` is its page in AWS's console; empty where there is none, as on the embedded AWS.
+    """
 
     agent: str
     task: str
@@ -38,11 +45,19 @@ class TaskFailure:
     reason: str = ""
     exit_code: int | None = None
     health: str = ""
+    container: str = ""
+    target: str = ""
+    link: str = ""
     log: tuple[str, ...] = ()
 
     def text(self) -> str:
         """Return the failure as indented lines."""
-        return "\n".join([f"  {self.what}", *(f"    | {line}" for line in self.log)])
+        health = f"health {self.health.lower()}" if self.health not in ("", "UNKNOWN") else ""
+        target = f"target {self.target}" if self.target else ""
+        told = (f"task {self.task}", self.container, self.stop_code, health, target)
+        lines = [f"  {self.what}", f"    {', '.join(part for part in told if part)}"]
+        lines += [f"    | {line}" for line in self.log]
+        return "\n".join([*lines, *([f"    {self.link}"] if self.link else [])])
 
     def data(self) -> dict[str, Any]:
         """Return the failure for machines and for the record."""
@@ -54,6 +69,9 @@ class TaskFailure:
             "reason": self.reason,
             "exit_code": self.exit_code,
             "health": self.health,
+            "container": self.container,
+            "target": self.target,
+            "link": self.link,
             "log": list(self.log),
         }
 
@@ -81,10 +99,18 @@ def describe(task: Task) -> str:
     return "; ".join(dict.fromkeys(parts)) or f"task is {task.status.lower()}"
 
 
-async def collect(place: Place, goal: Goal, verdict: Verdict) -> list[TaskFailure]:
+async def collect(
+    place: Place, goal: Goal, verdict: Verdict, seen: Seen | None = None
+) -> list[TaskFailure]:
     """Return why the verdict's failing tasks failed, newest first.
 
     A log that cannot be read says so in its place; it is never an error of its own.
+
+    Args:
+        place: where the service is.
+        goal: what it was to run.
+        verdict: the judgement with its failing tasks.
+        seen: what that was judged by, for what the load balancer says of them.
     """
     newest = sorted(
         verdict.failing, key=lambda task: task.created_at.timestamp() if task.created_at else 0.0
@@ -99,10 +125,32 @@ async def collect(place: Place, goal: Goal, verdict: Verdict) -> list[TaskFailur
             reason=task.stopped_reason,
             exit_code=task.exit_code,
             health=task.health,
+            container=task.container,
+            target=_target(task, seen),
+            link=link(place, task.id),
             log=tuple(log),
         )
         for task, log in zip(newest, lines, strict=True)
     ]
+
+
+def link(place: Place, task: str) -> str:
+    """Return the page of a task in AWS's console; empty where another endpoint stands in."""
+    if place.aws.endpoint is not None:
+        return ""
+    region, cluster = place.aws.region, place.outputs.cluster
+    host = next((host for start, host in CONSOLES if region.startswith(start)), CONSOLE)
+    page = f"ecs/v2/clusters/{cluster}/tasks/{task}/configuration?region={region}"
+    return f"https://{region}.{host}/{page}"
+
+
+def _target(task: Task, seen: Seen | None) -> str:
+    """Return what the load balancer says of a task, where that is anything but well."""
+    targets = (seen.targets or ()) if seen and task.address else ()
+    return next(
+        (str(item) for item in targets if item.address == task.address and item.state != "healthy"),
+        "",
+    )
 
 
 async def _log(place: Place, goal: Goal, task: Task) -> list[str]:

@@ -59,13 +59,19 @@ async def test_an_image_that_is_not_there_has_no_digest(aws: Aws, code: str) -> 
 
 
 async def test_targets_come_with_state_and_reason(aws: Aws) -> None:
-    health = {"State": "unhealthy", "Description": "Health checks failed with codes: [500]"}
+    health = {
+        "State": "unhealthy",
+        "Reason": "Target.ResponseCodeMismatch",
+        "Description": "Health checks failed with codes: [500]",
+    }
     answer = {"TargetHealthDescriptions": [{"Target": {"Id": "10.0.1.7"}, "TargetHealth": health}]}
     with Stubber(aws.client("elbv2")) as stub:
         stub.add_response("describe_target_health", answer, {"TargetGroupArn": GROUP})
         (target,) = await elb.targets(aws, GROUP)
     assert (target.address, target.state) == ("10.0.1.7", "unhealthy")
     assert target.reason == "Health checks failed with codes: [500]"
+    assert str(target) == f"unhealthy (Target.ResponseCodeMismatch: {target.reason})"
+    assert str(elb.Target(address="10.0.1.7", state="healthy")) == "healthy"
 
 
 async def test_a_load_balancer_is_found_by_name_or_by_the_pattern_given(aws: Aws) -> None:
