@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from rich.console import Console
 
 from ci.errors import AcsoError, EngineError
+from ci.report import github
 from ci.report.console import Timeline, listener
 from ci.report.progress import Lines, listen
 
@@ -20,9 +21,10 @@ INTERRUPTED = 130
 class Report:
     """Shows the stages of one command, then its result or error."""
 
-    def __init__(self, *, command: str, json: bool) -> None:
+    def __init__(self, *, command: str, json: bool, streams: bool = False) -> None:
         self._command = command
         self._json = json
+        self._streams = streams  # the command itself writes: nothing may be redrawn meanwhile
         self._began = time.monotonic()
         # NO_COLOR, and a pipe in place of a terminal, are honoured by rich itself.
         self._errors = Console(stderr=True, highlight=False)
@@ -32,7 +34,7 @@ class Report:
         """Run the command and return its exit code; results to stdout, all else to stderr."""
         try:
             with ExitStack() as stack:
-                shown = listener(self._errors)
+                shown = Lines(sys.stderr) if self._streams else listener(self._errors)
                 if not isinstance(shown, Lines):
                     stack.enter_context(shown)
                 self._timeline = Timeline(shown_by=shown)
@@ -45,6 +47,7 @@ class Report:
         return self._succeeded(result)
 
     def _succeeded(self, result: str) -> int:
+        github.summarise(self._command, self._timeline.spans, 0, result)
         if self._json:
             self._document(result=_parsed(result))
         else:
@@ -57,6 +60,10 @@ class Report:
             kind = type(error).__name__
             said = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
             self._document(error=said)
+        github.summarise(self._command, self._timeline.spans, code, message)
+        if github.active():
+            sys.stderr.write(github.failure(self._command, message, hint) + "\n")
+            return code
         self._errors.print(f"[bold red]error:[/] {_escaped(message)}", soft_wrap=True)
         if hint:
             self._errors.print(f"  next: {_escaped(hint)}", soft_wrap=True)

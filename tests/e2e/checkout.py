@@ -40,7 +40,9 @@ class Checkout:
     @property
     def environ(self) -> dict[str, str]:
         """The environment of its commands."""
-        return {**os.environ, "ACSO_INSTANCE": self.instance, "NO_COLOR": "1"}
+        # Even where this suite runs in a job, its commands tell a person what they have to tell.
+        apart = {"ACSO_INSTANCE": self.instance, "NO_COLOR": "1", "GITHUB_ACTIONS": "false"}
+        return {**os.environ, **apart}
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own."""
