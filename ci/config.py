@@ -104,6 +104,7 @@ class Environment:
     validation_timeout: int
     log_retention: int
     approvals: int
+    ecs_exec: bool
     account: str | None = None
     branch: str | None = None
     event: str | None = None
@@ -288,7 +289,7 @@ def _build(cls: type[T], where: str, data: dict[str, typing.Any]) -> T:
 def _value(kind: typing.Any, key: str, value: typing.Any) -> typing.Any:
     if isinstance(kind, UnionType):  # `X | None`: absent, or an X
         kind = next(item for item in typing.get_args(kind) if item is not type(None))
-    if kind in (int, str) and type(value) is kind:
+    if kind in (bool, int, str) and type(value) is kind:
         return value
     if typing.get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_value(str, f"{key}[{n}]", item) for n, item in enumerate(value))
@@ -348,7 +349,7 @@ def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> N
     for item in dataclasses.fields(environment):
         value = getattr(environment, item.name)
         least = 0 if item.name in ("approvals", "desired_count") else 1
-        if isinstance(value, int) and value < least:
+        if type(value) is int and value < least:
             raise _BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
     _known(f"{where}.agents", environment.agents, {agent.name for agent in agents})
     for agent in agents:

@@ -98,6 +98,18 @@ class ValidationError(AcsoError):
     exit_code = 30
 
 
+class TaskFailedError(AcsoError):
+    """A one-off task did not end with 0."""
+
+    exit_code = 31
+
+
+class ExecError(AcsoError):
+    """A command cannot be begun in a running task."""
+
+    exit_code = 32
+
+
 class ReleaseFailedError(AcsoError):
     """A release failed and every service runs again what it ran before."""
 

@@ -69,6 +69,7 @@ def service(data: Mapping[str, Any]) -> str:
     return _text(
         {
             "desiredCount": data.get("desiredCount", 0),
+            "enableExecuteCommand": bool(data.get("enableExecuteCommand")),
             "healthCheckGracePeriodSeconds": data.get("healthCheckGracePeriodSeconds") or 0,
             "loadBalancers": [
                 {key: item.get(key) for key in ("containerName", "containerPort", "targetGroupArn")}

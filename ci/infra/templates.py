@@ -74,6 +74,7 @@ def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
         "Environment": env.name,
         "Agents": _keys(config),
         "LogRetention": str(env.log_retention),
+        "Exec": "true" if env.ecs_exec else "false",
         # Five seconds are the least that a target group takes.
         "HealthInterval": str(max(5, env.health_interval)),
         "FirstPort": str(first),

@@ -1,7 +1,9 @@
 """Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
 
 from ci.release.deploy import deploy
+from ci.release.logs import Line, Query
 from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run, Say, Validate
+from ci.release.oneoff import Ran, run_task
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan import Action, Change, Plan, plan
 from ci.release.reasons import TaskFailure
@@ -14,10 +16,13 @@ __all__ = [
     "Clock",
     "Ending",
     "Image",
+    "Line",
     "Outcome",
     "Outputs",
     "Place",
     "Plan",
+    "Query",
+    "Ran",
     "Report",
     "Request",
     "Run",
@@ -30,5 +35,6 @@ __all__ = [
     "deploy",
     "plan",
     "rollback",
+    "run_task",
     "status",
 ]

@@ -113,6 +113,7 @@ def _settings(place: Place, agent: Agent) -> dict[str, Any]:
             }
         ],
         "healthCheckGracePeriodSeconds": place.env.health_grace,
+        "enableExecuteCommand": place.env.ecs_exec,
     }
 
 
@@ -142,7 +143,9 @@ def _container(place: Place, agent: Agent, image: Image) -> dict[str, Any]:
             },
         },
         "linuxParameters": {"initProcessEnabled": True},
-        "readonlyRootFilesystem": True,
+        # ECS Exec's agent needs a root filesystem that it can write to.
+        # Source: Amazon ECS Developer Guide, "ECS Exec", considerations.
+        "readonlyRootFilesystem": not place.env.ecs_exec,
         "stopTimeout": STOP_SECONDS,
         "user": USER,
     }

@@ -94,11 +94,23 @@ async def watch(
     return watched or await watcher.look()
 
 
-async def poll(place: Place, look: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
+async def poll(
+    place: Place,
+    look: Callable[[], Awaitable[T | None]],
+    seconds: float,
+    *,
+    every: float | None = None,
+) -> T | None:
     """Look again and again until something is found, or return None after the seconds given.
 
     A look that AWS throttles found nothing; the pauses after it are twice as long, up to half a
     minute, until looks go through again. Any other error is the caller's.
+
+    Args:
+        place: whose clock it is.
+        look: returns what is waited for, None as long as that is not there.
+        seconds: when to give up.
+        every: seconds between looks; by default more and more of them, as rollouts need it.
     """
     began, stretch, found = place.clock.monotonic(), 1.0, None
     while True:
@@ -111,18 +123,23 @@ async def poll(place: Place, look: Callable[[], Awaitable[T | None]], seconds: f
         elapsed = place.clock.monotonic() - began
         if found is not None or elapsed >= seconds:
             return found
-        await place.clock.sleep(pause(elapsed, stretch, place.clock.chance()))
+        usual = growing(elapsed) if every is None else every
+        await place.clock.sleep(pause(usual, stretch, place.clock.chance()))
 
 
-def pause(elapsed: float, stretch: float = 1.0, chance: float = 0.5) -> float:
-    """Return the seconds until the next look: short while most rollouts end, longer later.
+def growing(elapsed: float) -> float:
+    """Return the usual pause so many seconds after the first look: short while most end."""
+    return min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PATIENCE))
+
+
+def pause(usual: float, stretch: float, chance: float) -> float:
+    """Return the seconds until the next look.
 
     Args:
-        elapsed: seconds since the first look.
-        stretch: by how much it is longer because AWS throttles.
-        chance: a number from 0 to 1 by which it differs a little.
+        usual: what they are as long as all is well.
+        stretch: how many times longer because AWS throttles.
+        chance: a number from 0 to 1 by which they differ a little.
     """
-    usual = min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PATIENCE))
     return min(SLOWEST, usual * stretch) * (1 - SPREAD + 2 * SPREAD * chance)
 
 

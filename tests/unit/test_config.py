@@ -60,6 +60,11 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "environments.development.brnch: unknown key, did you mean 'branch'?",
         ),
         (
+            "[environments.development]",
+            "[environments.development]\necs_exec = 1",
+            "environments.development.ecs_exec: must be true or false, not a whole number",
+        ),
+        (
             "cpu = 256",
             'cpu = "256"',
             "environments.development.cpu: must be a whole number, not a text",

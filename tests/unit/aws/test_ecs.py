@@ -8,6 +8,7 @@ from botocore.stub import Stubber
 
 from ci.aws import ecs
 from ci.aws.session import Aws, Credentials
+from ci.errors import AwsError
 
 ARN = "arn:aws:ecs:us-east-1:123456789012"
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
@@ -207,3 +208,45 @@ async def test_a_cluster_that_is_not_there_has_no_status(aws: Aws) -> None:
         stub.add_response("describe_clusters", {"clusters": [{"status": "ACTIVE"}]})
         assert await ecs.cluster_status(aws, "c") is None
         assert await ecs.cluster_status(aws, "c") == "ACTIVE"
+
+
+async def test_a_one_off_task_is_run_or_the_reason_told(aws: Aws) -> None:
+    request = {"cluster": "c", "taskDefinition": "d:8"}
+    with Stubber(aws.client("ecs")) as stub:
+        stub.add_response("run_task", {"tasks": [task()], "failures": []}, request)
+        failure = {"arn": "a", "reason": "RESOURCE:CPU", "detail": "too little"}
+        stub.add_response("run_task", {"tasks": [], "failures": [failure]}, request)
+        stub.add_response("run_task", {"tasks": [], "failures": []}, request)
+        assert (await ecs.run_task(aws, request)).id == "0123abcd"
+        with pytest.raises(AwsError, match=r"RESOURCE:CPU \(too little\)") as raised:
+            await ecs.run_task(aws, request)
+        assert raised.value.code == "RESOURCE:CPU"
+        with pytest.raises(AwsError, match="nothing started"):
+            await ecs.run_task(aws, request)
+
+
+async def test_a_task_is_stopped_with_the_reason_that_it_will_tell(aws: Aws) -> None:
+    expected = {"cluster": "c", "task": "0123abcd", "reason": "enough"}
+    with Stubber(aws.client("ecs")) as stub:
+        stub.add_response("stop_task", {"task": task()}, expected)
+        await ecs.stop_task(aws, "c", "0123abcd", reason="enough")
+
+
+@pytest.mark.parametrize(
+    ("told", "agents", "state"),
+    [
+        (False, [{"name": "ExecuteCommandAgent", "lastStatus": "RUNNING"}], None),
+        (True, [{"name": "ExecuteCommandAgent", "lastStatus": "RUNNING"}], "RUNNING"),
+        (True, [{"name": "ExecuteCommandAgent", "lastStatus": "STOPPED"}], "STOPPED"),
+        (True, [], "PENDING"),
+    ],
+)
+async def test_a_task_tells_whether_commands_can_be_run_in_it(
+    aws: Aws, told: bool, agents: list[dict[str, str]], state: str | None
+) -> None:
+    data = task(enableExecuteCommand=told)
+    data["containers"][0] |= {"name": "main", "runtimeId": "r-1", "managedAgents": agents}
+    with Stubber(aws.client("ecs")) as stub:
+        stub.add_response("describe_tasks", {"tasks": [data]})
+        (found,) = await ecs.tasks(aws, "c", ["0123abcd"])
+    assert (found.exec_agent, found.container, found.runtime) == (state, "main", "r-1")

@@ -142,6 +142,47 @@ async def test_the_last_lines_of_a_stream_are_read(aws: Aws) -> None:
             await logs.tail(aws, "g", "s", lines=20)
 
 
+async def test_lines_of_all_streams_come_by_time_from_every_page(aws: Aws) -> None:
+    first = {"logStreamName": "a/c/1", "timestamp": 2000, "message": "two\n", "eventId": "e2"}
+    second = {"logStreamName": "b/c/2", "timestamp": 1000, "message": "one", "eventId": "e1"}
+    other = {"logStreamName": "ab/c/3", "timestamp": 1500, "message": "another agent"}
+    with Stubber(aws.client("logs")) as stub:
+        asked = {"logGroupName": "g", "startTime": 500, "endTime": 3000}
+        stub.add_response("filter_log_events", {"events": [first], "nextToken": "n"}, asked)
+        stub.add_response("filter_log_events", {"events": [second]}, asked | {"nextToken": "n"})
+        # An emulator may leave the prefix out of account.
+        asked = {"logGroupName": "g", "startTime": 0, "logStreamNamePrefix": "a/"}
+        stub.add_response("filter_log_events", {"events": [first, other]}, asked)
+        stub.add_client_error("filter_log_events", "ResourceNotFoundException")
+        stub.add_client_error("filter_log_events", "AccessDeniedException")
+        found = await logs.between(aws, "g", start=500, end=3000)
+        assert [(event.message, event.id) for event in found] == [("one", "e1"), ("two", "e2")]
+        (only,) = await logs.between(aws, "g", start=-1, prefix="a/")
+        assert only.stream == "a/c/1"
+        assert await logs.between(aws, "g", start=0) == []
+        with pytest.raises(AwsError):
+            await logs.between(aws, "g", start=0)
+
+
+async def test_a_stream_is_read_on_from_where_one_was(aws: Aws) -> None:
+    asked = {"logGroupName": "g", "logStreamName": "s", "startFromHead": True}
+    with Stubber(aws.client("logs")) as stub:
+        stub.add_client_error("get_log_events", "ResourceNotFoundException")
+        told = {"events": [{"message": "one\n"}], "nextForwardToken": "f/1"}
+        stub.add_response("get_log_events", told, asked)
+        stub.add_response(
+            "get_log_events",
+            {"events": [], "nextForwardToken": "f/1"},
+            asked | {"nextToken": "f/1"},
+        )
+        stub.add_client_error("get_log_events", "AccessDeniedException")
+        assert await logs.onward(aws, "g", "s") == ([], "")
+        assert await logs.onward(aws, "g", "s") == (["one"], "f/1")
+        assert await logs.onward(aws, "g", "s", "f/1") == ([], "f/1")
+        with pytest.raises(AwsError):
+            await logs.onward(aws, "g", "s", "f/1")
+
+
 async def test_a_log_group_is_found_by_its_whole_name(aws: Aws) -> None:
     with Stubber(aws.client("logs")) as stub:
         for _ in range(2):

@@ -137,6 +137,10 @@ WITHOUT_RESOURCE = {
     "elasticloadbalancing:DescribeTargetHealth",
     "iam:ListOpenIDConnectProviders",
     "logs:DescribeLogGroups",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
 }
 
 
@@ -277,6 +281,7 @@ ADMINISTRATORS = {
     "cloudformation:ExecuteChangeSet",
     "cloudformation:UpdateTerminationProtection",
 }
+NOTHING = {"Ref": "AWS::NoValue"}
 PREFIXES = {"elbv2": "elasticloadbalancing"}
 
 
@@ -307,6 +312,29 @@ def test_the_deploy_role_may_do_whatever_the_pipeline_calls(config: Config) -> N
     lacking = {action for action in needed if action.casefold() not in granted_any_case}
     assert lacking == ADMINISTRATORS & needed
     assert not granted & ADMINISTRATORS
+
+
+def test_commands_in_tasks_are_allowed_where_acso_toml_says_so_alone(config: Config) -> None:
+    template = parsed(templates.environment(config.agents))
+    conditional = [
+        item["Fn::If"]
+        for item in nodes(template["Resources"])
+        if isinstance(item, dict) and "ExecOn" in listed(item.get("Fn::If"))
+    ]
+    allowed = {
+        action for item in conditional for action in listed(item[1]["Action"]) if item[2] == NOTHING
+    }
+    assert allowed == {"ecs:ExecuteCommand"} | {
+        action for action in WITHOUT_RESOURCE if action.startswith("ssmmessages:")
+    }
+    others = [item for item in statements(template) if item not in [c[1] for c in conditional]]
+    assert not allowed & {action for item in others for action in listed(item["Action"])}
+    assert template["Conditions"]["ExecOn"] == {"Fn::Equals": [{"Ref": "Exec"}, "true"]}
+    env = config.environment("staging")
+    aws = Aws(region=env.region)
+    on, off = replace(env, ecs_exec=True), replace(env, ecs_exec=False)
+    given = [templates.parameters(aws, config, item)["Exec"] for item in (on, off)]
+    assert given == ["true", "false"]
 
 
 def test_a_release_s_tag_matches_what_the_deploy_role_trusts(config: Config) -> None:

@@ -94,11 +94,11 @@ def validation(ok: bool) -> release.Validate:
 
 
 @pytest.fixture
-def new(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Pipeline]:
+def new(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
     """Makes worlds, each with a process that releases into it; the last one answers."""
 
-    def make() -> Pipeline:
-        world = World()
+    def make(kind: type[World] = World) -> Pipeline:
+        world = kind()
 
         async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
             return world.answer(url)
