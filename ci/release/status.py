@@ -11,10 +11,16 @@ from ci.release.parallel import parallel
 from ci.release.plan import Current, current
 from ci.release.record import History, Release
 
+HEADS = ("agent", "release", "revision", "version", "digest", "tasks", "health", "last event")
+EVENT = 60  # characters of ECS's last event
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """One service: what it runs, how many tasks, its health, and its drift from the record."""
+    """One service: what it runs, how many tasks, its health, and its drift from the record.
+
+    `release` is the one that brought the revision; empty where none on record did.
+    """
 
     agent: str
     service: str
@@ -23,6 +29,7 @@ class ServiceStatus:
     health: str
     drift: str = ""
     last_event: str = ""
+    release: str = ""
 
     def data(self) -> dict[str, Any]:
         """Return the service for machines."""
@@ -30,6 +37,7 @@ class ServiceStatus:
         return {
             "agent": self.agent,
             "service": self.service,
+            "release": self.release,
             "revision": run.revision if run else None,
             "version": run.version if run else None,
             "digest": run.digest if run else None,
@@ -56,13 +64,17 @@ class Status:
         return all(item.health == "healthy" and not item.drift for item in self.services)
 
     def text(self) -> str:
-        """Return the status for people: a line a service."""
-        width = max((len(item.agent) for item in self.services), default=0)
+        """Return the status for people: a table of the services, and what is to be said below."""
         head = f"{self.environment}: release {self.release or 'none validated yet'}"
-        return "\n".join(
-            [head, *(f"  {note}" for note in self.notes)]
-            + [f"  {_line(item, width)}".rstrip() for item in self.services]
-        )
+        rows = [HEADS, *map(_row, self.services)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+        table = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        drifts = [f"{item.agent}: {item.drift}" for item in self.services if item.drift]
+        lines = [*self.notes, *table, *drifts]
+        return "\n".join([head, *(f"  {line}" for line in lines)])
 
     def data(self) -> dict[str, Any]:
         """Return the status for machines."""
@@ -93,6 +105,7 @@ async def status(place: Place) -> Status:
             health=health,
             drift=drift(history.current, service, found.run),
             last_event=state.last_event if state else "",
+            release=brought_by(history, service, found.run),
         )
 
     services = await parallel(one, agents)
@@ -103,6 +116,16 @@ async def status(place: Place) -> Status:
         services=tuple(services),
         notes=tuple(await _notes(place, history)),
     )
+
+
+def brought_by(history: History, service: str, run: Run | None) -> str:
+    """Return the release in whose rollout a service came to its revision; pure."""
+    listing = [
+        release.id
+        for release in history.releases
+        if run and service in release.after and release.after[service].revision == run.revision
+    ]
+    return listing[-1] if listing else ""  # the oldest: the later ones left it as it was
 
 
 def drift(release: Release | None, service: str, run: Run | None) -> str:
@@ -154,10 +177,35 @@ def _words(release: Release) -> str:
     return str(release.state).replace("_", " ")
 
 
-def _line(item: ServiceStatus, width: int) -> str:
+def changes(before: Status | None, after: Status) -> list[str]:
+    """Return a line for each new note and each service that is not as it was; pure."""
+    known = {item.agent: item for item in before.services} if before else {}
+    notes = [note for note in after.notes if before is None or note not in before.notes]
+    moved = [item for item in after.services if known.get(item.agent) != item]
+    return notes + [_change(item) for item in moved]
+
+
+def _change(item: ServiceStatus) -> str:
+    told = zip(HEADS[1:6], _row(item)[1:6], strict=True)
+    parts = [f"{head} {cell}" for head, cell in told]
+    return ", ".join([f"{item.agent}: {item.health}", *parts, *([item.drift] * bool(item.drift))])
+
+
+def _row(item: ServiceStatus) -> tuple[str, ...]:
     run = item.run
-    what = f"{run.version:<12}  revision {run.number:<4}" if run else f"{'-':<12}  {'-':<13}"
-    digest = run.digest[:19] if run else "-"
-    count = f"{item.running}/{run.desired if run else 0}"
-    drift_ = f"  ({item.drift})" if item.drift else ""
-    return f"{item.agent:<{width}}  {what}  {digest:<19}  {count}  {item.health}{drift_}"
+    return (
+        item.agent,
+        item.release or "-",
+        run.number if run else "-",
+        run.version if run else "-",
+        run.digest.removeprefix("sha256:")[:12] if run else "-",
+        f"{item.running}/{run.desired if run else 0}",
+        item.health + (" (drift)" if item.drift else ""),
+        _event(item.last_event),
+    )
+
+
+def _event(text: str) -> str:
+    """Return ECS's event as far as it fits; which service it is about stands before it."""
+    told = text.partition(") ")[2] if text.startswith("(service ") else text
+    return told if len(told) <= EVENT else told[: EVENT - 1] + "…"

@@ -92,7 +92,7 @@ async def test_status_tells_release_version_and_health_of_every_service(
     assert found.ok
     assert found.release == "2026.11.24-1"
     assert {item["version"] for item in found.data()["services"]} == {"good"}
-    assert found.text().count("1/1  healthy") == 5
+    assert found.text().count("1/1    healthy") == 5
 
 
 async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) -> None:
