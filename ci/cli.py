@@ -14,11 +14,11 @@ from typing import Any
 
 import anyio
 
-from ci import host
+from ci import host, live
 from ci.describe import Description, Function, Parameter, describe
 from ci.local import paths
 from ci.report.output import Report
-from ci.session import ROOT, Choice, call
+from ci.session import ROOT, Choice, Engine, call
 
 EPILOG = """\
 first steps:
@@ -27,8 +27,8 @@ first steps:
   acso selftest                    every test of this repository
 
 exit codes: 0 done, 1 failure, 2 usage, 3 acso.toml, 4 this machine, 5 the engine,
-  10 a quality gate or build, 20-23 AWS, 30 validation, 40 rolled back,
-  41 rollback failed, 42 nothing to roll back to, 130 interrupted
+  10 a quality gate or build, 20-23 AWS, 30 validation, 31 a one-off task that never ran,
+  32 exec, 40 rolled back, 41 rollback failed, 42 nothing to roll back to, 130 interrupted
 """
 Run = Callable[[argparse.Namespace], Awaitable[str | int]]
 CONSTRUCTOR = "constructor_"
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     # A supervisor's TERM ends a command as Ctrl-C does: cancelled, cleaned up, exit code 130.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    report = Report(command=options.command, json=options.json)
+    report = Report(command=options.command, json=options.json, streams=_use(options) is not None)
     return report.of(partial(anyio.run, options.run, options))
 
 
@@ -59,6 +59,9 @@ def make_parser(module: Description) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for function in module.functions:
         _add_function(commands, function)
+    for addition in live.ADDITIONS.values():
+        if addition.function is not None:
+            _add_function(commands, addition.function)
     for verb in host.VERBS:
         verb.add(_command(commands, verb.name, verb.doc, verb.run))
     return parser
@@ -69,6 +72,9 @@ def _add_function(commands: Any, function: Function) -> None:
     for parameter in function.parameters:
         if parameter.name != "format":  # --json says it
             _add(parser, parameter)
+    if addition := live.ADDITIONS.get(function.name):
+        addition.arguments(parser)
+        parser.set_defaults(use=addition.use)
     group = parser.add_argument_group("where it runs")
     group.add_argument(
         "--engine",
@@ -115,6 +121,9 @@ def _add(parser: argparse.ArgumentParser, parameter: Parameter, prefix: str = ""
             arguments |= {"type": int, "metavar": "N"}
         case "choice":
             arguments["choices"] = parameter.choices
+        case "texts" if parameter.name == "args":  # a command, which may have flags of its own
+            parser.add_argument("args", nargs="+", metavar="-- COMMAND", help=parameter.doc)
+            return
         case "texts":
             arguments |= {"action": "append", "metavar": "TEXT"}
         case "secret":
@@ -134,7 +143,7 @@ def _secret(value: str) -> str:
     return value
 
 
-async def _call(function: Function, options: argparse.Namespace) -> str:
+async def _call(function: Function, options: argparse.Namespace) -> str | int:
     given = vars(options)
     arguments = {item.name: given[item.name] for item in function.parameters if item.name in given}
     if options.json and function.takes("format"):
@@ -144,8 +153,20 @@ async def _call(function: Function, options: argparse.Namespace) -> str:
         for name, value in given.items()
         if name.startswith(CONSTRUCTOR)
     }
-    choice = Choice(engine=options.engine, aws=given.get("aws", "auto"), verbose=options.verbose)
-    return await call(function, arguments, constructor, choice)
+    use = _use(options)
+    # What only looks at AWS, and may need the terminal, gains nothing from another engine.
+    engine: Engine = "local" if use and options.engine == "auto" else options.engine
+    choice = Choice(engine=engine, aws=given.get("aws", "auto"), verbose=options.verbose)
+    result = await call(function, arguments, constructor, choice, use)
+    if isinstance(result, live.Handover):
+        result.now()
+    return result if isinstance(result, str | int) else 1
+
+
+def _use(options: argparse.Namespace) -> live.Use | None:
+    """Return what the command line does in place of calling a function, None if it calls it."""
+    use: live.Use | None = options.use(options) if hasattr(options, "use") else None
+    return use
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:

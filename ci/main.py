@@ -24,6 +24,7 @@ from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.gates import gate, together
 from ci.marks import anew, judges, once
+from ci.release.logs import Query, written
 from ci.report.progress import stage
 from ci.stages import quality
 from ci.stages.base import IGNORE
@@ -241,6 +242,44 @@ class Acso:
         return _written(await release.status(await self._standing(env)), format)
 
     @anew
+    async def logs(
+        self,
+        env: Env,
+        agent: Annotated[list[str] | None, Doc("Only these agents; default: all.")] = None,
+        since: Annotated[str, Doc("A time, or how long ago: 30s, 10m, 2h (default: 10m).")] = "",
+        release: Annotated[str, Doc("Only what this release's tasks wrote in its time.")] = "",
+        grep: Annotated[str, Doc("Only lines that match this regular expression.")] = "",
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Tell what the agents wrote, all of them interleaved by time.
+
+        As JSON it is an object a line. The command line writes lines as they come with --follow.
+        """
+        query = Query(agents=tuple(agent or ()), since=since, release=release, grep=grep)
+        return await written(await self.place(env), query, as_json=format is Format.JSON)
+
+    @anew
+    async def run_task(
+        self,
+        env: Env,
+        agent: Annotated[str, Doc("Whose image, permissions, size and network.")],
+        args: Annotated[list[str], Doc("The command (--args); on the command line behind --.")],
+        seconds: Annotated[int, Doc("How long it may take.")] = 3600,
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Run a command once, in a task of its own, as an agent's service would; tell its log.
+
+        The command line shows the log as it comes and ends with the command's own exit code.
+        """
+        place = await self.place(env)
+        async with stage("task") as span:
+            ran = await release.run_task(
+                place, agent, args, tell=span.say, say=span.say, seconds=seconds
+            )
+            ran.raise_for_failure()
+        return _written(ran, format)
+
+    @anew
     async def pipeline(
         self,
         event: Annotated[str, Doc("What happened: push, pull_request or release.")],
@@ -259,6 +298,10 @@ class Acso:
             built = await self._checked_build(config, audit_required=False)
             return "\n".join(f"{item.agent} {item.version}" for item in built)
         return await self.deploy(environment.name, commit=commit, branch=ref, actor=actor)
+
+    async def place(self, env: str) -> release.Place:
+        """Return an environment that stands, for what the command line adds; no function."""
+        return await self._standing(env)
 
     async def _config(self) -> Config:
         """Read acso.toml from the source, not from beside this file: the source is what counts."""

@@ -23,17 +23,21 @@ from ci.report.progress import stage
 
 if TYPE_CHECKING:
     from ci import engine
+    from ci.live import Result, Use
     from ci.local.docker import Docker
     from ci.local.emulator import Emulator
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
+Engine = Literal["auto", "dagger", "local"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Choice:
     """What the user chose for the call as a whole."""
 
-    engine: Literal["auto", "dagger", "local"] = "auto"
+    engine: Engine = "auto"
     aws: Literal["auto", "local", "real"] = "auto"
     verbose: bool = False
 
@@ -42,8 +46,12 @@ Arguments = Mapping[str, Any]
 
 
 async def call(
-    function: Function, arguments: Arguments, constructor: Arguments, choice: Choice
-) -> str:
+    function: Function,
+    arguments: Arguments,
+    constructor: Arguments,
+    choice: Choice,
+    use: "Use | None" = None,
+) -> "str | Result":
     """Run a function of `Acso` and return what it returns.
 
     Args:
@@ -51,6 +59,7 @@ async def call(
         arguments: its arguments by name, as the command line gave them; absent ones by default.
         constructor: arguments of the class, likewise.
         choice: which engine and which AWS.
+        use: what to do with the object and the arguments in place of calling the function.
     """
     config = load(Path(constructor.get("source", ROOT)) / FILE)
     if function.takes("env"):
@@ -58,7 +67,7 @@ async def call(
     if use_dagger(choice):
         run_inside_dagger()
     async with _prepared(function, arguments, config, choice) as overrides:
-        return await _called(function, arguments, dict(constructor), overrides)
+        return await _called(function, arguments, dict(constructor), overrides, use)
 
 
 def use_dagger(choice: Choice) -> bool:
@@ -206,8 +215,12 @@ def _log(*, verbose: bool) -> Callable[[str], None]:
 
 
 async def _called(
-    function: Function, arguments: Arguments, constructor: dict[str, Any], overrides: dict[str, Any]
-) -> str:
+    function: Function,
+    arguments: Arguments,
+    constructor: dict[str, Any],
+    overrides: dict[str, Any],
+    use: "Use | None",
+) -> "str | Result":
     import dagger  # late: takes most of a second
     from dagger import dag
 
@@ -229,6 +242,8 @@ async def _called(
             given = {name: known[name] for name in known if function.takes(name)} | given
         if "format" in given:
             given["format"] = Format(given["format"])
+        if use is not None:
+            return await use(Acso(**values), given)
         method = getattr(Acso(**values), function.name)
         return str(await method(**given))
 

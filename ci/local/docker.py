@@ -5,8 +5,10 @@ and stopped by `down --cache` alone.
 """
 
 import os
+import shutil
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from ipaddress import ip_network
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 DEFAULT = "unix:///var/run/docker.sock"
+TASK_LABEL = "com.amazonaws.ecs.task-arn"  # which task a container is of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,3 +213,34 @@ def gateway(network: dict[str, Any]) -> str:
         if "." in item.get("Subnet", ""):
             return str(item.get("Gateway") or ip_network(item["Subnet"])[1])
     return "127.0.0.1"
+
+
+async def exec_command(task: str, command: Sequence[str]) -> tuple[str, ...]:
+    """Return the command line that runs a command in the container of an embedded AWS's task.
+
+    Args:
+        task: the task's id.
+        command: what to run; with a terminal where this process has one.
+
+    Raises:
+        ContainerEngineError: no such container runs here, or there is no `docker` program.
+    """
+    found = await find()
+    name = await anyio.to_thread.run_sync(_container, found, task) if found else None
+    if found is None or name is None:
+        message = f"no container of task {task} runs on this machine"
+        hint = "ECS Exec on another AWS than AWS itself is for the embedded one alone"
+        raise ContainerEngineError(message, hint=hint)
+    if shutil.which("docker") is None:
+        message = "there is no `docker` program on PATH to enter a container with"
+        raise ContainerEngineError(message, hint="on Debian or Ubuntu: apt-get install docker.io")
+    where = ("--host", found.url) if found.url else ()
+    terminal = ("--tty",) if sys.stdin.isatty() and sys.stdout.isatty() else ()
+    return ("docker", *where, "exec", "--interactive", *terminal, name, *command)
+
+
+def _container(found: Docker, task: str) -> str | None:
+    """Return the name of a task's container; its label is the embedded AWS's."""
+    running = found.client.containers.list(filters={"label": TASK_LABEL})
+    names = [item.name for item in running if item.labels[TASK_LABEL].endswith(f"/{task}")]
+    return str(names[0]) if names else None

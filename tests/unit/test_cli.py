@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.cli import make_parser
+from ci.cli import _use, make_parser
 from ci.config import load
 from ci.describe import Description, describe, from_module
 from ci.session import uses_local_aws
@@ -33,7 +33,8 @@ def test_every_function_is_a_command_with_its_own_help(
         assert done.value.code == 0
         out = capsys.readouterr().out
         assert function.doc.splitlines()[0] in out
-        assert all(p.flag in out for p in function.parameters if p.name != "format")
+        shown = [p for p in function.parameters if p.name not in ("format", "args")]
+        assert all(p.flag in out for p in shown)
 
 
 def test_every_function_and_parameter_is_documented(module: Description) -> None:
@@ -69,6 +70,31 @@ def test_wrong_usage_is_exit_code_2_and_says_what(
         parser.parse_args(argv)
     assert done.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_command_stands_behind_two_hyphens_with_flags_of_its_own(
+    parser: argparse.ArgumentParser,
+) -> None:
+    for verb in ("run-task", "exec"):
+        mine = [verb, "--env", "staging", "--agent", "supervisor", "--"]
+        given = parser.parse_args([*mine, "python", "-c", "print(1)", "--env", "other"])
+        assert (given.env, given.agent) == ("staging", "supervisor")
+        assert given.args == ["python", "-c", "print(1)", "--env", "other"]
+        with pytest.raises(SystemExit):
+            parser.parse_args(mine)
+
+
+def test_what_the_command_line_adds_is_done_only_where_asked_for(
+    parser: argparse.ArgumentParser,
+) -> None:
+    def use(*argv: str) -> object:
+        return _use(parser.parse_args([*argv, "--env", "staging"]))
+
+    assert use("status") is None
+    assert use("status", "--watch") is not None
+    assert use("plan") is None
+    for follow in ((), ("--follow",), ("--agent", "a", "--agent", "b", "--since", "1h")):
+        assert use("logs", *follow) is not None
 
 
 def test_a_secret_s_value_is_not_repeated_when_it_is_refused(
