@@ -27,8 +27,13 @@ first steps:
   acso selftest                    every test of this repository
 
 exit codes: 0 done, 1 failure, 2 usage, 3 acso.toml, 4 this machine, 5 the engine,
-  10 a quality gate or build, 20-23 AWS, 30 validation, 31 a one-off task that never ran,
-  32 exec, 40 rolled back, 41 rollback failed, 42 nothing to roll back to, 130 interrupted
+  10 a quality gate or build, 20 AWS, 21 another account or region, 22 infrastructure,
+  23 the environment is locked, 30 validation,
+  31 a one-off task that never ran, 32 exec
+exit codes of a release that is no success:
+  40 rolled back, 41 rollback failed, 42 nothing to roll back to, 43 rolled back by ECS,
+  44 replaced by another deployment, 45 timed out, 46 nothing to change but unhealthy,
+  47 interrupted and rolled back, 48 rollback target gone, 130 interrupted
 """
 Run = Callable[[argparse.Namespace], Awaitable[str | int]]
 CONSTRUCTOR = "constructor_"

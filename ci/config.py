@@ -32,6 +32,8 @@ FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
     }
 )
 STRATEGIES = ("rolling",)
+#: Least values of an environment's numbers, where it is not 1. A rollback needs two releases.
+LEAST = MappingProxyType({"approvals": 0, "bake_time": 0, "desired_count": 0, "keep_releases": 2})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +104,9 @@ class Environment:
     deploy_timeout: int
     rollback_timeout: int
     validation_timeout: int
+    bake_time: int
+    keep_releases: int
+    keep_revisions: int
     log_retention: int
     approvals: int
     ecs_exec: bool
@@ -348,7 +353,7 @@ def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> N
         raise _BadKeyError(f"{where}.strategy", f"must be one of {', '.join(STRATEGIES)}")
     for item in dataclasses.fields(environment):
         value = getattr(environment, item.name)
-        least = 0 if item.name in ("approvals", "desired_count") else 1
+        least = LEAST.get(item.name, 1)
         if type(value) is int and value < least:
             raise _BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
     _known(f"{where}.agents", environment.agents, {agent.name for agent in agents})

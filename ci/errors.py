@@ -111,7 +111,7 @@ class ExecError(AcsoError):
 
 
 class ReleaseFailedError(AcsoError):
-    """A release failed and every service runs again what it ran before."""
+    """A release failed and every service was brought back to what it ran before."""
 
     exit_code = 40
 
@@ -126,6 +126,42 @@ class NothingToRollBackError(AcsoError):
     """No earlier validated release of this environment is on record."""
 
     exit_code = 42
+
+
+class RolledBackByEcsError(AcsoError):
+    """ECS itself gave a deployment up (circuit breaker, alarm) and went back; so did the rest."""
+
+    exit_code = 43
+
+
+class ReplacedError(AcsoError):
+    """Somebody else changed a service during the release: a deployment, its size, its deletion."""
+
+    exit_code = 44
+
+
+class TimedOutError(AcsoError):
+    """A release was not done within its time; every service was brought back."""
+
+    exit_code = 45
+
+
+class UnhealthyError(AcsoError):
+    """There is nothing to change, but what runs does not work."""
+
+    exit_code = 46
+
+
+class WithdrawnError(AcsoError):
+    """The user stopped a release and had every service brought back."""
+
+    exit_code = 47
+
+
+class TargetGoneError(AcsoError):
+    """A release cannot be returned to: a revision that it lists is deregistered."""
+
+    exit_code = 48
 
 
 class InterruptedReleaseError(AcsoError):

@@ -15,12 +15,16 @@ DESCRIBED_TASKS = 100  # at most, in one DescribeTasks
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDefinition:
-    """One revision: its ARN, its canonical text, and what its first container is given."""
+    """One revision: its ARN, its canonical text, and what its first container is given.
+
+    One that is not `active` was deregistered: services that run it go on, none can go to it.
+    """
 
     revision: str
     content: str
     image: str
     environment: Mapping[str, str]
+    active: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,7 @@ class Service:
     settings: str
     deployments: tuple[Deployment, ...] = ()
     last_event: str = ""
+    events: tuple[str, ...] = ()  # newest first
 
     @property
     def primary(self) -> Deployment | None:
@@ -120,6 +125,25 @@ async def register(aws: Aws, request: Mapping[str, Any]) -> TaskDefinition:
     """Register a new revision of the family that the request names."""
     answer = await aws.call("ecs", "register_task_definition", **request)
     return _task_definition(answer["taskDefinition"])
+
+
+async def revisions(aws: Aws, family: str) -> list[str]:
+    """Return the ARNs of a family's revisions that are not deregistered, newest first."""
+    arns = await aws.pages(
+        "ecs",
+        "list_task_definitions",
+        "taskDefinitionArns",
+        familyPrefix=family,
+        status="ACTIVE",
+        sort="DESC",
+    )
+    # On AWS the prefix is a whole family's name; elsewhere it may be taken for a prefix.
+    return [str(arn) for arn in arns if arn.rsplit("/", 1)[-1].rpartition(":")[0] == family]
+
+
+async def deregister(aws: Aws, revision: str) -> None:
+    """Deregister one revision: what runs it goes on, nothing new can be started with it."""
+    await aws.call("ecs", "deregister_task_definition", taskDefinition=revision)
 
 
 async def create_service(aws: Aws, request: Mapping[str, Any]) -> Service:
@@ -201,6 +225,7 @@ def _task_definition(data: Mapping[str, Any]) -> TaskDefinition:
         content=canonical.definition(data),
         image=first["image"],
         environment={item["name"]: item["value"] for item in first.get("environment", ())},
+        active=data.get("status", "ACTIVE") == "ACTIVE",
     )
 
 
@@ -215,6 +240,7 @@ def _service(data: Mapping[str, Any]) -> Service:
         settings=canonical.service(data),
         deployments=tuple(_deployment(item) for item in data.get("deployments", ())),
         last_event=events[0]["message"] if events else "",
+        events=tuple(event["message"] for event in events),
     )
 
 

@@ -74,6 +74,28 @@ async def newest(aws: Aws, table: str, kind: str, *, limit: int = 100) -> list[D
     return [_document(item) for item in answer["Items"]]
 
 
+async def documents(aws: Aws, table: str, kind: str) -> list[Document]:
+    """Return all documents of a kind, newest (highest key) first."""
+    items = await aws.pages(
+        "dynamodb",
+        "query",
+        "Items",
+        TableName=table,
+        KeyConditionExpression="pk = :kind",
+        ExpressionAttributeValues={":kind": {"S": kind}},
+        ScanIndexForward=False,
+        ConsistentRead=True,
+    )
+    return [_document(item) for item in items]
+
+
+async def remove(aws: Aws, table: str, document: Document) -> bool:
+    """Delete a document as it was read; False, and nothing is deleted, if it changed owner."""
+    key = {"pk": {"S": document.kind}, "sk": {"S": document.key}}
+    owners = {":own": {"S": document.owner}}
+    return await _remove(aws, table, key, "#owner = :own", owners, ATTRIBUTES)
+
+
 async def lease(aws: Aws, table: str) -> Lease | None:
     """Return the lock as it stands; None if nobody holds it."""
     answer = await aws.call("dynamodb", "get_item", TableName=table, Key=LOCK, ConsistentRead=True)
@@ -99,21 +121,42 @@ async def take(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
     return await _write(aws, table, item, condition, seen, {"#token": "token"})
 
 
-async def give_back(aws: Aws, table: str, token: str) -> None:
-    """Remove the lock if it is still this holder's."""
+async def give_back(aws: Aws, table: str, token: str) -> bool:
+    """Remove the lock if it is still this holder's; tells whether it was."""
+    mine = {":token": {"S": token}}
+    return await _remove(aws, table, LOCK, "#token = :token", mine, {"#token": "token"})
+
+
+async def take_away(aws: Aws, table: str, seen: Lease) -> bool:
+    """Remove the lock as it was seen; False if its holder renewed or another took it since."""
+    values = {":token": {"S": seen.token}, ":expires": {"N": repr(seen.expires)}}
+    condition = "#token = :token AND expires = :expires"
+    return await _remove(aws, table, LOCK, condition, values, {"#token": "token"})
+
+
+async def _remove(
+    aws: Aws,
+    table: str,
+    key: Mapping[str, Any],
+    condition: str,
+    values: Mapping[str, Any],
+    names: Mapping[str, str],
+) -> bool:
     try:
         await aws.call(
             "dynamodb",
             "delete_item",
             TableName=table,
-            Key=LOCK,
-            ConditionExpression="#token = :token",
-            ExpressionAttributeNames={"#token": "token"},
-            ExpressionAttributeValues={":token": {"S": token}},
+            Key=key,
+            ConditionExpression=condition,
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues=values,
         )
     except AwsError as error:
-        if error.code != REFUSED:
-            raise
+        if error.code == REFUSED:
+            return False
+        raise
+    return True
 
 
 async def _write(

@@ -9,6 +9,8 @@ from ci.release.plan import Action, Change, Plan, plan
 from ci.release.reasons import TaskFailure
 from ci.release.rollback import rollback
 from ci.release.status import ServiceStatus, Status, status
+from ci.release.stopping import Manner, OnCancel, Stop
+from ci.release.unlock import Unlocked, unlock
 
 __all__ = [
     "Action",
@@ -17,6 +19,8 @@ __all__ = [
     "Ending",
     "Image",
     "Line",
+    "Manner",
+    "OnCancel",
     "Outcome",
     "Outputs",
     "Place",
@@ -30,11 +34,14 @@ __all__ = [
     "ServiceResult",
     "ServiceStatus",
     "Status",
+    "Stop",
     "TaskFailure",
+    "Unlocked",
     "Validate",
     "deploy",
     "plan",
     "rollback",
     "run_task",
     "status",
+    "unlock",
 ]

@@ -20,12 +20,19 @@ from ci.release.record import (
     next_id,
     stamp,
 )
+from ci.release.retention import tidy
 from ci.release.rollout import Aim, aim, limits, looked_at
+from ci.release.stopping import Manner, unless_stopped
 from ci.release.watch import Teller, watch
 
 
 async def deploy(
-    place: Place, images: Sequence[Image], request: Request, validate: Validate, say: Say
+    place: Place,
+    images: Sequence[Image],
+    request: Request,
+    validate: Validate,
+    say: Say,
+    manner: Manner = Manner(),  # noqa: B008 (frozen)
 ) -> Outcome:
     """Bring every service to its image, all of them or none, and validate the result.
 
@@ -38,26 +45,29 @@ async def deploy(
         request: who asks, and for what source; recorded.
         validate: judges the environment once all services are stable.
         say: told of progress, a line at a time.
+        manner: whether to wait for the lock, and what the user's stopping means.
 
     Returns:
         How it ended; call `raise_for_failure` for the exit code.
 
     Raises:
         LockedError: another process releases here.
+        InterruptedReleaseError: the user stopped it before anything was begun.
         AwsError: AWS could not be asked; nothing was begun.
     """
 
     async def work(held: Held) -> Outcome:
-        context = Context(place=place, held=held, say=say, validate=validate)
+        context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
         history = await store.history(place)
-        planned = await plan(place, images)
+        planned = await unless_stopped(lambda: plan(place, images), manner)
         aims = [aim(change) for change in planned.changes]
         if is_done(planned, history):
-            return await _look(context, history, aims)
+            return await unless_stopped(lambda: _look(context, history, aims), manner)
         release = _planned(place, request, history, planned, held)
-        return await execute(await take_up(context, history, release), release, aims)
+        outcome = await execute(await take_up(context, history, release), release, aims)
+        return await tidy(place, outcome)
 
-    return await under_lock(place, "deploy", say, work)
+    return await under_lock(place, "deploy", say, work, manner=manner)
 
 
 def is_done(plan: Plan, history: History) -> bool:

@@ -9,15 +9,17 @@ from ci.errors import AcsoError, LockedError
 from ci.release import store
 from ci.release.lock import Held
 from ci.release.model import Place, Run, Say, Validate
-from ci.release.outcome import Ending, Outcome, ServiceResult
-from ci.release.parallel import parallel
+from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
+from ci.release.parallel import parallel, until
 from ci.release.reasons import TaskFailure, collect
 from ci.release.record import Entry, Release, State, advance
-from ci.release.rollout import Aim, register, roll, take_back
-from ci.release.verdict import Goal, Kind
+from ci.release.rollout import Aim, bake, register, roll, take_back
+from ci.release.stopping import Manner, OnCancel
+from ci.release.verdict import Cause, Goal, Kind
 from ci.release.watch import Watched
 
 LAST_WORDS = 10.0  # seconds that the record of an interruption may take
+STOPPED = "the user stopped it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +30,26 @@ class Context:
     held: Held
     say: Say
     validate: Validate
+    manner: Manner = field(default_factory=Manner)
     notes: tuple[str, ...] = field(default=())
 
 
-class _FailedError(Exception):
-    """A step failed: why, and the tasks that say more. Ends in the way back, never seen outside."""
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """How the way forward ended: `why` is None for success; causes are those of services."""
 
-    def __init__(self, why: str, failures: Sequence[TaskFailure] = ()) -> None:
-        super().__init__(why)
-        self.why, self.failures = why, tuple(failures)
+    why: str | None = None
+    failures: tuple[TaskFailure, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    stopped: bool = False
+
+
+class _FailedError(Exception):
+    """A step failed. Ends in the way back, never seen outside."""
+
+    def __init__(self, end: _End) -> None:
+        super().__init__(end.why)
+        self.end = end
 
 
 async def execute(context: Context, release: Release, aims: Sequence[Aim]) -> Outcome:
@@ -53,20 +66,21 @@ async def execute(context: Context, release: Release, aims: Sequence[Aim]) -> Ou
     began = context.place.clock.monotonic()
     journal = _Journal(context, release)
     try:
-        why, failures = await _forward(journal, aims)
-    except LockedError:
-        raise
+        end = await until(lambda: _forward(journal, aims), context.manner.stop.asked)
+        end = end or await _stopped(journal)
     except anyio.get_cancelled_exc_class():
         with anyio.CancelScope(shield=True), anyio.move_on_after(LAST_WORDS):
-            await journal.step(State.INTERRUPTED, why="the user stopped it")
+            await journal.interrupted()
         raise
-    if why is None:
+    if end is None:
+        outcome = replace(_ended(journal, Ending.INTERRUPTED), why=STOPPED)
+    elif end.why is None:
         outcome = _ended(journal, Ending.DEPLOYED)
     else:
         # From here on nothing stops halfway: an environment between two releases is the one
         # state that nobody wants.
         with anyio.CancelScope(shield=True):
-            outcome = await _backward(journal, why, failures)
+            outcome = await _backward(journal, end)
     return replace(outcome, seconds=context.place.clock.monotonic() - began, notes=context.notes)
 
 
@@ -93,23 +107,42 @@ class _Journal:
         await self.write(advance(self.release, state, now, why=why))
 
     async def write(self, release: Release) -> None:
-        await store.write(self.context.place, release, self.context.held.token)
+        # A write that is begun is finished: what is recorded and what is known here never differ.
+        with anyio.CancelScope(shield=True):
+            await store.write(self.context.place, release, self.context.held.token)
         self.release = release
 
+    async def interrupted(self) -> None:
+        if not self.release.finished and self.release.state is not State.INTERRUPTED:
+            await self.step(State.INTERRUPTED, why=STOPPED)
 
-async def _forward(
-    journal: _Journal, aims: Sequence[Aim]
-) -> tuple[str | None, tuple[TaskFailure, ...]]:
-    """Go to success; returns why that failed (None if it did not) and what its tasks left."""
+
+async def _forward(journal: _Journal, aims: Sequence[Aim]) -> _End:
+    """Go to success; returns how that ended."""
     try:
         await _steps(journal, aims)
     except _FailedError as error:
-        return error.why, error.failures
+        return error.end
     except LockedError:
         raise
     except AcsoError as error:
-        return str(error), ()
-    return None, ()
+        return _End(why=str(error))
+    return _End()
+
+
+async def _stopped(journal: _Journal) -> _End | None:
+    """Record that the user stopped the release; returns None if it is to stay as it is."""
+    context = journal.context
+    if journal.release.state is State.SUCCEEDED:
+        return _End()  # the stop came too late
+    await journal.interrupted()
+    env = f"--env {context.place.env.name}"
+    context.say(f"interrupted; `acso deploy {env}` goes on, `acso rollback {env}` undoes it")
+    back = context.manner.on_cancel is OnCancel.ROLLBACK
+    if back or await context.manner.stop.asked_again():
+        context.say("going back as asked; this is not stopped halfway")
+        return _End(why=STOPPED, stopped=True)
+    return None
 
 
 async def _steps(journal: _Journal, aims: Sequence[Aim]) -> None:
@@ -120,22 +153,42 @@ async def _steps(journal: _Journal, aims: Sequence[Aim]) -> None:
     entries = tuple(replace(e, after=runs.get(e.service, e.after)) for e in journal.release.entries)
     await journal.write(replace(journal.release, entries=entries))
     watched, goals = await roll(context.place, aims, context.say)
-    if not watched.good:
-        context.say("failed; collecting the reasons")
-        raise _FailedError(*await problems(context.place, watched, goals))
+    await _good(context, watched, goals)
     await journal.step(State.VALIDATING)
-    context.say("validating")
-    report = await context.validate()
-    if not report.ok:
-        message = f"validation failed: {report.summary()}"
-        raise _FailedError(message)
+    await _prove(context, goals)
     await journal.step(State.SUCCEEDED)
 
 
-async def _backward(journal: _Journal, why: str, failures: tuple[TaskFailure, ...]) -> Outcome:
+async def _good(context: Context, watched: Watched, goals: Mapping[str, Goal]) -> None:
+    """Raise with all that can be found out unless every service is what it should be."""
+    if watched.good:
+        return
+    context.say("failed; collecting the reasons")
+    why, failures = await problems(context.place, watched, goals)
+    causes = tuple(verdict.cause for verdict in watched.verdicts.values() if verdict.cause)
+    raise _FailedError(_End(why=why, failures=failures, causes=causes))
+
+
+async def _prove(context: Context, goals: Mapping[str, Goal]) -> None:
+    """Validate while watching for the bake time; the first that fails ends the other."""
+
+    async def validate() -> None:
+        context.say("validating")
+        report = await context.validate()
+        if not report.ok:
+            raise _FailedError(_End(why=f"validation failed: {report.summary()}"))
+
+    async def stay() -> None:
+        watched = await bake(context.place, list(goals.values()), context.say)
+        await _good(context, watched, goals)
+
+    await parallel(lambda work: work(), (validate, stay))
+
+
+async def _backward(journal: _Journal, end: _End) -> Outcome:
     """Return every service to what it ran before; records and tells whether that worked."""
     place, say = journal.context.place, journal.context.say
-    problem = ""
+    why, failures, problem = end.why or "", end.failures, ""
     watched = Watched(verdicts={}, seen={}, seconds=0.0)
     try:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
@@ -145,16 +198,32 @@ async def _backward(journal: _Journal, why: str, failures: tuple[TaskFailure, ..
         if not watched.good:
             problem, more = await problems(place, watched, goals)
             failures += more
-        await journal.step(State.FAILED if problem else State.ROLLED_BACK)
+        await _came_back(journal, end, problem)
     except LockedError:
         raise
     except AcsoError as error:
-        # The record stays unfinished: the next `deploy` or `rollback` takes it up.
         problem = str(error)
-    first = not any(journal.release.before.values())
-    ending = Ending.REMOVED if first else Ending.ROLLED_BACK
-    outcome = _ended(journal, Ending.ROLLBACK_FAILED if problem else ending, watched)
+    outcome = _ended(journal, _ending(journal, end, problem), watched)
     return replace(outcome, why=why, failures=failures, way_back=problem)
+
+
+async def _came_back(journal: _Journal, end: _End, problem: str) -> None:
+    """Record the end of the way back.
+
+    One that failed leaves the record unfinished: services are between two releases, and the next
+    `deploy` or `rollback` is to take that up.
+    """
+    if problem:
+        why = f"{end.why}; the way back failed: {problem}"
+        await journal.write(replace(journal.release, why=why))
+    else:
+        ended = replace(journal.release, ending=str(_ending(journal, end, problem)))
+        await journal.write(advance(ended, State.ROLLED_BACK, journal.context.place.clock.now()))
+
+
+def _ending(journal: _Journal, end: _End, problem: str) -> Ending:
+    first = not any(journal.release.before.values())
+    return ending_of(end.causes, first=first, stopped=end.stopped, came_back=not problem)
 
 
 def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) -> Outcome:

@@ -16,6 +16,7 @@ from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import AwsError, LockedError
 from ci.release.model import Place, Say
+from ci.release.stopping import Manner, unless_stopped
 
 LEASE = 15.0  # seconds
 BEAT = 5.0  # seconds between renewals
@@ -49,14 +50,22 @@ class Held:
     holder: str
 
 
-async def under_lock(place: Place, doing: str, say: Say, work: Callable[[Held], Awaitable[T]]) -> T:
+async def under_lock(
+    place: Place,
+    doing: str,
+    say: Say,
+    work: Callable[[Held], Awaitable[T]],
+    *,
+    manner: Manner = Manner(),  # noqa: B008 (frozen)
+) -> T:
     """Do work as the only one in the environment, the lease renewed meanwhile.
 
     A lease whose holder is dead is taken over: at once if it was a process of this host, else
-    when it runs out. Raises `LockedError` if the holder lives, or if the lease is lost.
+    when it runs out. Raises `LockedError` if the holder lives for longer than `manner.wait`, or if
+    the lease is lost.
     """
     me = holder(doing, place.clock.now().isoformat(timespec="seconds"))
-    lease = await _acquire(place, me, say)
+    lease = await unless_stopped(lambda: _acquire(place, me, say, manner.wait), manner)
     results: list[T] = []
     errors: list[Exception] = []
     lost: list[str] = []
@@ -127,26 +136,41 @@ def expired(place: Place, lease: Lease) -> bool:
     return _now(place) > lease.expires + SLACK
 
 
-async def _acquire(place: Place, me: Holder, say: Say) -> Lease:
-    """Take the lock: free, dead, or run out; give up as soon as its holder shows life."""
+def alive(place: Place, lease: Lease | None) -> bool:
+    """Tell whether a lock is held by somebody who may still be at work."""
+    return lease is not None and not dead(lease.holder) and not expired(place, lease)
+
+
+async def _acquire(place: Place, me: Holder, say: Say, wait: float) -> Lease:
+    """Take the lock: free, dead, or run out; give up once its holder lived for the wait's time."""
     table = place.outputs.releases_table
     first: Lease | None = None
+    announced, deadline = "", place.clock.monotonic() + wait
     while True:
         seen = await records.lease(place.aws, table)
-        if seen is None or dead(seen.holder) or expired(place, seen):
+        if seen is None or not alive(place, seen):
             if seen is not None:
                 say(f"taking over from {told(seen)}: that process is dead")
             lease = Lease(token=uuid.uuid4().hex, expires=_expiry(place), holder=me.data())
             if await records.take(place.aws, table, lease, old=seen):
                 return lease
             continue  # somebody was faster: look who
-        if first is None:
-            first = seen
-            say(f"the environment is locked by {told(seen)}; looking whether it still runs")
-        elif seen.expires != first.expires or seen.token != first.token:
-            message = f"{place.env.name} is locked by {told(seen)}"
-            raise LockedError(message, hint="try again when that is done")
+        if seen.token != announced:
+            doing = f"waiting up to {wait:g} s" if wait else "looking whether it still runs"
+            say(f"the environment is locked by {told(seen)}; {doing}")
+        announced, first = seen.token, first or seen
+        lives = (seen.token, seen.expires) != (first.token, first.expires)
+        if lives and place.clock.monotonic() >= deadline:
+            raise _locked(place, seen)
         await place.clock.sleep(LOOK)
+
+
+def _locked(place: Place, lease: Lease) -> LockedError:
+    env = f"--env {place.env.name}"
+    return LockedError(
+        f"{place.env.name} is locked by {told(lease)}",
+        hint=f"wait for it: --wait SECONDS; or look: acso status {env}, acso unlock {env}",
+    )
 
 
 async def _keep(place: Place, lease: Lease) -> str:

@@ -1,12 +1,15 @@
 """How a release ended: for people, for machines, and as the error that sets the exit code."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ci.errors import AcsoError, ReleaseFailedError, RollbackFailedError, ValidationError
+from ci import errors
+from ci.errors import AcsoError
 from ci.release.model import Run
 from ci.release.reasons import TaskFailure
+from ci.release.verdict import Cause
 
 
 class Ending(StrEnum):
@@ -16,19 +19,58 @@ class Ending(StrEnum):
     DEPLOYED = "deployed"
     RESTORED = "restored"  # rolled back by hand
     UNDONE = "undone"  # by hand, with no validated release to go to: the services are removed
-    ROLLED_BACK = "rolled_back"  # failed; everything runs again what it ran before
+    # Failed; everything runs again what it ran before. By us, for its own fault:
+    ROLLED_BACK = "rolled_back"
+    ROLLED_BACK_BY_ECS = "rolled_back_by_ecs"  # by ECS before us (circuit breaker, alarm)
+    REPLACED = "replaced"  # somebody else deployed, scaled or deleted a service meanwhile
+    TIMED_OUT = "timed_out"
+    WITHDRAWN = "withdrawn"  # the user stopped it and wanted it undone
     REMOVED = "removed"  # a first release failed; its services are removed
+    # Not as it was:
     ROLLBACK_FAILED = "rollback_failed"
+    INTERRUPTED = "interrupted"  # the user stopped it; the next `deploy` goes on
     UNHEALTHY = "unhealthy"  # nothing to change, but what runs does not work
 
 
 GOOD = frozenset({Ending.NOTHING_TO_DO, Ending.DEPLOYED, Ending.RESTORED, Ending.UNDONE})
 ERRORS: dict[Ending, type[AcsoError]] = {
-    Ending.ROLLED_BACK: ReleaseFailedError,
-    Ending.REMOVED: ReleaseFailedError,
-    Ending.ROLLBACK_FAILED: RollbackFailedError,
-    Ending.UNHEALTHY: ValidationError,
+    Ending.ROLLED_BACK: errors.ReleaseFailedError,
+    Ending.ROLLED_BACK_BY_ECS: errors.RolledBackByEcsError,
+    Ending.REPLACED: errors.ReplacedError,
+    Ending.TIMED_OUT: errors.TimedOutError,
+    Ending.WITHDRAWN: errors.WithdrawnError,
+    Ending.REMOVED: errors.ReleaseFailedError,
+    Ending.ROLLBACK_FAILED: errors.RollbackFailedError,
+    Ending.INTERRUPTED: errors.InterruptedReleaseError,
+    Ending.UNHEALTHY: errors.UnhealthyError,
 }
+#: What a release that failed for a cause is called. Of several causes the first here counts: what
+#: broke by itself is the release's own fault, whatever else happened.
+CAUSES = {
+    Cause.BROKEN: Ending.ROLLED_BACK,
+    Cause.ECS: Ending.ROLLED_BACK_BY_ECS,
+    Cause.REPLACED: Ending.REPLACED,
+    Cause.LATE: Ending.TIMED_OUT,
+}
+
+
+def ending_of(causes: Iterable[Cause], *, first: bool, stopped: bool, came_back: bool) -> Ending:
+    """Return how a release ended that did not succeed; pure.
+
+    Args:
+        causes: why its services failed; none if it failed otherwise (validation, AWS).
+        first: nothing ran before it.
+        stopped: its user stopped it.
+        came_back: every service is again as it was before.
+    """
+    found = set(causes)
+    if not came_back:
+        return Ending.ROLLBACK_FAILED
+    if stopped:
+        return Ending.WITHDRAWN
+    if first:
+        return Ending.REMOVED
+    return next((CAUSES[cause] for cause in CAUSES if cause in found), Ending.ROLLED_BACK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +135,7 @@ class Outcome:
                 return f"release {release} is undone: {env} has no services any more"
             case Ending.UNHEALTHY:
                 return f"nothing to change in {env}, but it does not work: {self.why}"
-            case _:
+            case _:  # its `why` says the rest, also where the user stopped it
                 return f"release {release} failed in {env}: {self.why}"
 
     def text(self) -> str:
@@ -120,22 +162,27 @@ class Outcome:
         """Raise the error of an ending that is none to be glad of, with reasons and next step."""
         if not self.ok:
             hint = f"./acso status --env {self.environment}"
+            if self.ending is Ending.INTERRUPTED:
+                env = f"--env {self.environment}"
+                hint = f"./acso deploy {env} goes on; ./acso rollback {env} undoes it"
             raise ERRORS[self.ending](self._problem(), hint=hint)
 
     def _problem(self) -> str:
         lines = [self.why or "it failed"]
         lines += [failure.text() for failure in self.failures]
         match self.ending:
-            case Ending.ROLLED_BACK:
-                back = f"release {self.back_on} (validated)" if self.back_on else "what ran before"
-                lines.append(f"  all {len(self.services)} services are back on {back}")
-            case Ending.REMOVED:
-                lines.append("  the services that this first release made are removed")
             case Ending.ROLLBACK_FAILED:
                 lines.append(f"  and the way back failed too: {self.way_back}")
                 lines += [f"  {s.agent}: {s.problem}" for s in self.services if s.problem]
-            case _:
+            case Ending.INTERRUPTED:
+                lines.append(f"  release {self.release} is recorded as interrupted")
+            case Ending.UNHEALTHY:
                 lines.append("  nothing was changed")
+            case _ if not any(service.run for service in self.services):
+                lines.append("  the services that this first release made are removed")
+            case _:
+                back = f"release {self.back_on} (validated)" if self.back_on else "what ran before"
+                lines.append(f"  all {len(self.services)} services are back on {back}")
         return "\n".join(lines)
 
     def _table(self) -> list[str]:

@@ -29,6 +29,27 @@ async def parallel(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> lis
     return [results[number] for number in range(len(wanted))]
 
 
+async def until(work: Callable[[], Awaitable[T]], end: Callable[[], Awaitable[None]]) -> T | None:
+    """Do work and return its result; cancel it, and return None, if the end comes before.
+
+    Work that ends in spite of being cancelled has done so: its result is returned.
+    """
+    results: list[T] = []
+    try:
+        async with anyio.create_task_group() as group:
+
+            async def stop() -> None:
+                await end()
+                group.cancel_scope.cancel()
+
+            group.start_soon(stop)
+            results.append(await work())
+            group.cancel_scope.cancel()
+    except ExceptionGroup as errors:
+        raise first(errors) from errors
+    return results[0] if results else None
+
+
 def first(errors: ExceptionGroup[Exception]) -> Exception:
     """Return the first plain exception of a group."""
     error = errors.exceptions[0]

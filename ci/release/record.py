@@ -72,7 +72,8 @@ class Release:
 
     `base` is the validated release that a failure returns to, `origin` the release whose content
     this one has (a rollback's target; its own id otherwise), `took_over` the unfinished releases
-    that it ended, `why` the reason of an end other than success.
+    that it ended, `why` the reason of an end other than success, `ending` how one that went back
+    by itself is called (`ci.release.outcome`).
     """
 
     id: str
@@ -88,6 +89,7 @@ class Release:
     took_over: tuple[str, ...] = ()
     steps: tuple[tuple[str, str], ...] = ()
     why: str = ""
+    ending: str = ""
     failures: tuple[Mapping[str, Any], ...] = field(default=())
 
     @property
@@ -217,6 +219,10 @@ class History:
                 if release.id == to:
                     return release
             message = f"release {to} is not on record as validated"
+            failed = next((item for item in self.releases if item.id == to), None)
+            if failed:
+                words = str(failed.state).replace("_", " ")
+                message = f"release {to} did not succeed ({words}): it is never returned to"
             known = ", ".join(item.id for item in validated[:5]) or "none"
             raise UsageError(message, hint=f"validated releases: {known}")
         if self.unfinished or not validated:

@@ -1,14 +1,17 @@
 """Going back by hand: to the last validated release before the current one, or to a named one."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from ci.errors import NothingToRollBackError, RollbackFailedError
+from ci.aws import ecs
+from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
 from ci.release import store
 from ci.release.deploy import take_up
 from ci.release.execute import Context, execute, problems
 from ci.release.lock import Held, under_lock
 from ci.release.model import Place, Request, Run, Say, Validate, agents_of
 from ci.release.outcome import Ending, Outcome
+from ci.release.parallel import parallel
 from ci.release.plan import current
 from ci.release.record import (
     Entry,
@@ -21,11 +24,19 @@ from ci.release.record import (
     next_id,
     stamp,
 )
+from ci.release.retention import tidy
 from ci.release.rollout import aims_at, take_back
+from ci.release.stopping import Manner, unless_stopped
+from ci.release.target import find, validated
 
 
 async def rollback(
-    place: Place, to: str | None, request: Request, validate: Validate, say: Say
+    place: Place,
+    to: str | None,
+    request: Request,
+    validate: Validate,
+    say: Say,
+    manner: Manner = Manner(),  # noqa: B008 (frozen)
 ) -> Outcome:
     """Return every service to an earlier validated release, verify and record that.
 
@@ -34,36 +45,65 @@ async def rollback(
 
     Args:
         place: the environment.
-        to: id of a validated release; None: the last one before the current one.
+        to: a validated release's id, or a revision or digest that it holds (`ci.release.target`);
+            None: the last one before the current one.
         request: who asks; recorded.
         validate: judges the environment once all services are stable.
         say: told of progress, a line at a time.
+        manner: whether to wait for the lock, and what the user's stopping means.
 
     Raises:
         NothingToRollBackError: there is no such release.
         UsageError: `to` is not on record as validated.
+        TargetGoneError: a revision of it is deregistered.
         LockedError: another process releases here.
+        InterruptedReleaseError: the user stopped it before anything was begun.
     """
 
     async def work(held: Held) -> Outcome:
-        context = Context(place=place, held=held, say=say, validate=validate)
+        context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
         history = await store.history(place)
-        target = history.target(to)
+        target = find(history, to)
         if target is None and history.unfinished:
             return await _undo(context, history)
         if target is None:
             message = f"{place.env.name} has no validated release before the current one"
             raise NothingToRollBackError(message, hint=f"./acso status --env {place.env.name}")
-        say(f"going back to release {target.id}")
+        runs = _wanted(place, target)
+        await unless_stopped(lambda: _whole(place, target, runs, validated(history)), manner)
+        known = " (the current one: what differs from it is set right)"
+        say(f"going back to release {target.id}{known * (target is history.current)}")
         release = await _planned(place, request, history, target, held)
         context = await take_up(context, history, release)
         aims = await aims_at(place, release.after)
         outcome = await execute(context, release, aims)
         if outcome.ending is Ending.DEPLOYED:
-            return replace(outcome, ending=Ending.RESTORED, back_on=target.origin)
-        return outcome
+            outcome = replace(outcome, ending=Ending.RESTORED, back_on=target.origin)
+        return await tidy(place, outcome)
 
-    return await under_lock(place, "rollback", say, work)
+    return await under_lock(place, "rollback", say, work, manner=manner)
+
+
+def _wanted(place: Place, target: Release) -> Mapping[str, Run]:
+    """Return what the target lists of the agents that there still are."""
+    known = agents_of(place.config, place.env)
+    return {service: run for service, run in target.after.items() if service in known}
+
+
+async def _whole(place: Place, target: Release, runs: Mapping[str, Run], others: str) -> bool:
+    """Return True if ECS still has every revision of the target; raises `TargetGoneError`."""
+
+    async def gone(run: Run) -> str:
+        found = await ecs.task_definition(place.aws, run.revision)
+        return "" if found and found.active else run.revision.rpartition("/")[2]
+
+    missing = [name for name in await parallel(gone, runs.values()) if name]
+    if not missing:
+        return True
+    many = f"revisions {', '.join(missing)} are" if len(missing) > 1 else f"{missing[0]} is"
+    message = f"release {target.id} cannot be returned to: {many} deregistered; nothing was changed"
+    again = f"check out {target.request.commit[:12]} and deploy it; " * bool(target.request.commit)
+    raise TargetGoneError(message, hint=f"{again}{others}")
 
 
 async def _planned(

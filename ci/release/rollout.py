@@ -6,12 +6,12 @@ from typing import Any
 
 from ci.aws import ecs
 from ci.config import Agent
-from ci.errors import ReleaseFailedError
+from ci.errors import AwsError, ReleaseFailedError
 from ci.release import wanted as requests
 from ci.release.model import Place, Run, Say, agents_of
 from ci.release.parallel import parallel
 from ci.release.plan import Action, Change, Current, current
-from ci.release.verdict import Goal, Limits
+from ci.release.verdict import Cause, Goal, Kind, Limits, Verdict
 from ci.release.watch import Teller, Watched, poll, watch
 
 DRAINING_SECONDS = 120.0  # that a deleted service may take to be gone
@@ -103,6 +103,20 @@ async def roll(place: Place, aims: Sequence[Aim], say: Say) -> tuple[Watched, di
     return watched, goals
 
 
+async def bake(place: Place, goals: Sequence[Goal], say: Say) -> Watched:
+    """Go on watching services that are good, for the environment's bake time.
+
+    A container that dies some seconds after it became healthy is found by this. Ends before that
+    if one fails.
+    """
+    seconds = float(place.env.bake_time)
+    if not seconds:
+        return Watched(verdicts={}, seen={}, seconds=0.0)
+    say(f"watching for {seconds:g} s whether all stays well")
+    patience = limits(place, seconds + place.env.health_grace)
+    return await watch(place, goals, patience, Teller(say), at_least=seconds)
+
+
 async def start(place: Place, item: Aim, say: Say) -> Goal:
     """Create or update one service, or leave it; returns what to watch for."""
     revision = item.run.number
@@ -130,16 +144,27 @@ async def take_back(
     """Bring every service back to what it is to return to, all together, and wait for it.
 
     Services that were made by the release are scaled to 0 and deleted. Nothing is raised for a
-    service that does not come back: the verdicts say so.
+    service that does not come back, or that AWS refuses to bring back: the verdicts say so, and
+    the others come back all the same.
     """
+    refused: dict[str, Verdict] = {}
+
+    async def go(item: Aim) -> Goal:
+        try:
+            return await start(place, item, say)
+        except (AwsError, ReleaseFailedError) as error:
+            refused[item.service] = Verdict(kind=Kind.FAILED, text=str(error), cause=Cause.BROKEN)
+            return looked_at(item)
+
     kept = {service: run for service, run in before.items() if run is not None}
     made = [service for service, run in before.items() if run is None]
     aims = await aims_at(place, kept)
-    goals = await parallel(lambda item: start(place, item, say), aims)
+    goals = await parallel(go, aims)
     await parallel(lambda service: remove(place, service, say), made)
-    watched = await watch(
-        place, goals, limits(place, place.env.rollback_timeout), Teller(say), to_the_end=True
-    )
+    moving = [goal for goal in goals if goal.service not in refused]
+    patience = limits(place, place.env.rollback_timeout)
+    watched = await watch(place, moving, patience, Teller(say), to_the_end=True)
+    watched = replace(watched, verdicts={**watched.verdicts, **refused})
     return watched, {goal.service: goal for goal in goals}
 
 

@@ -160,7 +160,7 @@ async def _health(place: Place, agent: str, found: Current) -> str:
 async def _notes(place: Place, history: History) -> Sequence[str]:
     """Explain who holds the lock, and what releases without an end mean."""
     lease = await lock.current(place)
-    alive = lease is not None and not lock.dead(lease.holder) and not lock.expired(place, lease)
+    alive = lock.alive(place, lease)
     notes = [f"locked by {lock.told(lease)}"] if lease and alive else []
     for release in history.unfinished:
         if alive and lease and release.holder == lease.holder.get("who"):

@@ -32,6 +32,15 @@ class Kind(StrEnum):
     FAILED = "failed"
 
 
+class Cause(StrEnum):
+    """Why a service failed, as far as it matters to what is done next."""
+
+    BROKEN = "broken"  # its own tasks or answers
+    ECS = "ecs"  # ECS gave the deployment up and runs another revision
+    REPLACED = "replaced"  # somebody else deployed, scaled or deleted it
+    LATE = "late"  # its time is over
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The judgement of one service at one moment, in words, with the tasks that failed."""
@@ -39,6 +48,7 @@ class Verdict:
     kind: Kind
     text: str
     failing: tuple[Task, ...] = ()
+    cause: Cause | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +99,7 @@ def judge(goal: Goal, seen: Seen, limits: Limits) -> Verdict:
     service = seen.service
     if service is None or service.status != "ACTIVE":
         state = service.status if service else "missing"
-        return _failed(f"the service is gone ({state})")
+        return _failed(f"the service is gone ({state})", cause=Cause.REPLACED)
     return (
         _superseded(goal, service)
         or _switched_off(goal, service)
@@ -144,21 +154,40 @@ def _is_ours(goal: Goal, task: Task) -> bool:
 
 def _superseded(goal: Goal, service: Service) -> Verdict | None:
     """Fail if ECS gave this deployment up, or another one took its place."""
-    own = next((item for item in service.deployments if item.id == goal.deployment), None)
-    if own is not None and own.state == "FAILED":
-        return _failed(f"ECS gave the deployment up: {own.reason or 'no reason told'}")
     primary = service.primary
-    if primary is None or not goal.deployment or primary.id == goal.deployment:
+    if primary is None or not goal.deployment:
         return None
-    number = primary.revision.rpartition(":")[2]
-    if own is None and primary.revision == goal.run.revision:
-        return _failed("another deployment of the same revision took this one's place")
-    return _failed(f"another deployment (revision {number}) took this one's place")
+    given_up, number = _given_up(goal, service), primary.revision.rpartition(":")[2]
+    if given_up and primary.id == goal.deployment:
+        return _failed(f"ECS gave the deployment up: {given_up}")
+    if given_up:
+        text = f"ECS gave the deployment up and runs revision {number} again: {given_up}"
+        return _failed(text, cause=Cause.ECS)
+    if primary.id == goal.deployment:
+        return None
+    which = "of the same revision" if number == goal.run.number else f"(revision {number})"
+    return _failed(f"another deployment {which} took this one's place", cause=Cause.REPLACED)
+
+
+def _given_up(goal: Goal, service: Service) -> str:
+    """Return why ECS gave the goal's deployment up; empty if it did not.
+
+    ECS drops a failed deployment from the list once it has gone back; its event stays. Source:
+    Amazon ECS Developer Guide, "Service event messages": `service (service-name) (deployment
+    deployment-id) deployment failed: reason`.
+    """
+    for item in service.deployments:
+        if item.id == goal.deployment:
+            return (item.reason or "no reason told") if item.state == "FAILED" else ""
+    said = f"(deployment {goal.deployment}) deployment failed"
+    event = next((event for event in service.events if said in event), "")
+    return event.partition(said)[2].strip(" :.") or ("no reason told" if event else "")
 
 
 def _switched_off(goal: Goal, service: Service) -> Verdict | None:
     if service.desired == 0 and goal.run.desired > 0:
-        return _failed("somebody set the service's desired count to 0 meanwhile")
+        text = "somebody set the service's desired count to 0 meanwhile"
+        return _failed(text, cause=Cause.REPLACED)
     return None
 
 
@@ -192,7 +221,7 @@ def _unhealthy(goal: Goal, seen: Seen, limits: Limits) -> Verdict | None:
         return None
     states = sorted({f"target {t.state}" for t in seen.targets or () if t.state != "healthy"})
     why = ", ".join(states) or "container unhealthy"
-    text = f"not healthy {limits.grace:g} s after it started (revision {goal.run.number}, {why})"
+    text = f"is not healthy {limits.grace:g} s after it started (revision {goal.run.number}, {why})"
     return _failed(text, late)
 
 
@@ -216,7 +245,8 @@ def _waiting(goal: Goal, service: Service, seen: Seen, limits: Limits) -> Verdic
     if seen.elapsed <= limits.timeout:
         return Verdict(kind=Kind.PENDING, text=missing)
     running = tuple(task for task in ours(goal, seen) if task.status != "STOPPED")
-    return _failed(f"not done after {limits.timeout:g} s: {missing}", running)
+    text = f"is not done after {limits.timeout:.0f} s: {missing}"
+    return _failed(text, running, cause=Cause.LATE)
 
 
 def _tasks_missing(goal: Goal, seen: Seen) -> str:
@@ -260,5 +290,5 @@ def _deployment_missing(goal: Goal, service: Service) -> str:
     return "" if service.running == goal.run.desired else "old tasks are stopping"
 
 
-def _failed(text: str, failing: tuple[Task, ...] = ()) -> Verdict:
-    return Verdict(kind=Kind.FAILED, text=text, failing=failing)
+def _failed(text: str, failing: tuple[Task, ...] = (), *, cause: Cause = Cause.BROKEN) -> Verdict:
+    return Verdict(kind=Kind.FAILED, text=text, failing=failing, cause=cause)

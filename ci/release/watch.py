@@ -23,6 +23,7 @@ from ci.release.verdict import (
 
 T = TypeVar("T")
 FIRST_PAUSE = 0.25  # seconds between looks, as long as a rollout is young
+CALM_PAUSE = 1.0  # where all is good and only a failure would be news
 LAST_PAUSE = 5.0
 PATIENCE = 40.0  # elapsed seconds for each second of pause
 SLOWEST = 30.0  # seconds between looks while AWS throttles
@@ -65,7 +66,13 @@ class Teller:
 
 
 async def watch(
-    place: Place, goals: Sequence[Goal], limits: Limits, tell: Teller, *, to_the_end: bool = False
+    place: Place,
+    goals: Sequence[Goal],
+    limits: Limits,
+    tell: Teller,
+    *,
+    to_the_end: bool = False,
+    at_least: float = 0.0,
 ) -> Watched:
     """Look until all goals are good or one has failed; ends by `limits.timeout` at the latest.
 
@@ -75,6 +82,7 @@ async def watch(
         limits: when it takes too long.
         tell: told each verdict; says what changed.
         to_the_end: go on after a failure until every goal is good or failed (the way back).
+        at_least: go on for these seconds although all is good, unhurriedly.
     """
     watcher = _Watcher(place, goals, limits, tell)
 
@@ -86,11 +94,13 @@ async def watch(
                 tell.slowed(error)
             raise
         kinds = {verdict.kind for verdict in watched.verdicts.values()}
-        over = Kind.PENDING not in kinds or (Kind.FAILED in kinds and not to_the_end)
-        return watched if over else None
+        if Kind.FAILED in kinds and not to_the_end:
+            return watched
+        return watched if Kind.PENDING not in kinds and watched.seconds >= at_least else None
 
     # The verdict knows the deadline and ends the loop; this one is only a net below it.
-    watched = await poll(place, look, limits.timeout + NET)
+    calm = CALM_PAUSE if at_least else None
+    watched = await poll(place, look, limits.timeout + NET, every=calm)
     return watched or await watcher.look()
 
 

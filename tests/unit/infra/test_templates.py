@@ -131,8 +131,10 @@ WITHOUT_RESOURCE = {
     "ec2:DescribeAvailabilityZones",
     "cloudwatch:PutMetricData",
     "ecr:GetAuthorizationToken",
+    "ecs:DeregisterTaskDefinition",
     "ecs:DescribeTaskDefinition",
     "ecs:ListServices",  # narrowed by a condition
+    "ecs:ListTaskDefinitions",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTargetHealth",
     "iam:ListOpenIDConnectProviders",

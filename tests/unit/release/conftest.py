@@ -12,7 +12,8 @@ from ci.aws.elb import Answer
 from tests.unit.release.fake import Handle, VirtualLoop, World, now
 
 CONFIG = configuration.load(Path(__file__).parents[3] / configuration.FILE)
-ENV = CONFIG.environment("staging")
+# A second of baking is a second that every release here would simulate thirty times.
+ENV = replace(CONFIG.environment("staging"), bake_time=2)
 REQUEST = release.Request(commit="abc", branch="main", actor="tests")
 
 
@@ -55,20 +56,37 @@ class Pipeline:
     world: World
     place: release.Place
     lines: list[str] = field(default_factory=list)
+    manner: release.Manner = field(default_factory=release.Manner)
 
     def another(self, *, dies_at: int | None = None) -> "Pipeline":
         """Return another process in the same world; killed at its nth call if wanted."""
         return replace(self, place=place(self.world, dies_at=dies_at), lines=[])
 
+    def within(self, **changes: Any) -> "Pipeline":
+        """Return a process whose acso.toml says something else of the environment."""
+        env = replace(self.place.env, **changes)
+        return replace(self, place=replace(self.place, env=env))
+
+    def behaving(self, **changes: Any) -> "Pipeline":
+        """Return a process that waits, stops or goes back otherwise."""
+        return replace(self, manner=replace(self.manner, **changes))
+
     async def deploy(
         self, name: str = "good", *, valid: bool = True, **others: str
     ) -> release.Outcome:
         return await release.deploy(
-            self.place, images(name, **others), REQUEST, validation(valid), self.lines.append
+            self.place,
+            images(name, **others),
+            REQUEST,
+            validation(valid),
+            self.lines.append,
+            self.manner,
         )
 
     async def rollback(self, to: str | None = None, *, valid: bool = True) -> release.Outcome:
-        return await release.rollback(self.place, to, REQUEST, validation(valid), self.lines.append)
+        return await release.rollback(
+            self.place, to, REQUEST, validation(valid), self.lines.append, self.manner
+        )
 
 
 def place(world: World, *, dies_at: int | None = None) -> release.Place:

@@ -2,7 +2,8 @@
 
 ECS starts tasks, counts failures, completes deployments and rolls them back; the load balancer
 finds targets healthy or not; DynamoDB keeps its conditions. What an image does is in its name:
-`good`, `slow`, `crash`, `pull`, `sick`, `liar`, optionally with a suffix (`good-2`).
+`good`, `slow`, `crash`, `late` (dies after 20 s), `oom`, `pull`, `stuck` (never starts), `sick`,
+`liar`, optionally with a suffix (`good-2`).
 """
 
 import asyncio
@@ -20,7 +21,8 @@ from ci.errors import AwsError
 
 EPOCH = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 START = 0.5  # seconds until a task runs
-HEALTHY = {"good": 1.0, "liar": 1.0, "slow": 12.0}  # seconds of running until its target is
+HEALTHY = {"good": 1.0, "late": 1.0, "liar": 1.0, "slow": 12.0}  # seconds until its target is
+CRASH = {"crash": 0.3, "oom": 0.3, "late": 20.0}  # seconds of running until it ends
 BREAKER = 3  # failures until ECS gives a deployment up
 
 
@@ -73,6 +75,8 @@ class Task:
     def status(self, at: float) -> str:
         if self.stopped is not None:
             return "STOPPED"
+        if self.mode == "stuck":
+            return "PROVISIONING"
         return "RUNNING" if at >= self.created + START else "PENDING"
 
     def healthy(self, at: float) -> bool:
@@ -95,6 +99,7 @@ class Service:
     request: dict[str, Any]
     status: str = "ACTIVE"
     deployments: list[Deployment] = field(default_factory=list)  # the first is PRIMARY
+    events: list[str] = field(default_factory=list)  # newest first
 
 
 @dataclass
@@ -108,6 +113,7 @@ class World:
     calls: list[str] = field(default_factory=list)
     errors: dict[str, AwsError] = field(default_factory=dict)
     broken_revisions: dict[str, str] = field(default_factory=dict)
+    forgets_failures: bool = False  # as AWS does once a rollback is through
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def mode(self, revision: str) -> str:
@@ -169,9 +175,9 @@ class World:
             ran = at - task.created - START
             if task.mode == "pull" and ran >= 0:
                 self._stop(task, at, "TaskFailedToStart", "CannotPullContainerError: not found")
-            if task.mode == "crash" and ran >= 0.3:
+            if task.mode in CRASH and ran >= CRASH[task.mode]:
                 self._stop(task, at, "EssentialContainerExited", "Essential container exited")
-                task.exit_code = 1
+                task.exit_code = 137 if task.mode == "oom" else 1
 
     def _drive(self, name: str, service: Service, at: float) -> None:
         primary = service.deployments[0]
@@ -198,6 +204,9 @@ class World:
 
     def _give_up(self, service: Service, failed: Deployment, at: float) -> None:
         failed.state = "FAILED"
+        service.events.insert(
+            0, f"(service x) (deployment {failed.id}) deployment failed: tasks failed to start."
+        )
         before = next((d for d in service.deployments[1:] if d.state == "COMPLETED"), None)
         if before:
             new = Deployment(
@@ -205,6 +214,8 @@ class World:
             )
             service.deployments.insert(0, new)
             service.request["taskDefinition"] = before.revision
+            if self.forgets_failures:
+                service.deployments.remove(failed)
 
     def _start(self, name: str, deployment: Deployment, at: float) -> None:
         number = next(self._numbers)
@@ -230,10 +241,23 @@ class World:
 
     def register_task_definition(self, **request: Any) -> dict[str, Any]:
         family = request["family"]
-        number = 1 + sum(arn.split("/")[-1].startswith(f"{family}:") for arn in self.definitions)
+        number = 1 + len(self._revisions(family))
         arn = f"arn:aws:ecs:us-east-1:000000000000:task-definition/{family}:{number}"
-        self.definitions[arn] = {"taskDefinitionArn": arn, "revision": number, **request}
-        return {"taskDefinition": self.definitions[arn]}
+        made = {"taskDefinitionArn": arn, "revision": number, "status": "ACTIVE", **request}
+        self.definitions[arn] = made
+        return {"taskDefinition": made}
+
+    def deregister_task_definition(self, taskDefinition: str) -> dict[str, Any]:  # noqa: N803
+        self.definitions[taskDefinition]["status"] = "INACTIVE"
+        return {"taskDefinition": self.definitions[taskDefinition]}
+
+    def list_task_definitions(self, familyPrefix: str, status: str, sort: str) -> list[str]:  # noqa: N803
+        assert sort == "DESC"
+        arns = self._revisions(familyPrefix)
+        return [arn for arn in arns if self.definitions[arn]["status"] == status][::-1]
+
+    def _revisions(self, family: str) -> list[str]:
+        return [arn for arn in self.definitions if arn.split("/")[-1].startswith(f"{family}:")]
 
     def describe_task_definition(self, taskDefinition: str) -> dict[str, Any]:  # noqa: N803
         return {"taskDefinition": self.definitions[taskDefinition]}
@@ -251,6 +275,8 @@ class World:
             raise _refused("ServiceNotActiveException", "Service was not ACTIVE.")
         anew = request.pop("forceNewDeployment", False)
         revision = request.get("taskDefinition", found.request["taskDefinition"])
+        if self.definitions[revision]["status"] != "ACTIVE" and "taskDefinition" in request:
+            raise _refused("ClientException", "TaskDefinition is inactive")
         anew = anew or revision != found.request["taskDefinition"]
         found.request |= request
         self.tick()
@@ -315,7 +341,12 @@ class World:
         self.items.pop(_key(Key), None)
         return {}
 
-    def query(self, ExpressionAttributeValues: Any, Limit: int, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def query(
+        self,
+        ExpressionAttributeValues: Any,  # noqa: N803
+        Limit: int | None = None,  # noqa: N803
+        **_: Any,
+    ) -> dict[str, Any]:
         kind = ExpressionAttributeValues[":kind"]["S"]
         keys = sorted((key for key in self.items if key[0] == kind), reverse=True)
         return {"Items": [self.items[key] for key in keys[:Limit]]}
@@ -354,6 +385,7 @@ class World:
             "serviceName": name,
             "status": service.status,
             "runningCount": len(running),
+            "events": [{"message": text} for text in service.events],
             "deployments": [
                 {
                     "id": item.id,
@@ -390,8 +422,9 @@ class Handle:
         self._world.tick()
         return getattr(self._world, operation)(**arguments)
 
-    async def pages(self, service: str, operation: str, _key: str, /, **arguments: Any) -> Any:
-        return await self.call(service, operation, **arguments)
+    async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> Any:
+        answer = await self.call(service, operation, **arguments)
+        return answer[key] if isinstance(answer, dict) else answer
 
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str]:
@@ -400,6 +433,11 @@ def _key(item: Mapping[str, Any]) -> tuple[str, str]:
 
 def _refused(code: str, message: str) -> AwsError:
     return AwsError(message, code=code)
+
+
+def _reason(task: Task) -> str:
+    killed = task.mode == "oom" and task.stopped is not None
+    return "OutOfMemoryError: Container killed due to memory usage" if killed else ""
 
 
 def _task(task: Task, at: float) -> dict[str, Any]:
@@ -412,6 +450,6 @@ def _task(task: Task, at: float) -> dict[str, Any]:
         "createdAt": EPOCH + datetime.timedelta(seconds=task.created),
         "stopCode": task.stop_code,
         "stoppedReason": task.reason,
-        "containers": [{"name": "main", "exitCode": task.exit_code}],
+        "containers": [{"name": "main", "exitCode": task.exit_code, "reason": _reason(task)}],
         "attachments": [{"details": [{"name": "privateIPv4Address", "value": task.address}]}],
     }

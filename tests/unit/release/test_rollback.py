@@ -72,7 +72,7 @@ async def test_without_an_earlier_release_nothing_is_touched(pipeline: Pipeline)
 async def test_a_release_that_failed_cannot_be_returned_to(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     failed = await pipeline.deploy("good", supervisor="crash")
-    with pytest.raises(UsageError, match="not on record as validated"):
+    with pytest.raises(UsageError, match="never returned to"):
         await pipeline.rollback(failed.release)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ci.aws.ecs import Deployment, Service, Task
 from ci.aws.elb import Answer, Target
 from ci.release.model import Run
-from ci.release.verdict import ANSWER_PATIENCE, Goal, Kind, Limits, Seen, judge
+from ci.release.verdict import ANSWER_PATIENCE, Cause, Goal, Kind, Limits, Seen, judge
 
 NEW, OLD = "arn:family:8", "arn:family:7"
 T0 = datetime.datetime(2026, 11, 24, 12, 0, 0, 500000, tzinfo=datetime.UTC)
@@ -101,9 +101,30 @@ FAILED: dict[str, tuple[Seen, str]] = {
         seen(
             service=service(deployment(7), deployment(8, status="ACTIVE", state="FAILED")),
         ),
-        "ECS gave the deployment up",
+        "ECS gave the deployment up and runs revision 7 again: tasks failed to start",
     ),
-    "rolled back by ECS and forgotten": (
+    "rolled back by ECS and forgotten but for the event": (
+        seen(
+            service=service(
+                deployment(7),
+                events=(
+                    "(service x) has reached a steady state.",
+                    "(service x) (deployment ecs-svc/8) deployment failed: alarm detected.",
+                ),
+            )
+        ),
+        "ECS gave the deployment up and runs revision 7 again: alarm detected",
+    ),
+    "replaced after another deployment failed": (
+        seen(
+            service=service(
+                deployment(7),
+                events=("(service x) (deployment ecs-svc/88) deployment failed: x.",),
+            )
+        ),
+        "another deployment (revision 7) took this one's place",
+    ),
+    "stable with our deployment gone": (
         seen(service=service(deployment(7))),
         "another deployment (revision 7) took this one's place",
     ),
@@ -179,6 +200,21 @@ FAILED: dict[str, tuple[Seen, str]] = {
     ),
     "time over with nothing placed": (seen(tasks=(), elapsed=601), "1 tasks wanted, 0 running"),
 }
+#: Causes other than the service's own fault.
+CAUSES = {
+    "missing": Cause.REPLACED,
+    "deleted": Cause.REPLACED,
+    "draining": Cause.REPLACED,
+    "scaled to 0 by somebody": Cause.REPLACED,
+    "rolled back by ECS": Cause.ECS,
+    "rolled back by ECS and forgotten but for the event": Cause.ECS,
+    "replaced after another deployment failed": Cause.REPLACED,
+    "stable with our deployment gone": Cause.REPLACED,
+    "replaced by another deploy": Cause.REPLACED,
+    "restarted by another with the same revision": Cause.REPLACED,
+    "time over while starting": Cause.LATE,
+    "time over with nothing placed": Cause.LATE,
+}
 PENDING: dict[str, tuple[Seen, str]] = {
     "no task yet": (seen(tasks=()), "1 tasks wanted, 0 running"),
     "task starts": (seen(tasks=(task(status="ACTIVATING"),)), "activating"),
@@ -226,6 +262,7 @@ def test_a_failure_is_told_as_what_it_is(case: str) -> None:
     verdict = judge(GOAL, looked, LIMITS)
     assert verdict.kind is Kind.FAILED, verdict
     assert text in verdict.text
+    assert verdict.cause is CAUSES.get(case, Cause.BROKEN)
 
 
 @pytest.mark.parametrize("case", PENDING)

@@ -1,0 +1,518 @@
+"""Every end that a command of a release can have: what it is called, its exit code, its message.
+
+Each row is a whole command against an AWS in memory, told by what happens in it.
+"""
+
+import dataclasses
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import pytest
+
+from ci import release
+from ci.aws import records
+from ci.aws.records import Lease
+from ci.aws.session import check_account
+from ci.errors import AcsoError, AwsError
+from ci.release import Ending, OnCancel, lock
+from ci.release.outcome import ending_of
+from ci.release.store import history
+from ci.release.verdict import Cause
+from tests.unit.release.conftest import ENV, REQUEST, Judged, Pipeline, all_of, images, versions
+from tests.unit.release.fake import now
+
+HUNTER = "acso-staging-threat-hunter"
+Act = Callable[[Pipeline], Awaitable[release.Outcome | None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What happens, and how it must end; `runs` is the version of every agent afterwards."""
+
+    act: Act
+    code: int
+    said: str
+    ending: Ending | None = None
+    runs: str | None = "good"
+    first: bool = False
+
+
+class StopAt:
+    """A user who presses Ctrl-C after some seconds, and again if wanted."""
+
+    def __init__(self, seconds: float, *, again: bool = False) -> None:
+        self._at, self._again = anyio.current_time() + seconds, again
+
+    async def asked(self) -> None:
+        await anyio.sleep_until(self._at)
+
+    async def asked_again(self) -> bool:
+        return self._again
+
+
+def deploy(name: str = "good-2", *, valid: bool = True, **others: str) -> Act:
+    return lambda pipeline: pipeline.deploy(name, valid=valid, **others)
+
+
+def within(act: Act, **changes: Any) -> Act:
+    return lambda pipeline: act(pipeline.within(**changes))
+
+
+def stopped(act: Act, seconds: float, *, again: bool = False, **changes: Any) -> Act:
+    return lambda pipeline: act(pipeline.behaving(stop=StopAt(seconds, again=again), **changes))
+
+
+def meanwhile(act: Act, seconds: float, happens: Callable[[Pipeline], object]) -> Act:
+    """Something happens in AWS some seconds after the command began."""
+
+    async def both(pipeline: Pipeline) -> release.Outcome | None:
+        results = []
+        async with anyio.create_task_group() as group:
+
+            async def happen() -> None:
+                await anyio.sleep(seconds)
+                happens(pipeline)
+
+            group.start_soon(happen)
+            results.append(await act(pipeline))
+        return results[0]
+
+    return both
+
+
+def refusing(operation: str, code: str) -> Callable[[Pipeline], None]:
+    """AWS refuses an operation from now on."""
+
+    def refuse(pipeline: Pipeline) -> None:
+        pipeline.world.errors[operation] = AwsError(f"ecs {operation}: {code}: no", code=code)
+
+    return refuse
+
+
+def replace_service(pipeline: Pipeline) -> None:
+    """Somebody else deploys to one service with a revision of their own."""
+    world = pipeline.world
+    newest = [arn for arn in world.definitions if f"/{HUNTER}:" in arn][-1]
+    copy = {
+        key: value
+        for key, value in world.definitions[newest].items()
+        if key not in ("taskDefinitionArn", "revision", "status")
+    }
+    made = world.register_task_definition(**copy)["taskDefinition"]["taskDefinitionArn"]
+    world.update_service(HUNTER, taskDefinition=made)
+
+
+def delete_service(pipeline: Pipeline) -> None:
+    pipeline.world.delete_service("", HUNTER, force=True)
+
+
+def lose_service(pipeline: Pipeline) -> None:
+    del pipeline.world.services[HUNTER]
+
+
+def drain_service(pipeline: Pipeline) -> None:
+    pipeline.world.services[HUNTER].status = "DRAINING"
+
+
+def switch_off(pipeline: Pipeline) -> None:
+    pipeline.world.update_service(HUNTER, desiredCount=0)
+
+
+def forget_failures(pipeline: Pipeline) -> None:
+    pipeline.world.forgets_failures = True
+
+
+def locked(*, host: str, renewed: bool) -> Act:
+    """Another process holds the lock, or left it behind."""
+
+    async def act(pipeline: Pipeline) -> release.Outcome | None:
+        aws, data = pipeline.place.aws, {"who": "ann", "host": host, "doing": "deploy"}
+        left = Lease(token="t", expires=now().timestamp() + lock.LEASE, holder=data)
+        assert await records.take(aws, "releases", left, old=None)
+        if not renewed:
+            return await pipeline.deploy("good-2")
+
+        async def renew() -> None:
+            last = left
+            while True:
+                await anyio.sleep(lock.BEAT)
+                newer = dataclasses.replace(last, expires=now().timestamp() + lock.LEASE)
+                assert await records.take(aws, "releases", newer, old=last)
+                last = newer
+
+        results = []
+        async with anyio.create_task_group() as group:
+            group.start_soon(renew)
+            try:
+                results.append(await pipeline.deploy("good-2"))
+            finally:
+                group.cancel_scope.cancel()
+        return results[0]
+
+    return act
+
+
+async def target_gone(pipeline: Pipeline) -> release.Outcome | None:
+    await pipeline.deploy("good-2")
+    first = next(arn for arn in pipeline.world.definitions if f"/{HUNTER}:" in arn)
+    pipeline.world.deregister_task_definition(first)
+    return await pipeline.rollback()
+
+
+async def nothing_before(pipeline: Pipeline) -> release.Outcome | None:
+    return await pipeline.rollback()
+
+
+async def back_by_hand(pipeline: Pipeline) -> release.Outcome | None:
+    await pipeline.deploy("good-2")
+    return await pipeline.rollback()
+
+
+async def never_starts_again(pipeline: Pipeline) -> release.Outcome | None:
+    for revision in list(pipeline.world.definitions):
+        pipeline.world.broken_revisions[revision] = "crash"
+    return await pipeline.deploy("good", threat_hunter="crash")
+
+
+async def broken_by_itself(pipeline: Pipeline) -> release.Outcome | None:
+    for task in pipeline.world.tasks:
+        task.mode = "sick"
+    return await pipeline.deploy("good")
+
+
+async def without_table(pipeline: Pipeline) -> release.Outcome | None:
+    for operation in ("get_item", "put_item", "query"):
+        refusing(operation, "ResourceNotFoundException")(pipeline)
+    return await pipeline.deploy("good-2")
+
+
+async def lost_lease(pipeline: Pipeline) -> release.Outcome | None:
+    async def validate() -> Judged:
+        pipeline.world.items.pop(("lock", "lock"))
+        await anyio.sleep(60)
+        return Judged(ok=True)
+
+    return await release.deploy(
+        pipeline.place, images("good-2"), REQUEST, validate, pipeline.lines.append
+    )
+
+
+def account(*, region: str = ENV.region, number: str = "111111111111") -> Act:
+    """The credentials are another account's or region's than acso.toml says."""
+
+    async def act(pipeline: Pipeline) -> release.Outcome | None:
+        class Elsewhere:
+            endpoint = None
+
+            def __init__(self) -> None:
+                self.region = region
+
+            async def account(self) -> str:
+                return number
+
+        aws: Any = Elsewhere()
+        await check_account(aws, dataclasses.replace(ENV, account="111111111111"))
+        return await pipeline.deploy("good-2")
+
+    return act
+
+
+LATE = "threat-hunter does not stay up (revision 2, 1 stopped task)"
+ROWS: dict[str, Row] = {
+    "completed": Row(
+        act=deploy(), code=0, ending=Ending.DEPLOYED, said="5 of 5 services rolled", runs="good-2"
+    ),
+    "nothing to do": Row(
+        act=deploy("good"), code=0, ending=Ending.NOTHING_TO_DO, said="nothing changed"
+    ),
+    "slow start": Row(
+        act=deploy("slow"), code=0, ending=Ending.DEPLOYED, said="is live", runs="slow"
+    ),
+    "crash at start": Row(
+        act=deploy(threat_hunter="crash"), code=40, ending=Ending.ROLLED_BACK, said=LATE
+    ),
+    "crash after 20 s": Row(
+        act=within(deploy(threat_hunter="late"), bake_time=30),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said=LATE,
+    ),
+    "cannot pull": Row(
+        act=deploy(threat_hunter="pull"),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said="CannotPullContainerError",
+    ),
+    "never healthy": Row(
+        act=deploy(threat_hunter="sick"),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said="not healthy 30 s after it started",
+    ),
+    "wrong version": Row(
+        act=deploy(threat_hunter="liar"),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said="not version liar",
+    ),
+    "out of memory": Row(
+        act=deploy(threat_hunter="oom"),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said="exit code 137: out of memory",
+    ),
+    "partial failure in wave 2": Row(
+        act=deploy(supervisor="crash"),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said="all 5 services are back on release 2026.11.24-1 (validated)",
+    ),
+    "validation failed": Row(
+        act=deploy(valid=False), code=40, ending=Ending.ROLLED_BACK, said="validation failed"
+    ),
+    "first deploy failed": Row(
+        act=deploy(threat_hunter="crash"),
+        code=40,
+        ending=Ending.REMOVED,
+        said="the services that this first release made are removed",
+        runs=None,
+        first=True,
+    ),
+    "rolled back by ECS": Row(
+        act=within(deploy(threat_hunter="crash"), failure_threshold=9),
+        code=43,
+        ending=Ending.ROLLED_BACK_BY_ECS,
+        said="ECS gave the deployment up and runs revision 1 again: circuit breaker",
+    ),
+    "rolled back by ECS and forgotten": Row(
+        act=meanwhile(
+            within(deploy(threat_hunter="crash"), failure_threshold=9), 0, forget_failures
+        ),
+        code=43,
+        ending=Ending.ROLLED_BACK_BY_ECS,
+        said="runs revision 1 again: tasks failed to start",
+    ),
+    "replaced by another deploy": Row(
+        act=meanwhile(deploy(), 0.8, replace_service),
+        code=44,
+        ending=Ending.REPLACED,
+        said="another deployment (revision 3) took this one's place",
+    ),
+    "service deleted meanwhile (INACTIVE)": Row(
+        act=meanwhile(deploy(), 0.8, delete_service),
+        code=44,
+        ending=Ending.REPLACED,
+        said="the service is gone (INACTIVE)",
+    ),
+    "service missing meanwhile": Row(
+        act=meanwhile(deploy(), 0.8, lose_service),
+        code=44,
+        ending=Ending.REPLACED,
+        said="the service is gone (missing)",
+    ),
+    "desired 0 meanwhile": Row(
+        act=meanwhile(deploy(), 0.8, switch_off),
+        code=44,
+        ending=Ending.REPLACED,
+        said="set the service's desired count to 0",
+    ),
+    "desired 0 while baking": Row(
+        act=meanwhile(within(deploy(), bake_time=30), 20, switch_off),
+        code=44,
+        ending=Ending.REPLACED,
+        said="set the service's desired count to 0",
+    ),
+    "timed out": Row(
+        act=within(deploy(threat_hunter="stuck"), deploy_timeout=20),
+        code=45,
+        ending=Ending.TIMED_OUT,
+        said="not done after 20 s: 1 tasks wanted, provisioning",
+    ),
+    "nothing to change but unhealthy": Row(
+        act=broken_by_itself,
+        code=46,
+        ending=Ending.UNHEALTHY,
+        said="nothing was changed",
+        runs=None,
+    ),
+    "throttled API": Row(
+        act=meanwhile(deploy(), 0.8, refusing("update_service", "ThrottlingException")),
+        code=41,
+        ending=Ending.ROLLBACK_FAILED,
+        said="ThrottlingException",
+        runs=None,
+    ),
+    "throttled before anything began": Row(
+        act=meanwhile(deploy(), 0, refusing("describe_services", "ThrottlingException")),
+        code=20,
+        said="ThrottlingException",
+    ),
+    "expired credentials in the middle": Row(
+        act=meanwhile(deploy(), 1, refusing("list_tasks", "ExpiredTokenException")),
+        code=41,
+        ending=Ending.ROLLBACK_FAILED,
+        said="ExpiredTokenException",
+        runs=None,
+    ),
+    "table missing": Row(act=without_table, code=20, said="ResourceNotFoundException"),
+    "lock held": Row(
+        act=locked(host="elsewhere", renewed=True), code=23, said="staging is locked by ann"
+    ),
+    "lock stale": Row(
+        act=locked(host="elsewhere", renewed=False),
+        code=0,
+        ending=Ending.DEPLOYED,
+        said="is live",
+        runs="good-2",
+    ),
+    "lock lost": Row(act=lost_lease, code=23, said="took the lock of staging over", runs="good-2"),
+    "rollback": Row(
+        act=back_by_hand,
+        code=0,
+        ending=Ending.RESTORED,
+        said="staging is back on release 2026.11.24-1",
+    ),
+    "rollback target gone": Row(
+        act=target_gone,
+        code=48,
+        said=f"release 2026.11.24-1 cannot be returned to: {HUNTER}:1 is deregistered",
+        runs="good-2",
+    ),
+    "nothing to roll back to": Row(act=nothing_before, code=42, said="no validated release"),
+    "rollback fails too": Row(
+        act=never_starts_again,
+        code=41,
+        ending=Ending.ROLLBACK_FAILED,
+        said="and the way back failed too",
+        runs=None,
+    ),
+    "cancelled before update": Row(
+        act=stopped(deploy(), 0.02), code=130, said="interrupted before anything was changed"
+    ),
+    "cancelled while nothing is to be done": Row(
+        act=stopped(deploy("good"), 0.1), code=130, said="interrupted before anything was changed"
+    ),
+    "cancelled during update": Row(
+        act=stopped(deploy(), 0.8),
+        code=130,
+        ending=Ending.INTERRUPTED,
+        said="release 2026.11.24-2 is recorded as interrupted",
+        runs=None,
+    ),
+    "cancelled after update": Row(
+        act=stopped(within(deploy(), bake_time=30), 20),
+        code=130,
+        ending=Ending.INTERRUPTED,
+        said="the user stopped it",
+        runs="good-2",
+    ),
+    "cancelled twice": Row(
+        act=stopped(deploy(), 0.8, again=True),
+        code=47,
+        ending=Ending.WITHDRAWN,
+        said="all 5 services are back on release 2026.11.24-1 (validated)",
+    ),
+    "cancelled with --on-cancel rollback": Row(
+        act=stopped(deploy(), 0.8, on_cancel=OnCancel.ROLLBACK),
+        code=47,
+        ending=Ending.WITHDRAWN,
+        said="the user stopped it",
+    ),
+    "cancelled on the way back": Row(
+        act=stopped(deploy(threat_hunter="crash"), 3.0),
+        code=40,
+        ending=Ending.ROLLED_BACK,
+        said=LATE,
+    ),
+    "cancelled first deploy, undone": Row(
+        act=stopped(deploy(), 0.8, again=True),
+        code=47,
+        ending=Ending.WITHDRAWN,
+        said="the services that this first release made are removed",
+        runs="",
+        first=True,
+    ),
+    "region wrong": Row(
+        act=account(region="eu-north-1"), code=21, said="region eu-north-1 is not us-east-1"
+    ),
+    "account wrong": Row(
+        act=account(number="222222222222"), code=21, said="account 222222222222, but staging is 1"
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+async def test_every_end_has_its_name_its_exit_code_and_its_message(
+    pipeline: Pipeline, case: str
+) -> None:
+    row = ROWS[case]
+    if not row.first:
+        await pipeline.deploy("good")
+    outcome, code, text = None, 0, ""
+    try:
+        outcome = await row.act(pipeline)
+        assert outcome is not None
+        text = outcome.text()
+        outcome.raise_for_failure()
+    except AcsoError as error:
+        code, text = error.exit_code, str(error)
+    except ExceptionGroup as group:
+        (inner,) = group.exceptions
+        assert isinstance(inner, AcsoError)
+        code, text = inner.exit_code, str(inner)
+    assert (code, outcome and outcome.ending) == (row.code, row.ending), text
+    assert row.said in text
+    if row.runs is not None:
+        assert versions(pipeline.world) == (all_of(row.runs) if row.runs else {})
+
+
+def test_the_table_has_every_ending_but_the_undone_of_a_killed_first_deploy() -> None:
+    assert {row.ending for row in ROWS.values()} - {None} == set(Ending) - {Ending.UNDONE}
+    assert len(ROWS) >= 25
+
+
+async def test_a_release_stopped_by_its_user_is_taken_up_by_the_next_deploy(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    await pipeline.behaving(stop=StopAt(0.8)).deploy("good-2")
+    assert await lock.current(pipeline.place) is None
+    outcome = await pipeline.deploy("good-2")
+    assert outcome.ending is Ending.DEPLOYED
+    assert "2026.11.24-2 stopped while interrupted" in outcome.notes[0]
+    assert not (await history(pipeline.place)).unfinished
+
+
+async def test_a_refused_way_back_of_one_service_does_not_keep_the_others(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    first = next(arn for arn in pipeline.world.definitions if f"/{HUNTER}:" in arn)
+    pipeline.world.deregister_task_definition(first)
+    outcome = await pipeline.deploy("good-2", threat_hunter="crash")
+    assert outcome.ending is Ending.ROLLBACK_FAILED
+    assert "TaskDefinition is inactive" in outcome.way_back
+    found = versions(pipeline.world)
+    assert {found[agent] for agent in found if agent != "threat-hunter"} == {"good"}
+
+
+@pytest.mark.parametrize(
+    ("causes", "others", "ending"),
+    [
+        ([], {}, Ending.ROLLED_BACK),
+        ([Cause.LATE, Cause.REPLACED, Cause.ECS, Cause.BROKEN], {}, Ending.ROLLED_BACK),
+        ([Cause.LATE, Cause.ECS], {}, Ending.ROLLED_BACK_BY_ECS),
+        ([Cause.LATE, Cause.REPLACED], {}, Ending.REPLACED),
+        ([Cause.LATE], {}, Ending.TIMED_OUT),
+        ([Cause.LATE], {"first": True}, Ending.REMOVED),
+        ([], {"first": True, "stopped": True}, Ending.WITHDRAWN),
+        ([Cause.ECS], {"stopped": True, "came_back": False}, Ending.ROLLBACK_FAILED),
+    ],
+)
+def test_an_end_is_called_by_what_matters_most(
+    causes: list[Cause], others: dict[str, bool], ending: Ending
+) -> None:
+    given = {"first": False, "stopped": False, "came_back": True} | others
+    assert ending_of(causes, **given) is ending
