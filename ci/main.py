@@ -23,6 +23,7 @@ from ci.aws.session import Aws, Credentials, assume_with_token, check_account
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.gates import gate, together
+from ci.interrupt import interrupts
 from ci.marks import anew, judges, once
 from ci.release.logs import Query, written
 from ci.report.progress import stage
@@ -42,7 +43,19 @@ class Format(enum.Enum):
     JSON = "json"
 
 
+@dagger.enum_type
+class OnCancel(enum.Enum):
+    """What becomes of a release that its user stops."""
+
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+
+
 As = Annotated[Format, Doc("How the result is written.")]
+Wait = Annotated[int, Doc("Seconds to wait for another release of the environment to end.")]
+Cancelled = Annotated[
+    OnCancel, Doc("At Ctrl-C: keep what was done for the next deploy, or roll back.")
+]
 
 
 @object_type
@@ -170,13 +183,15 @@ class Acso:
         return _written(Preview(services=services, resources=resources), format)
 
     @anew
-    async def deploy(
+    async def deploy(  # noqa: PLR0913, PLR0917 (its flags)
         self,
         env: Env,
         commit: Annotated[str, Doc("Commit that the source is of, for the record.")] = "",
         branch: Annotated[str, Doc("Its branch or tag, for the record.")] = "",
         actor: Annotated[str, Doc("Who deploys, for the record.")] = "",
         dirty: Annotated[bool, Doc("The source has uncommitted changes.")] = False,
+        wait: Wait = 0,
+        on_cancel: Cancelled = OnCancel.KEEP,
         format: As = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """Check and build side by side, then infrastructure, push, rollout and validation.
@@ -196,7 +211,11 @@ class Acso:
         place = _place(aws, config, environment, outputs)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         async with stage("release") as span:
-            outcome = await release.deploy(place, pushed, request, _smoke(place), span.say)
+            with interrupts() as stop:
+                manner = _manner(wait, on_cancel, stop)
+                outcome = await release.deploy(
+                    place, pushed, request, _smoke(place), span.say, manner
+                )
             span.result = outcome.summary()
             outcome.raise_for_failure()
         return _written(outcome, format)
@@ -209,7 +228,7 @@ class Acso:
         format: As = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """Check a running environment; fails unless every check could look and passed."""
-        place = await self._standing(env)
+        place = await self.place(env)
         async with stage("validation") as span:
             report = await validation.run(
                 suite, place.aws, place.config, place.env, place.outputs.url
@@ -223,15 +242,27 @@ class Acso:
     async def rollback(
         self,
         env: Env,
-        to: Annotated[str | None, Doc("Release to return to; default: the last validated.")] = None,
+        to: Annotated[
+            str | None,
+            Doc(
+                "Release to return to, or a revision (acso-staging-supervisor:12) or digest "
+                "(sha256:...) of one; default: the last validated."
+            ),
+        ] = None,
         actor: Annotated[str, Doc("Who asks, for the record.")] = "",
+        wait: Wait = 0,
+        on_cancel: Cancelled = OnCancel.KEEP,
         format: As = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """Return every service to the last validated release before this one, and verify it."""
-        place = await self._standing(env)
+        place = await self.place(env)
         async with stage("rollback") as span:
             request = release.Request(actor=actor)
-            outcome = await release.rollback(place, to, request, _smoke(place), span.say)
+            with interrupts() as stop:
+                manner = _manner(wait, on_cancel, stop)
+                outcome = await release.rollback(
+                    place, to, request, _smoke(place), span.say, manner
+                )
             span.result = outcome.summary()
             outcome.raise_for_failure()
         return _written(outcome, format)
@@ -239,7 +270,7 @@ class Acso:
     @anew
     async def status(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
         """Tell what runs, of which release, and whether it is what the record says."""
-        return _written(await release.status(await self._standing(env)), format)
+        return _written(await release.status(await self.place(env)), format)
 
     @anew
     async def logs(
@@ -280,6 +311,30 @@ class Acso:
         return _written(ran, format)
 
     @anew
+    async def history(
+        self,
+        env: Env,
+        release: Annotated[str | None, Doc("One release to show as a whole.")] = None,
+        limit: Annotated[int, Doc("How many releases to list at most.")] = 20,
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """List the releases of an environment, or show one: steps, services, failures."""
+        place = await self.place(env)
+        return _written(
+            await (_recalled(place, release) if release else _listed(place, limit)), format
+        )
+
+    @anew
+    async def unlock(
+        self,
+        env: Env,
+        force: Annotated[bool, Doc("Break it although its holder is alive.")] = False,
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Break the lock that a dead process left; refuses while its holder may be alive."""
+        return _written(await release.unlock(await self.place(env), force=force), format)
+
+    @anew
     async def pipeline(
         self,
         event: Annotated[str, Doc("What happened: push, pull_request or release.")],
@@ -301,7 +356,7 @@ class Acso:
 
     async def place(self, env: str) -> release.Place:
         """Return an environment that stands, for what the command line adds; no function."""
-        return await self._standing(env)
+        return await self.place(env)
 
     async def _config(self) -> Config:
         """Read acso.toml from the source, not from beside this file: the source is what counts."""
@@ -404,6 +459,18 @@ def _place(
     aws: Aws, config: Config, environment: Environment, outputs: infra.Outputs
 ) -> release.Place:
     return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+
+
+def _manner(wait: int, on_cancel: OnCancel, stop: release.Stop) -> release.Manner:
+    return release.Manner(wait=wait, on_cancel=release.OnCancel(on_cancel.value), stop=stop)
+
+
+async def _listed(place: release.Place, limit: int) -> Told:
+    return await release.history(place, limit=limit)
+
+
+async def _recalled(place: release.Place, id_: str) -> Told:
+    return await release.recall(place, id_)
 
 
 def _smoke(place: release.Place) -> release.Validate:

@@ -224,7 +224,7 @@ async def _called(
     import dagger  # late: takes most of a second
     from dagger import dag
 
-    from ci.main import Acso, Format
+    from ci.main import Acso, Format, OnCancel
     from ci.stages.base import IGNORE
 
     values = {**overrides, **constructor}
@@ -242,6 +242,8 @@ async def _called(
             given = {name: known[name] for name in known if function.takes(name)} | given
         if "format" in given:
             given["format"] = Format(given["format"])
+        if "on_cancel" in given:
+            given["on_cancel"] = OnCancel(given["on_cancel"])
         if use is not None:
             return await use(Acso(**values), given)
         method = getattr(Acso(**values), function.name)

@@ -74,6 +74,14 @@ async def newest(aws: Aws, table: str, kind: str, *, limit: int = 100) -> list[D
     return [_document(item) for item in answer["Items"]]
 
 
+async def get(aws: Aws, table: str, kind: str, key: str) -> Document | None:
+    """Return one document; None if there is none."""
+    id_ = {"pk": {"S": kind}, "sk": {"S": key}}
+    answer = await aws.call("dynamodb", "get_item", TableName=table, Key=id_, ConsistentRead=True)
+    item = answer.get("Item")
+    return _document(item) if item else None
+
+
 async def documents(aws: Aws, table: str, kind: str) -> list[Document]:
     """Return all documents of a kind, newest (highest key) first."""
     items = await aws.pages(

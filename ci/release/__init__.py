@@ -1,6 +1,7 @@
 """Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
 
 from ci.release.deploy import deploy
+from ci.release.history import Listing, Whole, history, recall
 from ci.release.logs import Line, Query
 from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run, Say, Validate
 from ci.release.oneoff import Ran, run_task
@@ -19,6 +20,7 @@ __all__ = [
     "Ending",
     "Image",
     "Line",
+    "Listing",
     "Manner",
     "OnCancel",
     "Outcome",
@@ -38,8 +40,11 @@ __all__ = [
     "TaskFailure",
     "Unlocked",
     "Validate",
+    "Whole",
     "deploy",
+    "history",
     "plan",
+    "recall",
     "rollback",
     "run_task",
     "status",

@@ -137,8 +137,10 @@ async def _stopped(journal: _Journal) -> _End | None:
         return _End()  # the stop came too late
     await journal.interrupted()
     env = f"--env {context.place.env.name}"
-    context.say(f"interrupted; `acso deploy {env}` goes on, `acso rollback {env}` undoes it")
+    context.say(f"interrupted: `acso deploy {env}` goes on, `acso rollback {env}` undoes it")
     back = context.manner.on_cancel is OnCancel.ROLLBACK
+    if not back:
+        context.say("stop once more (Ctrl-C) to go back at once")
     if back or await context.manner.stop.asked_again():
         context.say("going back as asked; this is not stopped halfway")
         return _End(why=STOPPED, stopped=True)

@@ -17,6 +17,12 @@ async def history(place: Place) -> History:
     return History(releases=releases, owners=owners)
 
 
+async def read(place: Place, sort_key: str) -> Release | None:
+    """Read one release by its id's sort key; None if it is not on record."""
+    found = await records.get(place.aws, place.outputs.releases_table, KIND, sort_key)
+    return parse(found.body) if found else None
+
+
 async def write(place: Place, release: Release, token: str, *, took_from: str = "") -> None:
     """Write a release as the holder of the lock.
 
