@@ -1,0 +1,82 @@
+"""What `history` tells: all releases in a line each, one of them whole."""
+
+import json
+
+import pytest
+
+from ci import release
+from ci.errors import UsageError
+from tests.unit.release.conftest import Pipeline
+from tests.unit.release.test_killed import kill
+
+
+async def test_releases_are_listed_newest_first_with_who_when_what_and_why(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good", threat_hunter="crash")
+    await pipeline.deploy("good", supervisor="good-2")
+    head, third, second, first = (await release.history(pipeline.place)).text().splitlines()
+    assert head == "staging: 3 releases, newest first"
+    assert third.startswith("* 2026.11.24-3  deploy  succeeded    2026-11-24 12:00")
+    assert "tests  abc  supervisor" in third
+    assert second.startswith("  2026.11.24-2  deploy  rolled back")
+    assert "threat-hunter  agent threat-hunter does not stay up" in second
+    assert first.startswith("  2026.11.24-1")
+
+
+async def test_a_release_that_ecs_rolled_back_is_told_as_such(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.within(failure_threshold=9).deploy("good", threat_hunter="crash")
+    listing = await release.history(pipeline.place, limit=1)
+    assert "rolled back by ECS" in listing.text()
+    (found,) = listing.data()["releases"]
+    assert found["ending"] == "rolled_back_by_ecs"
+    assert found["changed"] == ["threat-hunter"]
+    assert found["seconds"] > 0
+
+
+async def test_one_release_is_told_whole(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    failed = await pipeline.deploy("good", threat_hunter="crash")
+    whole = await release.recall(pipeline.place, failed.release)
+    text = whole.text()
+    for line in (
+        "release 2026.11.24-2 of staging: deploy, rolled back",
+        "  a failure returns to 2026.11.24-1",
+        "  planned       2026-11-24T12:00:",
+        "  rolling back  2026-11-24T12:00:",
+        "change: good (revision 1, sha256:good) -> crash (revision 2, sha256:crash)",
+        "unchanged: good (revision 1, sha256:good)",
+        "exit code 1; Essential container exited",
+        "    | RuntimeError: boom",
+    ):
+        assert line in text
+    document = json.loads(json.dumps(whole.data()))
+    assert document["failures"][0]["log"][-1] == "RuntimeError: boom"
+    assert [name for name, _ in document["steps"]][-1] == "rolled_back"
+
+
+async def test_a_release_that_nobody_ended_has_no_duration(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
+    listing = await release.history(pipeline.place)
+    assert listing.data()["releases"][0]["seconds"] is None
+    assert "deploying" in listing.text().splitlines()[1]
+
+
+async def test_a_rollback_tells_whose_content_it_has(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good-2")
+    back = await pipeline.rollback()
+    text = (await release.recall(pipeline.place, back.release)).text()
+    assert "rollback, succeeded" in text
+    assert "the content of 2026.11.24-1" in text
+
+
+async def test_no_history_and_no_such_release_are_told(pipeline: Pipeline) -> None:
+    assert (await release.history(pipeline.place)).text() == "staging: no release on record"
+    with pytest.raises(UsageError, match=r"2026\.11\.24-7 of staging is not on record"):
+        await release.recall(pipeline.place, "2026.11.24-7")
+    with pytest.raises(UsageError, match="look like"):
+        await release.recall(pipeline.place, "latest")

@@ -1,0 +1,139 @@
+"""Whatever happens, in whatever order: services run one recorded release, or one is in progress.
+
+Sequences of deploys, failures, rollbacks, kills, stops and refusals of AWS are made up by
+hypothesis, each in an AWS of its own.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ci.aws import elb
+from ci.aws.elb import Answer
+from ci.errors import AcsoError, AwsError
+from ci.release import lock
+from ci.release.record import State
+from ci.release.store import history
+from tests.unit.release.conftest import CONFIG, Pipeline, place, versions
+from tests.unit.release.fake import VirtualLoop, World
+from tests.unit.release.test_endings import StopAt
+from tests.unit.release.test_killed import kill
+
+AGENTS = [agent.package for agent in CONFIG.agents]
+BAD = ("crash", "pull", "oom")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One command and what befalls it: a kill at a call, a stop after seconds, a refused call."""
+
+    name: str | None  # the version to deploy; None: a rollback
+    agent: str = ""  # one agent with another image
+    image: str = ""
+    valid: bool = True
+    killed_at: int | None = None
+    stopped_at: float | None = None
+    again: bool = False
+    refused: str = ""
+
+    async def happen(self, pipeline: Pipeline) -> None:
+        """Run the command; how it ends is the records' to tell."""
+        if self.refused:
+            pipeline.world.errors[self.refused] = AwsError(f"ecs {self.refused}: throttled")
+        try:
+            if self.killed_at is None:
+                await self._run(pipeline)
+            else:
+                await kill(pipeline, self._run, at=self.killed_at)
+        except AcsoError:
+            pass  # said to the user; nothing more
+        finally:
+            pipeline.world.errors.clear()
+
+    async def _run(self, pipeline: Pipeline) -> Any:
+        if self.stopped_at is not None:
+            pipeline = pipeline.behaving(stop=StopAt(self.stopped_at, again=self.again))
+        if self.name is None:
+            return await pipeline.rollback(valid=self.valid)
+        others = {self.agent: self.image} if self.image else {}
+        return await pipeline.deploy(self.name, valid=self.valid, **others)
+
+
+EVENTS = st.builds(
+    Event,
+    name=st.none() | st.sampled_from(["good-1", "good-2", "good-3"]),
+    agent=st.sampled_from(AGENTS),
+    image=st.sampled_from(["", "", "", *BAD, "good-9"]),
+    valid=st.sampled_from([True, True, True, False]),
+    killed_at=st.none() | st.integers(0, 150),
+    stopped_at=st.none() | st.floats(0, 6),
+    again=st.booleans(),
+    refused=st.sampled_from(["", "", "", "list_tasks", "update_service", "describe_services"]),
+)
+
+
+def in_a_world(body: Callable[[Pipeline], Awaitable[None]]) -> None:
+    """Run a body in a new AWS, in virtual time."""
+    world = World()
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        return world.answer(url)
+
+    async def run() -> None:
+        await body(Pipeline(world=world, place=place(world)))
+
+    with mock.patch.object(elb, "get", get):
+        anyio.run(run, backend_options={"loop_factory": VirtualLoop})
+
+
+async def holds(pipeline: Pipeline) -> None:
+    """Check the invariant."""
+    past = await history(pipeline.place)
+    target = past.target(None)
+    assert target is None or target.state is State.SUCCEEDED
+    # A record may say succeeded only of what was validated: nothing bad is ever gone back to.
+    for item in past.releases:
+        names = {run.version.partition("-")[0] for run in item.after.values()}
+        assert item.state is not State.SUCCEEDED or names == {"good"}, item
+    if past.unfinished:
+        return
+    await anyio.sleep(40)  # what ECS is still at: old tasks that stop
+    listed = {s: run.version for s, run in past.current.after.items()} if past.current else {}
+    prefix = f"{pipeline.place.env.prefix}-"
+    assert versions(pipeline.world) == {s.removeprefix(prefix): v for s, v in listed.items()}
+
+
+async def story(pipeline: Pipeline, events: list[Event]) -> None:
+    """Let events happen one after the other; at the end the next command makes all whole."""
+    for event in events:
+        await event.happen(pipeline.another())
+        await holds(pipeline)
+    outcome = await pipeline.another().deploy("good-8")
+    assert outcome.ok, outcome.text()
+    assert not (await history(pipeline.place)).unfinished
+    assert await lock.current(pipeline.place) is None
+    await holds(pipeline)
+
+
+@pytest.mark.parametrize(
+    "examples", [25, pytest.param(1500, marks=[pytest.mark.matrix, pytest.mark.timeout(1800)])]
+)
+def test_services_run_one_recorded_release_or_one_is_in_progress(examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=examples < 100,  # the fast suite tells the same of the same code
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.lists(EVENTS, min_size=1, max_size=4))
+    def tell(events: list[Event]) -> None:
+        in_a_world(lambda pipeline: story(pipeline, events))
+
+    tell()

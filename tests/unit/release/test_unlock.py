@@ -1,0 +1,111 @@
+"""Waiting for a lock, and breaking one that a dead process left."""
+
+import anyio
+import pytest
+
+from ci import release
+from ci.aws import records
+from ci.aws.records import Lease
+from ci.errors import InterruptedReleaseError, LockedError
+from ci.release import lock
+from ci.release.lock import Held, under_lock
+from tests.unit.release.conftest import Pipeline, all_of, versions
+from tests.unit.release.fake import now
+from tests.unit.release.test_endings import StopAt
+
+
+async def left_behind(pipeline: Pipeline, *, seconds: float = lock.LEASE) -> Lease:
+    """A process elsewhere took the lock and does not renew it."""
+    data = {"who": "ann on laptop", "host": "elsewhere", "doing": "deploy", "since": "12:00"}
+    lease = Lease(token="ann's", expires=now().timestamp() + seconds, holder=data)
+    assert await records.take(pipeline.place.aws, "releases", lease, old=None)
+    return lease
+
+
+async def test_a_second_deploy_waits_for_the_first_and_then_does_its_work(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    second = pipeline.another().behaving(wait=300)
+    endings = {}
+    async with anyio.create_task_group() as group:
+
+        async def deploy(who: Pipeline, name: str) -> None:
+            endings[name] = (await who.deploy(name)).ending
+
+        group.start_soon(deploy, pipeline.within(bake_time=30), "good-2")
+        await anyio.sleep(1)
+        group.start_soon(deploy, second, "good-3")
+    assert list(endings.values()) == [release.Ending.DEPLOYED] * 2
+    assert list(endings) == ["good-2", "good-3"]
+    assert versions(pipeline.world) == all_of("good-3")
+    assert "waiting up to 300 s" in second.lines[0]
+    assert "deploy since 2026-11-24T12:00" in second.lines[0]
+
+
+async def test_a_wait_ends_with_who_holds_the_lock_and_what_to_do(pipeline: Pipeline) -> None:
+    async def work(_: Held) -> float:
+        before = anyio.current_time()
+        with pytest.raises(LockedError, match="staging is locked by") as raised:
+            await pipeline.another().behaving(wait=60).deploy("good")
+        assert "--wait SECONDS" in raised.value.hint
+        assert "acso unlock --env staging" in raised.value.hint
+        return anyio.current_time() - before
+
+    waited = await under_lock(pipeline.place, "test", print, work)
+    assert 60 <= waited <= 60 + lock.BEAT
+
+
+async def test_waiting_can_be_stopped(pipeline: Pipeline) -> None:
+    async def work(_: Held) -> None:
+        with pytest.raises(InterruptedReleaseError, match="before anything was changed"):
+            await pipeline.another().behaving(wait=60, stop=StopAt(20)).deploy("good")
+
+    await under_lock(pipeline.place, "test", print, work)
+
+
+async def test_a_dead_process_s_lock_is_broken_and_told(pipeline: Pipeline) -> None:
+    await left_behind(pipeline, seconds=-5)
+    broken = await release.unlock(pipeline.place)
+    assert await lock.current(pipeline.place) is None
+    assert "broke the lock of staging: ann on laptop, deploy since 12:00" in broken.text()
+    assert (broken.data()["token"], broken.data()["was_alive"]) == ("ann's", False)
+
+
+async def test_a_living_process_s_lock_is_not_broken_but_by_force(pipeline: Pipeline) -> None:
+    lease = await left_behind(pipeline)
+    with pytest.raises(LockedError, match="ann on laptop") as raised:
+        await release.unlock(pipeline.place)
+    assert "ends by itself in 16 s" in raised.value.hint
+    assert await lock.current(pipeline.place) == lease
+    broken = await release.unlock(pipeline.place, force=True)
+    assert "still alive" in broken.text()
+    assert await lock.current(pipeline.place) is None
+
+
+async def test_nothing_locked_is_told(pipeline: Pipeline) -> None:
+    broken = await release.unlock(pipeline.place)
+    assert (broken.text(), broken.data()["broken"]) == ("staging is not locked", False)
+
+
+async def test_a_lock_renewed_in_the_same_moment_is_not_broken(pipeline: Pipeline) -> None:
+    """Its holder was slow, not dead: what was seen is not what would be deleted."""
+    aws = pipeline.place.aws
+    seen = await left_behind(pipeline, seconds=-5)
+    renewed = Lease(token=seen.token, expires=now().timestamp() + 15, holder=seen.holder)
+    assert await records.take(aws, "releases", renewed, old=seen)
+    assert not await records.take_away(aws, "releases", seen)
+    assert await lock.current(pipeline.place) == renewed
+
+
+async def test_a_release_whose_lock_was_broken_ends_at_its_next_heartbeat(
+    pipeline: Pipeline,
+) -> None:
+    async def work(_: Held) -> None:
+        await release.unlock(pipeline.another().place, force=True)
+        await anyio.sleep(60)
+
+    before = anyio.current_time()
+    with pytest.raises(LockedError, match="took the lock of staging over"):
+        await under_lock(pipeline.place, "test", print, work)
+    assert anyio.current_time() - before <= lock.BEAT + 1
