@@ -27,6 +27,7 @@ def step(name):
         os.kill(os.getpid(), int(signals[name]))
 
 async def main():
+    before = signal.getsignal(signal.SIGINT)
     try:
         with interrupts() as stop:
             step("begun")
@@ -35,6 +36,7 @@ async def main():
             step("again" if await stop.asked_again() else "enough")
             await anyio.sleep(0.05)
             step("recorded")
+        assert signal.getsignal(signal.SIGINT) is before
         step("outside")
         await anyio.sleep(60)
     finally:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -31,5 +32,8 @@ if MODE == "crash":
     raise RuntimeError("boom")
 if MODE == "slow":
     time.sleep(4)
+if MODE == "late":
+    print("all is well for a while", flush=True)
+    threading.Timer(6, os.kill, (os.getpid(), signal.SIGKILL)).start()
 address = ("0.0.0.0", int(os.environ["PORT"]))  # inside a container  # noqa: S104
 ThreadingHTTPServer(address, Handler).serve_forever()

@@ -133,6 +133,36 @@ async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -
 
 
 @pytest.mark.usefixtures("good")
+async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: World) -> None:
+    env = dataclasses.replace(world.place.env, bake_time=15)
+    patient = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    outcome = await patient.deploy(world.images("good", threat_hunter="late"))
+    assert outcome.ending is Ending.ROLLED_BACK
+    assert f"agent {HUNTER} does not stay up" in outcome.why
+    assert "exit code 137" in outcome.failures[0].text()
+    assert await world.versions() == everywhere(world, "good")
+    assert (await world.records())[0].at(State.VALIDATING)  # it had been good
+
+
+@pytest.mark.usefixtures("good")
+async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(world: World) -> None:
+    env = dataclasses.replace(world.place.env, keep_revisions=1, keep_releases=2)
+    thrifty = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    for name in ("good-7", "good-8"):
+        outcome = await thrifty.deploy(world.images("good", threat_hunter=name))
+        assert (outcome.ending, outcome.notes) == (Ending.DEPLOYED, ())
+    family = f"{env.prefix}-{HUNTER}"
+    client = world.place.aws.client("ecs")
+    active = client.list_task_definitions(familyPrefix=family, status="ACTIVE", sort="DESC")
+    numbers = [arn.rpartition(":")[2] for arn in active["taskDefinitionArns"]]
+    now = int(world.revisions[HUNTER])
+    assert numbers == [str(now), str(now - 1)]  # what runs, and what a rollback goes to
+    assert len(await world.records()) == 2
+    assert (await world.rollback(f"{family}:{now - 1}")).ending is Ending.RESTORED
+    assert await world.versions() == everywhere(world, "good", threat_hunter="good-7")
+
+
+@pytest.mark.usefixtures("good")
 async def test_a_rollback_by_hand_returns_to_the_release_before(world: World) -> None:
     await world.deploy(world.images("good", threat_hunter="good-2"))
     outcome = await world.rollback()

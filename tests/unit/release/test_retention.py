@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 
 from ci.errors import AwsError
 from ci.release import Ending
+from ci.release.record import History, Release, State
 from ci.release.retention import held, surplus
 from ci.release.store import history
 from tests.unit.release.conftest import Pipeline, all_of, versions
+from tests.unit.release.test_record import made
 
 HUNTER = "acso-staging-threat-hunter"
 REVISIONS = [f"arn/f:{number}" for number in range(12, 0, -1)]
@@ -87,13 +89,13 @@ async def test_what_a_task_or_a_deployment_runs_is_never_deregistered(pipeline: 
     assert active(pipeline) == [2, 4, 5]
 
 
-async def test_an_unfinished_release_holds_both_its_sides(pipeline: Pipeline) -> None:
-    await pipeline.deploy("good")
-    for revision in list(pipeline.world.definitions):
-        pipeline.world.broken_revisions[revision] = "crash"
-    await pipeline.deploy("good", threat_hunter="crash")  # the way back fails too
-    found = held(await history(pipeline.place))
-    assert {f"{arn.rpartition('/')[2]}" for arn in found} >= {f"{HUNTER}:1", f"{HUNTER}:2"}
+def test_releases_hold_what_they_could_return_to_and_failed_ones_hold_nothing() -> None:
+    def of(*releases: Release) -> set[str]:
+        return held(History(releases=releases))
+
+    assert of(made(2)) == {"arn:f:2"}  # what is validated is gone back to, not what was before it
+    assert of(made(2, State.DEPLOYING)) == {"arn:f:1", "arn:f:2"}
+    assert of(made(2, State.ROLLED_BACK), made(5, State.FAILED)) == set()
 
 
 @pytest.mark.parametrize("operation", ["list_task_definitions", "deregister_task_definition"])
