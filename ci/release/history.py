@@ -1,6 +1,7 @@
 """The releases of an environment, for people and machines: all of them, or one as a whole."""
 
 import datetime
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from ci.errors import UsageError
 from ci.release import store
 from ci.release.model import Place, Run
 from ci.release.record import Entry, Release, body, key
+
+WIDTH = 100  # characters of a reason in a list; `recall` has all of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Listing:
     def _row(self, release: Release) -> tuple[str, ...]:
         mark = "*" if release.id == self.current else " "
         seconds = duration(release)
-        why = f"{', '.join(touched(release)) or '-'}  {release.why.partition(chr(10))[0]}"
+        why = textwrap.shorten(release.why, WIDTH, placeholder=" ...")
         return (
             f"{mark} {release.id}",
             str(release.kind),
@@ -52,7 +55,7 @@ class Listing:
             "-" if seconds is None else f"{seconds:.0f} s",
             release.request.actor or release.holder or "-",
             release.request.commit[:9] or "-",
-            why,
+            f"{', '.join(touched(release)) or '-'}  {why}",
         )
 
 
