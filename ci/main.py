@@ -354,10 +354,6 @@ class Acso:
             return "\n".join(f"{item.agent} {item.version}" for item in built)
         return await self.deploy(environment.name, commit=commit, branch=ref, actor=actor)
 
-    async def place(self, env: str) -> release.Place:
-        """Return an environment that stands, for what the command line adds; no function."""
-        return await self.place(env)
-
     async def _config(self) -> Config:
         """Read acso.toml from the source, not from beside this file: the source is what counts."""
         return configuration.parse(await self.source.file(configuration.FILE).contents())
@@ -370,8 +366,11 @@ class Acso:
         await check_account(aws, environment)
         return config, environment, aws
 
-    async def _standing(self, env: str) -> release.Place:
-        """Return an environment whose infrastructure stands; raises where it was never applied."""
+    async def place(self, env: str) -> release.Place:
+        """Return an environment whose infrastructure stands; raises where it was never applied.
+
+        No function of the module: what the command line adds starts from it.
+        """
         config, environment, aws = await self._open(env)
         outputs = await infra.outputs(aws, config, environment)
         if outputs is None:

@@ -1,4 +1,7 @@
-"""A process of its own that deploys, so that a test can kill it: arguments are AWS and images."""
+"""A process of its own that deploys, so that a test can stop it: arguments are AWS and images.
+
+Its exit code is the release's, as that of `acso deploy`.
+"""
 
 import json
 import sys
@@ -10,7 +13,8 @@ import anyio
 from ci import config as configuration
 from ci import infra, release
 from ci.aws.session import Aws, Credentials
-from tests.local.releases.environment import validation
+from ci.errors import AcsoError
+from ci.interrupt import interrupts
 
 ROOT = Path(__file__).parents[3]
 
@@ -24,14 +28,25 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
     outputs = await infra.outputs(aws, config, env)
     assert outputs is not None
 
-    await release.deploy(
-        release.Place(aws=aws, config=config, env=env, outputs=outputs),
-        [release.Image(**image) for image in images],
-        release.Request(commit="killed", actor="tests"),
-        validation(True),
-        lambda line: print(line, flush=True),
-    )
+    async def validate() -> release.Report:
+        # However late the test is to stop this process, the release is not over before.
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    with interrupts() as stop:
+        outcome = await release.deploy(
+            release.Place(aws=aws, config=config, env=env, outputs=outputs),
+            [release.Image(**image) for image in images],
+            release.Request(commit="killed", actor="tests"),
+            validate,
+            lambda line: print(line, flush=True),
+            release.Manner(stop=stop),
+        )
+    outcome.raise_for_failure()
 
 
 if __name__ == "__main__":
-    anyio.run(main, json.loads(sys.argv[1]), json.loads(sys.argv[2]))
+    try:
+        anyio.run(main, json.loads(sys.argv[1]), json.loads(sys.argv[2]))
+    except AcsoError as error:
+        sys.exit(error.exit_code)

@@ -15,7 +15,7 @@ import time
 import pytest
 
 from ci import release
-from ci.errors import NothingToRollBackError, ReleaseFailedError
+from ci.errors import NothingToRollBackError, ReleaseFailedError, WithdrawnError
 from ci.release import Ending
 from ci.release.record import Release, State
 from tests.local.releases.environment import ROOT, World
@@ -193,8 +193,23 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
     assert "taken over" in stopped.why
 
 
-def stop_halfway(world: World, images: list[release.Image], how: signal.Signals) -> None:
-    """Deploy in a process of its own and stop that in the middle of the rollout."""
+@pytest.mark.usefixtures("good")
+async def test_a_second_ctrl_c_brings_every_service_back(world: World) -> None:
+    newer = world.images("good", incident_response="good-twice", threat_hunter="good-twice")
+    code = stop_halfway(world, newer, signal.SIGINT, again=True)
+    assert code == WithdrawnError.exit_code
+    assert await world.versions() == everywhere(world, "good")
+    record = (await world.records())[0]
+    assert (record.state, record.ending) == (State.ROLLED_BACK, Ending.WITHDRAWN)
+
+
+def stop_halfway(
+    world: World, images: list[release.Image], how: signal.Signals, *, again: bool = False
+) -> int:
+    """Deploy in a process of its own and stop that in the middle of the rollout.
+
+    Returns its exit code; `again` stops it once more when it asks for that.
+    """
     with subprocess.Popen(
         command(world, images),
         cwd=ROOT,
@@ -207,8 +222,11 @@ def stop_halfway(world: World, images: list[release.Image], how: signal.Signals)
             if "tasks wanted" in line:
                 process.send_signal(how)
                 break
-        process.stdout.read()
-    assert process.returncode != 0
+        for line in process.stdout:
+            if again and "stop once more" in line:
+                process.send_signal(how)
+    assert process.returncode not in (0, 1)
+    return process.returncode
 
 
 def command(world: World, images: list[release.Image]) -> list[str]:
