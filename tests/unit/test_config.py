@@ -26,6 +26,12 @@ def test_the_repository_s_own_file_has_five_agents_and_three_environments() -> N
     assert list(config.environments) == ["development", "staging", "production"]
 
 
+def test_containers_are_watched_for_a_bake_time_everywhere_but_in_development() -> None:
+    config = parse(TEXT)
+    found = {name: env.bake_time for name, env in config.environments.items()}
+    assert found == {"development": 0, "staging": 30, "production": 30}
+
+
 def test_names_are_those_of_the_original_system() -> None:
     config = parse(TEXT)
     staging, hunter = config.environment("staging"), config.agent("threat-hunter")
@@ -112,6 +118,11 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "deploy_timeout = 600",
             "deploy_timeout = 0",
             "environments.development.deploy_timeout: must be 1 or more",
+        ),
+        (
+            "keep_releases = 100",
+            "keep_releases = 1",
+            "environments.development.keep_releases: must be 2 or more",
         ),
         ("[project]", "[projekt]", "projekt: unknown key, did you mean 'project'?"),
         (

@@ -20,9 +20,9 @@ from ci.errors import AcsoError, AwsError
 from ci.release import lock
 from ci.release.record import State
 from ci.release.store import history
+from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import CONFIG, Pipeline, place, versions
 from tests.unit.release.fake import VirtualLoop, World
-from tests.unit.release.test_endings import StopAt
 from tests.unit.release.test_killed import kill
 
 AGENTS = [agent.package for agent in CONFIG.agents]
