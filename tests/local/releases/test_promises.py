@@ -104,7 +104,11 @@ async def test_a_deploy_killed_anywhere_is_all_old_or_all_new_after_the_next_com
 def kill_after(world: World, images: list[release.Image], *, lines: int) -> None:
     """Deploy in a process of its own and kill it after so many lines of progress, or at the end."""
     with subprocess.Popen(
-        command(world, images), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command(world, images),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for number, line in enumerate(process.stdout, 1):
