@@ -91,7 +91,7 @@ async def problems(
     bad = [s for s, verdict in watched.verdicts.items() if verdict.kind is Kind.FAILED]
     texts = [f"agent {goals[s].agent} {_sentence(watched.verdicts[s].text)}" for s in bad]
     found = await parallel(
-        lambda s: collect(place, goals[s], watched.verdicts[s], watched.seen[s]), bad
+        lambda s: collect(place, goals[s], watched.verdicts[s], watched.seen.get(s)), bad
     )
     return "; ".join(texts), tuple(failure for group in found for failure in group)
 
