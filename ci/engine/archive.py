@@ -94,7 +94,11 @@ def _member(store: Store, path: str, each: Entry) -> Iterator[bytes]:
         with store.path(each.content).open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
-        yield b"\0" * (-each.size % tarfile.BLOCKSIZE)
+        yield _padding(each.size)
+
+
+def _padding(size: int) -> bytes:
+    return b"\0" * (-size % tarfile.BLOCKSIZE)
 
 
 def header(path: str, each: Entry) -> bytes:
@@ -107,16 +111,15 @@ def header(path: str, each: Entry) -> bytes:
     return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
+def whole(path: str, each: Entry, data: bytes) -> bytes:
+    """Return one file as a member, its content out of memory: secrets are in no store."""
+    return header(path, each._replace(size=len(data))) + data + _padding(len(data))
+
+
 def plain(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     """Yield the members of small files; the stream's end is not included."""
     for path, data in files:
-        yield from small(path, Entry(FILE, 0o644, mtime=EPOCH, size=len(data)), data)
-
-
-def small(path: str, each: Entry, data: bytes) -> Iterator[bytes]:
-    """Yield one member whose content is in memory."""
-    yield header(path, each)
-    yield data + b"\0" * (-len(data) % tarfile.BLOCKSIZE)
+        yield whole(path, Entry(FILE, 0o644, mtime=EPOCH), data)
 
 
 def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> Iterator[bytes]:
@@ -136,4 +139,4 @@ def member(path: str, file: Path) -> Iterator[bytes]:
     with file.open("rb") as source:
         while chunk := source.read(CHUNK):
             yield chunk
-    yield b"\0" * (-size % tarfile.BLOCKSIZE)
+    yield _padding(size)

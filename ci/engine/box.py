@@ -105,8 +105,7 @@ class Boxes:
         specs: list[dict[str, Any]] = []
         fills: list[tuple[str, Tree]] = []  # volume's place in the filler, content
         binds: list[dict[str, Any]] = []
-        single = Tree()
-        hidden: list[tuple[str, Entry, bytes]] = []
+        single, secrets = Tree(), b""
         named: dict[str, str] = {}  # volume -> place
         for at, each in enumerate(mounts):
             mount, place = each.mount, f"{FILLED}/{at}"
@@ -127,11 +126,11 @@ class Boxes:
                     box.places[mount.path] = place
                     fills.append((str(at), each.tree or Tree()))
                 case _:
-                    if each.tree is not None:
-                        single = put(single, str(at), each.tree)
+                    if mount.kind == "secret":
+                        entry = Entry(FILE, mount.mode, *each.owner)
+                        secrets += archive.whole(f"{FILES}/{at}", entry, each.data)
                     else:
-                        entry = Entry(FILE, mount.mode, *each.owner, size=len(each.data))
-                        hidden.append((f"{FILES}/{at}", entry, each.data))
+                        single = put(single, str(at), each.tree or Tree())
                     binds.append({"Type": "bind", "Source": str(at), "Target": mount.path})
                     binds[-1]["ReadOnly"] = mount.kind == "secret"
                     box.places[mount.path] = f"{FILLED}/{FILES}/{at}"
@@ -141,7 +140,7 @@ class Boxes:
             named[source["Name"]] = f"{FILLED}/{FILES}"
             single = put(single, "mark", Tree({"": self._blob(b"", Entry(FILE, 0o444))}))
             box.filler = await self._filler(box.image, named)
-            await self._fill(box.filler, [*fills, (FILES, single)], hidden)
+            await self._fill(box.filler, [*fills, (FILES, single)], secrets)
             binds.append({"Type": "bind", "Source": "mark", "Target": MARK, "ReadOnly": True})
             specs += [
                 bind | {"Source": f"{source['Mountpoint']}/{bind['Source']}"} for bind in binds
@@ -155,15 +154,8 @@ class Boxes:
         ]
         return await self._daemon.create(image, IDLE, host={"mounts": mounts})
 
-    async def _fill(
-        self,
-        filler: str,
-        trees: list[tuple[str, Tree]],
-        hidden: list[tuple[str, Entry, bytes]] | None = None,
-    ) -> None:
-        """Put trees into the volumes, and secrets, which pass the store by."""
-        secrets = (piece for each in hidden or () for piece in archive.small(*each))
-        chunks = chain(secrets, archive.send(self._store, trees))
+    async def _fill(self, filler: str, trees: list[tuple[str, Tree]], secrets: bytes = b"") -> None:
+        chunks = chain([secrets], archive.send(self._store, trees))
         await self._daemon.put(filler, FILLED, chunks)
 
     def _blob(self, data: bytes, entry: Entry) -> Entry:
