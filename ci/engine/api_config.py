@@ -1,12 +1,17 @@
 """Fields of Container that only say how it is run: environment, user, ports, labels and such."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ci.engine.api_query import ports
+from ci.engine.api_service import ports
 from ci.engine.engine import Engine
+from ci.engine.errors import EngineError
 from ci.engine.fields import Args, Resolver, answers, plain
+from ci.engine.health import Healthcheck
 from ci.engine.values import Container, Port, assigned, expanded
+
+if TYPE_CHECKING:
+    from ci.engine.envfile import EnvFile
 
 
 def text(old: Container, value: str, args: Args) -> str:
@@ -87,20 +92,47 @@ def _pairs(kind: str, name: str) -> Resolver:
     ]
 
 
+def _volatile(_engine: Engine, old: Container, args: Args) -> Container:
+    return replace(old, volatile=assigned(old.volatile, args.name, args.value))
+
+
+def _health(_engine: Engine, old: Container, _args: Args) -> Args:
+    if old.healthcheck is None:
+        raise EngineError("the container has no healthcheck")
+    return Args(old.healthcheck.facts())
+
+
+async def _with_env_file(engine: Engine, old: Container, args: Args) -> Container:
+    found: EnvFile = await engine.value(args.source)
+    env, secrets = old.env, old.secrets
+    for name, value in found.values().items():
+        env, secrets = assigned(env, name, value), assigned(secrets, name, None)
+    return replace(old, env=env, secrets=secrets)
+
+
 answers(
     "Container",
     {
         "defaultArgs": _got("args"),
+        "dockerHealthcheck": _health,
         "entrypoint": _got("entrypoint"),
         "envVariable": lambda _engine, old, args: dict(old.env).get(args.name),
         "envVariables": _pairs("EnvVariable", "env"),
-        "exposedPorts": lambda _engine, old, _args: ports(old),
+        "exposedPorts": lambda _engine, old, _args: ports(old.ports),
         "label": lambda _engine, old, args: dict(old.labels).get(args.name),
         "labels": _pairs("Label", "labels"),
         "platform": _got("platform"),
         "user": _got("user"),
+        "withAnnotation": lambda _engine, old, args: replace(
+            old, annotations=assigned(old.annotations, args.name, args.value)
+        ),
         "withDefaultArgs": _set(args="args"),
+        "withDefaultTerminalCmd": lambda _engine, old, _args: old,  # read by no field but terminal
+        "withDockerHealthcheck": lambda _engine, old, args: replace(
+            old, healthcheck=Healthcheck.asked(args)
+        ),
         "withEntrypoint": _entrypoint,
+        "withEnvFileVariables": _with_env_file,
         "withEnvVariable": _with_env,
         "withExposedPort": _with_port,
         "withLabel": lambda _engine, old, args: replace(
@@ -112,8 +144,13 @@ answers(
             old, services=(*old.services, (args.alias, args.service))
         ),
         "withUser": _set(user="name"),
+        "withVolatileVariable": _volatile,
         "withWorkdir": lambda _engine, old, args: replace(old, workdir=asked(old, args)),
+        "withoutAnnotation": lambda _engine, old, args: replace(
+            old, annotations=assigned(old.annotations, args.name, None)
+        ),
         "withoutDefaultArgs": _cleared(args=()),
+        "withoutDockerHealthcheck": _cleared(healthcheck=None),
         "withoutEntrypoint": _entrypoint,
         "withoutEnvVariable": lambda _engine, old, args: replace(
             old, env=assigned(old.env, args.name, None)
@@ -129,7 +166,14 @@ answers(
             old, secrets=assigned(old.secrets, args.name, None)
         ),
         "withoutUser": _cleared(user=""),
+        "withoutVolatileVariable": lambda _engine, old, args: replace(
+            old, volatile=assigned(old.volatile, args.name, None)
+        ),
         "withoutWorkdir": _cleared(workdir=""),
         "workdir": _got("workdir"),
+    },
+    withDefaultTerminalCmd={
+        "experimentalPrivilegedNesting": False,
+        "insecureRootCapabilities": False,
     },
 )

@@ -20,10 +20,13 @@ from ci.engine.api_files import (
     of_type,
     stat_of,
     target,
+    with_error,
 )
+from ci.engine.api_service import up
 from ci.engine.engine import Engine
 from ci.engine.errors import EngineError
 from ci.engine.fields import Args, Resolver, answers
+from ci.engine.oci import Form
 from ci.engine.tree import FILE, Entry, Tree
 from ci.engine.values import (
     CONTENT,
@@ -47,13 +50,29 @@ def _image_ref(_engine: Engine, old: Container, _args: Args) -> str:
     return old.image_ref
 
 
-async def _as_tarball(engine: Engine, old: Container, _args: Args) -> File:
-    content, size = await engine.images.tarball(old)
+async def _as_tarball(engine: Engine, old: Container, args: Args) -> File:
+    chosen = await engine.images.variant(old, args.platformVariants or [])
+    form = Form.of(args.mediaTypes, args.forcedCompression, dict(chosen.annotations))
+    content, size = await engine.images.tarball(chosen, form)
     return File(name="image.tar", entry=Entry(FILE, 0o644, size=size, content=content))
 
 
 async def _export(engine: Engine, old: Container, args: Args) -> str:
     return await exported(engine, await _as_tarball(engine, old, args), text(old, args.path, args))
+
+
+async def _publish(engine: Engine, old: Container, args: Args) -> str:
+    chosen = await engine.images.variant(old, args.platformVariants or [])
+    return await engine.images.publish(replace(chosen, auth=old.auth or chosen.auth), args.address)
+
+
+async def _export_image(engine: Engine, old: Container, args: Args) -> None:
+    chosen = await engine.images.variant(old, args.platformVariants or [])
+    await engine.images.export(chosen, args.name)
+
+
+async def _import(engine: Engine, old: Container, args: Args) -> Container:
+    return await engine.images.imported(old, await engine.value(args.source), args.tag)
 
 
 # --- commands -------------------------------------------------------------------------------
@@ -64,6 +83,12 @@ def _command(old: Container, args: Args) -> tuple[str, ...]:
     if not found:
         raise EngineError("no command has been set")
     return found
+
+
+def _serving(old: Container, args: Args) -> Service:
+    # What is in no key of a command is told to a service all the same.
+    container = replace(old, env=(*old.env, *old.volatile), volatile=())
+    return Service(container=container, args=_command(old, args))
 
 
 def _with_exec(engine: Engine, old: Container, args: Args) -> Container:
@@ -245,33 +270,32 @@ _ORDINARY: dict[str, Any] = {
     "insecureRootCapabilities": False,
     "noInit": False,
 }
-_ARCHIVE: dict[str, Any] = {
-    "platformVariants": [],
-    "forcedCompression": None,
-    "mediaTypes": "OCIMediaTypes",
-}
 
 answers(
     "Container",
     {
-        "asService": lambda _engine, old, args: Service(container=old, args=_command(old, args)),
+        "asService": lambda _engine, old, args: _serving(old, args),
         "asTarball": _as_tarball,
         "combinedOutput": _output("combined"),
         "directory": _directory,
         "exists": _exists,
         "exitCode": _output("code"),
         "export": _export,
+        "exportImage": _export_image,
         "file": _file,
         "from": lambda engine, old, args: engine.images.start(old, args.address),
         "imageRef": _image_ref,
+        "import": _import,
         "mounts": lambda _engine, old, _args: [mount.path for mount in old.mounts],
-        "publish": lambda engine, old, args: engine.images.publish(old, args.address),
+        "publish": _publish,
         "rootfs": lambda _engine, old, _args: Directory(container=replace(old, mounts=())),
         "stat": _stat,
         "stderr": _output("stderr"),
         "stdout": _output("stdout"),
         "sync": lambda engine, old, _args: engine.steps.state(old.files),
+        "up": lambda engine, old, args: up(engine, _serving(old, args), args),
         "withDirectory": _laying(directory_content),
+        "withError": with_error,
         "withExec": _with_exec,
         "withFile": _laying(file_content),
         "withFiles": _laying(files_content),
@@ -289,10 +313,10 @@ answers(
         "withoutMount": lambda _engine, old, args: old.without_mount(asked(old, args)),
     },
     asService=_ORDINARY,
-    asTarball=_ARCHIVE,
-    export=_ARCHIVE,
+    exportImage={"forcedCompression": None},
     # Docker pushes with its own media types, whatever is asked for.
-    publish={"platformVariants": [], "forcedCompression": None, "registryService": None},
+    publish={"forcedCompression": None, "registryService": None},
+    up=_ORDINARY,
     withExec=_ORDINARY,
     **{"from": {"registryService": None}},
 )

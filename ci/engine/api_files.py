@@ -12,6 +12,7 @@ import anyio.to_thread
 from ci.engine import host, patterns, tree
 from ci.engine.api_query import new_file
 from ci.engine.engine import Engine
+from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.fields import Args, answers
 from ci.engine.ids import Call
@@ -82,6 +83,13 @@ async def target(engine: Engine, args: Args) -> str:
     """Return where withFile puts its file: below the path if that ends with a slash."""
     path = str(args.path)
     return join(path, (await engine.value(args.source)).name) if path.endswith("/") else path
+
+
+def with_error(_engine: Engine, old: Any, args: Args) -> Any:
+    """Raise the error that a caller asks for; an empty one is none."""
+    if args.err:
+        raise EngineError(args.err)
+    return old
 
 
 # --- making ---------------------------------------------------------------------------------
@@ -248,6 +256,7 @@ answers(
         "stat": _stat,
         "sync": lambda engine, old, _args: engine.forced(old),
         "withDirectory": _laying(directory_content),
+        "withError": with_error,
         "withFile": _laying(file_content),
         "withFiles": _laying(files_content),
         "withNewDirectory": _laying(_new_directory),
@@ -311,9 +320,14 @@ async def exported(engine: Engine, file: File, path: str, *, into: bool = False)
     return str(place)
 
 
+def _as_env_file(engine: Engine, old: File, _args: Args) -> EnvFile:
+    return EnvFile.parse(engine.store.read(old.entry.content).decode())
+
+
 answers(
     "File",
     {
+        "asEnvFile": _as_env_file,
         "chown": _file_chown,
         "contents": _contents,
         "digest": _file_digest,

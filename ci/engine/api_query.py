@@ -1,6 +1,5 @@
-"""Fields of Query, Host, Secret and Service, and of objects that are plain data."""
+"""Fields of Query, Host, Secret and EnvFile, and of objects that are plain data."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,12 @@ import anyio.to_thread
 
 from ci.engine import host
 from ci.engine.engine import Engine
+from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.fields import Args, Resolver, answers, plain
-from ci.engine.ids import Call
 from ci.engine.secret import reveal
 from ci.engine.tree import FILE, Entry, Tree
-from ci.engine.values import Cache, Container, Directory, File, Secret, Service
+from ci.engine.values import Cache, Container, Directory, File, Secret
 
 #: The release whose API this engine has.
 VERSION = "v0.21.8"
@@ -54,10 +53,11 @@ answers(
         "container": _container,
         "defaultPlatform": lambda engine, _query, _args: engine.platform,
         "directory": lambda *_: Directory(tree=Tree()),
+        "envFile": lambda *_: EnvFile(),
         "file": lambda engine, _query, args: File(name=args.name, entry=new_file(engine, args)),
         "host": lambda *_: "host",
         "secret": lambda _engine, _query, args: Secret(
-            name=args.uri, uri=args.uri, reveal=lambda: reveal(args.uri)
+            name=args.uri, uri=args.uri, cache_key=args.cacheKey, reveal=lambda: reveal(args.uri)
         ),
         "setSecret": _set_secret,
         "version": lambda *_: VERSION,
@@ -106,42 +106,40 @@ def _host_find_up(_engine: Engine, _host: str, args: Args) -> str | None:
     return next((str(path) for path in found if path.exists()), None)
 
 
-answers("Host", {"directory": _host_directory, "file": _host_file, "findUp": _host_find_up})
+answers(
+    "Host",
+    {
+        "containerImage": lambda engine, _host, args: engine.images.local(args.name),
+        "directory": _host_directory,
+        "file": _host_file,
+        "findUp": _host_find_up,
+    },
+)
 
 
-# --- services -------------------------------------------------------------------------------
-def ports(container: Container) -> list[Call]:
-    """Return a container's ports as objects."""
-    return [
-        plain(
-            "Port",
-            port=each.port,
-            protocol=each.protocol,
-            description=each.description,
-            experimentalSkipHealthcheck=each.skip_healthcheck,
-        )
-        for each in container.ports
-    ]
+# --- files of variables -----------------------------------------------------------------------
+def _env_file(engine: Engine, old: EnvFile, _args: Args) -> File:
+    args = Args(contents=old.text(), permissions=0o644)
+    return File(name=".env", entry=new_file(engine, args))
 
 
-async def _endpoint(engine: Engine, service: Service, args: Args) -> str:
-    if args.port is None and not service.container.ports:
-        raise EngineError("the service exposes no port")
-    port = args.port or service.container.ports[0].port
-    address = f"{await engine.services.hostname(service)}:{port}"
-    return f"{args.scheme}://{address}" if args.scheme else address
+def _pairs(args: Args, old: EnvFile) -> dict[str, str]:
+    return dict(old.raw) if args.raw else old.values()
 
 
 answers(
-    "Service",
+    "EnvFile",
     {
-        "endpoint": _endpoint,
-        "hostname": lambda engine, service, _args: engine.services.hostname(service),
-        "ports": lambda _engine, service, _args: ports(service.container),
-        "start": lambda engine, service, _args: engine.services.start(service),
-        "stop": lambda engine, service, _args: engine.services.stop(service),
-        "sync": lambda engine, service, _args: engine.steps.state(service.container.files),
-        "withHostname": lambda _engine, service, args: replace(service, hostname=args.hostname),
+        "asFile": _env_file,
+        "exists": lambda _engine, old, args: args.name in dict(old.raw),
+        "get": lambda _engine, old, args: _pairs(args, old).get(args.name, ""),
+        "namespace": lambda _engine, old, args: old.namespace(args.prefix),
+        "variables": lambda _engine, old, args: [
+            plain("EnvVariable", name=name, value=value)
+            for name, value in _pairs(args, old).items()
+        ],
+        "withVariable": lambda _engine, old, args: old.with_variable(args.name, args.value),
+        "withoutVariable": lambda _engine, old, args: old.without_variable(args.name),
     },
 )
 
@@ -158,6 +156,15 @@ for _kind, _names in {
     "EnvVariable": ("name", "value"),
     "Label": ("name", "value"),
     "Port": ("port", "protocol", "description", "experimentalSkipHealthcheck"),
+    "HealthcheckConfig": (
+        "args",
+        "interval",
+        "retries",
+        "shell",
+        "startInterval",
+        "startPeriod",
+        "timeout",
+    ),
     "Stat": ("name", "size", "permissions", "fileType"),
 }.items():
     answers(_kind, {name: _fact(name) for name in _names})

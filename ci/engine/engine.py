@@ -11,6 +11,7 @@ from ci.engine.daemon import Daemon
 from ci.engine.errors import EngineError
 from ci.engine.fields import Args, Resolver
 from ci.engine.files import Rootfs
+from ci.engine.forward import Forwards
 from ci.engine.ids import Call
 from ci.engine.images import Images
 from ci.engine.once import Once
@@ -19,7 +20,7 @@ from ci.engine.services import Services
 from ci.engine.steps import Steps
 from ci.engine.store import Store, key_of
 from ci.engine.tree import DIRECTORY, Tree
-from ci.engine.values import Directory, Edit, Files, Image, Mount, Ran, Secret
+from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret
 
 
 class Engine:
@@ -38,6 +39,7 @@ class Engine:
         self.plaintexts: dict[str, bytes] = {}  # of secrets that the client set, by their hash
         self.steps = Steps(self)
         self.services = Services(self)
+        self.forwards = Forwards(self)
         self.images = Images(self)
         self.platform = f"linux/{daemon.architecture}"
         self._resolvers = resolvers
@@ -112,9 +114,21 @@ class Engine:
             [list(ran.args), ran.stdin, ran.redirect, ran.expect],
             [sorted(c.env), c.user, c.workdir],
             [await self._mount_key(mount) for mount in c.mounts],
-            [[name, self.store.hashed(await self.reveal(secret))] for name, secret in c.secrets],
-            [[alias, await self.services.key(await self.value(s))] for alias, s in c.services],
+            [[name, await self._secret_key(secret)] for name, secret in c.secrets],
+            [[alias, await self._service_key(service)] for alias, service in c.services],
         )
+
+    async def _secret_key(self, call: Call) -> str:
+        """Return what stands for a secret in keys: what its maker chose, or a hash of its value."""
+        secret: Secret = await self.value(call)
+        chosen = secret.cache_key
+        return self.store.hashed(await secret.reveal()) if chosen is None else key_of(chosen)
+
+    async def _service_key(self, call: Call) -> str:
+        service = await self.value(call)
+        if isinstance(service, Forward):
+            return self.forwards.key(service)
+        return await self.services.key(service)
 
     async def _mount_key(self, mount: Mount) -> list[Any]:
         content: Any = None
@@ -123,7 +137,7 @@ class Engine:
         elif mount.kind in ("directory", "file") and mount.source is not None:
             content = (await mount.source()).digest
         elif mount.secret is not None:
-            content = self.store.hashed(await self.reveal(mount.secret))
+            content = await self._secret_key(mount.secret)
         what = [mount.path, mount.kind, mount.owner, mount.read_only, mount.name, mount.mode]
         return [*what, mount.size, content]
 

@@ -20,7 +20,12 @@ from graphql import (
     is_composite_type,
 )
 
-from ci.engine import api_container, api_files, api_query  # noqa: F401  # fill the table
+from ci.engine import (  # fill the table
+    api_container,  # noqa: F401
+    api_files,  # noqa: F401
+    api_query,  # noqa: F401
+    api_remote,  # noqa: F401
+)
 from ci.engine.engine import Engine
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.fields import FIELDS, Args, accepted

@@ -23,8 +23,11 @@ def upload(
     exclude: Iterable[str] = (),
     *,
     gitignore: bool = False,
+    remember: bool = True,
 ) -> Tree:
     """Read a directory; only files whose size, times or inode changed are opened.
+
+    `remember` is for directories that are read again.
 
     Raises:
         EngineError: there is no such directory, or it cannot be read.
@@ -41,7 +44,8 @@ def upload(
         ((p, s.st_mode & 0o170000 == stat.S_IFDIR) for p, s in found.items()), include, exclude
     )
     entries = {path: reader.entry(path, found[path]) for path in found if path in kept}
-    reader.finish()
+    if remember:
+        reader.finish()
     return Tree({"": FOLDER} | {path: entry for path, entry in entries.items() if entry})
 
 

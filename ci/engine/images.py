@@ -1,26 +1,28 @@
-"""Images: found, pulled, built from a Dockerfile, published, written as OCI archives."""
+"""Images: found, pulled, built from a Dockerfile, published, written to and read from archives."""
 
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ci.engine import archive
+import anyio.to_thread
+
+from ci.engine import archive, oci, tree
 from ci.engine.daemon import REPOSITORY
-from ci.engine.errors import EngineError
+from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.files import State
+from ci.engine.health import Healthcheck
+from ci.engine.ids import Call
+from ci.engine.oci import Form
 from ci.engine.store import Store, key_of
 from ci.engine.tree import Tree, lookup, put
-from ci.engine.values import Container, Image, Port
+from ci.engine.values import Container, File, Image, Port
 
 if TYPE_CHECKING:
     from ci.engine.engine import Engine
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-OCI = "application/vnd.oci.image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,6 @@ class Images:
         self, container: Container, found: Mapping[str, Any], reference: str
     ) -> Container:
         """Return a container with an image's files and configuration."""
-        from dataclasses import replace
-
         config = found.get("Config") or {}
         bare = await self._engine.rootfs.composed(
             State(image=found["Id"]), {}, found["Architecture"]
@@ -108,6 +108,7 @@ class Images:
             entrypoint=tuple(config.get("Entrypoint") or ()),
             args=tuple(config.get("Cmd") or ()),
             labels=tuple((config.get("Labels") or {}).items()),
+            healthcheck=Healthcheck.read(config.get("Healthcheck")),
             ports=tuple(
                 Port(port=int(p), protocol=proto.upper() or "TCP") for p, _, proto in ports
             ),
@@ -124,6 +125,7 @@ class Images:
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
         store, daemon = self._engine.store, self._engine.daemon
+        context = without_ignored(store, context, dockerfile)
         _, entry = lookup(context, dockerfile)
         text = substituted(store.read(entry.content).decode(), self._engine.options.images)
         content = store.add_bytes(text.encode())
@@ -173,6 +175,8 @@ class Images:
 
     async def publish(self, container: Container, address: str) -> str:
         """Push an image and return its name with the digest that the registry has."""
+        if container.annotations:  # the container engine makes the manifest, without any
+            raise UnsupportedError("Container.publish after withAnnotation")
         daemon, ref = self._engine.daemon, parse(address)
         tag = ref.tag or "latest"
         image = await self.image(container)
@@ -186,20 +190,60 @@ class Images:
         self._engine.options.log(f"publish {address}@{digest}")
         return f"{ref.repository}:{tag}@{digest}"
 
-    async def tarball(self, container: Container) -> tuple[str, int]:
+    async def tarball(self, container: Container, form: Form) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
-        image = await self.image(container)
-        layers = await self._engine.rootfs.layers(image)
+        layers = await self._engine.rootfs.layers(await self.image(container))
         architecture = container.platform.split("/")[1]
         store = self._engine.store
 
         def work() -> tuple[str, int]:
             with store.writer() as (file, done):
-                for chunk in oci(config_of(container), architecture, layers):
+                for chunk in oci.write(store, config_of(container), architecture, layers, form):
                     file.write(chunk)
             return done[0], done[1]
 
         return await self._engine.daemon.call(work)
+
+    async def export(self, container: Container, name: str) -> None:
+        """Keep an image under a name in the container engine itself."""
+        daemon, ref = self._engine.daemon, parse(name)
+        image = await self.image(container)
+        await daemon.call(daemon.client.tag, image, ref.repository, ref.tag or "latest", force=True)
+
+    async def local(self, name: str) -> Container:
+        """Return a container of an image that the container engine has; nothing is pulled."""
+        found = await self._engine.daemon.image(name)
+        if found is None:
+            raise EngineError(f"image {name}: the container engine has none of that name")
+        empty = Container(platform=self._engine.platform)
+        return await self.adopt(empty, found, self._named(name, found))
+
+    async def imported(self, container: Container, file: File, tag: str) -> Container:
+        """Return a container of an image in an archive."""
+        store, daemon = self._engine.store, self._engine.daemon
+        path, machine = store.path(file.entry.content), container.platform.split("/")[1]
+        image = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
+        name = hashlib.sha256(image.config).hexdigest()
+        if await daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
+            await self._engine.rootfs.load(image.config, name, dict(image.layers), "")
+        found = await daemon.image(f"{REPOSITORY}:{name[:40]}")
+        if found is None:
+            raise EngineError(f"{file.name}: the container engine did not take the image")
+        if found["Architecture"] != machine:
+            raise EngineError(f"this engine runs {machine} only, not {found['Architecture']}")
+        return await self.adopt(container, found, "")
+
+    async def variant(self, container: Container, others: list[Call]) -> Container:
+        """Return the one container for this platform; more than one is an error.
+
+        As with Dagger, a container without files only stands for its variants.
+        """
+        empty = isinstance(container.files, Image) and not container.files.id
+        found = [] if empty and others else [container]
+        found += [await self._engine.value(each) for each in others]
+        if len(found) > 1:
+            raise EngineError(f"{len(found)} containers for {container.platform}, not one")
+        return found[0]
 
 
 def config_of(container: Container) -> dict[str, Any]:
@@ -212,50 +256,9 @@ def config_of(container: Container) -> dict[str, Any]:
         "Cmd": list(container.args),
         "Labels": dict(sorted(container.labels)),
         "ExposedPorts": {f"{p.port}/{p.protocol.lower()}": {} for p in container.ports},
+        "Healthcheck": container.healthcheck and container.healthcheck.written(),
     }
     return {name: value for name, value in config.items() if value}
-
-
-def oci(config: dict[str, Any], architecture: str, layers: Mapping[str, Path]) -> Iterator[bytes]:
-    """Yield an OCI image layout as a tar stream (OCI image specification 1.0)."""
-    body = {
-        "architecture": architecture,
-        "os": "linux",
-        "config": config,
-        "rootfs": {"type": "layers", "diff_ids": list(layers)},
-    }
-    data = _json(body)
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": f"{OCI}.manifest.v1+json",
-        "config": {"mediaType": f"{OCI}.config.v1+json"} | _described(data),
-        "layers": [
-            {"mediaType": f"{OCI}.layer.v1.tar", "digest": diff, "size": path.stat().st_size}
-            for diff, path in layers.items()
-        ],
-    }
-    top = {"mediaType": f"{OCI}.manifest.v1+json"} | _described(_json(manifest))
-    index = {"schemaVersion": 2, "mediaType": f"{OCI}.index.v1+json", "manifests": [top]}
-    files = [_json(index), _json({"imageLayoutVersion": "1.0.0"})]
-    yield from archive.plain(zip(("index.json", "oci-layout"), files, strict=True))
-    yield from archive.plain(
-        (_blob(_described(each)["digest"]), each) for each in (data, _json(manifest))
-    )
-    for diff, path in dict(layers).items():
-        yield from archive.member(_blob(diff), path)
-    yield b"\0" * 1024
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _described(data: bytes) -> dict[str, Any]:
-    return {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
-
-
-def _blob(digest: str) -> str:
-    return "blobs/" + digest.replace(":", "/")
 
 
 def _with_path(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
@@ -266,6 +269,21 @@ def _with_path(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
 def _pair(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     return name, value
+
+
+def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
+    """Return a build's context without what `.dockerignore` means (the builder does not read it).
+
+    A file of the Dockerfile's own, `NAME.dockerignore`, goes before the one of the context.
+    """
+    names = (f"{tree.clean(dockerfile)}.dockerignore", ".dockerignore")
+    name = next((name for name in names if name in context.entries), None)
+    if name is None:
+        return context
+    lines = store.read(context.entries[name].content).decode().splitlines()
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    kept = tree.select(context, (), patterns)
+    return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
 
 
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)

@@ -4,17 +4,22 @@ import os
 from collections.abc import Iterable
 
 import anyio
+import anyio.to_thread
 
+from ci.engine import vault
 from ci.engine.errors import EngineError, UnsupportedError
 
 STARS = b"***"
 
 
 async def reveal(uri: str) -> bytes:
-    """Return the value behind `env://NAME`, `file://PATH` or `cmd://COMMAND`.
+    """Return the value behind a secret's address.
+
+    `env://NAME`, `file://PATH`, `cmd://COMMAND`, `vault://PATH.FIELD` (HashiCorp Vault, KV
+    version 2) and `op://VAULT/ITEM/FIELD` (1Password, by its program `op`).
 
     Raises:
-        EngineError: the variable, the file or the command is not there.
+        EngineError: there is nothing at that address.
     """
     scheme, _, rest = uri.partition("://")
     match scheme:
@@ -28,11 +33,22 @@ async def reveal(uri: str) -> bytes:
             except OSError as error:
                 raise EngineError(f"secret {uri}: {error.strerror}") from error
         case "cmd":
-            done = await anyio.run_process(["sh", "-c", rest], check=False)
-            if done.returncode != 0:
-                raise EngineError(f"secret {uri}: the command ended with {done.returncode}")
-            return done.stdout
+            return await _output(uri, ["sh", "-c", rest])
+        case "op":
+            return await _output(uri, ["op", "read", "-n", uri])
+        case "vault":
+            return await anyio.to_thread.run_sync(vault.read, rest)
     raise UnsupportedError(f"a secret from {scheme}://")
+
+
+async def _output(uri: str, command: list[str]) -> bytes:
+    try:
+        done = await anyio.run_process(command, check=False)
+    except FileNotFoundError as error:
+        raise EngineError(f"secret {uri}: there is no program {command[0]}") from error
+    if done.returncode != 0:
+        raise EngineError(f"secret {uri}: the command ended with {done.returncode}")
+    return done.stdout
 
 
 class Scrubber:

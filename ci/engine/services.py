@@ -9,7 +9,7 @@ import anyio
 from ci.engine.box import Box
 from ci.engine.errors import EngineError
 from ci.engine.ids import Call
-from ci.engine.values import Container, Port, Ran, Service
+from ci.engine.values import Container, Forward, Port, Ran, Service
 
 if TYPE_CHECKING:
     from ci.engine.engine import Engine
@@ -37,8 +37,10 @@ class Services:
         """Return the key of a service: of its container and its command."""
         return await self._engine.key(Ran(before=service.container, args=service.args))
 
-    async def hostname(self, service: Service) -> str:
+    async def hostname(self, service: Service | Forward) -> str:
         """Return the name by which containers bound to a service can reach it."""
+        if isinstance(service, Forward):
+            return service.hostname
         return service.hostname or f"service-{(await self.key(service))[:12]}"
 
     async def hosts(self, container: Container) -> dict[str, str]:
@@ -47,7 +49,8 @@ class Services:
 
         async def bind(alias: str, call: Call) -> None:
             service = await self._engine.value(call)
-            running = await self.start(service)
+            forward = isinstance(service, Forward)
+            running = await (self._engine.forwards if forward else self).start(service)
             found[alias] = running.address
             found[await self.hostname(service)] = running.address
 
@@ -72,6 +75,12 @@ class Services:
             "Running",
             await self._engine.once.do(f"service {key}", lambda: self._start(key, service)),
         )
+
+    async def ended(self, service: Service) -> int:
+        """Wait until a service that runs has ended; return its exit code."""
+        daemon, running = self._engine.daemon, await self.start(service)
+        found = await daemon.call(daemon.client.wait, running.box.id, timeout=None)
+        return int(found["StatusCode"])
 
     async def stop(self, service: Service) -> None:
         """Stop a service if it runs."""

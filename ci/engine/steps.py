@@ -3,16 +3,19 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from posixpath import dirname
 from typing import TYPE_CHECKING, cast
 
 import anyio
 
+from ci.engine import locks
 from ci.engine.box import Box, Filled
 from ci.engine.errors import ExecFailedError
 from ci.engine.files import Layer, State
 from ci.engine.runner import Order, Output, Runner
+from ci.engine.store import key_of
 from ci.engine.tree import Entry, Tree, chown, clean, subtree
 from ci.engine.values import CONTENT, Container, Edit, Files, Image, Mount, Ran
 
@@ -49,7 +52,6 @@ class Steps:
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._states: dict[str, State] = {}
         self._results: dict[str, Result] = {}
-        self._locks: dict[str, anyio.Lock] = {}
 
     # --- files ------------------------------------------------------------------------------
     async def state(self, files: Files) -> State:
@@ -145,8 +147,8 @@ class Steps:
     async def _run(self, ran: Ran, key: str) -> Result:
         order = await self._order(ran, key)
         started = time.monotonic()
-        async with self._locked(ran.before.mounts), self._limiter:
-            result = await self._run_in_box(ran, order)
+        async with self._caches(ran) as mine, self._limiter:
+            result = await self._run_in_box(mine, replace(order, mounts=mine.before.mounts))
         self._engine.options.log(f"exec {shown(ran.args)} {time.monotonic() - started:.1f} s")
         self._results[key] = result
         self._engine.store.set(key, vars(result))
@@ -163,7 +165,7 @@ class Steps:
         return Order(
             key=key,
             args=ran.args,
-            env=(*before.env, *((name, value.decode()) for name, value in secrets)),
+            env=(*before.env, *before.volatile, *((n, value.decode()) for n, value in secrets)),
             user=before.user,
             workdir=before.workdir or "/",
             stdin=stdin,
@@ -295,13 +297,30 @@ class Steps:
         return f"[{cut} characters cut, all in {self._engine.store.path(digest)}]\n{text[-limit:]}"
 
     @asynccontextmanager
-    async def _locked(self, mounts: tuple[Mount, ...]) -> AsyncIterator[None]:
-        """Hold the caches that one command at a time may use; always in the same order."""
-        names = {m.name for m in mounts if m.kind == "cache" and m.sharing != "SHARED"}
+    async def _caches(self, ran: Ran) -> AsyncIterator[Ran]:
+        """Hold the caches that one command at a time may use; always in the same order.
+
+        A PRIVATE cache that another command has is left alone: this one gets a volume beside it.
+        """
+        own, mounts = {m.name for m in ran.before.mounts if m.sharing == "LOCKED"}, []
         async with AsyncExitStack() as stack:
-            for name in sorted(names):
-                await stack.enter_async_context(self._locks.setdefault(name, anyio.Lock()))
-            yield
+            for name in sorted(own):
+                await stack.enter_async_context(locks.held(self._lock_of(name)))
+            for mount in ran.before.mounts:
+                private = mount.kind == "cache" and mount.sharing == "PRIVATE"
+                mounts.append(self._private(mount, stack) if private else mount)
+            yield replace(ran, before=replace(ran.before, mounts=tuple(mounts)))
+
+    def _private(self, mount: Mount, stack: AsyncExitStack) -> Mount:
+        name, number = mount.name, 0
+        while (lock := locks.take(self._lock_of(name), wait=False)) is None:
+            number += 1
+            name = f"{mount.name}#{number}"
+        stack.callback(lock.release)
+        return replace(mount, name=name)
+
+    def _lock_of(self, cache: str) -> Path:
+        return self._engine.store.root / "locks" / key_of(cache)[:20]
 
 
 def _edits(files: Files) -> tuple[list[Edit], Image | Ran]:

@@ -41,7 +41,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("blobs", "tmp"):
+        for name in ("blobs", "locks", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._index = sqlite3.connect(

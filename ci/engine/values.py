@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from posixpath import join, normpath
 from typing import Literal, TypeVar
 
+from ci.engine.health import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.tree import Entry, Tree
 
@@ -97,6 +98,9 @@ class Container:
     secrets: tuple[tuple[str, Call], ...] = ()
     services: tuple[tuple[str, Call], ...] = ()
     auth: tuple[tuple[str, str, Call], ...] = ()  # registry, user name, password
+    annotations: tuple[tuple[str, str], ...] = ()
+    healthcheck: Healthcheck | None = None
+    volatile: tuple[tuple[str, str], ...] = ()  # variables that are in no key
     ran: Ran | None = None  # the last command
 
     def absolute(self, path: str) -> str:
@@ -142,6 +146,7 @@ class Secret:
 
     name: str
     uri: str
+    cache_key: str | None = None  # in keys, in place of the value
     reveal: Callable[[], Awaitable[bytes]] = field(repr=False)
 
 
@@ -162,6 +167,16 @@ class Service:
     container: Container
     args: tuple[str, ...]
     hostname: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """Ports that lead from containers to this host, or from this host to a service."""
+
+    ports: tuple[tuple[int, int], ...]  # where it listens (0: anywhere), where that leads
+    host: str = ""  # whose ports they lead to; empty: to the service
+    service: Service | None = None
+    hostname: str = "localhost"
 
 
 def assigned(

@@ -1,11 +1,14 @@
 """What a container says of how it is run: environment, user, folder, ports, labels."""
 
+import os
 from typing import Any
 
 import dagger
+import docker
 import pytest
 
 from tests.engine.behaviours import Behaviours, Lab, Shows
+from tests.engine.conftest import INSTANCE
 
 pytestmark = pytest.mark.docker
 behaviour = Behaviours()
@@ -110,3 +113,63 @@ async def test_the_log_says_which_image_is_used_instead(lab: Lab) -> None:
     used = next(iter(lab.options.images.values()))
     assert reference.startswith(f"{used}@sha256:")
     assert f"from python:3.11-slim: using {used} instead" in lab.lines
+
+
+async def test_a_healthcheck_is_told_and_is_in_the_image(
+    lab: Lab, client: docker.DockerClient
+) -> None:
+    settings: dict[str, Any] = {"shell": True, "interval": "1m30s", "timeout": "3s", "retries": 4}
+    c = lab.base.with_docker_healthcheck(["curl -f localhost"], **settings)
+    check = c.docker_healthcheck()
+    assert [await check.args(), await check.shell()] == [["curl -f localhost"], True]
+    assert [await check.interval(), await check.timeout(), await check.retries()] == [
+        "1m30s",
+        "3s",
+        4,
+    ]
+    with pytest.raises(dagger.QueryError, match="no healthcheck"):
+        await c.without_docker_healthcheck().docker_healthcheck().args()
+    name = f"acso-test-health:{INSTANCE}"
+    await lab.keep(c, name)
+    try:
+        found = client.images.get(name).attrs["Config"]["Healthcheck"]
+        assert found["Test"] == ["CMD-SHELL", "curl -f localhost"]
+        again = lab.dag.host().container_image(name)
+        assert await again.docker_healthcheck().interval() == "1m30s"
+    finally:
+        client.images.remove(name)
+    with pytest.raises(dagger.QueryError, match="has none of that name"):
+        await lab.dag.host().container_image("acso-test/none").sync()
+
+
+async def test_variables_come_from_a_file_of_them(lab: Lab) -> None:
+    text = "A=1\nB='$A'\nC=\"${A}2\"\n# none\n"
+    variables = lab.dag.file(".env", text).as_env_file()
+    c = lab.base.with_env_variable("A", "old").with_env_file_variables(variables)
+    assert await lab.sh("echo $A $B $C", c).stdout() == "1 $A 12\n"
+    variables = variables.with_variable("D", "4").without_variable("B")
+    assert [await variables.get("C"), await variables.get("C", raw=True)] == ["12", '"${A}2"']
+    assert await variables.as_file().contents() == 'A=1\nC="${A}2"\nD=4\n'
+    assert [await each.name() for each in await variables.variables()] == ["A", "C", "D"]
+    assert not await lab.dag.env_file().exists("A")
+
+
+async def test_a_volatile_variable_reaches_commands_and_no_key(lab: Lab) -> None:
+    c = lab.base.with_env_variable("SALT", os.urandom(4).hex())
+    said = [
+        await lab.sh("echo run $RUN", c.with_volatile_variable("RUN", number)).stdout()
+        for number in ("1", "2")
+    ]
+    assert said == ["run 1\n", "run 1\n"]
+    bare = c.with_volatile_variable("RUN", "3").without_volatile_variable("RUN")
+    assert await lab.sh("echo again $RUN", bare).stdout() == "again\n"
+
+
+async def test_an_error_asked_for_is_raised_when_a_result_is(lab: Lab) -> None:
+    fine, broken = lab.base.with_error(""), lab.base.with_error("not today")
+    assert await fine.workdir() == await lab.base.workdir()
+    assert await broken.with_env_variable("A", "1").id()
+    with pytest.raises(dagger.QueryError, match="not today"):
+        await broken.with_env_variable("A", "1").env_variable("A")
+    with pytest.raises(dagger.QueryError, match="no folder"):
+        await lab.dag.directory().with_error("no folder").entries()

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from tests.engine.behaviours import IMAGE, Behaviours, Lab, Shows
+from tests.engine.conftest import INSTANCE
 
 pytestmark = pytest.mark.docker
 behaviour = Behaviours()
@@ -198,3 +199,82 @@ async def test_a_build_that_fails_shows_its_last_lines(lab: Lab) -> None:
     d = lab.dag.directory().with_new_file("Dockerfile", text)
     with pytest.raises(dagger.QueryError, match=r"(?s)returned a non-zero code: 3.*before"):
         await d.docker_build().sync()
+
+
+# --- archives ---------------------------------------------------------------------------------
+FORMS: list[dict[str, Any]] = [
+    {},
+    {"forced_compression": dagger.ImageLayerCompression.GZIP},
+    {"media_types": dagger.ImageMediaTypes.DOCKER},
+]
+
+
+def small(lab: Lab) -> dagger.Container:
+    c = lab.dag.container().with_rootfs(lab.files("only/this"))
+    return c.with_env_variable("PATH", "/bin")
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_an_archive_comes_back_as_the_same_container(lab: Lab, form: dict[str, Any]) -> None:
+    c = small(lab).with_env_variable("E", "1").with_entrypoint(["x"]).with_new_file("/f", "w")
+    c = c.with_annotation("who", "me").with_label("l", "v").with_exposed_port(80)
+    again = lab.dag.container().import_(c.as_tarball(**form))
+    found = [await again.file("/f").contents(), await again.directory("/only").entries()]
+    assert found == ["w", ["this"]]
+    assert [await again.env_variable("E"), await again.label("l")] == ["1", "v"]
+    assert await again.entrypoint() == ["x"]
+    archive = c.without_annotation("who").as_tarball(**form)
+    assert await again.as_tarball(**form).digest() == await archive.digest()
+
+
+async def test_what_docker_saves_can_be_imported(
+    lab: Lab, client: docker.DockerClient, tmp_path: Path
+) -> None:
+    name = f"acso-test-save:{INSTANCE}"
+    await lab.keep(small(lab).with_new_file("/saved", "s").with_workdir("/w"), name)
+    try:
+        with (tmp_path / "s.tar").open("wb") as file:
+            for chunk in client.images.get(name).save(named=name):
+                file.write(chunk)
+    finally:
+        client.images.remove(name)
+    archive = lab.dag.host().file(str(tmp_path / "s.tar"))
+    c = lab.dag.container().import_(archive, tag=INSTANCE)
+    assert [await c.file("/saved").contents(), await c.workdir()] == ["s", "/w"]
+    with pytest.raises(dagger.QueryError, match="0 images for other"):
+        await lab.dag.container().import_(archive, tag="other").sync()
+    with pytest.raises(dagger.QueryError, match="not an image archive"):
+        await lab.dag.container().import_(lab.dag.file("x.tar", "x")).sync()
+
+
+async def test_a_variant_of_this_platform_stands_for_the_image(lab: Lab) -> None:
+    c = small(lab).with_label("variant", "v")
+    variants = lab.dag.container().as_tarball(platform_variants=[c])
+    assert await variants.digest() == await c.as_tarball().digest()
+    reference = await lab.dag.container().publish(
+        f"{lab.registry}/app:variant", platform_variants=[c]
+    )
+    assert await lab.dag.container().from_(reference).label("variant") == "v"
+    with pytest.raises(dagger.QueryError, match="2 containers for linux/"):
+        await c.publish(f"{lab.registry}/app:two", platform_variants=[c])
+
+
+async def test_an_annotation_that_docker_cannot_push_is_not_lost_in_silence(lab: Lab) -> None:
+    c = small(lab).with_annotation("a", "b")
+    with pytest.raises(dagger.QueryError, match="publish after withAnnotation is not supported"):
+        await c.publish(f"{lab.registry}/app:annotated")
+    assert await c.without_annotation("a").publish(f"{lab.registry}/app:plain")
+
+
+async def test_a_build_leaves_out_what_dockerignore_means(lab: Lab) -> None:
+    text = f"FROM {IMAGE}\nCOPY . /all\n"
+    d = lab.files("keep", "secret/key", "a.log", "b.log", "deep/c.log")
+    d = d.with_new_file("Dockerfile", text).with_new_file("own.Dockerfile", text)
+    d = d.with_new_file(".dockerignore", "# no\n*.log\n!b.log\nsecret\nDockerfile\n")
+    found = await d.docker_build().directory("/all").glob("**/*")
+    assert not [path for path in found if path.startswith(("a.log", "secret"))]
+    assert {"b.log", "keep", "deep/c.log"} <= set(found)
+    d = d.with_new_file("own.Dockerfile.dockerignore", "keep")
+    found = await d.docker_build(dockerfile="own.Dockerfile").directory("/all").glob("**/*")
+    assert "keep" not in found
+    assert "a.log" in found

@@ -1,6 +1,7 @@
 """What is mounted: directories, files, caches, temporary space."""
 
 import os
+from time import perf_counter
 from typing import Any
 
 import anyio
@@ -8,7 +9,7 @@ import dagger
 import pytest
 
 from tests.engine.behaviours import Behaviours, Lab, Shows
-from tests.engine.conftest import INSTANCE
+from tests.engine.conftest import INSTANCE, Open
 
 pytestmark = pytest.mark.docker
 behaviour = Behaviours()
@@ -127,3 +128,32 @@ async def test_temporary_space_is_empty_for_every_command(lab: Lab) -> None:
     assert await lab.sh("ls -A /scratch; df -k /scratch | tail -1", c).stdout() != ""
     assert "1024" in await lab.sh("ls -A /scratch; df -k /scratch | tail -1", c).stdout()
     assert await lab.sh("ls -A /scratch", c).stdout() == ""
+
+
+async def test_a_private_cache_is_another_volume_while_it_is_taken(lab: Lab) -> None:
+    volume = lab.dag.cache_volume(FRESH + "-private")
+    private = dagger.CacheSharingMode.PRIVATE
+    cached = lab.base.with_mounted_cache("/c", volume, sharing=private)
+    script = "test ! -e /c/in && touch /c/in && sleep 1.5 && rm /c/in && date +%s%N > /c/last"
+    started = perf_counter()
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            branch = cached.with_env_variable("N", f"{number}{FRESH}")
+            group.start_soon(lab.sh(script, branch).sync)
+    assert perf_counter() - started < 3 * 1.5  # side by side, as none has another's volume
+    found = await lab.sh("ls /c", cached.with_env_variable("N", FRESH)).stdout()
+    assert found == "last\n"
+
+
+async def test_a_locked_cache_is_locked_for_other_sessions_too(lab: Lab, session: Open) -> None:
+    locked = dagger.CacheSharingMode.LOCKED
+    script = "test ! -e /c/in && touch /c/in && sleep 0.5 && rm /c/in"
+
+    def use(lab: Lab, number: int) -> dagger.Container:
+        volume = lab.dag.cache_volume(FRESH + "-locked-elsewhere")
+        c = lab.base.with_mounted_cache("/c", volume, sharing=locked)
+        return lab.sh(script, c.with_env_variable("N", f"{number}{FRESH}"))
+
+    async with session(lab.options) as other, anyio.create_task_group() as group:
+        for number, each in enumerate((lab, other, lab, other)):
+            group.start_soon(use(each, number).sync)

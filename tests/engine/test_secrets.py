@@ -111,5 +111,14 @@ async def test_values_come_from_environment_files_and_commands(
         assert await lab.dag.secret(uri).plaintext() == value
     with pytest.raises(dagger.QueryError, match="no variable NOT_THERE"):
         await lab.dag.secret("env://NOT_THERE").plaintext()
-    with pytest.raises(dagger.QueryError, match="vault:// is not supported"):
-        await lab.dag.secret("vault://x").plaintext()
+    with pytest.raises(dagger.QueryError, match="keyring:// is not supported"):
+        await lab.dag.secret("keyring://x").plaintext()
+
+
+async def test_a_cache_key_stands_for_the_value(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ONE", "value-one"), ("TWO", "value-two")):
+        monkeypatch.setenv(f"ENGINE_TEST_{name}", value)
+        same = lab.dag.secret(f"env://ENGINE_TEST_{name}", cache_key="one for both")
+        c = lab.base.with_secret_variable("T", same).with_mounted_secret("/run/t", same)
+        assert await lab.sh("echo keyed; wc -c < /run/t", c).stdout() == "keyed\n9\n"
+    assert lab.ran("echo keyed") == 1

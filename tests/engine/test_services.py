@@ -1,10 +1,16 @@
 """Services: bound by name, waited for, shared, mourned."""
 
+import http.server
 import os
+import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import dagger
 import docker
+import httpx
 import pytest
 
 from tests.engine.behaviours import Behaviours, Lab, Shows
@@ -103,3 +109,80 @@ async def test_the_default_command_and_entrypoint_serve(lab: Lab) -> None:
     assert "Directory listing for /" in await get(user, "http://s:8000/").stdout()
     with pytest.raises(dagger.QueryError, match="no command has been set"):
         await lab.dag.container().as_service().start()
+
+
+# --- by way of this host ------------------------------------------------------------------------
+@pytest.fixture
+def here() -> Iterator[int]:
+    """A web server of this host, on loopback alone; its port."""
+
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"from the host")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_a_container_reaches_a_service_of_this_host(lab: Lab, here: int) -> None:
+    service = lab.dag.host().service([dagger.PortForward(backend=here, frontend=0)])
+    c = lab.base.with_service_binding("db", service).with_env_variable("N", FRESH)
+    assert await get(c, f"http://db:{here}").stdout() == "from the host"
+    await service.stop()
+    after = get(c.with_env_variable("N", FRESH + "after"), f"http://db:{here}")
+    assert await after.stdout() == "from the host"  # bound again, so started again
+    with pytest.raises(dagger.QueryError, match="at least one port"):
+        await lab.dag.host().service([]).start()
+
+
+async def test_this_host_reaches_a_service_through_a_tunnel(lab: Lab) -> None:
+    tunnel = await lab.dag.host().tunnel(web(lab, "through")).start()
+    endpoint = await tunnel.endpoint(scheme="http")
+    assert endpoint.startswith("http://localhost:")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        assert (await client.get(endpoint)).text == "through"
+        await tunnel.stop()
+        with pytest.raises(httpx.ConnectError):
+            await client.get(endpoint)
+
+
+async def test_a_service_is_up_until_its_caller_goes_away(lab: Lab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    forward = [dagger.PortForward(backend=8000, frontend=port)]
+    url = f"http://127.0.0.1:{port}"
+    async with anyio.create_task_group() as group, httpx.AsyncClient(trust_env=False) as client:
+        group.start_soon(lambda: web(lab, "up").up(ports=forward))
+        with anyio.fail_after(30):
+            while await _status(client, url) != 200:  # noqa: ASYNC110  # another process
+                await anyio.sleep(0.05)
+        group.cancel_scope.cancel()
+    async with httpx.AsyncClient(trust_env=False) as client:
+        with anyio.fail_after(5):
+            while await _status(client, url) is not None:  # noqa: ASYNC110  # likewise
+                await anyio.sleep(0.05)
+
+
+async def _status(client: httpx.AsyncClient, url: str) -> int | None:
+    try:
+        return (await client.get(url)).status_code
+    except httpx.TransportError:
+        return None
+
+
+async def test_up_ends_with_the_service_and_says_how(lab: Lab) -> None:
+    c = lab.base.with_exposed_port(8111, experimental_skip_healthcheck=True)
+    with pytest.raises(dagger.QueryError, match=r"sleep 0\.3; exit 3` ended with exit code 3"):
+        await c.up(args=["sh", "-c", "sleep 0.3; exit 3"], random=True)
+    with pytest.raises(dagger.QueryError, match="exposes no port"):
+        await lab.base.up(args=["sleep", "100"])

@@ -1,0 +1,78 @@
+"""Files of variables: `NAME=value` lines with quotes, comments and expansion."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_NAME = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=|$)")
+_REFERENCE = re.compile(r"\\(.)|\$(?:\{([^}]*)\}|(\w+))", re.DOTALL)
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+@dataclass(frozen=True)
+class EnvFile:
+    """Variables in their order, values as they are written."""
+
+    raw: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> "EnvFile":
+        """Return the variables of a file; empty lines and comments are left out."""
+        found = cls()
+        for line in text.splitlines():
+            if (hit := _NAME.match(line.strip())) is not None:
+                found = found.with_variable(hit[1], line.strip()[hit.end() :].strip())
+        return found
+
+    def with_variable(self, name: str, value: str) -> "EnvFile":
+        """Return the file with a variable set, in its place if it is there."""
+        return EnvFile(tuple((dict(self.raw) | {name: value}).items()))
+
+    def without_variable(self, name: str) -> "EnvFile":
+        """Return the file without a variable."""
+        return EnvFile(tuple(pair for pair in self.raw if pair[0] != name))
+
+    def values(self) -> dict[str, str]:
+        """Return what the variables mean: no quotes, references replaced.
+
+        A reference means an earlier variable of the file, or else one of this host.
+        """
+        found: dict[str, str] = {}
+        for name, raw in self.raw:
+            found[name] = meaning(raw, {**os.environ, **found})
+        return found
+
+    def namespace(self, prefix: str) -> "EnvFile":
+        """Return only the variables with a prefix (`_` is added, case does not count), without it.
+
+        As with Dagger, their values are those of `values`.
+        """
+        wanted = prefix.replace("-", "_").removesuffix("_").lower() + "_"
+        pairs = self.values().items()
+        return EnvFile(
+            tuple((n[len(wanted) :], v) for n, v in pairs if n.lower().startswith(wanted))
+        )
+
+    def text(self) -> str:
+        """Return the file's contents."""
+        return "".join(f"{name}={value}\n" for name, value in self.raw)
+
+
+def meaning(raw: str, known: Mapping[str, str]) -> str:
+    """Return a written value without quotes, its references replaced where quotes allow that."""
+    if raw[:1] == "'" and (end := raw.find("'", 1)) > 0:
+        return raw[1:end]
+    if raw[:1] == '"' and (hit := re.match(r'"((?:[^"\\]|\\.)*)"', raw, re.DOTALL)):
+        return _expanded(hit[1], known)
+    return _expanded(re.split(r"\s#", raw)[0].rstrip(), known)
+
+
+def _expanded(text: str, known: Mapping[str, str]) -> str:
+    def replaced(hit: re.Match[str]) -> str:
+        if hit[1]:
+            return _ESCAPES.get(hit[1], hit[1])
+        name, _, fallback = (hit[2] or hit[3] or "").partition(":-")
+        return known.get(name) or fallback
+
+    return _REFERENCE.sub(replaced, text)

@@ -1,0 +1,97 @@
+"""What an image says of how its health is checked; durations as Go writes them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from ci.engine.errors import EngineError
+
+_UNITS = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
+#: Names in an image's configuration, by those in the API.
+_TIMES = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "startPeriod": "StartPeriod",
+    "startInterval": "StartInterval",
+}
+
+
+def nanoseconds(text: str) -> int:
+    """Return a duration such as `1m30s`; raises `EngineError` if it is none."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise EngineError(f"{text!r} is no duration such as 30s or 1m30s")
+    return int(sum(Decimal(number) * _UNITS[unit] for number, unit in parts))
+
+
+def duration(value: int) -> str:
+    """Return nanoseconds as Go's `Duration.String` does."""
+    if value < _UNITS["s"]:
+        unit = next((u for u in ("ms", "µs") if value >= _UNITS[u]), "ns")
+        return "0s" if value == 0 else f"{value / _UNITS[unit]:.9g}{unit}"
+    minutes, rest = divmod(value, _UNITS["m"])
+    seconds = f"{rest / _UNITS['s']:.12g}s"
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healthcheck:
+    """A command that tells whether a container is healthy."""
+
+    args: tuple[str, ...]
+    shell: bool = False
+    times: tuple[tuple[str, int], ...] = ()  # by name in the API, nanoseconds
+    retries: int = 0
+
+    @classmethod
+    def asked(cls, args: Mapping[str, Any]) -> "Healthcheck":
+        """Return what withDockerHealthcheck asks for; raises `EngineError`."""
+        if args.get("shell") and len(args["args"]) != 1:
+            raise EngineError("a healthcheck in the shell is one string")
+        times = tuple((name, nanoseconds(args[name])) for name in _TIMES if args.get(name))
+        return cls(
+            args=tuple(args["args"]),
+            shell=bool(args.get("shell")),
+            times=times,
+            retries=args.get("retries") or 0,
+        )
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any] | None) -> "Healthcheck | None":
+        """Return what an image's configuration says."""
+        kind, *args = (config or {}).get("Test") or ["NONE"]
+        if config is None or kind not in ("CMD", "CMD-SHELL"):
+            return None
+        times = tuple((name, config[key]) for name, key in _TIMES.items() if config.get(key))
+        retries = config.get("Retries") or 0
+        return cls(args=tuple(args), shell=kind == "CMD-SHELL", times=times, retries=retries)
+
+    def written(self) -> dict[str, Any]:
+        """Return it as an image's configuration has it."""
+        kind = "CMD-SHELL" if self.shell else "CMD"
+        times = {_TIMES[name]: value for name, value in self.times}
+        retries = {"Retries": self.retries} if self.retries else {}
+        return {"Test": [kind, *self.args], **times, **retries}
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as the API tells it; a time that was not set is empty."""
+        told = {name: duration(value) for name, value in self.times}
+        return {
+            **dict.fromkeys(_TIMES, ""),
+            **told,
+            "args": list(self.args),
+            "shell": self.shell,
+            "retries": self.retries,
+        }
