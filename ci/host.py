@@ -1,11 +1,13 @@
 """The verbs of this machine: look at it, start and remove what runs here, test, use the engine."""
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ci.config import FILE, load
 from ci.errors import HostError
@@ -101,6 +103,62 @@ async def engine(options: argparse.Namespace) -> str | int:
     return await run(engine_options(found, images, log), command)
 
 
+async def cache(options: argparse.Namespace) -> str | int:
+    """Show what the local engine keeps and its size; forget results that were not used for long.
+
+    Without a flag nothing is changed. What a running session of any process has used stays; while
+    an engine with another cache runs, images and volumes stay too.
+    """
+    from ci.engine import prune  # late: the engine
+    from ci.local import docker
+
+    found = await docker.find()
+    if found is None:
+        message = "no container engine answers, and the cache is half in its images"
+        raise HostError(message, hint="acso up")
+    where = engine_options(found, {}, lambda _line: None)
+    wish = prune.Wish(older_than=options.older_than, keep=options.keep, everything=options.all)
+    if wish == prune.Wish():
+        return _kept(vars(await prune.used(where)), as_json=options.json)
+    async with stage("prune") as span:
+        gone = vars(await prune.pruned(where, wish))
+        span.result = prune.shown(gone["size"])
+    return json.dumps(gone) if options.json else _forgotten(gone)
+
+
+def _kept(used: dict[str, Any], *, as_json: bool) -> str:
+    from ci.engine.prune import shown
+
+    if as_json:
+        return json.dumps(used)
+    counts = {kind: pair for kind, pair in used.items() if kind != "sessions"}
+    rows = [f"{kind:<10}{count:>8}{shown(size):>12}" for kind, (count, size) in counts.items()]
+    total = shown(sum(size for _, size in counts.values()))
+    return "\n".join([*rows, f"{'in all':<10}{total:>20}", f"sessions  {used['sessions']:>8}"])
+
+
+def _forgotten(gone: dict[str, Any]) -> str:
+    from ci.engine.prune import shown
+
+    counts = ", ".join(f"{count} {kind}" for kind, count in gone.items() if kind != "size")
+    return f"forgot {counts}: {shown(gone['size'])}"
+
+
+def _measure(name: str) -> Callable[[str], float]:
+    """Return what argparse reads a size or an age with."""
+
+    def read(text: str) -> float:
+        from ci.engine import prune  # late: the engine
+
+        try:
+            found: float = getattr(prune, name)(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return found
+
+    return read
+
+
 async def completion(options: argparse.Namespace) -> str | int:
     """Write the completion code of a shell: eval "$(acso completion bash)"."""
     import argcomplete  # late: rarely used
@@ -141,6 +199,19 @@ def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
 
 
+def _cache_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--older-than", type=_measure("age"), metavar="AGE", help="what was unused for 7d, 12h, ..."
+    )
+    parser.add_argument(
+        "--keep",
+        type=_measure("size"),
+        metavar="SIZE",
+        help="as much as does not fit into 5GB, 300MB, ...; unused the longest first",
+    )
+    parser.add_argument("--all", action="store_true", help="all that no session uses")
+
+
 VERBS = (
     Verb(run=doctor),
     Verb(run=up),
@@ -154,6 +225,7 @@ VERBS = (
     ),
     Verb(run=selftest, arguments=_selftest_arguments),
     Verb(run=engine, arguments=_engine_arguments),
+    Verb(run=cache, arguments=_cache_arguments),
     Verb(
         run=completion,
         arguments=lambda parser: parser.add_argument("shell", choices=("bash", "zsh", "fish")),

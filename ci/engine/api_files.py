@@ -154,6 +154,7 @@ async def _chown(engine: Engine, old: Directory, args: Args) -> Directory:
 
 
 async def _docker_build(engine: Engine, old: Directory, args: Args) -> Container:
+    engine.require(args.platform)
     build_args = {each["name"]: each["value"] for each in args.buildArgs}
     return await engine.images.build(
         await engine.forced(old), args.dockerfile, args=build_args, target=args.target
@@ -267,7 +268,7 @@ answers(
         "withoutFile": _without,
         "withoutFiles": _without,
     },
-    dockerBuild={"platform": None, "secrets": [], "noInit": False, "ssh": None},
+    dockerBuild={"secrets": [], "noInit": False, "ssh": None},
 )
 
 
@@ -289,7 +290,7 @@ def _file_digest(_engine: Engine, old: File, args: Args) -> str:
 def _replaced(engine: Engine, old: File, args: Args) -> File:
     text = engine.store.read(old.entry.content).decode()
     count = len(re.findall(re.escape(args.search), text))
-    if count != 1 and not args.all:
+    if count == 0 or (count > 1 and not args.all):
         raise EngineError(f"{old.name}: {args.search!r} is there {count} times, not once")
     data = text.replace(args.search, args.replacement).encode()
     content = engine.store.add_bytes(data)

@@ -19,8 +19,7 @@ VERSION = "v0.21.8"
 
 
 def _container(engine: Engine, _query: None, args: Args) -> Container:
-    if args.platform not in (None, engine.platform):
-        raise EngineError(f"this engine runs {engine.platform} only, not {args.platform}")
+    engine.require(args.platform)
     return Container(platform=engine.platform)
 
 

@@ -183,6 +183,7 @@ class Boxes:
     async def cache(self, name: str) -> tuple[str, bool]:
         """Return the volume of a cache and whether it is new."""
         volume = f"acso-cache-{key_of(name)[:20]}"
+        self._store.set(key_of("volume", volume), {"volume": volume})  # used, says prune
         labels = {LABEL: "1", CACHE: name}
         try:
             await self._daemon.call(self._daemon.client.inspect_volume, volume)

@@ -31,6 +31,7 @@ class Engine:
     ) -> None:
         self.options = options
         self.store = Store(options.cache_dir)
+        self.store.begin(daemon.session)
         self.daemon = daemon
         self.rootfs = Rootfs(self.store, daemon)
         self.boxes = Boxes(options, self.store, daemon)
@@ -45,6 +46,11 @@ class Engine:
         self._resolvers = resolvers
         self._values: dict[str, Any] = {}
         self._keys: dict[Files, str] = {}
+
+    def require(self, platform: str | None) -> None:
+        """Raise `EngineError` for another platform than this engine's."""
+        if platform not in (None, self.platform):
+            raise EngineError(f"this engine runs {self.platform} only, not {platform}")
 
     # --- values -----------------------------------------------------------------------------
     async def value(self, call: Call) -> Any:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ci.engine.absent import reason
+
 
 class EngineError(Exception):
     """Something asked for cannot be done; the message says what and why."""
@@ -13,9 +15,11 @@ class UnsupportedError(EngineError):
     """A field or argument of Dagger's API that this engine does not have."""
 
     def __init__(self, what: str) -> None:
+        because = reason(what.partition(" ")[0])
         super().__init__(
-            f"{what} is not supported by the local engine; run with a Dagger engine: "
-            "`dagger run COMMAND` (see docs/engine.md for what is supported)"
+            f"{what} is not supported by the local engine{because and f' ({because})'}; "
+            "run with a Dagger engine: `dagger run COMMAND` "
+            "(docs/engine.md tells what is supported)"
         )
 
 

@@ -35,7 +35,7 @@ def accepted(name: str, args: dict[str, Any]) -> Args:
     """Return the arguments of a field; raises `UnsupportedError` for one with another value."""
     for argument, value in FIXED.get(name, {}).items():
         if args.get(argument) not in (value, None, []):
-            raise UnsupportedError(f"argument {argument} of {name}")
+            raise UnsupportedError(f"{name}({argument})")
     return Args({key: value for key, value in args.items() if value is not None})
 
 

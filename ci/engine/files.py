@@ -238,6 +238,7 @@ class Rootfs:
         name = hashlib.sha256(data).hexdigest()
         if await self.daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
             await self.load(data, name, layers, state.image)
+        self.store.set(key_of("image", name), {"image": f"sha256:{name}"})  # used, says prune
         return f"sha256:{name}"
 
     async def load(

@@ -81,7 +81,7 @@ class Forwards:
             listener: Any = await anyio.create_tcp_listener(local_host=at[0], local_port=at[1])
         except OSError as error:
             raise EngineError(f"cannot listen on {at[0]}:{at[1]}: {error.strerror}") from error
-        port = int(listener.extra(SocketAttribute.local_port))  # noqa: S610
+        port = int(listener.extra_attributes[SocketAttribute.local_port]())
 
         async def serve() -> None:
             with scope:

@@ -51,7 +51,7 @@ class Healthcheck:
     """A command that tells whether a container is healthy."""
 
     args: tuple[str, ...]
-    shell: bool = False
+    by_shell: bool = False
     times: tuple[tuple[str, int], ...] = ()  # by name in the API, nanoseconds
     retries: int = 0
 
@@ -63,7 +63,7 @@ class Healthcheck:
         times = tuple((name, nanoseconds(args[name])) for name in _TIMES if args.get(name))
         return cls(
             args=tuple(args["args"]),
-            shell=bool(args.get("shell")),
+            by_shell=bool(args.get("shell")),
             times=times,
             retries=args.get("retries") or 0,
         )
@@ -76,11 +76,12 @@ class Healthcheck:
             return None
         times = tuple((name, config[key]) for name, key in _TIMES.items() if config.get(key))
         retries = config.get("Retries") or 0
-        return cls(args=tuple(args), shell=kind == "CMD-SHELL", times=times, retries=retries)
+        by_shell = kind == "CMD-SHELL"
+        return cls(args=tuple(args), by_shell=by_shell, times=times, retries=retries)
 
     def written(self) -> dict[str, Any]:
         """Return it as an image's configuration has it."""
-        kind = "CMD-SHELL" if self.shell else "CMD"
+        kind = "CMD-SHELL" if self.by_shell else "CMD"
         times = {_TIMES[name]: value for name, value in self.times}
         retries = {"Retries": self.retries} if self.retries else {}
         return {"Test": [kind, *self.args], **times, **retries}
@@ -92,6 +93,6 @@ class Healthcheck:
             **dict.fromkeys(_TIMES, ""),
             **told,
             "args": list(self.args),
-            "shell": self.shell,
+            "shell": self.by_shell,
             "retries": self.retries,
         }

@@ -229,8 +229,7 @@ class Images:
         found = await daemon.image(f"{REPOSITORY}:{name[:40]}")
         if found is None:
             raise EngineError(f"{file.name}: the container engine did not take the image")
-        if found["Architecture"] != machine:
-            raise EngineError(f"this engine runs {machine} only, not {found['Architecture']}")
+        self._engine.require(f"linux/{found['Architecture']}")
         return await self.adopt(container, found, "")
 
     async def variant(self, container: Container, others: list[Call]) -> Container:

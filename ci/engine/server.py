@@ -96,6 +96,7 @@ class _Worker(threading.Thread):
                 group.start_soon(self._clean)
                 await self._server.serve(sockets=[self._socket])
                 group.cancel_scope.cancel()
+            engine.store.close()
         finally:
             with anyio.move_on_after(FAREWELL, shield=True):
                 await self._daemon.clear()

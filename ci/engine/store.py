@@ -2,7 +2,8 @@
 
 `blobs/` holds file contents, trees and layers under their SHA-256; `index.sqlite` maps keys to
 results and remembers the hashes of files of this host, so that an unchanged source is not read
-again; `key` is the secret that turns secret values into hashes.
+again; `key` is the secret that turns secret values into hashes; `sessions/` has a locked file for
+each session, so that `prune` knows since when something may be in use.
 """
 
 import hashlib
@@ -15,11 +16,12 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from ci.engine import locks
 from ci.engine.tree import Entry, Tree
 
 CHUNK = 1 << 20
@@ -41,7 +43,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("blobs", "locks", "tmp"):
+        for name in ("blobs", "locks", "sessions", "tmp"):
             (root / name).mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._index = sqlite3.connect(
@@ -49,10 +51,23 @@ class Store:
         )
         self._index.executescript("pragma journal_mode=wal; pragma synchronous=normal;" + _TABLES)
         self._secret = _secret(root / "key")
+        self._session: tuple[Path, locks.Lock] | None = None
+
+    def begin(self, session: str) -> None:
+        """Be in use by a session from now on, until `close` or the end of this process."""
+        path = self.root / "sessions" / secrets.token_hex(8)
+        lock = locks.take(path)
+        if lock is not None:
+            path.write_text(session, encoding="utf-8")
+            self._session = path, lock
 
     def close(self) -> None:
-        """Close the index."""
+        """Close the index, and be in use no more."""
         self._index.close()
+        if self._session is not None:
+            path, lock = self._session
+            path.unlink(missing_ok=True)
+            lock.release()
 
     # --- contents ---------------------------------------------------------------------------
     def path(self, digest: str) -> Path:
@@ -62,6 +77,14 @@ class Store:
     def has(self, digest: str) -> bool:
         """Whether a content is there."""
         return self.path(digest).exists()
+
+    def use(self, digest: str) -> bool:
+        """Whether a content is there; it counts as used now, as if it had just been written."""
+        try:
+            os.utime(self.path(digest))
+        except FileNotFoundError:
+            return False
+        return True
 
     def add(self, source: IO[bytes]) -> tuple[str, int]:
         """Copy a stream into the store; return its SHA-256 and size in bytes."""
@@ -77,7 +100,7 @@ class Store:
     def add_bytes(self, data: bytes) -> str:
         """Put bytes into the store and return their SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
-        if not self.has(digest):
+        if not self.use(digest):
             with self.writer() as (file, _):
                 file.write(data)
         return digest
@@ -127,11 +150,10 @@ class Store:
     def get(self, key: str) -> Any:
         """Return the result under a key, None where there is none; remembers that it was used."""
         with self._lock:
-            row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
-            if row is None:
-                return None
+            # Used before it is read: `drop` cannot come between and take what is returned here.
             self._index.execute("update steps set used = ? where key = ?", [time.time(), key])
-        return json.loads(row[0])
+            row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
+        return None if row is None else json.loads(row[0])
 
     def set(self, key: str, value: Any) -> None:
         """Keep a result under a key."""
@@ -140,6 +162,21 @@ class Store:
                 "insert or replace into steps values (?, ?, ?)",
                 [key, json.dumps(value), time.time()],
             )
+
+    def results(self) -> list[tuple[str, float, Any]]:
+        """Return key, time of last use and value of every result."""
+        with self._lock:
+            rows = self._index.execute("select key, used, value from steps").fetchall()
+        return [(key, used, json.loads(value)) for key, used, value in rows]
+
+    def drop(self, keys: Iterable[str], cutoff: float) -> None:
+        """Forget results, all at once, except those used since the cutoff (seconds since 1970)."""
+        with self._lock:
+            self._index.execute("begin immediate")
+            self._index.executemany(
+                "delete from steps where key = ? and used < ?", [(key, cutoff) for key in keys]
+            )
+            self._index.execute("commit")
 
     # --- files of this host -----------------------------------------------------------------
     def seen(self, root: str) -> dict[str, tuple[str, str]]:
@@ -156,6 +193,15 @@ class Store:
         with self._lock:
             self._index.execute("begin")
             self._index.executemany("insert or replace into seen values (?, ?, ?)", rows)
+            self._index.execute("commit")
+
+    def forget(self, contents: Iterable[str]) -> None:
+        """Forget which files of this host have these contents."""
+        with self._lock:
+            self._index.execute("begin")
+            self._index.executemany(
+                "delete from seen where content = ?", [(content,) for content in contents]
+            )
             self._index.execute("commit")
 
     def hashed(self, secret: bytes) -> str:

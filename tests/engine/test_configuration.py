@@ -102,7 +102,9 @@ async def test_a_missing_field_is_named_with_the_way_to_a_dagger_engine(lab: Lab
         dagger.QueryError, match=r"Container\.experimentalWithAllGPUs is not.*dagger run"
     ):
         await lab.base.experimental_with_all_gp_us().sync()
-    with pytest.raises(dagger.QueryError, match=r"insecureRootCapabilities of Container\.withExec"):
+    with pytest.raises(
+        dagger.QueryError, match=r"Container\.withExec\(insecureRootCapabilities\).*rights"
+    ):
         await lab.base.with_exec(["true"], insecure_root_capabilities=True).sync()
     with pytest.raises(dagger.QueryError, match="linux/amd64 only, not linux/s390x"):
         await lab.dag.container(platform=dagger.Platform("linux/s390x")).sync()

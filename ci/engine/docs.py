@@ -1,0 +1,79 @@
+"""The table of what this engine has of Dagger's API, as docs/engine.md shows it.
+
+`python -m ci.engine.docs docs/engine.md` writes it between its two marks; a test keeps it fresh.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import graphql
+from graphql import GraphQLObjectType
+
+from ci.engine import graph  # noqa: F401  # fills the table of fields
+from ci.engine.absent import REASONS, reason
+from ci.engine.fields import FIELDS, FIXED
+from ci.engine.sdl import FILE
+
+BEGIN, END = "<!-- begin: made by `python -m ci.engine.docs` -->", "<!-- end -->"
+
+
+@cache
+def types() -> dict[str, GraphQLObjectType]:
+    """Return every object type of the API."""
+    schema = graphql.build_schema(FILE.read_text(encoding="utf-8"), assume_valid=True)
+    found = schema.type_map.items()
+    return {name: kind for name, kind in found if isinstance(kind, GraphQLObjectType)}
+
+
+def supported(kind: str, field: str) -> bool:
+    """Whether a field is answered; ids and loading by id are answered for every type."""
+    loads = kind == "Query" and (field == "node" or field.startswith("load"))
+    return loads or field == "id" or f"{kind}.{field}" in FIELDS
+
+
+def table() -> str:
+    """Return the table, in Markdown."""
+    known = {name: kind for name, kind in types().items() if not name.startswith("__")}
+    used = [name for name in known if any(name == key.partition(".")[0] for key in FIELDS)]
+    used.append("CacheVolume")  # its id is all that it has
+    rows = [*_head("type", "supported", "not supported")]
+    rows += [_row(name, known[name]) for name in sorted(used)]
+    rows += ["", *_head("argument, or field", "why not"), *_reasons()]
+    others = ", ".join(f"`{name}`" for name in sorted(set(known) - set(used)))
+    return "\n".join([*rows, "", f"Nothing of these types is supported: {others}.", ""])
+
+
+def _head(*names: str) -> Iterator[str]:
+    yield _line(names)
+    yield _line(["---"] * len(names))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(name: str, kind: GraphQLObjectType) -> str:
+    fields = [f for f in kind.fields if f != "id" and not f.startswith("load")]
+    there = [f"`{field}`" for field in fields if supported(name, field)]
+    absent = [f"`{field}`" for field in fields if not supported(name, field)]
+    return _line([f"`{name}`", ", ".join(there) or "`id`", ", ".join(absent)])
+
+
+def _reasons() -> Iterator[str]:
+    arguments = {f"{field}({name})" for field, names in FIXED.items() for name in names}
+    for what in sorted({*REASONS, *arguments}):
+        yield _line([f"`{what}`", reason(what)])
+
+
+def refreshed(text: str) -> str:
+    """Return a document with the table between its marks."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(refreshed(document.read_text(encoding="utf-8")), encoding="utf-8")

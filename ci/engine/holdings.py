@@ -1,0 +1,213 @@
+"""What a store and the container engine keep for each other, and how large it is.
+
+A result holds contents, images and volumes; several results may hold the same. An image's size is
+that of the layers which it adds to the longest other image below it, so that nothing is counted
+twice; layers of images that are not the engine's own count nothing.
+"""
+
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from ci.engine.daemon import CACHE, REPOSITORY, Daemon
+from ci.engine.store import Store, key_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One result: when it was used, what only it and its like keep alive."""
+
+    key: str
+    used: float  # seconds since 1970
+    holds: frozenset[str] = frozenset()  # contents by SHA-256, layers and volumes by name
+    images: frozenset[str] = frozenset()  # ids
+    volumes: frozenset[str] = frozenset()
+    broken: bool = False  # what it needs is gone, so it is of no use
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layers:
+    """An image as its layers."""
+
+    size: int  # all of it, bytes
+    layers: tuple[str, ...]
+    tags: tuple[str, ...] = ()  # this engine's own; none for an image of others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holdings:
+    """Everything that is kept."""
+
+    items: tuple[Item, ...]
+    contents: Mapping[str, tuple[int, float]]  # SHA-256 -> size, last use
+    sizes: Mapping[str, int]  # of whatever an item holds
+    images: Mapping[str, Layers] = field(default_factory=dict)
+    volumes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unheld(self) -> set[str]:
+        """Contents that no result holds."""
+        return set(self.contents).difference(*(item.holds for item in self.items))
+
+    @property
+    def united(self) -> Item:
+        """All results as one."""
+        return Item(
+            key="",
+            used=0,
+            holds=frozenset[str]().union(*(item.holds for item in self.items)),
+            images=frozenset[str]().union(*(item.images for item in self.items)),
+            volumes=frozenset[str]().union(*(item.volumes for item in self.items)),
+        )
+
+    def tags(self, images: Collection[str]) -> list[str]:
+        """Return this engine's own names of images."""
+        known = (self.images[image] for image in images if image in self.images)
+        return [tag for each in known for tag in each.tags]
+
+    def size(self, names: Collection[str]) -> int:
+        """Return how large some of it is, bytes."""
+        return sum(self.sizes.get(name, 0) for name in names)
+
+
+def holdings(store: Store, images: Mapping[str, Layers], volumes: Mapping[str, int]) -> Holdings:
+    """Look at everything that a store has, beside what the container engine has."""
+    contents = dict(contents_of(store))
+    stacks, layer_sizes = stacked(images)
+    sizes = {name: size for name, (size, _) in contents.items()} | layer_sizes | dict(volumes)
+    names = {tag: image for image, each in images.items() for tag in each.tags}
+    reader = _Reader(store, contents, stacks, names)
+    items = tuple(reader.item(*row) for row in store.results())
+    return Holdings(items=items, contents=contents, sizes=sizes, images=images, volumes=volumes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """How many there are of each kind, and their size in bytes."""
+
+    results: tuple[int, int]
+    contents: tuple[int, int]
+    images: tuple[int, int]
+    volumes: tuple[int, int]
+    sessions: int  # that use the cache now
+
+
+def usage(store: Store, found: Holdings, sessions: int) -> Usage:
+    """Return the sizes of what is kept."""
+    united = found.united
+    own = united.images & found.images.keys()
+    layers = [name for name in united.holds if name.startswith("layers ")]
+    volumes = united.volumes & found.volumes.keys()
+    index = sum(path.stat().st_size for path in store.root.glob("*.sqlite*"))
+    return Usage(
+        results=(len(found.items), index),
+        contents=(len(found.contents), found.size(found.contents)),
+        images=(len(own), found.size(layers)),
+        volumes=(len(volumes), found.size(volumes)),
+        sessions=sessions,
+    )
+
+
+class _Reader:
+    """Tells what a result holds; the values are those that `Store.set` is called with."""
+
+    def __init__(
+        self,
+        store: Store,
+        contents: Mapping[str, Any],
+        stacks: Mapping[str, frozenset[str]],
+        names: Mapping[str, str],
+    ) -> None:
+        self._contents = contents
+        self._stacks = stacks
+        self._names = names
+        self._tree = cache(lambda digest: _inside(store, digest))
+
+    def item(self, key: str, used: float, value: Any) -> Item:
+        blobs, trees, images, volumes = references(value)
+        found = {self._names.get(image, image) for image in images}
+        try:
+            inside = frozenset[str]().union(*(self._tree(tree) for tree in trees))
+        except (OSError, ValueError):
+            return Item(key=key, used=used, broken=True)
+        held = {*blobs, *trees, *inside}
+        stack = frozenset[str]().union(*(self._stacks.get(each, frozenset()) for each in found))
+        return Item(
+            key=key,
+            used=used,
+            holds=frozenset(held) | stack | frozenset(volumes),
+            images=frozenset(found),
+            volumes=frozenset(volumes),
+            broken=not held <= self._contents.keys(),
+        )
+
+
+def references(value: Any) -> tuple[set[str], set[str], set[str], set[str]]:
+    """Return the contents, trees, images and volumes that a result names."""
+    match value:
+        case {"volume": volume}:
+            return set(), set(), set(), {volume}
+        case {"image": image}:
+            streams = {value[name] for name in ("stdout", "stderr", "combined") if name in value}
+            return streams, set(value.get("mounts", {}).values()), {image}, set()
+        case str() if value.startswith(f"{REPOSITORY}:"):
+            return set(), set(), {value}, set()
+        case str():
+            return set(), {value}, set(), set()
+    return set(), set(), set(), set()
+
+
+def _inside(store: Store, digest: str) -> frozenset[str]:
+    entries = store.load(digest).entries.values()
+    return frozenset(entry.content for entry in entries if entry.kind == "f" and entry.content)
+
+
+def contents_of(store: Store) -> Iterator[tuple[str, tuple[int, float]]]:
+    """Yield every content with its size and its last use."""
+    for folder in (store.root / "blobs").iterdir():
+        for path in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # another prune
+                found = path.stat()
+                yield folder.name + path.name, (found.st_size, found.st_mtime)
+
+
+# --- the container engine's part ----------------------------------------------------------------
+async def images_of(daemon: Daemon) -> dict[str, Layers]:
+    """Return every image of the container engine by id."""
+    found: dict[str, Layers] = {}
+    for each in await daemon.call(daemon.client.images):
+        known = await daemon.image(each["Id"])
+        if known is not None:
+            own = [t for t in each["RepoTags"] or [] if t.startswith(f"{REPOSITORY}:")]
+            layers = tuple(known["RootFS"].get("Layers") or ())
+            found[each["Id"]] = Layers(size=known["Size"], layers=layers, tags=tuple(own))
+    return found
+
+
+async def volumes_of(daemon: Daemon) -> dict[str, int]:
+    """Return the cache volumes with their sizes, 0 where the container engine does not know."""
+    volumes = (await daemon.call(daemon.client.df))["Volumes"] or []
+    return {
+        each["Name"]: max(0, (each.get("UsageData") or {}).get("Size", 0))
+        for each in volumes
+        if CACHE in (each["Labels"] or {})
+    }
+
+
+def stacked(images: Mapping[str, Layers]) -> tuple[dict[str, frozenset[str]], dict[str, int]]:
+    """Return what each image stands on, itself included, and how much each of these adds."""
+    known: dict[tuple[str, ...], tuple[frozenset[str], int]] = {(): (frozenset(), 0)}
+    stacks: dict[str, frozenset[str]] = {}
+    sizes: dict[str, int] = {}
+    for image, each in sorted(images.items(), key=lambda i: (len(i[1].layers), bool(i[1].tags))):
+        count = next(n for n in range(len(each.layers), -1, -1) if each.layers[:n] in known)
+        below, size = known[each.layers[:count]]
+        if count < len(each.layers):
+            name = f"layers {key_of(each.layers)}"
+            sizes[name] = max(0, each.size - size) if each.tags else 0
+            below |= {name}
+            known[each.layers] = below, each.size
+        stacks[image] = below
+    return stacks, sizes

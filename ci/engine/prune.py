@@ -1,0 +1,233 @@
+"""Forgetting what was not used for long.
+
+First results are forgotten, in one transaction, then what no result holds any more is removed. So
+a prune that ends early leaves whole results, and at most things that the next one removes.
+
+What is in use is safe without stopping anybody: reading a result or writing a content marks it as
+used, and nothing goes that was used since the oldest running session began. Sessions that begin
+meanwhile are younger than that. A session with another store is known by its containers alone;
+while there is one, no image and no volume goes, as it may use the same.
+"""
+
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from ci.engine import locks
+from ci.engine.daemon import SESSION, Daemon, DaemonError, dead
+from ci.engine.holdings import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
+from ci.engine.options import Options
+from ci.engine.store import Store
+
+#: Seconds by which a file's time may lie behind the clock.
+MARGIN = 1.0
+_SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+_SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to be forgotten; nothing by default but what no result holds."""
+
+    older_than: float | None = None  # not used for so many seconds
+    keep: int | None = None  # bytes that may stay; what was used longest ago goes first
+    everything: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What went."""
+
+    results: int
+    contents: int
+    images: int
+    volumes: int
+    size: int  # bytes
+
+
+def chosen(found: Holdings, wish: Wish, now: float, cutoff: float) -> list[Item]:
+    """Return the results to forget, that used longest ago first.
+
+    Args:
+        found: everything that is kept.
+        wish: what the user wants.
+        now: seconds since 1970.
+        cutoff: what was used since then stays, whatever is wished.
+    """
+    items = sorted(found.items, key=lambda item: item.used)
+    counts = Counter(name for item in items for name in item.holds)
+    left = found.size(counts)
+    oldest = 0.0 if wish.older_than is None else now - wish.older_than
+    gone = []
+    for item in items:
+        full = wish.keep is not None and left > wish.keep
+        if item.used < cutoff and (wish.everything or item.broken or item.used < oldest or full):
+            gone.append(item)
+            counts.subtract(item.holds)
+            left -= found.size([name for name in item.holds if not counts[name]])
+    return gone
+
+
+async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pruned:
+    """Forget results and remove what only they held; wait for another prune to end first.
+
+    Args:
+        store: whose results.
+        daemon: what their images and volumes are in.
+        wish: which ones.
+        alone: whether no session with another store uses the same daemon.
+    """
+    async with locks.held(store.root / "locks" / "prune"):
+        now = time.time()
+        cutoff = min([now, *running(store).values()]) - MARGIN
+        found = holdings(store, await images_of(daemon), await volumes_of(daemon))
+        gone = [
+            item
+            for item in chosen(found, wish, now, cutoff)
+            if alone or not (item.images or item.volumes)
+        ]
+        store.drop((item.key for item in gone), cutoff)
+        kept = holdings(store, found.images, found.volumes)  # some may be in use by now
+        contents = remove_contents(store, kept, cutoff)
+        before, after = found.united, kept.united
+        own = found.tags(before.images - after.images)
+        images = await _removed_each(daemon, daemon.client.remove_image, own)
+        loose = before.volumes - after.volumes
+        volumes = await _removed_each(daemon, daemon.client.remove_volume, loose)
+        _empty(store, cutoff)
+    layers = {name for name in before.holds - after.holds if name.startswith("layers ")}
+    return Pruned(
+        results=len(found.items) - len(kept.items),
+        contents=len(contents),
+        images=len(images),
+        volumes=len(volumes),
+        size=found.size([*contents, *volumes, *layers]),
+    )
+
+
+async def alone(store: Store, daemon: Daemon) -> bool:
+    """Whether no session with another store has containers in the container engine."""
+    filters = {"label": SESSION}
+    containers = await daemon.call(daemon.client.containers, all=True, filters=filters)
+    sessions = {each["Labels"][SESSION] for each in containers} - set(running(store))
+    return all(dead(session) for session in sessions)
+
+
+def running(store: Store) -> dict[str, float]:
+    """Return the sessions that use a store and when they began; forget the dead.
+
+    Times are seconds since 1970.
+    """
+    began = {}
+    for path in (store.root / "sessions").iterdir():
+        lock = locks.take(path, wait=False)
+        if lock is not None:
+            path.unlink(missing_ok=True)
+            lock.release()
+        else:
+            began[path.read_text(encoding="utf-8")] = path.stat().st_mtime
+    return began
+
+
+def remove_contents(store: Store, kept: Holdings, cutoff: float) -> list[str]:
+    """Remove contents that no result holds and nobody used since the cutoff."""
+    old = [name for name in kept.unheld if kept.contents[name][1] < cutoff]
+    gone = [name for name in old if _removed(store.path(name), store.root / "tmp", cutoff)]
+    store.forget(gone)
+    return gone
+
+
+def _removed(path: Path, aside: Path, cutoff: float) -> bool:
+    # Out of sight first: who looks now writes it anew; who used it in between gets it back.
+    hidden = aside / path.name
+    path.rename(hidden)
+    if hidden.stat().st_mtime >= cutoff:
+        hidden.rename(path)
+        return False
+    hidden.unlink()
+    return True
+
+
+async def _removed_each(
+    daemon: Daemon, remove: Callable[[str], object], names: Iterable[str]
+) -> list[str]:
+    """Remove images or volumes by name; what a container needs stays. Return what went."""
+    gone = []
+    for name in sorted(names):
+        try:
+            await daemon.call(remove, name)
+        except DaemonError as error:
+            if error.status not in (404, 409):
+                raise
+        else:
+            gone.append(name)
+    return gone
+
+
+def _empty(store: Store, cutoff: float) -> None:
+    """Remove what killed processes left half written."""
+    for path in (store.root / "tmp").iterdir():
+        if path.lstat().st_mtime < cutoff:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+# --- for a program ------------------------------------------------------------------------------
+@asynccontextmanager
+async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
+    store = Store(options.cache_dir)
+    try:
+        yield store, await anyio.to_thread.run_sync(Daemon, options.docker, options.labels)
+    finally:
+        store.close()
+
+
+async def pruned(options: Options, wish: Wish) -> Pruned:
+    """Prune the cache of sessions with these options.
+
+    Raises:
+        EngineError: no container engine answers.
+    """
+    async with _opened(options) as (store, daemon):
+        return await prune(store, daemon, wish, alone=await alone(store, daemon))
+
+
+async def used(options: Options) -> Usage:
+    """Return the size of the cache of sessions with these options; nothing is changed."""
+    async with _opened(options) as (store, daemon):
+        found = holdings(store, await images_of(daemon), await volumes_of(daemon))
+        return usage(store, found, len(running(store)))
+
+
+# --- words --------------------------------------------------------------------------------------
+def size(text: str) -> int:
+    """Return the bytes that `5GB` or `300 MiB` means; raises `ValueError`."""
+    return int(_measured(text, _SIZES))
+
+
+def age(text: str) -> float:
+    """Return the seconds that `7d` or `12h` means; raises `ValueError`."""
+    return float(_measured(text, _AGES))
+
+
+def _measured(text: str, units: dict[str, int]) -> float:
+    hit = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    if hit is None or hit[2] not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise ValueError(f"{text!r} is no number with one of {known}")
+    return float(hit[1]) * units[hit[2]]
+
+
+def shown(size: float) -> str:
+    """Return bytes as people read them."""
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} {units[0]}" if units[0] == "B" or size >= 100 else f"{size:.1f} {units[0]}"

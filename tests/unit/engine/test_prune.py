@@ -1,0 +1,253 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ci.engine import prune
+from ci.engine.holdings import Holdings, Item, Layers, holdings, references, stacked
+from ci.engine.prune import Wish, chosen
+from ci.engine.store import Store, key_of
+from ci.engine.tree import FILE, Entry, Tree
+
+NOW = 1_000_000.0
+SIZES = {"a": 1, "b": 10, "c": 100, "d": 1000}
+
+
+@st.composite
+def kept(draw: st.DrawFn) -> Holdings:
+    times = draw(st.lists(st.floats(0, NOW), max_size=8))
+    held = st.frozensets(st.sampled_from("abcd"))
+    return Holdings(
+        items=tuple(
+            Item(key=str(n), used=used, holds=draw(held), broken=draw(st.booleans()))
+            for n, used in enumerate(times)
+        ),
+        contents={name: (size, 0.0) for name, size in SIZES.items()},
+        sizes=SIZES,
+    )
+
+
+WISHES = st.builds(
+    Wish,
+    older_than=st.none() | st.floats(0, NOW),
+    keep=st.none() | st.integers(0, 1200),
+    everything=st.booleans(),
+)
+
+
+@given(kept(), WISHES, st.floats(0, NOW))
+def test_what_goes_is_old_and_only_as_much_as_was_wished(
+    found: Holdings, wish: Wish, cutoff: float
+) -> None:
+    gone = chosen(found, wish, NOW, cutoff)
+    left = [item for item in found.items if item not in gone]
+    free = [item for item in left if item.used < cutoff]
+    assert all(item.used < cutoff for item in gone)
+    assert gone == sorted(gone, key=lambda item: item.used)
+    assert not any(item.broken for item in free)
+    assert not (wish.everything and free)
+    if wish.older_than is not None:
+        assert all(item.used >= NOW - wish.older_than for item in free)
+    size = found.size({name for item in left for name in item.holds})
+    if wish.keep is not None and free:
+        assert size <= wish.keep
+    if wish == Wish(keep=wish.keep) and wish.keep is not None:
+        whole = [item for item in gone if not item.broken]
+        assert all(one.used <= other.used for one in whole for other in free)
+        if whole:  # without the last one it would not have fitted
+            back = found.size({name for item in [*left, whole[-1]] for name in item.holds})
+            assert back > wish.keep
+
+
+def test_nothing_is_wished_by_default() -> None:
+    items = (Item(key="old", used=1.0), Item(key="broken", used=2.0, broken=True))
+    found = Holdings(items=items, contents={}, sizes={})
+    assert [item.key for item in chosen(found, Wish(), NOW, NOW)] == ["broken"]
+
+
+# --- with a store -----------------------------------------------------------------------------
+STEPS = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, 5), max_size=3),  # contents of a tree
+        st.floats(1, 100),  # used so many seconds ago
+        st.booleans(),  # by a command, or as a directory of an image
+    ),
+    max_size=6,
+)
+
+
+def filled(store: Store, steps: list[tuple[list[int], float, bool]], now: float) -> list[str]:
+    """Put results into a store, as if made and used that long ago."""
+    keys = []
+    for number, (contents, ago, ran) in enumerate(steps):
+        blobs = [store.add_bytes(f"content {each}".encode()) for each in contents]
+        entries = {str(n): Entry(FILE, 0o644, content=blob) for n, blob in enumerate(blobs)}
+        digest = store.save(Tree({**Tree().entries, **entries}))
+        stream = store.add_bytes(f"stream {number % 3}".encode())
+        streams = dict.fromkeys(("stdout", "stderr", "combined"), stream)
+        keys.append(key_of(number))
+        store.set(keys[-1], {"image": "i", "mounts": {"/m": digest}, **streams} if ran else digest)
+        store._index.execute("update steps set used = ? where key = ?", [now - ago, keys[-1]])
+    for path in store.root.glob("blobs/*/*"):
+        os.utime(path, (now - 1000, now - 1000))
+    return keys
+
+
+def forget(store: Store, wish: Wish, now: float) -> None:
+    """Do what `prune.prune` does, without a container engine."""
+    found = holdings(store, {}, {})
+    store.drop((item.key for item in chosen(found, wish, now, now)), now)
+    prune.remove_contents(store, holdings(store, {}, {}), now)
+
+
+def whole(store: Store) -> list[Item]:
+    """Return all results of a store; every one has all that it holds."""
+    items = holdings(store, {}, {}).items
+    assert not [item for item in items if item.broken]
+    for item in items:
+        assert all(store.has(name) for name in item.holds)
+    return list(items)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
+@given(STEPS, WISHES, st.integers(0, 20))
+def test_after_any_prune_and_in_its_middle_every_result_is_whole(
+    root: Path, steps: list[tuple[list[int], float, bool]], wish: Wish, last: int
+) -> None:
+    store = Store(root / os.urandom(8).hex())
+    now = time.time()
+    keys = filled(store, steps, now)
+    store.add_bytes(b"used just now, held by nothing")
+    with pytest.MonkeyPatch.context() as patch:
+        _end_after(last, patch)
+        try:
+            forget(store, wish, now)
+        except KeyboardInterrupt:
+            whole(store)
+    forget(store, wish, now)  # the next one goes on
+    left = whole(store)
+    assert store.has(store.add_bytes(b"used just now, held by nothing"))
+    assert {item.key for item in left} <= set(keys)
+    held = {name for item in left for name in item.holds}
+    assert len({*holdings(store, {}, {}).contents} - held) == 1
+    store.close()
+
+
+def _end_after(count: int, patch: pytest.MonkeyPatch) -> None:
+    """Make the process end at some removal of a file."""
+    removals = iter(range(count))
+    unlink = Path.unlink
+
+    def ending(path: Path, *, missing_ok: bool = False) -> None:
+        if next(removals, None) is None:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    patch.setattr(Path, "unlink", ending)
+
+
+def test_what_is_used_while_a_prune_runs_stays(tmp_path: Path) -> None:
+    store, now = Store(tmp_path), time.time()
+    keys = filled(store, [([1], 50, True), ([2], 60, False)], now)
+    gone = chosen(holdings(store, {}, {}), Wish(everything=True), now, now)
+    assert store.get(keys[0]) is not None  # another session, between the choice and the removal
+    store.drop((item.key for item in gone), now)
+    assert [item.key for item in whole(store)] == [keys[0]]
+    seen = holdings(store, {}, {})
+    again = store.add_bytes(b"content 2")
+    prune.remove_contents(store, seen, now)
+    assert store.has(again)
+    assert [item.key for item in whole(store)] == [keys[0]]
+
+
+def test_a_source_whose_contents_went_is_read_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    content = store.add_bytes(b"x")
+    store.remember([("/src/f", "stamp", content)])
+    os.utime(store.path(content), (1, 1))
+    assert prune.remove_contents(store, holdings(store, {}, {}), time.time()) == [content]
+    assert store.seen("/src") == {}
+    assert not store.use(content)
+
+
+BEGUN = "import sys; from pathlib import Path; from ci.engine.store import Store\n" + (
+    "store = Store(Path(sys.argv[1])); store.begin('other'); print(1, flush=True); input()"
+)
+
+
+def test_a_session_counts_until_its_process_ends_in_any_way(tmp_path: Path) -> None:
+    store, own = Store(tmp_path), Store(tmp_path)
+    own.begin("own")
+    command = [sys.executable, "-c", BEGUN, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        found = prune.running(store)
+        assert set(found) == {"own", "other"}
+        assert time.time() - 60 < min(found.values()) <= time.time()
+        other.kill()
+    assert set(prune.running(store)) == {"own"}
+    own.close()
+    assert prune.running(store) == {}
+    assert not list((tmp_path / "sessions").iterdir())
+
+
+# --- what results hold --------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("value", "held"),
+    [
+        ({"volume": "v"}, (set(), set(), set(), {"v"})),
+        ({"image": "i"}, (set(), set(), {"i"}, set())),
+        ("acso-engine:tag", (set(), set(), {"acso-engine:tag"}, set())),
+        ("0" * 64, (set(), {"0" * 64}, set(), set())),
+        ([None], (set(), set(), set(), set())),
+    ],
+)
+def test_a_result_names_what_it_holds(value: Any, held: Any) -> None:
+    assert references(value) == held
+
+
+def test_layers_that_images_share_count_once_and_those_of_others_not() -> None:
+    images = {
+        "base": Layers(size=100, layers=("1",)),
+        "bare": Layers(size=100, layers=("1",), tags=("acso-engine:b",)),
+        "one": Layers(size=130, layers=("1", "2", "3"), tags=("acso-engine:1",)),
+        "two": Layers(size=170, layers=("1", "2", "3", "4"), tags=("acso-engine:2",)),
+        "scratch": Layers(size=5, layers=("9",), tags=("acso-engine:s",)),
+    }
+    stacks, sizes = stacked(images)
+    added = {image: sum(sizes[name] for name in stack) for image, stack in stacks.items()}
+    assert added == {"base": 0, "bare": 0, "one": 30, "two": 70, "scratch": 5}
+    assert stacks["one"] < stacks["two"]
+    assert sum(sizes.values()) == 75
+
+
+# --- words --------------------------------------------------------------------------------------
+def test_sizes_and_ages_are_read_and_shown() -> None:
+    assert [prune.size(text) for text in ("5GB", "300 MiB", "1.5kb", "7")] == [
+        5 * 10**9,
+        300 << 20,
+        1500,
+        7,
+    ]
+    assert [prune.age(text) for text in ("7d", "12h", "1.5m")] == [604800, 43200, 90]
+    for text in ("5", "d", "5 parsecs", "-1d"):
+        with pytest.raises(ValueError, match="is no number with one of s, m, h, d, w"):
+            prune.age(text)
+    assert [prune.shown(n) for n in (0, 999, 1500, 123_456_789, 5 * 10**15)] == [
+        "0 B",
+        "999 B",
+        "1.5 kB",
+        "123 MB",
+        "5000 TB",
+    ]
