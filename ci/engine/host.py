@@ -130,12 +130,16 @@ def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> Non
     """Write a tree into a directory of this host, beside what is there.
 
     Raises:
-        EngineError: a link in the target leads out of it, or a directory is in a file's way.
+        EngineError: a path or a link in the target leads out of it, or a directory is in a file's
+            way.
     """
     if wipe and target.exists():
         for item in target.iterdir():
             shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
     target.mkdir(parents=True, exist_ok=True)
+    for path in tree.entries:
+        if path.startswith("/") or ".." in path.split("/"):
+            raise EngineError(f"{path}: leads out of {target}")
     for path, entry in sorted(tree.entries.items()):
         if path:
             write(store, entry, target / path, target)

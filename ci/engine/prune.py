@@ -27,7 +27,7 @@ from ci.engine.options import Options
 from ci.engine.store import Store
 
 #: Seconds by which a file's time may lie behind the clock.
-MARGIN = 1.0
+MARGIN = 0.05
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

@@ -180,3 +180,12 @@ async def test_nothing_runs_before_a_result_is_asked_for(lab: Lab) -> None:
     assert await c.id()
     with pytest.raises(dagger.ExecError, match="exit code: 1"):
         await c.sync()
+
+
+async def test_output_can_go_into_a_mount_and_errors_too(lab: Lab) -> None:
+    c = lab.base.with_mounted_directory("/m", lab.dag.directory()).with_workdir("/m")
+    script = ["sh", "-c", "echo out; echo err >&2"]
+    c = c.with_exec(script, redirect_stdout="o", redirect_stderr="/e")
+    assert [await c.file("/m/o").contents(), await c.file("/e").contents()] == ["out\n", "err\n"]
+    assert await lab.sh("cat /m/o /e", c).stdout() == "out\nerr\n"
+    assert await c.directory("/m").entries() == ["o"]

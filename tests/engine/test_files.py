@@ -200,3 +200,58 @@ async def test_a_root_of_ones_own_needs_no_shell(lab: Lab) -> None:
     with pytest.raises(dagger.ExecError) as caught:
         await said.with_exec(["/bin/sh"]).sync()
     assert caught.value.exit_code == 1
+
+
+async def test_times_are_zips_zero_unless_asked_for(lab: Lab) -> None:
+    d = lab.files("plain", "d/dated")
+    c = lab.base.with_directory("/p", d).with_directory("/t", d.with_timestamps(1234567890))
+    script = "stat -c %Y /p/plain /t/plain /t/d /t/d/dated"
+    assert await lab.sh(script, c).stdout() == "315532800\n1234567890\n1234567890\n1234567890\n"
+    assert await d.digest() != await d.with_timestamps(1234567890).digest()
+
+
+async def test_permissions_have_the_defaults_of_the_api(lab: Lab) -> None:
+    d = lab.dag.directory().with_new_file("a/f", "").with_new_directory("e")
+    d = d.with_new_directory("p", permissions=0o700)
+    c = lab.base.with_directory("/d", d)
+    said = await lab.sh("cd /d; stat -c '%a %n' a a/f e p", c).stdout()
+    assert said == "755 a\n644 a/f\n755 e\n700 p\n"
+
+
+async def test_a_link_is_removed_itself_and_read_through(lab: Lab) -> None:
+    c = lab.sh("mkdir /r; echo x > /r/f; ln -s /r /way; ln -s f /r/l")
+    assert await c.file("/way/l").contents() == "x\n"
+    assert await c.exists("/way", expected_type=dagger.ExistsType.SYMLINK_TYPE)
+    c = c.without_file("/r/l").without_file("/way")
+    assert await c.directory("/r").entries() == ["f"]
+    assert not await c.exists("/way")
+    d = lab.dag.directory().with_new_file("f", "x").with_symlink("f", "l").without_file("l")
+    assert await d.entries() == ["f"]
+
+
+async def test_a_path_that_goes_up_stays_below_the_root(lab: Lab) -> None:
+    d = lab.dag.directory().with_new_file("../../up", "x").with_symlink("../../../etc", "out")
+    assert await d.entries() == ["out", "up"]
+    with pytest.raises(dagger.QueryError, match="no such file"):
+        await d.file("out/passwd").contents()
+    c = lab.base.with_new_file("/a/../../b", "y")
+    assert await c.file("/b").contents() == "y"
+
+
+async def test_many_files_come_out_of_a_container_and_go_in_again(lab: Lab) -> None:
+    script = "import pathlib\nfor n in range(4000): pathlib.Path(f'/m/{n % 40}').mkdir(parents=True"
+    script += ", exist_ok=True); pathlib.Path(f'/m/{n % 40}/{n}').write_text(str(n))"
+    d = lab.base.with_exec(["python3", "-c", script]).directory("/m")
+    assert len(await d.glob("*/*")) == 4000
+    c = lab.base.with_directory("/again", d)
+    assert await lab.sh("find /again -type f | wc -l; cat /again/7/47", c).stdout() == "4000\n47"
+
+
+async def test_a_text_is_replaced_where_it_is_there(lab: Lab) -> None:
+    file = lab.dag.file("f", "a b a")
+    assert await file.with_replaced("b", "c").contents() == "a c a"
+    assert await file.with_replaced("a", "x", all=True).contents() == "x b x"
+    with pytest.raises(dagger.QueryError, match="is there 2 times"):
+        await file.with_replaced("a", "x").contents()
+    with pytest.raises(dagger.QueryError, match="is there 0 times"):
+        await file.with_replaced("z", "x", all=True).contents()

@@ -118,3 +118,14 @@ def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
     assert (
         again.hashed(b"value") == store.hashed(b"value") != Store(store.root / "x").hashed(b"value")
     )
+
+
+@pytest.mark.parametrize("path", ["../out", "a/../../out", "/tmp/out"])
+def test_a_path_that_leaves_its_root_is_not_written(
+    store: Store, tmp_path: Path, path: str
+) -> None:
+    entry = Entry(FILE, 0o644, size=1, content=store.add_bytes(b"x"))
+    root = tmp_path / "root"
+    with pytest.raises(EngineError, match="leads out of"):
+        host.export(store, Tree({**Tree().entries, path: entry}), root)
+    assert not list(root.iterdir())
