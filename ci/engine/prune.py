@@ -94,9 +94,7 @@ async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pru
             for item in chosen(found, wish, now, cutoff)
             if alone or not (item.images or item.volumes)
         ]
-        store.drop((item.key for item in gone), cutoff)
-        kept = holdings(store, found.images, found.volumes)  # some may be in use by now
-        contents = remove_contents(store, kept, cutoff)
+        kept, contents = forget(store, found, gone, cutoff)
         before, after = found.united, kept.united
         own = found.tags(before.images - after.images)
         images = await _removed_each(daemon, daemon.client.remove_image, own)
@@ -135,6 +133,15 @@ def running(store: Store) -> dict[str, float]:
         else:
             began[path.read_text(encoding="utf-8")] = path.stat().st_mtime
     return began
+
+
+def forget(
+    store: Store, found: Holdings, gone: Iterable[Item], cutoff: float
+) -> tuple[Holdings, list[str]]:
+    """Forget results, then remove the contents that none holds; return what is left, what went."""
+    store.drop((item.key for item in gone), cutoff)
+    kept = holdings(store, found.images, found.volumes)  # some of them may be in use by now
+    return kept, remove_contents(store, kept, cutoff)
 
 
 def remove_contents(store: Store, kept: Holdings, cutoff: float) -> list[str]:
