@@ -7,12 +7,16 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ci.config import FILE, load
 from ci.errors import HostError
 from ci.report.progress import stage
 from ci.session import ROOT, engine_options
+
+if TYPE_CHECKING:
+    from ci.engine.holdings import Usage
+    from ci.engine.prune import Pruned
 
 
 def environ() -> Mapping[str, str]:
@@ -119,29 +123,33 @@ async def cache(options: argparse.Namespace) -> str | int:
     where = engine_options(found, {}, lambda _line: None)
     wish = prune.Wish(older_than=options.older_than, keep=options.keep, everything=options.all)
     if wish == prune.Wish():
-        return _kept(vars(await prune.used(where)), as_json=options.json)
+        return kept(await prune.used(where), as_json=options.json)
     async with stage("prune") as span:
-        gone = vars(await prune.pruned(where, wish))
-        span.result = prune.shown(gone["size"])
-    return json.dumps(gone) if options.json else _forgotten(gone)
+        gone = await prune.pruned(where, wish)
+        span.result = prune.shown(gone.size)
+    return forgotten(gone, as_json=options.json)
 
 
-def _kept(used: dict[str, Any], *, as_json: bool) -> str:
+def kept(used: "Usage", *, as_json: bool) -> str:
+    """Return what the cache holds, as text or JSON (pairs of count and bytes)."""
     from ci.engine.prune import shown
 
     if as_json:
-        return json.dumps(used)
-    counts = {kind: pair for kind, pair in used.items() if kind != "sessions"}
+        return json.dumps(vars(used))
+    counts = {kind: pair for kind, pair in vars(used).items() if kind != "sessions"}
     rows = [f"{kind:<10}{count:>8}{shown(size):>12}" for kind, (count, size) in counts.items()]
     total = shown(sum(size for _, size in counts.values()))
-    return "\n".join([*rows, f"{'in all':<10}{total:>20}", f"sessions  {used['sessions']:>8}"])
+    return "\n".join([*rows, f"{'in all':<10}{total:>20}", f"sessions  {used.sessions:>8}"])
 
 
-def _forgotten(gone: dict[str, Any]) -> str:
+def forgotten(gone: "Pruned", *, as_json: bool) -> str:
+    """Return what a prune took, as text or JSON."""
     from ci.engine.prune import shown
 
-    counts = ", ".join(f"{count} {kind}" for kind, count in gone.items() if kind != "size")
-    return f"forgot {counts}: {shown(gone['size'])}"
+    if as_json:
+        return json.dumps(vars(gone))
+    counts = ", ".join(f"{count} {kind}" for kind, count in vars(gone).items() if kind != "size")
+    return f"forgot {counts}: {shown(gone.size)}"
 
 
 def _measure(name: str) -> Callable[[str], float]:

@@ -53,6 +53,7 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     ("argv", "said"),
     [
         ([], "COMMAND"),
+        (["cache", "--keep", "5parsecs"], "'5parsecs' is no number with one of"),
         (["deploi"], "invalid choice: 'deploi'"),
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),
