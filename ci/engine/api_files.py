@@ -15,7 +15,6 @@ from ci.engine.engine import Engine
 from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.fields import Args, answers
-from ci.engine.ids import Call
 from ci.engine.store import key_of
 from ci.engine.tree import DIRECTORY, FILE, LINK, Entry, Tree
 from ci.engine.values import Container, Directory, File
@@ -343,5 +342,3 @@ answers(
     },
     withReplaced={"firstFrom": None},
 )
-
-__all__ = ["Call"]

@@ -7,7 +7,7 @@ import anyio
 from ci.engine.engine import Engine
 from ci.engine.errors import EngineError
 from ci.engine.fields import Args, answers, plain
-from ci.engine.forward import ports_of
+from ci.engine.forward import ports_of, require_tcp
 from ci.engine.ids import Call
 from ci.engine.values import Forward, Port, Service
 
@@ -98,6 +98,7 @@ answers(
 def _host_service(_engine: Engine, _host: str, args: Args) -> Forward:
     if not args.ports:
         raise EngineError("a service of this host needs at least one port")
+    require_tcp(args.ports)
     pairs = tuple((each.get("frontend") or each["backend"], each["backend"]) for each in args.ports)
     return Forward(ports=pairs, host=args.host, hostname=f"host-{pairs[0][0]}")
 

@@ -11,7 +11,7 @@ import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
 from ci.engine.daemon import DaemonError
-from ci.engine.errors import EngineError
+from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.store import key_of
 from ci.engine.values import Forward, Service
 
@@ -128,6 +128,12 @@ async def _copy(source: ByteStream, target: ByteStream) -> None:
         await target.aclose()
 
 
+def require_tcp(asked: list[dict[str, Any]]) -> None:
+    """Raise `UnsupportedError` for a port that is to be forwarded and is no TCP port."""
+    if any(each.get("protocol", "TCP") != "TCP" for each in asked):
+        raise UnsupportedError("PortForward(protocol: UDP)")
+
+
 def ports_of(
     service: Service, asked: list[dict[str, Any]], *, native: bool, random: bool = False
 ) -> tuple[tuple[int, int], ...]:
@@ -139,9 +145,11 @@ def ports_of(
         native: whether the exposed ports keep their number on this host.
         random: whether every port listens on any free port.
     """
+    require_tcp(asked)
     pairs = [(each.get("frontend") or 0, each["backend"]) for each in asked]
     if native or not asked:
-        pairs += [(p.port if native else 0, p.port) for p in service.container.ports]
+        exposed = [p.port for p in service.container.ports if p.protocol == "TCP"]
+        pairs += [(port if native else 0, port) for port in exposed]
     if not pairs:
-        raise EngineError("the service exposes no port")
+        raise EngineError("the service exposes no TCP port")
     return tuple((0 if random else front, back) for front, back in pairs)

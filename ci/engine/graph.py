@@ -27,7 +27,7 @@ from ci.engine import (  # fill the table
     api_remote,  # noqa: F401
 )
 from ci.engine.engine import Engine
-from ci.engine.errors import EngineError, UnsupportedError
+from ci.engine.errors import UnsupportedError
 from ci.engine.fields import FIELDS, Args, accepted
 from ci.engine.ids import Call, decode, encode
 from ci.engine.sdl import FILE
@@ -125,6 +125,3 @@ def _loaded(value: Any, kind: Any) -> Any:
     if kind.name != "ID":
         return value
     return decode(str(value))
-
-
-__all__ = ["EngineError", "Graph"]

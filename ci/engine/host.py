@@ -74,10 +74,10 @@ class _Reader:
         """Yield paths below a folder, a directory before what it holds."""
         pruner = patterns.Matcher(patterns.compile_pattern(text) for text in exclude)
         takes_back = any(text.startswith("!") for text in exclude)
-        stack: list[tuple[str, patterns.Matcher | None]] = [(folder, None)]
+        stack = [folder]
         rules: list[patterns.Pattern] = []
         while stack:
-            at, _ = stack.pop()
+            at = stack.pop()
             with os.scandir(f"{self._root}/{at}") as scanned:
                 items = sorted(scanned, key=lambda item: item.name)
             if gitignore and any(item.name == ".gitignore" for item in items):
@@ -93,7 +93,7 @@ class _Reader:
                     continue
                 yield path, item.stat(follow_symlinks=False)
                 if folderish:
-                    stack.append((path, None))
+                    stack.append(path)
 
     def entry(self, path: str, found: os.stat_result) -> Entry | None:
         """Return what is at a path; None for what a tree does not hold."""

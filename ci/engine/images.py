@@ -295,6 +295,3 @@ def _bases(dockerfile: str) -> list[str]:
 def substituted(dockerfile: str, images: Mapping[str, str]) -> str:
     """Return a Dockerfile with the images of its FROM lines replaced where a substitute is set."""
     return _FROM.sub(lambda hit: hit[1] + images.get(hit[2], hit[2]), dockerfile)
-
-
-__all__ = ["Images", "Reference", "Store", "parse", "substituted"]

@@ -115,12 +115,6 @@ def select(
     return kept
 
 
-def prunable(directory: str, exclude: Matcher, patterns: Iterable[str]) -> bool:
-    """Whether nothing below a directory can be wanted, so that it need not be read."""
-    takes_back = any(text.startswith("!") for text in patterns)
-    return not takes_back and exclude.matches(directory, directory=True)
-
-
 def parents(path: str) -> Iterator[str]:
     """Yield the directories above a path, nearest first, the root left out."""
     while path := dirname(path):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Sequence
 
 import anyio
@@ -38,6 +37,3 @@ async def _forward(process: Process) -> None:
         async for number in signals:
             if process.returncode is None:
                 process.send_signal(number)
-
-
-__all__ = ["run", "subprocess"]

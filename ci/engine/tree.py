@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from posixpath import basename, dirname, join, normpath
+from posixpath import dirname, join, normpath
 from typing import Any, NamedTuple
 
 from ci.engine import patterns
@@ -201,8 +201,3 @@ def chown(tree: Tree, uid: int, gid: int) -> Tree:
 def dated(tree: Tree, seconds: int) -> Tree:
     """Return the tree with every modification time set, in seconds since 1970."""
     return Tree({p: e._replace(mtime=seconds, dated=True) for p, e in tree.entries.items()})
-
-
-def single(name: str, entry: Entry) -> Tree:
-    """Return a directory that holds one file."""
-    return put(Tree(), basename(name), Tree({"": entry}))

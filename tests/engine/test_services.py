@@ -143,6 +143,9 @@ async def test_a_container_reaches_a_service_of_this_host(lab: Lab, here: int) -
     assert await after.stdout() == "from the host"  # bound again, so started again
     with pytest.raises(dagger.QueryError, match="at least one port"):
         await lab.dag.host().service([]).start()
+    udp = dagger.PortForward(backend=here, protocol=dagger.NetworkProtocol.UDP)
+    with pytest.raises(dagger.QueryError, match=r"UDP.* is not supported"):
+        await lab.dag.host().service([udp]).start()
 
 
 async def test_this_host_reaches_a_service_through_a_tunnel(lab: Lab) -> None:
@@ -184,5 +187,5 @@ async def test_up_ends_with_the_service_and_says_how(lab: Lab) -> None:
     c = lab.base.with_exposed_port(8111, experimental_skip_healthcheck=True)
     with pytest.raises(dagger.QueryError, match=r"sleep 0\.3; exit 3` ended with exit code 3"):
         await c.up(args=["sh", "-c", "sleep 0.3; exit 3"], random=True)
-    with pytest.raises(dagger.QueryError, match="exposes no port"):
+    with pytest.raises(dagger.QueryError, match="exposes no TCP port"):
         await lab.base.up(args=["sleep", "100"])
