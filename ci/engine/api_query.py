@@ -1,5 +1,6 @@
 """Fields of Query, Host, Secret and EnvFile, and of objects that are plain data."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ async def _host_file(engine: Engine, _host: str, args: Args) -> File:
 def _host_find_up(_engine: Engine, _host: str, args: Args) -> str | None:
     here = Path.cwd()
     found = (folder / args.name for folder in (here, *here.parents))
-    return next((str(path) for path in found if path.exists()), None)
+    return next((os.path.relpath(path, here) for path in found if path.exists()), None)
 
 
 answers(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import anyio
+
 from ci.engine.daemon import CACHE, REPOSITORY, Daemon
 from ci.engine.store import Store, key_of
 
@@ -177,12 +179,17 @@ def contents_of(store: Store) -> Iterator[tuple[str, tuple[int, float]]]:
 async def images_of(daemon: Daemon) -> dict[str, Layers]:
     """Return every image of the container engine by id."""
     found: dict[str, Layers] = {}
-    for each in await daemon.call(daemon.client.images):
+
+    async def look(each: Mapping[str, Any]) -> None:
         known = await daemon.image(each["Id"])
         if known is not None:
             own = [t for t in each["RepoTags"] or [] if t.startswith(f"{REPOSITORY}:")]
             layers = tuple(known["RootFS"].get("Layers") or ())
             found[each["Id"]] = Layers(size=known["Size"], layers=layers, tags=tuple(own))
+
+    async with anyio.create_task_group() as group:
+        for each in await daemon.call(daemon.client.images):
+            group.start_soon(look, each)
     return found
 
 

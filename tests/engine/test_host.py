@@ -107,3 +107,13 @@ async def test_what_is_not_there_is_said_with_its_path(lab: Lab, tmp_path: Path)
         await lab.dag.host().directory(str(tmp_path / "nope")).entries()
     with pytest.raises(dagger.QueryError, match=r"/nope: no such file on this host"):
         await lab.dag.host().file(str(tmp_path / "nope")).contents()
+
+
+async def test_a_name_is_found_upwards_by_its_relative_path(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "wanted.toml").touch()
+    monkeypatch.chdir(tmp_path / "a/b")
+    assert await lab.dag.host().find_up("wanted.toml") == "../../wanted.toml"
+    assert await lab.dag.host().find_up(f"not-{tmp_path.name}") is None
