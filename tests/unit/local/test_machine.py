@@ -266,7 +266,7 @@ def test_a_pid_file_whose_number_is_another_process_s_is_removed(tmp_path: Path)
 def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
     program = tmp_path / "dockerd"
     program.symlink_to("/bin/sh")
-    script = [program, "-c", "echo up; read line"]
+    script = [str(program), "-c", "echo up; read line"]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()  # the name is the program's only once that runs
