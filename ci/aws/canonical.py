@@ -40,7 +40,10 @@ CONTAINER_DEFAULTS: Mapping[str, Any] = {
 }
 HEALTH_DEFAULTS: Mapping[str, Any] = {"interval": 30, "retries": 3, "startPeriod": 0, "timeout": 5}
 #: Lists in which order says something; every other list is sorted.
-ORDERED = frozenset({"command", "entryPoint", "dnsServers", "dnsSearchDomains", "links"})
+#: Source: Amazon ECS API Reference, ContainerDefinition.
+ORDERED = frozenset(
+    {"command", "entryPoint", "dnsServers", "dnsSearchDomains", "environmentFiles", "links"}
+)
 UNITS = {"vcpu": 1024, "gb": 1024}
 
 

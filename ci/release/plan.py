@@ -1,13 +1,13 @@
 """What a deploy would change: each service as it is against what is wanted."""
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from ci.aws import ecs
+from ci.release.diff import sides
 from ci.release.model import Image, Place, Run
 from ci.release.wanted import Wanted, wanted
 
@@ -45,13 +45,17 @@ class Current:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a release does with one service, and why; `register` is False if its revision stays."""
+    """What a release does with one service, and why; `register` is False if its revision stays.
+
+    `diff` is a unified diff of the service's settings and task definition, secrets masked.
+    """
 
     wanted: Wanted
     current: Current
     action: Action
     register: bool
     reasons: tuple[str, ...]
+    diff: tuple[str, ...] = ()
 
     @property
     def agent(self) -> str:
@@ -66,6 +70,7 @@ class Change:
             "service": self.wanted.service,
             "action": str(self.action),
             "reasons": list(self.reasons),
+            "diff": list(self.diff),
             "revision": run.revision if run else None,
             "version": {"from": run.version if run else None, "to": self.wanted.image.version},
         }
@@ -84,12 +89,13 @@ class Plan:
         return any(change.action is not Action.NONE for change in self.changes)
 
     def text(self) -> str:
-        """Return the plan for people: a line a service."""
+        """Return the plan for people: a line a service, and below it what differs."""
         width = max((len(change.agent) for change in self.changes), default=0)
-        lines = [
-            f"  {change.agent:<{width}}  {change.action:<6}  {'; '.join(change.reasons)}".rstrip()
-            for change in self.changes
-        ]
+        lines = []
+        for change in self.changes:
+            why = "; ".join(change.reasons)
+            lines.append(f"  {change.agent:<{width}}  {change.action:<6}  {why}".rstrip())
+            lines += [f"      {line}" for line in change.diff]
         count = sum(change.action is not Action.NONE for change in self.changes)
         head = f"{count} of {len(self.changes)} services of {self.environment} would change"
         return "\n".join([head if count else f"nothing would change in {self.environment}", *lines])
@@ -103,17 +109,28 @@ class Plan:
         }
 
 
-def compare(wanted: Wanted, current: Current) -> Change:
-    """Return what it takes to bring one service to what is wanted; pure."""
+def compare(wanted: Wanted, current: Current, secrets: Sequence[str] = ()) -> Change:
+    """Return what it takes to bring one service to what is wanted; pure.
+
+    Args:
+        wanted: the service as it should be.
+        current: the service as it is.
+        secrets: what must not be in the reasons or the diff, besides what looks like a secret.
+    """
     service = current.service
+    diff = sides(_document(current), _shown(wanted), secrets).unified()
     if service is None:
-        reasons = (f"new service, version {wanted.image.version}",)
         return Change(
-            wanted=wanted, current=current, action=Action.CREATE, register=True, reasons=reasons
+            wanted=wanted,
+            current=current,
+            action=Action.CREATE,
+            register=True,
+            reasons=(f"new service, version {wanted.image.version}",),
+            diff=diff,
         )
     content = current.definition.content if current.definition else "{}"
-    rolled = tuple(differences(content, wanted.content))
-    settings = tuple(differences(service.settings, wanted.settings))
+    rolled = tuple(sides(content, wanted.content, secrets).paths())
+    settings = tuple(sides(service.settings, wanted.settings, secrets).paths())
     failed = service.primary is not None and service.primary.state == "FAILED"
     stuck = ("its last deployment failed",) if failed and not rolled else ()
     changed = bool(rolled or settings or stuck)
@@ -125,15 +142,34 @@ def compare(wanted: Wanted, current: Current) -> Change:
         # from those that failed before.
         register=bool(rolled or stuck),
         reasons=_versioned(current, wanted, rolled) + settings + stuck,
+        diff=diff,
     )
 
 
-def differences(old: str, new: str) -> Iterator[str]:
-    """Yield the paths at which two canonical texts differ, with short values old and new."""
-    before, after = _flat(json.loads(old)), _flat(json.loads(new))
-    for path in sorted(before.keys() | after.keys()):
-        if before.get(path) != after.get(path):
-            yield _line(_shown(path), before.get(path), after.get(path))
+def _document(current: Current) -> str:
+    """Return a service as it is in one text: its settings and its task definition."""
+    if current.service is None:
+        return "{}"
+    definition = current.definition.content if current.definition else "{}"
+    return _joined(current.service.settings, definition)
+
+
+def _shown(wanted: Wanted) -> str:
+    """Return a service as it should be in one text; what an image is called once pushed is open."""
+    if wanted.image.reference:
+        return _joined(wanted.settings, wanted.content)
+    open_ = f"(version {wanted.image.version}, not pushed yet)"
+    content = json.loads(wanted.content)
+    for container in content["containerDefinitions"]:
+        container["image"] = open_
+        for entry in container.get("environment", ()):
+            if entry["name"] == "ACSO_DIGEST":
+                entry["value"] = open_
+    return _joined(wanted.settings, json.dumps(content))
+
+
+def _joined(settings: str, definition: str) -> str:
+    return json.dumps({"service": json.loads(settings), "taskDefinition": json.loads(definition)})
 
 
 async def current(place: Place, services: Sequence[str]) -> dict[str, Current]:
@@ -154,10 +190,11 @@ async def plan(place: Place, images: Sequence[Image]) -> Plan:
     """Compare every image's service with what runs in this place; nothing is touched."""
     names = {image.agent: place.env.service(place.config.agent(image.agent)) for image in images}
     found = await current(place, list(names.values()))
+    secrets = place.aws.secrets
     changes = []
     for image in images:
         state = found[names[image.agent]]
-        changes.append(compare(wanted(place, _located(image, state)), state))
+        changes.append(compare(wanted(place, _located(image, state)), state, secrets))
     return Plan(environment=place.env.name, changes=tuple(changes))
 
 
@@ -181,41 +218,3 @@ def _versioned(current: Current, wanted: Wanted, rolled: tuple[str, ...]) -> tup
 
 
 VERSIONED = ("image ", "environment.ACSO_VERSION ", "environment.ACSO_DIGEST ")
-NOISE = re.compile(r"^containerDefinitions\.[^.]+\.|\.value$")
-
-
-def _shown(path: str) -> str:
-    """Return a path without what is the same for every agent."""
-    return NOISE.sub("", path)
-
-
-def _line(path: str, old: object, new: object) -> str:
-    if old is None:
-        return f"{path} added"
-    if new is None:
-        return f"{path} removed"
-    return f"{path} {_short(old)} -> {_short(new)}"
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:39] + "…"
-
-
-def _flat(value: Any, path: str = "") -> dict[str, object]:
-    """Return a document's leaves by path; list items by their name where they have one."""
-    items: list[tuple[str, Any]]
-    if isinstance(value, Mapping):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, list):
-        items = [(_name(item, number), item) for number, item in enumerate(value)]
-    else:
-        return {path: value}
-    found: dict[str, object] = {}
-    for key, item in items:
-        found |= _flat(item, f"{path}.{key}" if path else key)
-    return {key: item for key, item in found.items() if not key.endswith(".name")}
-
-
-def _name(item: Any, number: int) -> str:
-    return str(item["name"]) if isinstance(item, Mapping) and "name" in item else str(number)

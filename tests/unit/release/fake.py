@@ -406,6 +406,7 @@ class Handle:
     """One process's way to the world: stands in for `Aws`; may be killed at its nth call."""
 
     region, endpoint, registry, load_balancer = "us-east-1", None, None, None
+    secrets: tuple[str, ...] = ()
 
     def __init__(self, world: World, *, dies_at: int | None = None) -> None:
         self._world, self._left = world, dies_at
