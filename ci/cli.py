@@ -10,14 +10,17 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 from ci import host, live
 from ci.describe import Description, Function, Parameter, describe
+from ci.errors import HostError
 from ci.local import paths
 from ci.report.output import Report
+from ci.report.result import Result
 from ci.session import ROOT, Choice, Engine, call
 
 EPILOG = """\
@@ -28,12 +31,13 @@ first steps:
 
 exit codes: 0 done, 1 failure, 2 usage, 3 acso.toml, 4 this machine, 5 the engine,
   10 a quality gate or build, 20 AWS, 21 another account or region, 22 infrastructure,
-  23 the environment is locked, 30 validation,
+  23 the environment is locked, 25 a plan that holds no more, 26 verify, 30 validation,
   31 a one-off task that never ran, 32 exec
 exit codes of a release that is no success:
   40 rolled back, 41 rollback failed, 42 nothing to roll back to, 43 rolled back by ECS,
   44 replaced by another deployment, 45 timed out, 46 nothing to change but unhealthy,
   47 interrupted and rolled back, 48 rollback target gone, 130 interrupted
+of `plan` and `deploy --dry-run`: 0 nothing would change, 2 something would
 """
 Run = Callable[[argparse.Namespace], Awaitable[str | int]]
 CONSTRUCTOR = "constructor_"
@@ -80,6 +84,13 @@ def _add_function(commands: Any, function: Function) -> None:
     if addition := live.ADDITIONS.get(function.name):
         addition.arguments(parser)
         parser.set_defaults(use=addition.use)
+    if function.takes("format"):
+        parser.add_argument(
+            "--output",
+            type=_writable,
+            metavar="PATH",
+            help="write the result's JSON document to this file too",
+        )
     group = parser.add_argument_group("where it runs")
     group.add_argument(
         "--engine",
@@ -148,6 +159,18 @@ def _secret(value: str) -> str:
     return value
 
 
+def _writable(value: str) -> Path:
+    """Refuse a file in no directory before anything starts, not after minutes of work."""
+    path = Path(value)
+    try:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            message = f"{value} is a directory" if path.is_dir() else f"no directory for {value}"
+            raise argparse.ArgumentTypeError(message)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{value}: {error.strerror}") from error
+    return path
+
+
 async def _call(function: Function, options: argparse.Namespace) -> str | int:
     given = vars(options)
     arguments = {item.name: given[item.name] for item in function.parameters if item.name in given}
@@ -165,6 +188,8 @@ async def _call(function: Function, options: argparse.Namespace) -> str | int:
     result = await call(function, arguments, constructor, choice, use)
     if isinstance(result, live.Handover):
         result.now()
+    if isinstance(result, Result) and options.output:
+        _write(options.output, result.document)
     return result if isinstance(result, str | int) else 1
 
 
@@ -172,6 +197,16 @@ def _use(options: argparse.Namespace) -> live.Use | None:
     """Return what the command line does in place of calling a function, None if it calls it."""
     use: live.Use | None = options.use(options) if hasattr(options, "use") else None
     return use
+
+
+def _write(path: Path, document: str) -> None:
+    try:
+        path.write_text(document + "\n", encoding="utf-8")
+    except OSError as error:
+        message = f"{path}: {error.strerror}"
+        raise HostError(
+            message, hint="what was asked for is done; only its file is missing"
+        ) from None
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:

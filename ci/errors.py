@@ -67,11 +67,13 @@ class AwsError(AcsoError):
         operation: str = "",
         code: str = "",
         hint: str = "",
+        action: str = "",
     ) -> None:
         super().__init__(message, hint=hint)
         self.service = service
         self.operation = operation
         self.code = code  # AWS's own error code, such as ResourceNotFoundException
+        self.action = action  # what the caller may not do, such as iam:GetRole
 
 
 class WrongAccountError(AwsError):
@@ -90,6 +92,18 @@ class LockedError(AcsoError):
     """Another release holds the environment."""
 
     exit_code = 23
+
+
+class PlanOutdatedError(AcsoError):
+    """The environment or the source is no longer what a plan was made of; nothing was changed."""
+
+    exit_code = 25
+
+
+class VerifyError(AcsoError):
+    """Something that a release stands on is missing or wrong; nothing was changed."""
+
+    exit_code = 26
 
 
 class ValidationError(AcsoError):

@@ -4,7 +4,6 @@
 docstrings are the help of both.
 """
 
-import dataclasses
 import datetime
 import enum
 import json
@@ -17,7 +16,7 @@ from dagger import DefaultPath, Doc, Ignore, function, object_type
 
 import validation
 from ci import config as configuration
-from ci import images, infra, release
+from ci import images, infra, preview, release
 from ci.aws import oidc
 from ci.aws.session import Aws, Credentials, assume_with_token, check_account
 from ci.config import Config, Environment
@@ -27,6 +26,7 @@ from ci.interrupt import interrupts
 from ci.marks import anew, judges, once
 from ci.release.logs import Query, written
 from ci.report.progress import stage
+from ci.report.result import Result
 from ci.stages import quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built
@@ -168,19 +168,17 @@ class Acso:
 
     @anew
     async def plan(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
-        """Tell what a deploy would change, service by service; nothing is touched."""
+        """Tell what a deploy would change, service by service; nothing is touched.
+
+        The exit code of `acso plan` is 0 if nothing would change and 2 if something would (as for
+        wrong usage, which says so); `dagger call` knows only 0. The JSON document is what
+        `deploy --plan` takes: `acso plan --output FILE`, `dagger call plan --format json -o FILE`.
+        """
         config, environment, aws = await self._open(env)
         built = await images.build(self.source, config, config.agents)
         async with stage("plan"):
-            resources = await infra.preview(aws, config, environment)
-            outputs = await infra.outputs(aws, config, environment)
-            known = [await images.found(aws, config, item) for item in built]
-            services = (
-                await release.plan(_place(aws, config, environment, outputs), known)
-                if outputs
-                else None
-            )
-        return _written(Preview(services=services, resources=resources), format)
+            found = await preview.preview(aws, config, environment, built)
+        return _written(found, format, exit_code=found.exit_code)
 
     @anew
     async def deploy(  # noqa: PLR0913, PLR0917 (its flags)
@@ -192,6 +190,10 @@ class Acso:
         dirty: Annotated[bool, Doc("The source has uncommitted changes.")] = False,
         wait: Wait = 0,
         on_cancel: Cancelled = OnCancel.KEEP,
+        plan: Annotated[
+            dagger.File | None, Doc("JSON document of `plan`: refuse if it holds no more.")
+        ] = None,
+        dry_run: Annotated[bool, Doc("Only plan: the same text and exit code as `plan`.")] = False,
         format: As = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """Check and build side by side, then infrastructure, push, rollout and validation.
@@ -199,11 +201,16 @@ class Acso:
         Unchanged agents are not touched. A release that fails is rolled back as a whole; the
         exit code is 0 only if every agent runs, and answers as, what was deployed.
         """
+        if dry_run:
+            return await self.plan(env, format)
         config, environment, aws = await self._open(env)
         if dirty and environment.name != "development":
             message = f"the source has uncommitted changes, which {env} does not take"
             raise UsageError(message, hint="commit them, or deploy to development")
         built = await self._checked_build(config, audit_required=aws.endpoint is None)
+        promised = None
+        if plan:
+            promised = await preview.hold(await plan.contents(), aws, config, environment, built)
         async with stage("infrastructure") as span:
             await infra.apply_registry(aws, config, span.say)
             outputs = await infra.apply(aws, config, environment, span.say)
@@ -212,7 +219,7 @@ class Acso:
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         async with stage("release") as span:
             with interrupts() as stop:
-                manner = _manner(wait, on_cancel, stop)
+                manner = _manner(wait, on_cancel, stop, promised)
                 outcome = await release.deploy(
                     place, pushed, request, _smoke(place), span.say, manner
                 )
@@ -418,28 +425,6 @@ class Acso:
         return done["build"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Preview:
-    """What a deploy would change: services, and the resources they stand on."""
-
-    services: release.Plan | None
-    resources: list[infra.ResourceChange]
-
-    def text(self) -> str:
-        """Return it for people."""
-        lines = [f"  {change}" for change in self.resources]
-        head = f"{len(lines)} resources would change" if lines else "no resource would change"
-        services = self.services.text() if self.services else "every service would be created"
-        return "\n".join([head, *lines, services])
-
-    def data(self) -> dict[str, Any]:
-        """Return it for machines."""
-        return {
-            **(self.services.data() if self.services else {"changed": True, "services": []}),
-            "resources": [dataclasses.asdict(change) for change in self.resources],
-        }
-
-
 class Told(Protocol):
     """A result for people and for machines."""
 
@@ -450,8 +435,10 @@ class Told(Protocol):
         """Return it for machines."""
 
 
-def _written(result: Told, form: Format) -> str:
-    return json.dumps(result.data(), indent=2) if form is Format.JSON else result.text()
+def _written(result: Told, form: Format, *, exit_code: int = 0) -> str:
+    document = json.dumps(result.data(), indent=2)
+    text = document if form is Format.JSON else result.text()
+    return Result(text, document=document, exit_code=exit_code)
 
 
 def _place(
@@ -460,8 +447,11 @@ def _place(
     return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
 
 
-def _manner(wait: int, on_cancel: OnCancel, stop: release.Stop) -> release.Manner:
-    return release.Manner(wait=wait, on_cancel=release.OnCancel(on_cancel.value), stop=stop)
+def _manner(
+    wait: int, on_cancel: OnCancel, stop: release.Stop, promised: release.Facts | None = None
+) -> release.Manner:
+    kind = release.OnCancel(on_cancel.value)
+    return release.Manner(wait=wait, on_cancel=kind, stop=stop, promised=promised)
 
 
 async def _listed(place: release.Place, limit: int) -> Told:

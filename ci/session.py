@@ -244,10 +244,13 @@ async def _called(
             given["format"] = Format(given["format"])
         if "on_cancel" in given:
             given["on_cancel"] = OnCancel(given["on_cancel"])
+        for parameter in function.parameters:
+            if parameter.kind == "file" and parameter.name in given:
+                given[parameter.name] = dag.host().file(str(given[parameter.name]))
         if use is not None:
             return await use(Acso(**values), given)
-        method = getattr(Acso(**values), function.name)
-        return str(await method(**given))
+        result: str = await getattr(Acso(**values), function.name)(**given)
+        return result
 
 
 def _commit() -> dict[str, Any]:

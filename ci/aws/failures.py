@@ -59,11 +59,12 @@ def failure(
     """
     from botocore import exceptions as known  # late: boto3's import costs 0.3 s
 
-    code, sentence, hint = type(error).__name__, str(error), ""
+    code, sentence, hint, action = type(error).__name__, str(error), "", ""
     if isinstance(error, known.ClientError):
         told = error.response.get("Error", {})
         code, sentence = str(told.get("Code", "Unknown")), str(told.get("Message", ""))
-        hint = _hint(service, operation, code, sentence)
+        action = _lacking(service, operation, code, sentence)
+        hint = f"the role lacks {action}" if action else _hint(code)
         sentence = f"{code}: {_safe(code, sentence)}"
     elif isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
         code, sentence, hint = "NoCredentials", "there are no AWS credentials", LOG_IN
@@ -80,7 +81,8 @@ def failure(
     for secret in secrets:
         sentence = sentence.replace(secret, "***")
     message = f"{service} {operation}: {sentence}"
-    return AwsError(message, service=service, operation=operation, code=code, hint=hint)
+    known_by = {"service": service, "operation": operation, "code": code, "action": action}
+    return AwsError(message, hint=hint, **known_by)
 
 
 def throttled(error: AwsError) -> bool:
@@ -109,11 +111,16 @@ def _safe(code: str, sentence: str) -> str:
     return sentence.partition("\n")[0] if "Signature" in code else sentence
 
 
-def _hint(service: str, operation: str, code: str, sentence: str) -> str:
-    if DENIED.search(code):
-        told = re.search(r"not authorized to perform: ([\w-]+:\w+)", sentence)
-        action = "".join(word.capitalize() for word in operation.split("_"))
-        return f"the role lacks {told[1] if told else f'{PREFIXES.get(service, service)}:{action}'}"
+def _lacking(service: str, operation: str, code: str, sentence: str) -> str:
+    """Return the action that was denied, as policies call it; empty for any other error."""
+    if not DENIED.search(code):
+        return ""
+    told = re.search(r"not authorized to perform: ([\w-]+:\w+)", sentence)
+    action = "".join(word.capitalize() for word in operation.split("_"))
+    return told[1] if told else f"{PREFIXES.get(service, service)}:{action}"
+
+
+def _hint(code: str) -> str:
     if EXPIRED.search(code):
         return "the credentials have expired: log in again"
     if UNKNOWN_KEYS.search(code) or "Signature" in code:

@@ -1,7 +1,15 @@
 """What lives long: CloudFormation, one stack for the registry and one for each environment."""
 
 from ci.aws.cloudformation import ResourceChange
-from ci.infra.environment import Outputs, apply, apply_registry, delete, outputs, preview
+from ci.infra.environment import (
+    Outputs,
+    apply,
+    apply_registry,
+    delete,
+    outputs,
+    preview,
+    standing,
+)
 
 __all__ = [
     "Outputs",
@@ -11,4 +19,5 @@ __all__ = [
     "delete",
     "outputs",
     "preview",
+    "standing",
 ]

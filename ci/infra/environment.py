@@ -1,5 +1,7 @@
 """The registry and the environments as stacks, and what an environment offers its services."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ from ci.aws.session import Aws
 from ci.config import Config, Environment
 from ci.errors import InfrastructureError
 from ci.infra import templates
-from ci.infra.stacks import NEVER_MADE, Say, bring, changes, remove
+from ci.infra.stacks import DONE, NEVER_MADE, Say, bring, changes, remove
 from ci.infra.templates import key
 
 PROTECTED = "production"
@@ -57,6 +59,42 @@ async def preview(aws: Aws, config: Config, env: Environment) -> list[ResourceCh
     """Return what `apply_registry` and `apply` would change; nothing that lasts is touched."""
     registry = await changes(aws, await _registry(aws, config))
     return registry + await changes(aws, _environment(aws, config, env))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The stacks by name, each as a short text: as they are, and as they should be.
+
+    Two texts are the same only if template, parameters and tags are. What was changed by hand in
+    a resource is not in it.
+    """
+
+    found: Mapping[str, str]
+    wanted: Mapping[str, str]
+
+
+async def standing(aws: Aws, config: Config, env: Environment) -> Standing:
+    """Return the registry's and the environment's stacks as they are and should be."""
+    wanted = (await _registry(aws, config), _environment(aws, config, env))
+    return Standing(
+        found={f"stack {item.name}": await _found(aws, item.name) for item in wanted},
+        wanted={f"template of {item.name}": _text(item) for item in wanted},
+    )
+
+
+async def _found(aws: Aws, name: str) -> str:
+    stack = await cloudformation.stack(aws, name)
+    if stack is None or stack.status in NEVER_MADE:
+        return "absent"
+    template = await cloudformation.template(aws, name)
+    made_of = Wanted(name=name, template=template, parameters=stack.parameters, tags=stack.tags)
+    state = "" if stack.status in DONE else f" {stack.status}"
+    return _text(made_of) + state
+
+
+def _text(made_of: Wanted) -> str:
+    parts = [made_of.template, sorted(made_of.parameters.items()), sorted(made_of.tags.items())]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 async def outputs(aws: Aws, config: Config, env: Environment) -> Outputs | None:

@@ -7,6 +7,7 @@ from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run,
 from ci.release.oneoff import Ran, run_task
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan import Action, Change, Plan, plan
+from ci.release.promise import Facts
 from ci.release.reasons import TaskFailure
 from ci.release.rollback import rollback
 from ci.release.status import ServiceStatus, Status, status
@@ -18,6 +19,7 @@ __all__ = [
     "Change",
     "Clock",
     "Ending",
+    "Facts",
     "Image",
     "Line",
     "Listing",

@@ -9,6 +9,7 @@ from ci.release.lock import Held, under_lock
 from ci.release.model import Image, Place, Request, Say, Validate
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan import Plan, plan
+from ci.release.promise import hold, seen
 from ci.release.record import (
     Entry,
     History,
@@ -45,7 +46,7 @@ async def deploy(
         request: who asks, and for what source; recorded.
         validate: judges the environment once all services are stable.
         say: told of progress, a line at a time.
-        manner: whether to wait for the lock, and what the user's stopping means.
+        manner: whether to wait for the lock, what the user's stopping means, and what was planned.
 
     Returns:
         How it ended; call `raise_for_failure` for the exit code.
@@ -53,6 +54,7 @@ async def deploy(
     Raises:
         LockedError: another process releases here.
         InterruptedReleaseError: the user stopped it before anything was begun.
+        PlanOutdatedError: all is not as promised; nothing was begun.
         AwsError: AWS could not be asked; nothing was begun.
     """
 
@@ -60,6 +62,8 @@ async def deploy(
         context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
         history = await store.history(place)
         planned = await unless_stopped(lambda: plan(place, images), manner)
+        if manner.promised is not None:  # looked at under the lock: from here on nobody changes it
+            hold(place.env.name, manner.promised, seen(planned, history))
         aims = [aim(change) for change in planned.changes]
         if is_done(planned, history):
             return await unless_stopped(lambda: _look(context, history, aims), manner)

@@ -1,6 +1,6 @@
 """How a release behaves to its user and to others: stopped, waiting, going on, going back."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -44,11 +44,16 @@ class Unstoppable:
 
 @dataclass(frozen=True, kw_only=True)
 class Manner:
-    """How a release behaves to others and to its user; `wait` is for the lock, in seconds."""
+    """How a release behaves to others and to its user.
+
+    `wait` is for the lock, in seconds; `promised` is what the plan that it carries out has seen:
+    with anything else there, nothing is begun.
+    """
 
     wait: float = 0.0
     on_cancel: OnCancel = OnCancel.KEEP
     stop: Stop = field(default_factory=Unstoppable)
+    promised: Mapping[str, str] | None = None
 
 
 async def unless_stopped(work: Callable[[], Awaitable[T]], manner: Manner) -> T:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from ci import cli
 from ci.cli import _use, make_parser
 from ci.config import load
 from ci.describe import Description, describe, from_module
+from ci.errors import HostError
+from ci.report.result import Result
 from ci.session import uses_local_aws
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +61,9 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),
         (["deploy", "--env", "staging", "--aws", "maybe"], "invalid choice: 'maybe'"),
+        (["plan", "--env", "staging", "--output", "/no/such/place/plan.json"], "no directory"),
+        (["plan", "--env", "staging", "--output", "/"], "is a directory"),
+        (["plan", "--env", "staging", "--output", "n" * 300], "File name too long"),
         (["--aws-access-key-id", "AKIA", "status", "--env", "x"], "env://NAME"),
     ],
 )
@@ -96,6 +102,35 @@ def test_what_the_command_line_adds_is_done_only_where_asked_for(
     assert use("plan") is None
     for follow in ((), ("--follow",), ("--agent", "a", "--agent", "b", "--since", "1h")):
         assert use("logs", *follow) is not None
+
+
+async def test_output_is_the_json_document_whatever_is_printed(
+    parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = Result("2 changes", document='{"changed": true}', exit_code=2)
+
+    async def call(*_: object) -> str:
+        return result
+
+    monkeypatch.setattr(cli, "call", call)
+    path = tmp_path / "plan.json"
+    options = parser.parse_args(["plan", "--env", "staging", "--output", str(path)])
+    assert await options.run(options) is result
+    assert json.loads(path.read_text()) == {"changed": True}
+
+
+async def test_a_file_that_cannot_be_written_is_an_error_and_not_a_defect(
+    parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def call(*_: object) -> str:
+        return Result("x", document="{}")
+
+    monkeypatch.setattr(cli, "call", call)
+    path = tmp_path / "plan.json"
+    options = parser.parse_args(["plan", "--env", "staging", "--output", str(path)])
+    path.mkdir()  # meanwhile
+    with pytest.raises(HostError, match="Is a directory"):
+        await options.run(options)
 
 
 def test_a_secret_s_value_is_not_repeated_when_it_is_refused(

@@ -1,9 +1,10 @@
-"""The diff of a service: nothing for what means the same, something for what does not, no secret."""
+"""The diff of a service: empty for what means the same, never for what does not, no secrets."""
 
 import copy
 import dataclasses
 import json
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -103,10 +104,10 @@ def changed(request: dict[str, Any], dice: random.Random) -> dict[str, Any]:
     """Return a request with one thing in it that means something else."""
     other = copy.deepcopy(request)
     container = dice.choice(other["containerDefinitions"])
-    changes = {
+    changes: dict[str, Callable[[], object]] = {
         "image": lambda: container.update(image=container["image"] + "x"),
         "argument": lambda: container["command"].append("more"),
-        "order of arguments": lambda: container["command"].reverse(),
+        "order of arguments": lambda: container.update(command=container["command"][::-1]),
         "port": lambda: container["portMappings"].append({"containerPort": 70000}),
         "protocol": lambda: container["portMappings"].append(
             {"containerPort": 70001, "protocol": "udp"}

@@ -6,6 +6,7 @@ import pytest
 
 from ci import errors
 from ci.report.output import Report
+from ci.report.result import Result
 
 
 def of(run: object, *, json_: bool = False) -> int:
@@ -26,6 +27,15 @@ def test_a_result_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_number_is_the_exit_code() -> None:
     assert of(lambda: 4) == 4
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_a_result_may_carry_the_exit_code(
+    capsys: pytest.CaptureFixture[str], *, json_: bool
+) -> None:
+    result = Result("2 changes", document='{"changed": true}', exit_code=2)
+    assert of(lambda: result, json_=json_) == 2
+    assert "2 changes" in capsys.readouterr().out
 
 
 def test_an_error_is_a_sentence_and_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
