@@ -7,7 +7,7 @@ docstrings are the help of both.
 import datetime
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any, Protocol
 
@@ -216,6 +216,7 @@ class Acso:
             outputs = await infra.apply(aws, config, environment, span.say)
         pushed = await images.push(aws, config, built)
         place = _place(aws, config, environment, outputs)
+        await _verified(place, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         async with stage("release") as span:
             with interrupts() as stop:
@@ -226,6 +227,17 @@ class Acso:
             span.result = outcome.summary()
             outcome.raise_for_failure()
         return _written(outcome, format)
+
+    @anew
+    async def verify(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Look whether an environment has all that a release needs; nothing is touched.
+
+        Account and region, images, roles and what they may do, network, target groups, logs: every
+        problem is told, with the resource, the action that lacks and the fix. `deploy` does the
+        same with the images that it brings, before it changes a service.
+        """
+        place = await self._standing(env)
+        return _written(await _verified(place, await release.running(place)), format)
 
     @anew
     async def validate(
@@ -460,6 +472,15 @@ async def _listed(place: release.Place, limit: int) -> Told:
 
 async def _recalled(place: release.Place, id_: str) -> Told:
     return await release.recall(place, id_)
+
+
+async def _verified(place: release.Place, found: Sequence[release.Image]) -> release.Verified:
+    """Look at what a release of these images stands on; raises `VerifyError` with every problem."""
+    async with stage("verify") as span:
+        verified = await release.verify(place, found)
+        span.result = verified.summary()
+        verified.raise_for_failure()
+    return verified
 
 
 def _smoke(place: release.Place) -> release.Validate:

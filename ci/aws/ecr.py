@@ -1,12 +1,24 @@
 """Amazon ECR: where images are pushed, with what login, and which are there."""
 
 import base64
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from ci.aws import elb
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
 ABSENT = ("ImageNotFoundException", "RepositoryNotFoundException")
+#: What a digest may be of; ECR gives out what is asked for, and converts nothing else.
+MANIFESTS = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+]
+BLOB_PATIENCE = 10.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +56,57 @@ async def digest(aws: Aws, repository: str, tag: str) -> str | None:
 async def has(aws: Aws, repository: str, digest: str) -> bool:
     """Tell whether a repository holds the image of this digest."""
     return await _digest(aws, repository, {"imageDigest": digest}) is not None
+
+
+async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] | None:
+    """Return what an image runs on, such as `linux/amd64`; None if it is not there.
+
+    An index lists its platforms; a single image has its own in its configuration.
+
+    Raises:
+        AwsError: AWS refused, or the configuration could not be read.
+    """
+    try:
+        answer = await aws.call(
+            "ecr",
+            "batch_get_image",
+            repositoryName=repository,
+            imageIds=[{"imageDigest": digest}],
+            acceptedMediaTypes=MANIFESTS,
+        )
+    except AwsError as error:
+        if error.code in ABSENT:
+            return None
+        raise
+    if not answer["images"]:
+        return None
+    manifest = json.loads(answer["images"][0]["imageManifest"])
+    if "manifests" in manifest:
+        # Attestations stand in an index too, under the platform unknown/unknown.
+        found = (_platform(item.get("platform", {})) for item in manifest["manifests"])
+        return tuple(item for item in found if not item.startswith("unknown"))
+    return (_platform(await _configuration(aws, repository, manifest["config"]["digest"])),)
+
+
+async def _configuration(aws: Aws, repository: str, digest: str) -> Mapping[str, Any]:
+    """Return an image's configuration by its own digest."""
+    if aws.registry:  # not AWS's own registry: it gives blobs out itself
+        url = f"http://{aws.registry}/v2/{repository}/blobs/{digest}"
+    else:
+        answer = await aws.call(
+            "ecr", "get_download_url_for_layer", repositoryName=repository, layerDigest=digest
+        )
+        url = str(answer["downloadUrl"])
+    got = await elb.get(url, seconds=BLOB_PATIENCE)
+    if got.status != 200 or "architecture" not in got.body:
+        # Not with its URL: that is signed, and lets everybody read who has it.
+        message = f"ecr: the configuration {digest} in {repository} cannot be read: {got}"
+        raise AwsError(message, service="ecr", operation="get_download_url_for_layer")
+    return got.body
+
+
+def _platform(data: Mapping[str, Any]) -> str:
+    return f"{data.get('os', 'unknown')}/{data.get('architecture', 'unknown')}"
 
 
 async def _digest(aws: Aws, repository: str, image: dict[str, str]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import anyio.to_thread
 
 from ci.aws.session import Aws
+from ci.errors import AwsError
 
 LARGEST = 64 * 1024  # bytes of an answer that are read
 
@@ -32,6 +33,19 @@ class Target:
         """Return the opinion with all that the load balancer tells of it."""
         why = ": ".join(part for part in (self.code, self.reason) if part)
         return f"{self.state} ({why})" if why else self.state
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetGroup:
+    """One target group: how it reaches its targets, and how it finds out whether they are well."""
+
+    arn: str
+    vpc: str
+    kind: str  # what a target is: ip, instance, lambda or alb
+    protocol: str
+    port: int
+    health_path: str
+    health_port: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +82,26 @@ async def targets(aws: Aws, group: str) -> list[Target]:
         )
         for item in answer["TargetHealthDescriptions"]
     ]
+
+
+async def target_group(aws: Aws, arn: str) -> TargetGroup | None:
+    """Return a target group by its ARN, None if there is none."""
+    try:
+        answer = await aws.call("elbv2", "describe_target_groups", TargetGroupArns=[arn])
+    except AwsError as error:
+        if error.code in ("TargetGroupNotFound", "TargetGroupNotFoundException"):
+            return None
+        raise
+    found = answer["TargetGroups"][0]
+    return TargetGroup(
+        arn=arn,
+        vpc=found.get("VpcId", ""),
+        kind=found["TargetType"],
+        protocol=found.get("Protocol", ""),
+        port=found.get("Port", 0),
+        health_path=found.get("HealthCheckPath", ""),
+        health_port=found.get("HealthCheckPort", ""),
+    )
 
 
 async def get(url: str, *, seconds: float = 5.0) -> Answer:

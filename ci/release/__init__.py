@@ -1,6 +1,7 @@
 """Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
 
 from ci.release.deploy import deploy
+from ci.release.findings import Finding, Verified
 from ci.release.history import Listing, Whole, history, recall
 from ci.release.logs import Line, Query
 from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run, Say, Validate
@@ -13,6 +14,7 @@ from ci.release.rollback import rollback
 from ci.release.status import ServiceStatus, Status, status
 from ci.release.stopping import Manner, OnCancel, Stop
 from ci.release.unlock import Unlocked, unlock
+from ci.release.verify import running, verify
 
 __all__ = [
     "Action",
@@ -20,6 +22,7 @@ __all__ = [
     "Clock",
     "Ending",
     "Facts",
+    "Finding",
     "Image",
     "Line",
     "Listing",
@@ -42,6 +45,7 @@ __all__ = [
     "TaskFailure",
     "Unlocked",
     "Validate",
+    "Verified",
     "Whole",
     "deploy",
     "history",
@@ -49,6 +53,8 @@ __all__ = [
     "recall",
     "rollback",
     "run_task",
+    "running",
     "status",
     "unlock",
+    "verify",
 ]

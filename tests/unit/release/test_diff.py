@@ -4,8 +4,7 @@ import copy
 import dataclasses
 import json
 import random
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,9 @@ from hypothesis import strategies as st
 
 from ci.aws import canonical
 from ci.release.diff import is_secret, sides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAMES = st.sampled_from(["LEVEL", "DB_PASSWORD", "URL", "api_token", "PORT", "REGION"])
 TEXTS = st.text(st.characters(codec="ascii", exclude_categories=["C"]), min_size=1, max_size=12)

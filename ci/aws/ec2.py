@@ -1,0 +1,60 @@
+"""Amazon EC2: the network that tasks are put into, as far as a release looks at it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ci.aws.session import Aws
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subnet:
+    """One subnet: its VPC, and whether it can be used (`available`)."""
+
+    id: str
+    vpc: str
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecurityGroup:
+    """One security group: its VPC, and the TCP ports that it lets in, as first and last."""
+
+    id: str
+    vpc: str
+    ports: tuple[tuple[int, int], ...]
+
+    def lets_in(self, port: int) -> bool:
+        """Tell whether anybody may reach this port."""
+        return any(first <= port <= last for first, last in self.ports)
+
+
+async def subnets(aws: Aws, ids: Iterable[str]) -> dict[str, Subnet]:
+    """Return the subnets of these ids that exist."""
+    wanted = list(ids)
+    # By filter: asked for by their ids, one that is missing would hide all others.
+    filters = [{"Name": "subnet-id", "Values": wanted}]
+    found = await aws.pages("ec2", "describe_subnets", "Subnets", Filters=filters)
+    return {
+        item["SubnetId"]: Subnet(id=item["SubnetId"], vpc=item["VpcId"], state=item["State"])
+        for item in found
+        if item["SubnetId"] in wanted
+    }
+
+
+async def security_group(aws: Aws, id_: str) -> SecurityGroup | None:
+    """Return a security group, None if there is none of this id."""
+    filters = [{"Name": "group-id", "Values": [id_]}]
+    found = await aws.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters)
+    for item in found:
+        if item["GroupId"] == id_:
+            ports = (_ports(rule) for rule in item["IpPermissions"])
+            return SecurityGroup(id=id_, vpc=item["VpcId"], ports=tuple(filter(None, ports)))
+    return None
+
+
+def _ports(rule: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the TCP ports of a rule; protocol -1 is every one, and names no ports."""
+    if rule["IpProtocol"] == "-1":
+        return 0, 65535
+    return (rule["FromPort"], rule["ToPort"]) if rule["IpProtocol"] in ("tcp", "6") else None
