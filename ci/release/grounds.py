@@ -148,6 +148,10 @@ async def _target_group(place: Place, subject: Subject, *, agent: Agent) -> Sequ
         "protocol": (found.protocol, "HTTP"),
         "port": (found.port, agent.port),
         "health path": (found.health_path, agent.health_path),
+        "health port": (
+            found.health_port.replace("traffic-port", str(found.port)),
+            str(agent.port),
+        ),
     }
     wrong = {name: pair for name, pair in expected.items() if pair[0] != pair[1]}
     if not wrong:
@@ -160,13 +164,13 @@ async def _target_group(place: Place, subject: Subject, *, agent: Agent) -> Sequ
 
 def _mended(place: Place, subject: Subject, name: str, agent: Agent) -> str:
     """Return what mends a target group; all but its health check is fixed when it is made."""
-    if name != "health path":
+    flags = {
+        "health path": f"--health-check-path {agent.health_path}",
+        "health port": "--health-check-port traffic-port",
+    }
+    if name not in flags:
         return _by_hand(place)
-    arn = subject.resource
-    return (
-        f"aws elbv2 modify-target-group --target-group-arn {arn} "
-        f"--health-check-path {agent.health_path}"
-    )
+    return f"aws elbv2 modify-target-group --target-group-arn {subject.resource} {flags[name]}"
 
 
 def _platform(place: Place, agent: Agent, image: Image) -> str:

@@ -427,6 +427,9 @@ class Handle:
         answer = await self.call(service, operation, **arguments)
         return answer[key] if isinstance(answer, dict) else answer
 
+    async def account(self) -> str:
+        return str((await self.call("sts", "get_caller_identity"))["Account"])
+
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["pk"]["S"], item["sk"]["S"]
