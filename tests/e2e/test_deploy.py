@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,7 @@ def test_a_fresh_checkout_becomes_five_agents_that_answer_as_deployed(
 @pytest.mark.usefixtures("deployed")
 def test_a_second_deploy_changes_nothing_and_says_so(checkout: Checkout) -> None:
     before = revisions(checkout)
+    assert checkout.acso("plan", "--env", "development").code == 0
     done = checkout.deploy()
     assert done.code == 0, done.err
     assert done.document["result"]["outcome"] == "nothing_to_do"
@@ -81,17 +83,29 @@ def test_a_second_deploy_changes_nothing_and_says_so(checkout: Checkout) -> None
 
 
 @pytest.mark.usefixtures("deployed")
-def test_only_the_agent_that_was_edited_is_rolled(checkout: Checkout) -> None:
+def test_only_the_agent_that_was_edited_is_rolled_as_it_was_planned(
+    checkout: Checkout, tmp_path: Path
+) -> None:
     before = revisions(checkout)
     checkout.edit(LOGIC, lambda text: text + "\n# edited\n")
-    plan = checkout.acso("plan", "--env", "development", "--json").document["result"]
+    file = tmp_path / "plan.json"
+    told = checkout.acso("plan", "--env", "development", "--output", str(file))
+    dry = checkout.acso("deploy", "--env", "development", "--dry-run")
+    assert (told.code, dry.code, dry.out) == (2, 2, told.out)
+    plan = json.loads(file.read_text())
     changed = {item["agent"] for item in plan["services"] if item["action"] != "none"}
     assert changed == {"threat-hunter"}
-    done = checkout.deploy()
+    planned = ("deploy", "--env", "development", "--json", "--plan", str(file))
+    done = checkout.acso(*planned)
     assert done.code == 0, done.err
     assert done.document["result"]["outcome"] == "deployed"
     after = revisions(checkout)
     assert {agent for agent in AGENTS if after[agent] != before[agent]} == {"threat-hunter"}
+    again = checkout.acso(*planned)  # what was planned is done: the environment has moved
+    assert again.code == 25, again.err
+    assert "last validated release" in again.err
+    assert revisions(checkout) == after
+    assert checkout.acso("verify", "--env", "development").code == 0
 
 
 @pytest.mark.usefixtures("deployed")

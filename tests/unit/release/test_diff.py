@@ -150,8 +150,8 @@ def entry(name: str, value: str) -> str:
         ("api_token", "t0k"),
         ("SLACK_SECRET", "x1y2"),
         ("STRIPE_APIKEY", "sk_live"),
-        ("KEY_ID", "AKIAIOSFODNN7EXAMPLE"),
-        ("DATABASE_URL", "postgres://user:hunter2@db/x"),
+        ("KEY_ID", "AKIAIOSFODNN7EXAMPLE"),  # pragma: allowlist secret
+        ("DATABASE_URL", "postgres://user:hunter2@db/x"),  # pragma: allowlist secret
         ("PEM", "-----BEGIN RSA PRIVATE KEY-----"),  # pragma: allowlist secret
         ("JWT", "eyJhbGciOi.eyJzdWIi"),
         ("HARMLESS", "it is canary-4711 inside"),
