@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +10,9 @@ from ci import release
 from ci.aws import elb
 from ci.aws.elb import Answer
 from tests.unit.release.fake import Handle, VirtualLoop, World, now
+
+if TYPE_CHECKING:
+    from tests.unit.release.standing import Standing
 
 CONFIG = configuration.load(Path(__file__).parents[3] / configuration.FILE)
 # A second of baking is a second that every release here would simulate thirty times.
@@ -125,6 +128,20 @@ def new(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
         return Pipeline(world=world, place=place(world))
 
     return make
+
+
+@pytest.fixture
+def standing(monkeypatch: pytest.MonkeyPatch) -> "Standing":
+    """An account with all that a release stands on."""
+    from tests.unit.release.standing import Standing  # late: it takes from here
+
+    made = Standing()
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        return made.answer(url)
+
+    monkeypatch.setattr(elb, "get", get)
+    return made
 
 
 @pytest.fixture
