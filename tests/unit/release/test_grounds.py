@@ -128,6 +128,15 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
         OUTPUTS.execution_role,
         DRIFT,
     ),
+    "a role that allows and denies": (
+        lambda w: w.roles["execution"]["Statement"].append(
+            {"Effect": "Deny", "Principal": "*", "Action": "sts:*"}
+        ),
+        "execution role",
+        "does not trust ecs-tasks.amazonaws.com",
+        OUTPUTS.execution_role,
+        DRIFT,
+    ),
     "a role that denies": (
         trust(Effect="Deny"),
         "execution role",
