@@ -236,7 +236,7 @@ class Acso:
         problem is told, with the resource, the action that lacks and the fix. `deploy` does the
         same with the images that it brings, before it changes a service.
         """
-        place = await self._standing(env)
+        place = await self.place(env)
         return _written(await _verified(place, await release.running(place)), format)
 
     @anew

@@ -33,7 +33,8 @@ async def planned(world: World, images: list[release.Image]) -> tuple[release.Pl
 async def carried_out(
     world: World, images: list[release.Image], promised: Facts
 ) -> release.Outcome:
-    return await release.deploy(world.place, images, REQUEST, validation(True), world.say, promised)
+    manner = release.Manner(promised=promised)
+    return await release.deploy(world.place, images, REQUEST, validation(True), world.say, manner)
 
 
 async def test_nothing_that_ecs_adds_or_reorders_is_a_change(
