@@ -11,6 +11,8 @@ from ci.engine.store import CHUNK, Store
 from ci.engine.tree import DIRECTORY, EPOCH, FILE, LINK, Entry, Tree
 
 _KINDS = {DIRECTORY: tarfile.DIRTYPE, FILE: tarfile.REGTYPE, LINK: tarfile.SYMTYPE}
+#: What a tar archive ends with, at least.
+END = b"\0" * tarfile.BLOCKSIZE * 2
 #: What marks a path of the layers below as deleted (OCI image layer specification).
 WHITEOUT = ".wh."
 
@@ -21,6 +23,7 @@ class Stream(io.RawIOBase):
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
         self._rest = memoryview(b"")
+        self._end = b""
 
     def readable(self) -> bool:
         """A stream is there to be read."""
@@ -33,19 +36,33 @@ class Stream(io.RawIOBase):
             if chunk is None:
                 return 0
             self._rest = memoryview(chunk)
+            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
 
+    def complete(self) -> bool:
+        """Read what is left; whether all of it ended as a tar archive does."""
+        for chunk in self._chunks:
+            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
+        return self._end == END
+
 
 def members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
-    """Yield the members of a tar stream, each file with its content to be read at once."""
-    source = cast("IO[bytes]", io.BufferedReader(Stream(chunks), CHUNK))
+    """Yield the members of a tar stream, each file with its content to be read at once.
+
+    Raises:
+        tarfile.TarError: the stream was cut off; a cut between members is the end for `tarfile`.
+    """
+    stream = Stream(chunks)
+    source = cast("IO[bytes]", io.BufferedReader(stream, CHUNK))
     with tarfile.open(fileobj=source, mode="r|") as tar:
         for info in tar:
             yield info, tar.extractfile(info) if info.isreg() else None
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
+    if not stream.complete():
+        raise tarfile.ReadError("the archive has no end")
 
 
 def first(chunks: Iterable[bytes]) -> Entry | None:
@@ -80,11 +97,21 @@ def receive(store: Store, chunks: Iterable[bytes]) -> Tree:
     return Tree(entries)
 
 
-def send(store: Store, trees: Iterable[tuple[str, Tree]]) -> Iterator[bytes]:
-    """Yield a tar stream of trees, each below a path of its own; sorted, numeric owners only."""
+def send(
+    store: Store,
+    trees: Iterable[tuple[str, Tree]],
+    secrets: Iterable[tuple[str, Entry, bytes]] = (),
+) -> Iterator[bytes]:
+    """Yield a tar stream of trees, each below a path of its own; sorted, numeric owners only.
+
+    Secrets are files whose content is in no store.
+    """
     for path, tree in trees:
         for name, each in sorted(tree.entries.items()):
             yield from _member(store, join(path, name) if name else path, each)
+    for path, each, data in secrets:
+        yield header(path, each._replace(size=len(data))) + data
+        yield b"\0" * (-len(data) % tarfile.BLOCKSIZE)
     yield b"\0" * tarfile.BLOCKSIZE * 2
 
 

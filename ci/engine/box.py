@@ -25,6 +25,8 @@ FILLED = "/v"
 #: What changed since this file was made, a command changed.
 MARK = "/dev/acso/mark"
 FILES = "files"
+#: Seconds that removing one container may take.
+FAREWELL = 10
 
 
 @dataclass(kw_only=True)
@@ -36,6 +38,7 @@ class Box:
     filler: str = ""
     places: dict[str, str] = field(default_factory=dict)  # mount path -> path in the filler
     volumes: list[str] = field(default_factory=list)
+    waited: bool = False  # it idled for this command, and may have been removed meanwhile
     once: bool = False  # runs one command as its own, idling is not possible
     marked: bool = True  # MARK is younger than what is mounted
     stubs: list[list[str]] = field(default_factory=list)  # see `Result.stubs`
@@ -79,9 +82,20 @@ class Boxes:
             host = {"mounts": specs, "extra_hosts": dict(hosts)}
             box.id = await self._daemon.create(image, command or IDLE, host=host, **settings)
         except BaseException:
-            await self.remove(box)
+            await self.drop(box)
             raise
         return box
+
+    async def drop(self, box: Box) -> None:
+        """Remove a container that failed or serves no more, whatever happens to who asks for it.
+
+        What cannot be removed now, the end of the session or the next start removes.
+        """
+        with anyio.move_on_after(FAREWELL, shield=True):
+            try:
+                await self.remove(box)
+            except DaemonError as error:
+                self._options.log(f"container {box.id[:12]} stays for now: {error}")
 
     async def remove(self, box: Box) -> None:
         """Remove a container, its filler and their volumes."""
@@ -105,7 +119,8 @@ class Boxes:
         specs: list[dict[str, Any]] = []
         fills: list[tuple[str, Tree]] = []  # volume's place in the filler, content
         binds: list[dict[str, Any]] = []
-        single, secrets = Tree(), b""
+        single = Tree()
+        secrets: list[tuple[str, Entry, bytes]] = []
         named: dict[str, str] = {}  # volume -> place
         for at, each in enumerate(mounts):
             mount, place = each.mount, f"{FILLED}/{at}"
@@ -126,11 +141,11 @@ class Boxes:
                     box.places[mount.path] = place
                     fills.append((str(at), each.tree or Tree()))
                 case _:
-                    if mount.kind == "secret":
+                    if each.tree is None:
                         entry = Entry(FILE, mount.mode, *each.owner)
-                        secrets += archive.whole(f"{FILES}/{at}", entry, each.data)
+                        secrets.append((f"{FILES}/{at}", entry, each.data))
                     else:
-                        single = put(single, str(at), each.tree or Tree())
+                        single = put(single, str(at), each.tree)
                     binds.append({"Type": "bind", "Source": str(at), "Target": mount.path})
                     binds[-1]["ReadOnly"] = mount.kind == "secret"
                     box.places[mount.path] = f"{FILLED}/{FILES}/{at}"
@@ -154,9 +169,13 @@ class Boxes:
         ]
         return await self._daemon.create(image, IDLE, host={"mounts": mounts})
 
-    async def _fill(self, filler: str, trees: list[tuple[str, Tree]], secrets: bytes = b"") -> None:
-        chunks = chain([secrets], archive.send(self._store, trees))
-        await self._daemon.put(filler, FILLED, chunks)
+    async def _fill(
+        self,
+        filler: str,
+        trees: list[tuple[str, Tree]],
+        secrets: list[tuple[str, Entry, bytes]] | None = None,
+    ) -> None:
+        await self._daemon.put(filler, FILLED, archive.send(self._store, trees, secrets or ()))
 
     def _blob(self, data: bytes, entry: Entry) -> Entry:
         return entry._replace(size=len(data), content=self._store.add_bytes(data))
@@ -175,8 +194,10 @@ class Boxes:
         volume = await self._daemon.volume()
         filler = await self._filler(image, {volume["Name"]: f"{FILLED}/ca"})
         tree = Tree({"": FOLDER, "ca.pem": self._blob(data, Entry(FILE, 0o444))})
-        await self._fill(filler, [("ca", tree)])
-        await self._daemon.remove(filler)
+        try:
+            await self._fill(filler, [("ca", tree)])
+        finally:
+            await self.drop(Box(id=filler, image=image))
         source = f"{volume['Mountpoint']}/ca.pem"
         return {"Type": "bind", "Source": source, "Target": CA_PATH, "ReadOnly": True}
 

@@ -7,7 +7,9 @@ import json
 import os
 import platform
 import secrets
+import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,11 +18,12 @@ import anyio
 import anyio.to_thread
 import docker
 import docker.errors
+import urllib3
 from docker.utils import kwargs_from_env
+from docker.utils.socket import SocketError
 
-from ci.engine import archive
+from ci.engine import archive, registry
 from ci.engine.errors import EngineError
-from ci.engine.tree import Entry
 
 T = TypeVar("T")
 LABEL = "acso.engine"
@@ -30,6 +33,13 @@ CACHE = "acso.engine.cache"
 REPOSITORY = "acso-engine"
 #: Seconds one answer of the daemon may take: a commit or a load of gigabytes, at most.
 TIMEOUT = 600
+#: How it shows that a daemon is not there, or goes away in the middle of an answer.
+SILENCE = (
+    OSError,  # requests' errors among them
+    urllib3.exceptions.HTTPError,
+    SocketError,
+    docker.errors.StreamParseError,
+)
 #: What keeps a container alive between the commands that run in it.
 IDLE = ["sleep", "2147483647"]
 
@@ -69,8 +79,10 @@ class Daemon:
             raise DaemonError(str(error.explanation or error), error.status_code or 0) from error
         except docker.errors.DockerException as error:
             raise DaemonError(str(error), 0) from error
-        except OSError as error:  # requests' errors among them
+        except SILENCE as error:
             raise DaemonError(f"the container engine does not answer: {error}", 0) from error
+        except tarfile.TarError as error:
+            raise DaemonError(f"the container engine broke off an archive: {error}", 0) from error
 
     # --- images -----------------------------------------------------------------------------
     async def image(self, reference: str) -> dict[str, Any] | None:
@@ -92,14 +104,8 @@ class Daemon:
         ]
 
     async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
-        """Fetch an image from its registry."""
-
-        def work() -> None:
-            for line in self.client.pull(reference, stream=True, decode=True, auth_config=auth):
-                if "error" in line:
-                    raise docker.errors.DockerException(line["error"])
-
-        await self.call(work)
+        """Fetch an image from its registry; raises `DaemonError` if that refuses or is silent."""
+        await self.call(registry.pull, self.client, reference, auth)
 
     async def load(self, chunks: Iterator[bytes]) -> None:
         """Give the daemon an image in the form of `docker save`."""
@@ -112,19 +118,8 @@ class Daemon:
         await self.call(work)
 
     async def push(self, repository: str, tag: str, auth: dict[str, str] | None) -> str:
-        """Push a tag and return the manifest's digest."""
-
-        def work() -> str:
-            digest = ""
-            for line in self.client.push(
-                repository, tag, stream=True, decode=True, auth_config=auth or {}
-            ):
-                if "error" in line:
-                    raise docker.errors.DockerException(f"push of {repository}: {line['error']}")
-                digest = line.get("aux", {}).get("Digest", digest)
-            return digest
-
-        return await self.call(work)
+        """Push a tag and return the manifest's digest; raises `DaemonError` as `pull` does."""
+        return await self.call(registry.push, self.client, repository, tag, auth)
 
     async def save(self, image: str, read: Callable[[Iterable[bytes]], T]) -> T:
         """Read an image in the form of `docker save`, in the thread that receives it."""
@@ -132,17 +127,21 @@ class Daemon:
 
     # --- containers -------------------------------------------------------------------------
     async def create(self, image: str, command: list[str], **settings: Any) -> str:
-        """Create a container without starting it; return its id."""
+        """Create a container without starting it; return its id.
+
+        Whoever asks gets the id even if nobody waits any more, to remove what it names.
+        """
         host = self.client.create_host_config(**settings.pop("host", {}))
-        made = await self.call(
-            self.client.create_container,
-            image,
-            command[1:],
-            entrypoint=command[:1],
-            host_config=host,
-            labels=self.labels,
-            **settings,
-        )
+        with anyio.CancelScope(shield=True):
+            made = await self.call(
+                self.client.create_container,
+                image,
+                command[1:],
+                entrypoint=command[:1],
+                host_config=host,
+                labels=self.labels,
+                **settings,
+            )
         return str(made["Id"])
 
     async def commit(self, container: str, tag: str) -> str:
@@ -165,8 +164,11 @@ class Daemon:
                 raise
 
     async def volume(self, labels: Mapping[str, str] | None = None, name: str | None = None) -> Any:
-        """Make a volume, or find the one of that name."""
-        return await self.call(self.client.create_volume, name, labels=dict(labels or self.labels))
+        """Make a volume, or find the one of that name; told even if nobody waits any more."""
+        with anyio.CancelScope(shield=True):
+            return await self.call(
+                self.client.create_volume, name, labels=dict(labels or self.labels)
+            )
 
     async def put(self, container: str, path: str, chunks: Iterator[bytes]) -> None:
         """Unpack a tar stream into a directory of a container."""
@@ -198,18 +200,40 @@ class Daemon:
                 self._probes[image] = await self.create(image, IDLE)
             return self._probes[image]
 
-    async def peek(self, image: str, path: str) -> Entry | None:
-        """Return what an image has at a path (its directory must be no link), None for nothing."""
+    async def look(self, image: str, path: str, read: Callable[[Iterable[bytes]], T]) -> T | None:
+        """Read a path of an image (its directory must be no link), None for nothing there."""
+        while True:
+            probe = await self.probe(image)
+            try:
+                return await self.fetch(probe, "/" + path, read)
+            except DaemonError as error:
+                if error.status != 404:
+                    raise
+            if await self.inspect(probe) is not None:
+                return None
+            self._probes.pop(image, None)  # removed from outside: that says nothing of the path
+
+    async def inspect(self, container: str) -> dict[str, Any] | None:
+        """Return what the daemon knows of a container, None where there is none."""
         try:
-            return await self.fetch(await self.probe(image), "/" + path, archive.first)
+            return await self.call(self.client.inspect_container, container)
         except DaemonError as error:
             if error.status == 404:
                 return None
             raise
 
+    async def running(self, container: str) -> bool:
+        """Whether a container is there and runs."""
+        found = await self.inspect(container)
+        return found is not None and bool(found["State"]["Running"])
+
     async def clear(self) -> None:
         """Remove every container and volume of this session."""
         await remove_all(self, [self.session])
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
 
 
 class DaemonError(EngineError):
@@ -221,17 +245,34 @@ class DaemonError(EngineError):
 
 
 async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
-    """Remove what sessions left, containers before the volumes that they hold."""
+    """Remove what sessions left, containers before the volumes that they hold.
+
+    Raises:
+        DaemonError: something could not be removed; all the rest is.
+    """
+    errors: list[DaemonError] = []
+
+    async def attempt(remove: Callable[[], Any]) -> None:
+        try:
+            await daemon.call(remove)
+        except DaemonError as error:
+            if error.status not in (404, 409):  # another process removes it, or it is in use
+                errors.append(error)
+
+    client = daemon.client
     filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
     for each in filters:
-        found = await daemon.call(daemon.client.containers, all=True, quiet=True, filters=each)
+        found = await daemon.call(client.containers, all=True, quiet=True, filters=each)
         async with anyio.create_task_group() as group:
             for container in found:
-                group.start_soon(daemon.remove, container["Id"])
+                remove = partial(client.remove_container, container["Id"], v=True, force=True)
+                group.start_soon(attempt, remove)
     for each in filters:
-        volumes = await daemon.call(daemon.client.volumes, filters=each)
+        volumes = await daemon.call(client.volumes, filters=each)
         for volume in volumes["Volumes"] or []:
-            await daemon.call(daemon.client.remove_volume, volume["Name"], force=True)
+            await attempt(partial(client.remove_volume, volume["Name"], force=True))
+    if errors:
+        raise errors[0]
 
 
 async def clean(url: str | None, labels: Mapping[str, str]) -> None:
@@ -241,12 +282,13 @@ async def clean(url: str | None, labels: Mapping[str, str]) -> None:
         url: the daemon's; None for DOCKER_HOST or the default socket.
         labels: only what carries these.
     """
-    daemon = Daemon(url, labels)
+    daemon = await anyio.to_thread.run_sync(Daemon, url, labels)
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
-    containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
-    volumes = await daemon.call(daemon.client.volumes, filters=wanted)
-    found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
-    await remove_all(daemon, [session for session in found if dead(session)])
+    with closing(daemon):
+        containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
+        volumes = await daemon.call(daemon.client.volumes, filters=wanted)
+        found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
+        await remove_all(daemon, [session for session in found if dead(session)])
 
 
 async def remove_caches(url: str | None) -> list[str]:

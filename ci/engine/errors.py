@@ -23,6 +23,14 @@ class UnsupportedError(EngineError):
         )
 
 
+class CacheError(EngineError):
+    """The cache directory cannot be written or read: the disk is full, the rights are missing."""
+
+    def __init__(self, path: object, error: Exception) -> None:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        super().__init__(f"the engine's cache {path} cannot be used: {why}")
+
+
 class ExecFailedError(EngineError):
     """A command ended with an exit code that was not expected."""
 

@@ -91,7 +91,7 @@ class Rootfs:
             key = key_of("peek", *place)
             known = self.store.get(key)
             if known is None:
-                found = await self.daemon.peek(image, path)
+                found = await self.daemon.look(image, path, archive.first)
                 known = [list(found) if found else None]
                 self.store.set(key, known)
             self._peeked[place] = Entry(*known[0]) if known[0] else None
@@ -148,16 +148,11 @@ class Rootfs:
         known = self.store.get(key)
         if known and self.store.has(known):
             return self.store.load(known)
-        probe = await self.daemon.probe(image)
-        try:
-            tree = await self.daemon.fetch(
-                probe, "/" + place, lambda chunks: archive.receive(self.store, chunks)
-            )
-        except DaemonError as error:
-            if error.status == 404:
-                return None
-            raise
-        self.store.set(key, self.store.save(tree))
+        tree = await self.daemon.look(
+            image, place, lambda chunks: archive.receive(self.store, chunks)
+        )
+        if tree is not None:
+            self.store.set(key, self.store.save(tree))
         return tree
 
     # --- editing ----------------------------------------------------------------------------

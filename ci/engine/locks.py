@@ -2,8 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -17,6 +17,13 @@ class Lock:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+
+    def at(self, path: Path) -> bool:
+        """Whether the file is still the one at its path: who had it before may have removed it."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), path.stat())
+        except FileNotFoundError:
+            return False
 
     def release(self) -> None:
         """Let others have it."""
@@ -37,12 +44,27 @@ def take(path: Path, *, shared: bool = False, wait: bool = True) -> Lock | None:
     return Lock(descriptor)
 
 
+@contextmanager
+def waited(path: Path) -> Iterator[None]:
+    """Hold a lock for a moment, waiting for it with the thread."""
+    lock = take(path)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
 @asynccontextmanager
-async def held(path: Path) -> AsyncIterator[None]:
-    """Hold a lock, waiting for it without holding a thread."""
-    while (lock := take(path, wait=False)) is None:  # noqa: ASYNC110  # no event
+async def held(path: Path, *, keep: bool = True) -> AsyncIterator[None]:
+    """Hold a lock, waiting for it without holding a thread; unless kept, the file goes with it."""
+    while (lock := take(path, wait=False)) is None or not lock.at(path):
+        if lock is not None:  # of a file that its holder removed meanwhile
+            lock.release()
         await anyio.sleep(PAUSE)
     try:
         yield
     finally:
+        if not keep:
+            path.unlink(missing_ok=True)
         lock.release()

@@ -32,6 +32,14 @@ from ci.engine.values import Mount
 SLOW_COMMIT = 0.4
 FAILED_TO_START = b"OCI runtime exec failed"
 NOT_STARTED = "unable to start container process"
+KILLED = (
+    "the step's container was killed or removed from outside, or the container engine stops; "
+    "nothing of the step is kept, so it runs again when it is asked for again"
+)
+#: Seconds in which the end of a container is told after the end of what ran in it.
+MOMENT = 0.5
+#: Seconds between looks at a command that goes on without its streams.
+SLOW = 0.64
 #: Containers that wait for a next command; the one that waited longest goes first.
 WAITING = 8
 
@@ -65,6 +73,10 @@ class Output:
     combined: str
 
 
+class GoneError(EngineError):
+    """A container was stopped or removed before a command could run in it."""
+
+
 class Runner:
     """Runs commands, each in a container that holds the right state."""
 
@@ -86,6 +98,7 @@ class Runner:
         if last.hosts != order.hosts:
             return None
         del self._idle[key]
+        box.waited = True
         return box
 
     async def fresh(self, image: str, filled: list[Filled], order: Order) -> Box:
@@ -98,8 +111,7 @@ class Runner:
             try:
                 await self._daemon.call(self._daemon.client.start, box.id)
             except BaseException as error:
-                with anyio.CancelScope(shield=True):
-                    await self._boxes.remove(box)
+                await self._boxes.drop(box)
                 if not (isinstance(error, DaemonError) and NOT_STARTED in str(error)):
                     raise
             else:
@@ -119,7 +131,12 @@ class Runner:
         return box
 
     async def run(self, box: Box, order: Order) -> Output:
-        """Run a command in a container; if this is cancelled, the container is killed."""
+        """Run a command in a container; if this is cancelled, the container is killed.
+
+        Raises:
+            GoneError: the container is not there any more, so nothing was run.
+            EngineError: it went away while the command ran.
+        """
         try:
             if box.once:
                 code, streams = await self._daemon.call(self._run_alone, box.id, order)
@@ -128,21 +145,25 @@ class Runner:
                 streams = await self._daemon.call(self._run_inside, command, order)
                 code = await self._exit_code(box, command)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._boxes.remove(box)
+            await self._boxes.drop(box)
             raise
         return self._judged(code, *streams)
 
     async def _command(self, box: Box, order: Order) -> str:
-        made = await self._daemon.call(
-            self._daemon.client.exec_create,
-            box.id,
-            list(order.args),
-            environment=self._env(order),
-            user=order.user,
-            workdir=order.workdir,
-            stdin=bool(order.stdin),
-        )
+        try:
+            made = await self._daemon.call(
+                self._daemon.client.exec_create,
+                box.id,
+                list(order.args),
+                environment=self._env(order),
+                user=order.user,
+                workdir=order.workdir,
+                stdin=bool(order.stdin),
+            )
+        except DaemonError as error:
+            if error.status in (404, 409):  # removed, or stopped
+                raise GoneError(KILLED) from error
+            raise
         return str(made["Id"])
 
     def _env(self, order: Order) -> dict[str, str]:
@@ -208,24 +229,42 @@ class Runner:
         return stdout[0], stderr[0], combined[0]
 
     async def _exit_code(self, box: Box, command: str) -> int:
-        with anyio.move_on_after(10):
-            while True:
-                found = await self._daemon.call(self._daemon.client.exec_inspect, command)
-                if not found["Running"] and found["ExitCode"] is not None:
-                    break
-                await anyio.sleep(0.02)  # the stream ends a moment before the daemon knows
-        code = found["ExitCode"]
-        if code in (None, 137):
-            state = await self._daemon.call(self._daemon.client.inspect_container, box.id)
-            if not state["State"]["Running"]:
-                raise EngineError("the step's container was killed from outside")
-        return -1 if code is None else int(code)
+        """Wait for a command whose streams have ended, and return its exit code.
+
+        They end a moment before the daemon knows of it, or long before: a command may close them.
+        """
+        pause = 0.01
+        while (code := await self._ended(command)) is None:
+            if pause == SLOW and not await self._daemon.running(box.id):
+                raise EngineError(KILLED)
+            await anyio.sleep(pause)
+            pause = min(2 * pause, SLOW)
+        if code == 137 and await self._ends(box):
+            raise EngineError(KILLED)
+        return code
+
+    async def _ends(self, box: Box) -> bool:
+        """Whether a container ends, by which all in it get a KILL; told a moment after that."""
+        with anyio.move_on_after(MOMENT):
+            while await self._daemon.running(box.id):  # noqa: ASYNC110 (it sends no event)
+                await anyio.sleep(0.02)
+            return True
+        return False
+
+    async def _ended(self, command: str) -> int | None:
+        try:
+            found = await self._daemon.call(self._daemon.client.exec_inspect, command)
+        except DaemonError as error:
+            if error.status == 404:  # it goes with its container
+                raise EngineError(KILLED) from error
+            raise
+        return None if found["Running"] or found["ExitCode"] is None else int(found["ExitCode"])
 
     def _judged(self, code: int, stdout: str, stderr: str, combined: str) -> Output:
         # A program that is not there is a failed command with exit code 1, as Dagger reports it.
         if code in (126, 127):
-            text = self._store.read(combined)
-            if text.startswith(FAILED_TO_START):
+            head, _, _ = self._store.ends(combined, first=len(FAILED_TO_START))
+            if head == FAILED_TO_START:
                 empty = self._store.add_bytes(b"")
                 return Output(code=1, stdout=empty, stderr=combined, combined=combined)
         return Output(code=code, stdout=stdout, stderr=stderr, combined=combined)
@@ -256,7 +295,7 @@ class Runner:
             found = await self.run(box, order)
         except DaemonError:
             return True
-        return found.code != 0 or bool(self._store.read(found.combined))
+        return found.code != 0 or bool(self._store.ends(found.combined)[2])
 
     def offer(self, key: str, box: Box, order: Order) -> list[Box]:
         """Keep a container for who comes next; return those that must go for it."""

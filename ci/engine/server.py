@@ -7,22 +7,29 @@ import secrets
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import uvicorn
 
-from ci.engine.daemon import Daemon, DaemonError, clean
+from ci.engine.daemon import Daemon, clean
 from ci.engine.engine import Engine
+from ci.engine.errors import EngineError
 from ci.engine.fields import FIELDS
 from ci.engine.graph import Graph
 from ci.engine.options import Options
 
 #: Seconds that ending a session may take; what is left is removed by the next one.
 FAREWELL = 10
+#: Bytes of a query, contents of new files in it included.
+LARGEST = 64 << 20
+#: Seconds in which the next part of a query must arrive.
+PATIENCE = 60
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -45,12 +52,13 @@ async def serve(options: Options) -> AsyncIterator[Session]:
     """Run an engine in a thread of its own until the block ends.
 
     Raises:
-        EngineError: no container engine answers.
+        EngineError: no container engine answers, or the cache directory cannot be used.
     """
     daemon = await anyio.to_thread.run_sync(Daemon, options.docker, options.labels)
     worker = _Worker(options, daemon)
     worker.start()
     try:
+        await anyio.to_thread.run_sync(worker.begun.result)
         yield Session(port=worker.port, token=worker.token)
     finally:
         with anyio.CancelScope(shield=True):
@@ -67,6 +75,7 @@ class _Worker(threading.Thread):
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self.token = secrets.token_urlsafe(32)
+        self.begun: Future[None] = Future()
         app = _App(self.token)
         config = uvicorn.Config(
             app,
@@ -80,8 +89,16 @@ class _Worker(threading.Thread):
         self._app, self._server = app, uvicorn.Server(config)
 
     def run(self) -> None:
-        """Serve until `stop`."""
-        anyio.run(self._main)
+        """Serve until `stop`; what goes wrong is told to who waits for the beginning, or logged."""
+        try:
+            anyio.run(self._main)
+        except BaseException as error:
+            if self.begun.done():
+                self._options.log(f"the engine ended: {error!r}")
+            else:
+                self.begun.set_exception(error)
+        finally:
+            self._socket.close()  # who still asks is refused, not left waiting
 
     def stop(self) -> None:
         """End the session: containers and volumes of it go, the socket closes."""
@@ -91,7 +108,12 @@ class _Worker(threading.Thread):
     async def _main(self) -> None:
         try:
             async with anyio.create_task_group() as group:
-                engine = Engine(self._options, self._daemon, group, FIELDS)
+                try:
+                    engine = Engine(self._options, self._daemon, group, FIELDS)
+                except EngineError as error:
+                    self.begun.set_exception(error)
+                    return
+                self.begun.set_result(None)
                 self._app.ready(Graph(engine))
                 group.start_soon(self._clean)
                 await self._server.serve(sockets=[self._socket])
@@ -99,14 +121,19 @@ class _Worker(threading.Thread):
             engine.store.close()
         finally:
             with anyio.move_on_after(FAREWELL, shield=True):
-                await self._daemon.clear()
+                await self._told("of this session", self._daemon.clear)
+            self._daemon.close()
 
     async def _clean(self) -> None:
         """Remove what sessions that died left."""
+        options = self._options
+        await self._told("of earlier sessions", partial(clean, options.docker, options.labels))
+
+    async def _told(self, whose: str, remove: Callable[[], Awaitable[None]]) -> None:
         try:
-            await clean(self._options.docker, self._options.labels)
-        except DaemonError as error:
-            self._options.log(f"leftovers of earlier sessions stay: {error}")
+            await remove()
+        except EngineError as error:
+            self._options.log(f"leftovers {whose} stay for the next start: {error}")
 
 
 class _App:
@@ -132,12 +159,19 @@ class _App:
             await self._query(receive, send)
 
     async def _query(self, receive: Receive, send: Send) -> None:
-        body = b""
+        body = bytearray()
         more = True
         while more:
-            message = await receive()
+            with anyio.move_on_after(PATIENCE) as waited:
+                message = await receive()
+            if waited.cancelled_caught or message["type"] == "http.disconnect":
+                await _reply(send, 408, b'{"errors": [{"message": "the query did not arrive"}]}')
+                return
             body += message.get("body", b"")
             more = message.get("more_body", False)
+            if len(body) > LARGEST:
+                await _reply(send, 413, b'{"errors": [{"message": "the query is too large"}]}')
+                return
         try:
             asked = json.loads(body)
             query = str(asked["query"])

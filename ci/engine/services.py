@@ -9,6 +9,7 @@ import anyio
 from ci.engine.box import Box
 from ci.engine.errors import EngineError
 from ci.engine.ids import Call
+from ci.engine.secret import Scrubber
 from ci.engine.values import Container, Forward, Port, Ran, Service
 
 if TYPE_CHECKING:
@@ -70,7 +71,10 @@ class Services:
         """
         key = await self.key(service)
         if key in self._running:
-            return self._running[key]
+            if await self._engine.daemon.running(self._running[key].box.id):
+                return self._running[key]
+            self._engine.options.log(f"service {' '.join(service.args)[:80]} ended; starts again")
+            await self.stop(service)
         return cast(
             "Running",
             await self._engine.once.do(f"service {key}", lambda: self._start(key, service)),
@@ -97,8 +101,7 @@ class Services:
             address = found["NetworkSettings"]["IPAddress"]
             await self._listening(box, address, service)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._engine.boxes.remove(box)
+            await self._engine.boxes.drop(box)
             raise
         self._running[key] = Running(box=box, address=address)
         took = time.monotonic() - started
@@ -132,9 +135,12 @@ class Services:
                 raise await self._error(box, service, f"ended with exit code {state['ExitCode']}")
 
     async def _error(self, box: Box, service: Service, what: str) -> EngineError:
-        client = self._engine.daemon.client
+        client, container = self._engine.daemon.client, service.container
         log = await self._engine.daemon.call(client.logs, box.id, tail=20)
-        words = log.decode(errors="replace").rstrip()
+        calls = [call for _, call in container.secrets]
+        calls += [mount.secret for mount in container.mounts if mount.secret is not None]
+        hidden = Scrubber([await self._engine.reveal(call) for call in calls])
+        words = hidden.feed(log, last=True).decode(errors="replace").rstrip()
         return EngineError(f"service `{' '.join(service.args)}` {what}\n{words}".rstrip())
 
 

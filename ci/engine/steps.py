@@ -12,9 +12,10 @@ import anyio
 
 from ci.engine import locks
 from ci.engine.box import Box, Filled
+from ci.engine.daemon import REPOSITORY, DaemonError
 from ci.engine.errors import ExecFailedError
 from ci.engine.files import Layer, State
-from ci.engine.runner import Order, Output, Runner
+from ci.engine.runner import GoneError, Order, Output, Runner
 from ci.engine.store import key_of
 from ci.engine.tree import Entry, Tree, chown, clean, subtree
 from ci.engine.values import CONTENT, Container, Edit, Files, Image, Mount, Ran
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Commands that run at once.
 PARALLEL = 8
-#: Characters of each stream that an error carries; the whole stays in a file.
+#: Bytes of each stream that an error carries; the whole stays in a file.
 SHOWN = 200_000
 NO_WORKDIR = b"chdir to cwd"
 
@@ -130,10 +131,21 @@ class Steps:
             image: whether its files are needed, so that the image must still be there.
         """
         key = await self._engine.key(ran)
+        return await self._kept_result(ran, key, image=image) or cast(
+            "Result",
+            await self._engine.once.do(f"ran {key}", lambda: self._once(ran, key, image=image)),
+        )
+
+    async def _kept_result(self, ran: Ran, key: str, *, image: bool) -> Result | None:
         found = self._known(key, ran)
         if found and (not image or await self._engine.daemon.image(found.image) is not None):
             return found
-        return cast("Result", await self._engine.once.do(f"ran {key}", lambda: self._run(ran, key)))
+        return None
+
+    async def _once(self, ran: Ran, key: str, *, image: bool) -> Result:
+        """Run a command unless another process is about to end it with the same cache."""
+        async with self._engine.store.alone(key):
+            return await self._kept_result(ran, key, image=image) or await self._run(ran, key)
 
     def _known(self, key: str, ran: Ran) -> Result | None:
         if key not in self._results:
@@ -175,44 +187,97 @@ class Steps:
         )
 
     async def _run_in_box(self, ran: Ran, order: Order) -> Result:
-        box, state = await self._box(ran, order)
+        box, output = await self._ran(ran, order)
         keep = False
         try:
-            output = await self._runner.run(box, order)
-            if output.code == 1 and NO_WORKDIR in self._engine.store.read(output.combined)[:500]:
-                await self._make_workdir(box, ran.before, state)
-                output = await self._runner.run(box, order)
             self._judge(ran, output)
             image, reusable = await self._runner.settle(box, order)
+            if box.once:
+                image = await self._bare(image, order)
             mounts = {m.path: await self._left(box, m) for m in order.mounts if m.kind in CONTENT}
             keep = reusable
         finally:
             if not keep:
-                self._engine.group.start_soon(self._engine.boxes.remove, box)
+                self._discard(box)
         if keep:
             for old in self._runner.offer(order.key, box, order):
-                self._engine.group.start_soon(self._engine.boxes.remove, old)
+                self._discard(old)
         stubs = box.stubs + ([["dev/acso", "dev/acso"]] if box.touched else [])
         return Result(image=image, mounts=mounts, stubs=stubs, **vars(output))
+
+    def _discard(self, box: Box) -> None:
+        """Remove a container without waiting for it."""
+        self._engine.group.start_soon(self._engine.boxes.drop, box)
+
+    async def _ran(self, ran: Ran, order: Order) -> tuple[Box, Output]:
+        """Run a command in the container that waits for it, in a new one if that is gone."""
+        box, state = await self._box(ran, order)
+        try:
+            return box, await self._tried(ran, order, box, state)
+        except GoneError:
+            if not box.waited:
+                raise
+        state = await self.state(ran.before.files)
+        box = await self._fresh(ran.before, order, state)
+        return box, await self._tried(ran, order, box, state)
+
+    async def _tried(self, ran: Ran, order: Order, box: Box, state: State) -> Output:
+        try:
+            output = await self._runner.run(box, order)
+            if output.code == 1 and self._lacks_workdir(output):
+                await self._make_workdir(box, ran.before, state)
+                output = await self._runner.run(box, order)
+        except BaseException:
+            await self._engine.boxes.drop(box)
+            raise
+        return output
+
+    def _lacks_workdir(self, output: Output) -> bool:
+        return NO_WORKDIR in self._engine.store.ends(output.combined, first=500)[0]
+
+    async def _bare(self, image: str, order: Order) -> str:
+        """Return an image without its configuration: of a command's own container that has all.
+
+        The environment with its secrets must not stay.
+        """
+        bare = await self._rootfs.composed(State(image=image), {})
+        daemon = self._engine.daemon
+        await daemon.call(daemon.client.remove_image, f"{REPOSITORY}:{order.key[:40]}")
+        return bare
 
     async def _box(self, ran: Ran, order: Order) -> tuple[Box, State]:
         """Return a running container with a command's files and mounts, and its state."""
         edits, base = _edits(ran.before.files)
         if isinstance(base, Ran) and await self._kept(ran.before.mounts, base):
             box = self._runner.take(await self._engine.key(base), order)
-            if box is not None:
-                state = State(image=(await self.result(base)).image)
-                entries: dict[str, Entry] = {}
-                for edit in edits:
-                    state = await self._edited_live(state, edit)
-                    entries |= state.layers[-1].entries
-                if not any(layer.removed for layer in state.layers):
-                    if entries:
-                        await self._runner.put(box, entries)
-                    return box, state
-                self._engine.group.start_soon(self._engine.boxes.remove, box)
+            live = await self._caught_up(box, base, edits) if box is not None else None
+            if box is not None and live is not None:
+                return box, live
         state = await self.state(ran.before.files)
         return await self._fresh(ran.before, order, state), state
+
+    async def _caught_up(self, box: Box, base: Ran, edits: list[Edit]) -> State | None:
+        """Put edits into a waiting container; None if that cannot be done, and it goes."""
+        done = False
+        try:
+            state = State(image=(await self.result(base)).image)
+            entries: dict[str, Entry] = {}
+            for edit in edits:
+                state = await self._edited_live(state, edit)
+                entries |= state.layers[-1].entries
+            if any(layer.removed for layer in state.layers):
+                return None
+            if entries:
+                await self._runner.put(box, entries)
+            done = True
+            return state
+        except DaemonError as error:
+            if error.status != 404:
+                raise
+            return None
+        finally:
+            if not done:
+                self._discard(box)
 
     async def _edited_live(self, below: State, edit: Edit) -> State:
         layer = await self._layer(below, edit)
@@ -225,8 +290,9 @@ class Steps:
 
     async def _fresh(self, before: Container, order: Order, state: State) -> Box:
         filled = [await self.filled(mount, state) for mount in before.mounts]
+        stubs = [s for mount in before.mounts if (s := await self._missing(state, mount.path))]
         box = await self._runner.fresh(await self._rootfs.image(state), filled, order)
-        box.stubs = [s for mount in before.mounts if (s := await self._missing(state, mount.path))]
+        box.stubs = stubs
         return box
 
     async def _missing(self, state: State, path: str) -> list[str]:
@@ -290,11 +356,15 @@ class Steps:
 
     def text(self, digest: str, limit: int | None = None) -> str:
         """Return a stream as text; past a limit only its end, with where the whole is."""
-        text = self._engine.store.read(digest).decode(errors="replace")
-        if limit is None or len(text) <= limit:
-            return text
-        cut = len(text) - limit
-        return f"[{cut} characters cut, all in {self._engine.store.path(digest)}]\n{text[-limit:]}"
+        store = self._engine.store
+        if limit is None:
+            return store.read(digest).decode(errors="replace")
+        _, end, size = store.ends(digest, last=limit)
+        if size <= limit:
+            return end.decode(errors="replace")
+        whole = end.lstrip(bytes(range(0x80, 0xC0)))  # the cut may go through a character
+        cut = f"[{size - len(whole)} bytes cut, all in {store.path(digest)}]"
+        return f"{cut}\n{whole.decode(errors='replace')}"
 
     @asynccontextmanager
     async def _caches(self, ran: Ran) -> AsyncIterator[Ran]:

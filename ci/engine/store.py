@@ -6,6 +6,7 @@ again; `key` is the secret that turns secret values into hashes; `sessions/` has
 each session, so that `prune` knows since when something may be in use.
 """
 
+import errno
 import hashlib
 import hmac
 import json
@@ -16,15 +17,20 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ci.engine import locks
+from ci.engine.errors import CacheError
 from ci.engine.tree import Entry, Tree
 
 CHUNK = 1 << 20
+#: A file being written that is older than this, seconds, is one of a process that was killed.
+ABANDONED = 86_400
+#: Bytes of the key that hashes secrets.
+KEY = 32
 #: Part of every key: raise it when the same key would mean something else.
 VERSION = 1
 _TABLES = """
@@ -43,14 +49,15 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in ("blobs", "locks", "sessions", "tmp"):
-            (root / name).mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._index = sqlite3.connect(
-            root / "index.sqlite", timeout=30, isolation_level=None, check_same_thread=False
-        )
-        self._index.executescript("pragma journal_mode=wal; pragma synchronous=normal;" + _TABLES)
-        self._secret = _secret(root / "key")
+        with self._usable():
+            for name in ("blobs", "locks", "sessions", "tmp"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+            # Processes that begin at once: switching to WAL does not wait for another one.
+            with locks.waited(root / "opening"):
+                self._index = _opened(root / "index.sqlite")
+            self._secret = _secret(root)
+            self._sweep()
         self._session: tuple[Path, locks.Lock] | None = None
 
     def begin(self, session: str) -> None:
@@ -68,6 +75,21 @@ class Store:
             path, lock = self._session
             path.unlink(missing_ok=True)
             lock.release()
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Turn what the disk refuses into an error that says where."""
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise CacheError(self.root, error) from error
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed had begun to write."""
+        for path in (self.root / "tmp").iterdir():
+            with suppress(FileNotFoundError):  # written to its end, or swept by another process
+                if path.stat().st_mtime < time.time() - ABANDONED:
+                    path.unlink()
 
     # --- contents ---------------------------------------------------------------------------
     def path(self, digest: str) -> Path:
@@ -110,31 +132,53 @@ class Store:
         """Give a file to write to; afterwards the list holds its SHA-256 and its size.
 
         The content appears whole or not at all.
+
+        Raises:
+            CacheError: it cannot be written, as on a full disk.
         """
         done: list[Any] = []
-        descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
+        with self._usable():
+            descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
+        file = os.fdopen(descriptor, "wb")
+        hashing = Hashing(file, self._usable)
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                hashing = Hashing(file)
-                yield hashing, done
-            digest = hashing.hash.hexdigest()
+            yield hashing, done
+            with self._usable():
+                file.close()
+                digest = hashing.hash.hexdigest()
+                target = self.path(digest)
+                target.parent.mkdir(exist_ok=True)
+                Path(name).replace(target)
             done += [digest, hashing.size]
-            target = self.path(digest)
-            target.parent.mkdir(exist_ok=True)
-            Path(name).replace(target)
         finally:
+            with suppress(OSError):  # what could not be written is told already
+                file.close()
             Path(name).unlink(missing_ok=True)
 
     def replace(self, path: Path, data: bytes) -> None:
         """Write a file of the cache directory whole or not at all."""
-        descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(name).replace(path)
+        with self._usable():
+            descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+                Path(name).replace(path)
+            finally:
+                Path(name).unlink(missing_ok=True)
 
     def read(self, digest: str) -> bytes:
         """Return a content whole."""
-        return self.path(digest).read_bytes()
+        with self._usable():
+            return self.path(digest).read_bytes()
+
+    def ends(self, digest: str, *, first: int = 0, last: int = 0) -> tuple[bytes, bytes, int]:
+        """Return the first and the last bytes of a content, and how many it has."""
+        with self._usable(), self.path(digest).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            head = file.read(first)
+            file.seek(max(0, size - last))
+            return head, file.read(last), size
 
     def save(self, tree: Tree) -> str:
         """Put a tree into the store and return where it is."""
@@ -150,14 +194,16 @@ class Store:
     def get(self, key: str) -> Any:
         """Return the result under a key, None where there is none; remembers that it was used."""
         with self._lock:
-            # Used before it is read: `drop` cannot come between and take what is returned here.
-            self._index.execute("update steps set used = ? where key = ?", [time.time(), key])
-            row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
+            with self._usable():
+                with suppress(sqlite3.OperationalError):  # a full disk can still be read
+                    # Used before it is read: `drop` cannot come between and take what is returned.
+                    self._index.execute("update steps set used = ? where key = ?", [time.time(), key])
+                row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
         return None if row is None else json.loads(row[0])
 
     def set(self, key: str, value: Any) -> None:
         """Keep a result under a key."""
-        with self._lock:
+        with self._lock, self._usable():
             self._index.execute(
                 "insert or replace into steps values (?, ?, ?)",
                 [key, json.dumps(value), time.time()],
@@ -181,7 +227,7 @@ class Store:
     # --- files of this host -----------------------------------------------------------------
     def seen(self, root: str) -> dict[str, tuple[str, str]]:
         """Return what is known of the files below a path: their stamp and SHA-256."""
-        with self._lock:
+        with self._lock, self._usable():
             rows = self._index.execute(
                 "select path, stamp, content from seen where path >= ? and path < ?",
                 [root, root + "\U0010ffff"],
@@ -190,10 +236,13 @@ class Store:
 
     def remember(self, rows: list[tuple[str, str, str]]) -> None:
         """Keep path, stamp and SHA-256 of files of this host."""
-        with self._lock:
+        with self._lock, self._usable(), self._index:  # a transaction: all or nothing
             self._index.execute("begin")
             self._index.executemany("insert or replace into seen values (?, ?, ?)", rows)
-            self._index.execute("commit")
+
+    def alone(self, key: str) -> AbstractAsyncContextManager[None]:
+        """Hold a key among all processes; the kernel lets go for one that is killed."""
+        return locks.held(self.root / "locks" / key, keep=False)
 
     def forget(self, contents: Iterable[str]) -> None:
         """Forget which files of this host have these contents."""
@@ -212,8 +261,9 @@ class Store:
 class Hashing:
     """A file that hashes what is written to it."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], usable: Callable[[], AbstractContextManager[None]]) -> None:
         self.file = file
+        self._usable = usable
         self.hash = hashlib.sha256()
         self.size = 0
 
@@ -221,20 +271,37 @@ class Hashing:
         """Write and hash."""
         self.hash.update(data)
         self.size += len(data)
-        return self.file.write(data)
+        with self._usable():
+            return self.file.write(data)
 
     def tell(self) -> int:
         """Return how much was written."""
         return self.size
 
 
-def _secret(path: Path) -> bytes:
-    """Return the store's key, made at the first use; readable by its owner alone."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        value = secrets.token_bytes(32)
-        file.write(value)
+def _opened(path: Path) -> sqlite3.Connection:
+    index = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    index.executescript("pragma journal_mode=wal; pragma synchronous=normal;" + _TABLES)
+    return index
+
+
+def _secret(root: Path) -> bytes:
+    """Return the store's key, made at the first use; readable by its owner alone.
+
+    It appears whole, and the first process that makes one wins: two keys, or half of one, would
+    give one secret two hashes.
+    """
+    path = root / "key"
+    if not path.exists():
+        descriptor, name = tempfile.mkstemp(dir=root / "tmp")  # with mode 0600
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(KEY))
+            with suppress(FileExistsError):
+                path.hardlink_to(name)
+        finally:
+            Path(name).unlink()
+    value = path.read_bytes()
+    if len(value) != KEY:
+        raise OSError(errno.EINVAL, f"{path} is damaged; remove it")
     return value
