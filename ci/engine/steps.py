@@ -144,8 +144,21 @@ class Steps:
 
     async def _once(self, ran: Ran, key: str, *, image: bool) -> Result:
         """Run a command unless another process is about to end it with the same cache."""
+        await self._ready(ran)
         async with self._engine.store.alone(key):
             return await self._kept_result(ran, key, image=image) or await self._run(ran, key)
+
+    async def _ready(self, ran: Ran) -> None:
+        """Run what a command stands on, before it holds anything that others wait for.
+
+        A chain that is longer than what may run at once would wait for itself.
+        """
+        _, base = _edits(ran.before.files)
+        if isinstance(base, Ran):
+            await self.result(base, image=True)
+        for mount in ran.before.mounts:
+            if mount.after is not None:
+                await self.result(mount.after)
 
     def _known(self, key: str, ran: Ran) -> Result | None:
         if key not in self._results:

@@ -16,6 +16,7 @@ from ci import engine
 from ci.engine.daemon import Daemon
 from ci.engine.engine import Engine
 from ci.engine.fields import FIELDS
+from ci.engine.steps import PARALLEL
 from ci.engine.tree import FILE, Entry, Tree
 from ci.engine.values import Container, Edit, Files, Image, Mount, Ran
 from tests.engine.behaviours import Lab
@@ -159,6 +160,13 @@ async def test_results_outlive_sessions_and_a_change_reruns_what_depends_on_it(
         assert counts(lab) == {"trunk": 0, "one": 1, "two": 0, "both": 1}
         assert await diamond(lab, "M", tail=" again").stdout() == f"Mtrunk{FRESH}\n"
         assert counts(lab) == {"trunk": 0, "one": 1, "two": 0, "both": 2}
+
+
+async def test_a_chain_longer_than_what_runs_at_once_comes_to_its_end(lab: Lab) -> None:
+    c = lab.base.with_mounted_directory("/m", lab.files("f"))
+    for number in range(2 * PARALLEL + 1):
+        c = lab.sh(f"echo {number}{FRESH} >> /all", c)
+    assert len((await lab.sh("cat /all", c).stdout()).split()) == 2 * PARALLEL + 1
 
 
 async def test_a_step_asked_for_at_once_in_one_session_or_two_runs_once(

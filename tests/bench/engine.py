@@ -1,0 +1,363 @@
+"""The local engine beside its peers, measured in one run on one machine: `acso bench`.
+
+Every figure is the best of some rounds, ours and the peer's in turn, so that both meet the same
+machine. The peer of a step is `docker build` with the same RUN lines (BuildKit where this
+machine's client has it, the classic builder otherwise, and the table says which).
+"""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import anyio
+import dagger
+
+from ci import engine
+from ci.local import base
+from ci.local import docker as local_docker
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGE = "python:3.11-slim"
+LABEL = "acso.instance"
+STEPS = 20
+BRANCHES = 8
+FILES = 5_000
+PASSED = 200 << 20
+ROUNDS = int(os.environ.get("ACSO_BENCH_ROUNDS", "3"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    ours: float
+    unit: str = "s"
+    peer: float | None = None
+    against: str = ""
+    target: str = ""
+    met: bool | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the line's cells as text."""
+        ratio = f"{self.ours / self.peer:.2f}" if self.peer else ""
+        digits = 0 if self.unit == "MB" else 2
+        verdict = {True: "yes", False: "NO", None: ""}[self.met]
+        peer = f"{self.peer:.{digits}f} {self.unit}" if self.peer else ""
+        ours = f"{self.ours:.{digits}f} {self.unit}"
+        return self.what, ours, peer, ratio, self.against, self.target, verdict
+
+
+HEAD = ("what", "ours", "peer", "ratio", "peer is", "target", "met")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where it runs: options with a cache that holds nothing of it, and the image below all."""
+
+    options: engine.Options
+    image: str
+    work: Path
+
+    @property
+    def program(self) -> list[str]:
+        """The command that runs this file again as a program of one task."""
+        given = [str(self.options.cache_dir), self.image, self.options.labels[LABEL]]
+        return [sys.executable, __file__, *given]
+
+
+# --- what is measured -------------------------------------------------------------------------
+def chain(client: dagger.Client, word: str, steps: int = STEPS) -> dagger.Container:
+    """Return a container after a chain of steps, each of which leaves a file."""
+    c = client.container().from_(IMAGE).with_env_variable("WORD", word)
+    for number in range(steps):
+        c = c.with_exec(["sh", "-c", f"echo {number} > /f{number}"])
+    return c
+
+
+@asynccontextmanager
+async def client(options: engine.Options) -> AsyncIterator[dagger.Client]:
+    """Open a session with a connected client."""
+    async with engine.serve(options) as session:
+        os.environ.update(session.environ())
+        async with dagger.Connection(dagger.Config(log_output=None)) as connected:
+            yield connected
+
+
+async def best(work: Callable[[], Awaitable[float]], rounds: int = ROUNDS) -> float:
+    """Return the smallest of some measurements."""
+    return min([await work() for _ in range(rounds)])
+
+
+async def uncached(bench: Bench) -> Row:
+    """Time a chain that nobody has run against `docker build` with the same lines."""
+    ours, peers = [], []
+    async with client(bench.options) as connected:
+        await connected.container().from_(IMAGE).sync()
+        for number in range(ROUNDS):
+            started = time.perf_counter()
+            await chain(connected, f"{os.getpid()}-{number}").sync()
+            ours.append(time.perf_counter() - started)
+            peers.append(await anyio.to_thread.run_sync(build, bench, number))
+    row = Row(what=f"{STEPS} steps, nothing cached", ours=min(ours), peer=min(peers))
+    met = row.ours <= 3 and row.ours <= 0.5 * min(peers)
+    return replace(row, against=builder().name, target="ratio 0.50, 3.0 s", met=met)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """A `docker build` of this machine."""
+
+    name: str
+    command: tuple[str, ...]
+    buildkit: str
+
+
+def builder() -> Builder:
+    """Return BuildKit where a client of this machine can use it, else the classic builder."""
+    programs = [path for path in ("/usr/bin/docker", shutil.which("docker")) if path]
+    for program in programs:
+        probe = [program, "build", "--help"]
+        environ = {**os.environ, "DOCKER_BUILDKIT": "1"}
+        done = subprocess.run(probe, capture_output=True, text=True, env=environ, check=False)
+        if done.returncode == 0 and "--secret" in done.stdout:
+            return Builder(name="docker build, BuildKit", command=(program,), buildkit="1")
+    if not programs:
+        message = "there is no docker program to compare with"
+        raise SystemExit(message)
+    return Builder(name="docker build, classic", command=(programs[0],), buildkit="0")
+
+
+def build(bench: Bench, number: int) -> float:
+    """Run the same steps as RUN lines; return the seconds."""
+    lines = [f"FROM {bench.image}", f"ENV WORD={os.getpid()}-{number}"]
+    lines += [f"RUN echo {each} > /f{each}" for each in range(STEPS)]
+    found = builder()
+    label = f"{LABEL}={bench.options.labels[LABEL]}"
+    command = [*found.command, "build", "--quiet", "--label", label, "-"]
+    started = time.perf_counter()
+    done = subprocess.run(
+        command,
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DOCKER_BUILDKIT": found.buildkit},
+        check=False,
+    )
+    took = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    subprocess.run([*found.command, "rmi", done.stdout.strip()], capture_output=True, check=False)
+    return took
+
+
+async def cached(bench: Bench) -> Row:
+    """Time the same chain in a new process that finds all of it, beyond the client's start."""
+    async with client(bench.options) as connected:
+        await chain(connected, "cached").sync()
+    seconds = await best(partial(_figure, bench, "chain"))
+    return Row(
+        what=f"{STEPS} steps, all cached, new process",
+        ours=seconds,
+        target="0.15 s",
+        met=seconds <= 0.15,
+    )
+
+
+async def branches(bench: Bench) -> Row:
+    """Time independent branches against one of them."""
+
+    async def run(connected: dagger.Client, count: int, word: str) -> float:
+        started = time.perf_counter()
+        async with anyio.create_task_group() as group:
+            for number in range(count):
+                c = connected.container().from_(IMAGE).with_env_variable("N", f"{word}{number}")
+                group.start_soon(c.with_exec(["sleep", "1"]).sync)
+        return time.perf_counter() - started
+
+    async with client(bench.options) as connected:
+        await connected.container().from_(IMAGE).sync()
+        alone = min([await run(connected, 1, f"a{each}-") for each in range(ROUNDS)])
+        side = min([await run(connected, BRANCHES, f"b{each}-") for each in range(ROUNDS)])
+    return Row(
+        what=f"{BRANCHES} branches of `sleep 1` at once",
+        ours=side,
+        peer=BRANCHES * alone,
+        against="one after the other",
+        target="ratio 0.50",
+        met=side <= 0.5 * BRANCHES * alone,
+    )
+
+
+async def upload(bench: Bench) -> Row:
+    """Time reading a source of many small files again in a session that has not seen it."""
+    source = bench.work / "source"
+    for number in range(FILES):
+        path = source / f"d{number % 100}" / f"f{number}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"value = {number}\n" * 20)
+    time.sleep(0.2)  # noqa: ASYNC251 (a file just written is read again: it may still change)
+
+    async def once() -> float:
+        async with client(bench.options) as connected:
+            await connected.version()
+            started = time.perf_counter()
+            await connected.host().directory(str(source)).sync()
+            return time.perf_counter() - started
+
+    first = await once()
+    again = await best(once)
+    return Row(
+        what=f"{FILES} files, unchanged, new session",
+        ours=again,
+        peer=first,
+        against="the first time",
+        target="0.30 s",
+        met=again <= 0.3,
+    )
+
+
+async def memory(bench: Bench) -> Row:
+    """Measure the engine's process while a large directory goes in, through a step and out."""
+    source = bench.work / "large"
+    source.mkdir()
+    for number in range(4):
+        with (source / f"f{number}").open("wb") as file:
+            for _ in range(PASSED // 4 >> 20):
+                file.write(os.urandom(1 << 20))
+    megabytes = await _figure(bench, "memory", str(source), str(bench.work / "out"))
+    return Row(
+        what=f"memory while {PASSED >> 20} MB pass",
+        ours=megabytes,
+        unit="MB",
+        target="150 MB",
+        met=megabytes <= 150,
+    )
+
+
+async def check(_: Bench) -> Row:
+    """Time `acso check` when all of it is cached."""
+    command = [str(ROOT / "acso"), "check"]
+
+    async def once() -> float:
+        started = time.perf_counter()
+        done = await anyio.run_process(command, check=False)
+        if done.returncode != 0:
+            raise SystemExit(done.stderr.decode(errors="replace")[-2000:])
+        return time.perf_counter() - started
+
+    await once()
+    seconds = await best(once)
+    return Row(what="acso check, all cached", ours=seconds, target="2.0 s", met=seconds <= 2)
+
+
+# --- programs of their own --------------------------------------------------------------------
+async def _figure(bench: Bench, *task: str) -> float:
+    done = await anyio.run_process([*bench.program, *task], check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr.decode(errors="replace")[-2000:])
+    return float(json.loads(done.stdout))
+
+
+async def _chain(options: engine.Options) -> float:
+    async with client(options) as connected:
+        await connected.version()
+        started = time.perf_counter()
+        await chain(connected, "cached").sync()
+        return time.perf_counter() - started
+
+
+async def _memory(options: engine.Options, source: str, out: str) -> float:
+    """Return the most megabytes that a process with nothing but the engine needed."""
+    async with engine.serve(options) as session:
+        script = [sys.executable, __file__, "pass", source, out]
+        done = await anyio.run_process(script, env={**os.environ, **session.environ()}, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr.decode(errors="replace")[-2000:])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+async def _pass(source: str, out: str) -> None:
+    """Send a directory in, mount it, copy it into the files, change it, write it out again."""
+    async with dagger.Connection(dagger.Config(log_output=None)) as connected:
+        given = connected.host().directory(source)
+        c = connected.container().from_(IMAGE).with_mounted_directory("/m", given)
+        c = c.with_exec(["sh", "-c", "cp -r /m /copy; echo more > /m/more"])
+        c = c.with_directory("/again", given).with_exec(["sh", "-c", "ls /again /copy"])
+        await c.directory("/copy").export(out)
+        await c.directory("/m").export(out + "-mounted")
+        await c.as_tarball().size()
+
+
+# --- the table --------------------------------------------------------------------------------
+PARTS = (uncached, cached, branches, upload, memory, check)
+
+
+def table(rows: list[Row]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    cells = [HEAD, *(row.cells() for row in rows)]
+    widths = [max(len(line[at]) for line in cells) for at in range(len(HEAD))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |"
+        for line in cells
+    ]
+    yield lines[0]
+    yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    yield from lines[1:]
+
+
+@contextmanager
+def bench_of(image: str, url: str | None) -> Iterator[Bench]:
+    """Make a cache and a folder for one run and remove them with what the run leaves in Docker."""
+    with tempfile.TemporaryDirectory(prefix="acso-bench-") as folder:
+        work = Path(folder)
+        name = f"bench-{os.getpid()}"
+        options = engine.Options(
+            cache_dir=work / "cache", docker=url, images={IMAGE: image}, labels={LABEL: name}
+        )
+        yield Bench(options=options, image=image, work=work)
+
+
+async def measure(names: list[str]) -> int:
+    """Run the parts named, all of them by default; return 1 where a target is missed."""
+    found = await local_docker.ensure(print)
+    image = (await base.ensure(found, print)).reference
+    rows = []
+    with bench_of(image, found.url) as bench:
+        for part in PARTS:
+            if not names or part.__name__ in names:
+                rows.append(await part(bench))
+                sys.stderr.write("  ".join(rows[-1].cells()) + "\n")
+    sys.stdout.write("\n".join(table(rows)) + "\n")
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+def main(argv: list[str]) -> None:
+    """Measure, or be one of the programs that are measured."""
+    match argv:
+        case ["pass", source, out]:
+            anyio.run(_pass, source, out)
+        case [cache, image, name, "chain"]:
+            print(json.dumps(anyio.run(_chain, _options(cache, image, name))))
+        case [cache, image, name, "memory", source, out]:
+            print(json.dumps(anyio.run(_memory, _options(cache, image, name), source, out)))
+        case names:
+            sys.exit(anyio.run(measure, names))
+
+
+def _options(cache: str, image: str, name: str) -> engine.Options:
+    return engine.Options(cache_dir=Path(cache), images={IMAGE: image}, labels={LABEL: name})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
