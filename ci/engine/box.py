@@ -143,7 +143,7 @@ class Boxes:
                 case _:
                     if each.tree is None:
                         entry = Entry(FILE, mount.mode, *each.owner)
-                        secrets.append((f"{FILES}/{at}", entry, each.data))
+                        secrets.append((str(at), entry, each.data))
                     else:
                         single = put(single, str(at), each.tree)
                     binds.append({"Type": "bind", "Source": str(at), "Target": mount.path})
@@ -175,7 +175,15 @@ class Boxes:
         trees: list[tuple[str, Tree]],
         secrets: list[tuple[str, Entry, bytes]] | None = None,
     ) -> None:
-        await self._daemon.put(filler, FILLED, archive.send(self._store, trees, secrets or ()))
+        if not self._daemon.podman:
+            hidden = [(f"{FILES}/{name}", entry, data) for name, entry, data in secrets or ()]
+            await self._daemon.put(filler, FILLED, archive.send(self._store, trees, hidden))
+            return
+        # Podman sees no volumes below a path that is none; Docker keeps the owner of the path.
+        for path, tree in trees:
+            hidden = secrets if path == FILES and secrets else []
+            content = archive.send(self._store, [("", tree)], hidden)
+            await self._daemon.put(filler, f"{FILLED}/{path}", content)
 
     def _blob(self, data: bytes, entry: Entry) -> Entry:
         return entry._replace(size=len(data), content=self._store.add_bytes(data))

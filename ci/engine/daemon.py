@@ -65,7 +65,10 @@ class Daemon:
         self.session = session_name()
         self.labels = {**labels, LABEL: "1", SESSION: self.session}
         self._threads = anyio.CapacityLimiter(128)
-        self.architecture = str(self.client.version()["Arch"])
+        version = self.client.version()
+        self.architecture = str(version["Arch"])
+        parts = {part["Name"] for part in version.get("Components") or []}
+        self.podman = "Podman Engine" in parts
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
 
@@ -162,6 +165,16 @@ class Daemon:
         except DaemonError as error:
             if error.status not in (404, 409):  # gone, or being removed already
                 raise
+
+    async def processes(self, container: str) -> int:
+        """Return how many processes a container has; Podman asks a `ps` in it but for columns."""
+        url = self.client._url("/containers/{0}/top", container)
+        params = {"ps_args": "pid", "stream": "false"} if self.podman else {}
+
+        def work() -> int:
+            return len(self.client._result(self.client._get(url, params=params), True)["Processes"])
+
+        return await self.call(work)
 
     async def volume(self, labels: Mapping[str, str] | None = None, name: str | None = None) -> Any:
         """Make a volume, or find the one of that name; told even if nobody waits any more."""

@@ -274,8 +274,7 @@ class Runner:
         """Commit what a command left; return the image and whether the container can go on."""
         if box.once:
             return await self._daemon.commit(box.id, order.key[:40]), False
-        top = await self._daemon.call(self._daemon.client.top, box.id)
-        alone = len(top["Processes"]) == 1
+        alone = await self._daemon.processes(box.id) == 1
         if not alone:  # what a command leaves running ends with it
             await self._daemon.call(self._daemon.client.kill, box.id)
         start = time.monotonic()
