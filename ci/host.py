@@ -82,6 +82,18 @@ async def selftest(options: argparse.Namespace) -> str | int:
     return done.returncode
 
 
+async def bench(options: argparse.Namespace) -> str | int:
+    """Measure the local engine beside its peers and print a table of ours, peer and ratio.
+
+    The exit code is 1 where a target is missed. Arguments name parts: uncached, cached, branches,
+    upload, memory, check.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests" / "bench" / "engine.py"), *options.parts]
+    # Nothing else runs in this process meanwhile.
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: ASYNC221
+
+
 async def engine(options: argparse.Namespace) -> str | int:
     """Run a command in a session of the local engine, as `dagger run` does with Dagger's.
 
@@ -232,6 +244,10 @@ VERBS = (
         ),
     ),
     Verb(run=selftest, arguments=_selftest_arguments),
+    Verb(
+        run=bench,
+        arguments=lambda parser: parser.add_argument("parts", nargs="*", metavar="PART"),
+    ),
     Verb(run=engine, arguments=_engine_arguments),
     Verb(run=cache, arguments=_cache_arguments),
     Verb(

@@ -23,6 +23,7 @@ import anyio
 import dagger
 
 from ci import engine
+from ci.engine.daemon import connect
 from ci.local import base
 from ci.local import docker as local_docker
 
@@ -325,7 +326,21 @@ def bench_of(image: str, url: str | None) -> Iterator[Bench]:
         options = engine.Options(
             cache_dir=work / "cache", docker=url, images={IMAGE: image}, labels={LABEL: name}
         )
-        yield Bench(options=options, image=image, work=work)
+        try:
+            yield Bench(options=options, image=image, work=work)
+        finally:
+            _remove(url, name)
+
+
+def _remove(url: str | None, name: str) -> None:
+    """Remove the images of a run's steps, by name: an id cannot go before those made of it."""
+    docker = connect(url)
+    try:
+        for each in docker.images(filters={"label": f"{LABEL}={name}"}):
+            for tag in each["RepoTags"] or []:
+                docker.remove_image(tag, force=True)
+    finally:
+        docker.close()
 
 
 async def measure(names: list[str]) -> int:
