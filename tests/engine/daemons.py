@@ -84,8 +84,13 @@ class OwnDaemon:
         with socket.socket(socket.AF_UNIX) as probe:
             if probe.connect_ex(f"{self.home}/d.sock") != 0:
                 return False
-        with self.client() as client:
-            if not client.images.list(SMALL):
+        try:
+            with self.client() as client:
+                known = client.images.list(SMALL)
+        except docker.errors.DockerException:  # it listens already, and does not answer yet
+            return False
+        if not known:
+            with self.client() as client:
                 client.api.import_image_from_data(self.image, repository="small", tag="1")
         return True
 
