@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import socket
 import socketserver
@@ -117,6 +118,8 @@ class OwnDaemon:
             os.kill(children(process)[0], number)
         await anyio.to_thread.run_sync(process.wait)
         (self.home / "pid").unlink(missing_ok=True)
+        # What a restart of the machine clears: the number of a containerd that is no more.
+        shutil.rmtree(self.home / "exec", ignore_errors=True)
 
     def end(self) -> None:
         """Kill what still runs."""
