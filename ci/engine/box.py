@@ -8,7 +8,6 @@ volume, by the daemon's own path: no path of this host is assumed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import anyio

@@ -25,8 +25,10 @@ class Lock:
         except FileNotFoundError:
             return False
 
-    def release(self) -> None:
-        """Let others have it."""
+    def release(self, path: Path | None = None) -> None:
+        """Let others have it; its file goes too where its path is given."""
+        if path is not None:
+            path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
@@ -65,6 +67,4 @@ async def held(path: Path, *, keep: bool = True) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        if not keep:
-            path.unlink(missing_ok=True)
-        lock.release()
+        lock.release(None if keep else path)

@@ -193,12 +193,11 @@ class Store:
     # --- results ----------------------------------------------------------------------------
     def get(self, key: str) -> Any:
         """Return the result under a key, None where there is none; remembers that it was used."""
-        with self._lock:
-            with self._usable():
-                with suppress(sqlite3.OperationalError):  # a full disk can still be read
-                    # Used before it is read: `drop` cannot come between and take what is returned.
-                    self._index.execute("update steps set used = ? where key = ?", [time.time(), key])
-                row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
+        with self._lock, self._usable():
+            with suppress(sqlite3.OperationalError):  # a full disk can still be read
+                # Used before it is read: `drop` cannot come between and take what is returned.
+                self._index.execute("update steps set used = ? where key = ?", [time.time(), key])
+            row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
         return None if row is None else json.loads(row[0])
 
     def set(self, key: str, value: Any) -> None:
