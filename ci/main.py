@@ -6,27 +6,26 @@ docstrings are the help of both.
 
 import datetime
 import enum
-import json
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import Annotated
 
 import dagger
 from dagger import DefaultPath, Doc, Ignore, function, object_type
 
 import validation
+from ci import access, images, places, preview, release
 from ci import config as configuration
-from ci import images, infra, preview, release
-from ci.aws import oidc
-from ci.aws.session import Aws, Credentials, assume_with_token, check_account
+from ci.aws.session import Aws, Credentials, check_account
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.gates import gate, together
 from ci.interrupt import interrupts
 from ci.marks import anew, judges, once
-from ci.release.logs import Query, written
+from ci.release import logs as lines
+from ci.release.history import history as listed
+from ci.release.history import recall
 from ci.report.progress import stage
-from ci.report.result import Result
+from ci.report.result import Told, written
 from ci.stages import quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built
@@ -211,18 +210,15 @@ class Acso:
         promised = None
         if plan:
             promised = await preview.hold(await plan.contents(), aws, config, environment, built)
-        async with stage("infrastructure") as span:
-            await infra.apply_registry(aws, config, span.say)
-            outputs = await infra.apply(aws, config, environment, span.say)
+        place = await places.applied(aws, config, environment)
         pushed = await images.push(aws, config, built)
-        place = _place(aws, config, environment, outputs)
-        await _verified(place, pushed)
+        await places.verified(place, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         async with stage("release") as span:
             with interrupts() as stop:
                 manner = _manner(wait, on_cancel, stop, promised)
                 outcome = await release.deploy(
-                    place, pushed, request, _smoke(place), span.say, manner
+                    place, pushed, request, places.smoke(place), span.say, manner
                 )
             span.result = outcome.summary()
             outcome.raise_for_failure()
@@ -237,7 +233,7 @@ class Acso:
         same with the images that it brings, before it changes a service.
         """
         place = await self.place(env)
-        return _written(await _verified(place, await release.running(place)), format)
+        return _written(await places.verified(place, await release.running(place)), format)
 
     @anew
     async def validate(
@@ -280,7 +276,7 @@ class Acso:
             with interrupts() as stop:
                 manner = _manner(wait, on_cancel, stop)
                 outcome = await release.rollback(
-                    place, to, request, _smoke(place), span.say, manner
+                    place, to, request, places.smoke(place), span.say, manner
                 )
             span.result = outcome.summary()
             outcome.raise_for_failure()
@@ -305,8 +301,9 @@ class Acso:
 
         As JSON it is an object a line. The command line writes lines as they come with --follow.
         """
-        query = Query(agents=tuple(agent or ()), since=since, release=release, grep=grep)
-        return await written(await self.place(env), query, as_json=format is Format.JSON)
+        query = lines.Query(agents=tuple(agent or ()), since=since, release=release, grep=grep)
+        place = await self.place(env)
+        return await lines.written(place, query, as_json=format is Format.JSON)
 
     @anew
     async def run_task(
@@ -339,9 +336,8 @@ class Acso:
     ) -> str:
         """List the releases of an environment, or show one: steps, services, failures."""
         place = await self.place(env)
-        return _written(
-            await (_recalled(place, release) if release else _listed(place, limit)), format
-        )
+        told: Told = await (recall(place, release) if release else listed(place, limit=limit))
+        return _written(told, format)
 
     @anew
     async def unlock(
@@ -391,11 +387,7 @@ class Acso:
         No function of the module: what the command line adds starts from it.
         """
         config, environment, aws = await self._open(env)
-        outputs = await infra.outputs(aws, config, environment)
-        if outputs is None:
-            message = f"nothing was ever deployed to {env}"
-            raise UsageError(message, hint=f"acso deploy --env {env}")
-        return _place(aws, config, environment, outputs)
+        return await places.standing(aws, config, environment)
 
     async def _aws(self, environment: Environment) -> Aws:
         return Aws(
@@ -407,21 +399,13 @@ class Acso:
         )
 
     async def _credentials(self, environment: Environment) -> Credentials | None:
-        """Return keys given as secrets, or an hour's for a CI run's identity; None: boto3's own."""
+        """Return keys given as secrets, or lent for a CI run's identity; None: boto3's own."""
         if self.aws_access_key_id and self.aws_secret_access_key:
             token = self.aws_session_token
-            return Credentials(
-                access_key_id=await self.aws_access_key_id.plaintext(),
-                secret_access_key=await self.aws_secret_access_key.plaintext(),
-                session_token=await token.plaintext() if token else None,
-            )
+            return await access.given(self.aws_access_key_id, self.aws_secret_access_key, token)
         if self.oidc_request_url and self.oidc_request_token:
-            token_url = await self.oidc_request_url.plaintext()
-            identity = await oidc.fetch(token_url, await self.oidc_request_token.plaintext())
-            role = f"arn:aws:iam::{environment.account}:role/{environment.prefix}-deploy"
-            return await assume_with_token(
-                role, identity, region=environment.region, endpoint=self.endpoint
-            )
+            url, right = self.oidc_request_url, self.oidc_request_token
+            return await access.lent(environment, url, right, self.endpoint)
         return None
 
     async def _checked_build(self, config: Config, *, audit_required: bool) -> list[Built]:
@@ -437,26 +421,8 @@ class Acso:
         return done["build"]
 
 
-class Told(Protocol):
-    """A result for people and for machines."""
-
-    def text(self) -> str:
-        """Return it for people."""
-
-    def data(self) -> Mapping[str, Any]:
-        """Return it for machines."""
-
-
-def _written(result: Told, form: Format, *, exit_code: int = 0) -> str:
-    document = json.dumps(result.data(), indent=2)
-    text = document if form is Format.JSON else result.text()
-    return Result(text, document=document, exit_code=exit_code)
-
-
-def _place(
-    aws: Aws, config: Config, environment: Environment, outputs: infra.Outputs
-) -> release.Place:
-    return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+def _written(told: Told, form: Format, *, exit_code: int = 0) -> str:
+    return written(told, as_json=form is Format.JSON, exit_code=exit_code)
 
 
 def _manner(
@@ -464,29 +430,3 @@ def _manner(
 ) -> release.Manner:
     kind = release.OnCancel(on_cancel.value)
     return release.Manner(wait=wait, on_cancel=kind, stop=stop, promised=promised)
-
-
-async def _listed(place: release.Place, limit: int) -> Told:
-    return await release.history(place, limit=limit)
-
-
-async def _recalled(place: release.Place, id_: str) -> Told:
-    return await release.recall(place, id_)
-
-
-async def _verified(place: release.Place, found: Sequence[release.Image]) -> release.Verified:
-    """Look at what a release of these images stands on; raises `VerifyError` with every problem."""
-    async with stage("verify") as span:
-        verified = await release.verify(place, found)
-        span.result = verified.summary()
-        verified.raise_for_failure()
-    return verified
-
-
-def _smoke(place: release.Place) -> release.Validate:
-    """Return the smoke checks of an environment as the function that a release ends with."""
-
-    async def validate() -> validation.Report:
-        return await validation.run("smoke", place.aws, place.config, place.env, place.outputs.url)
-
-    return validate
