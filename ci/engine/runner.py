@@ -8,15 +8,15 @@ same state gets a container of its own from the image.
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import anyio
 import docker.errors
-from docker.utils.socket import frames_iter
 
 from ci.engine import archive
 from ci.engine.box import MARK, Box, Boxes, Filled
@@ -40,6 +40,8 @@ KILLED = (
 MOMENT = 0.5
 #: Seconds between looks at a command that goes on without its streams.
 SLOW = 0.64
+#: Bytes of output that are held at once.
+PIECE = 1 << 16
 #: Containers that wait for a next command; the one that waited longest goes first.
 WAITING = 8
 
@@ -202,8 +204,7 @@ class Runner:
         try:
             if order.stdin:
                 sender.start()
-            frames = frames_iter(connection, tty=False)  # type: ignore[no-untyped-call]
-            return self.keep(frames, order.hidden)
+            return self.keep(frames(connection._response.raw._fp.fp), order.hidden)
         finally:
             connection._response.close()
             raw.close()
@@ -312,3 +313,17 @@ class Runner:
 
 def _shape(mount: Mount) -> Any:
     return (mount.path, mount.kind, mount.name, mount.read_only, mount.secret, mount.owner)
+
+
+def frames(reader: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the pieces of a command's output, each with the number of its stream (1 or 2).
+
+    Read from the response's own buffer, not from the socket below as docker-py does: what comes in
+    one packet with the answer's headers is in the buffer already. Format: Docker's API, "Stream
+    format" of ContainerAttach.
+    """
+    while len(head := reader.read(8)) == 8:
+        stream, left = struct.unpack(">BxxxL", head)
+        while left and (data := reader.read(min(left, PIECE))):
+            yield stream, data
+            left -= len(data)

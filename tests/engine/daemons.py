@@ -165,6 +165,8 @@ class _Forward(socketserver.BaseRequestHandler):
 def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):  # one side has hung up
         while chunk := source.recv(1 << 16):
+            if chunk.startswith(b"HTTP/1.1 101 "):  # what a command says first comes with this
+                chunk += source.recv(1 << 16)
             target.sendall(chunk)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)
