@@ -140,7 +140,13 @@ class Outcome:
 
     def text(self) -> str:
         """Return the whole outcome for people."""
-        return "\n".join([self.summary(), *(f"  {note}" for note in self.notes), *self._table()])
+        notes = [f"  {note}" for note in self.notes]
+        return "\n".join([self.summary(), *notes, *self._table(), self._next()])
+
+    def _next(self) -> str:
+        """Return what may be of use from here on."""
+        verbs = ("status", "logs", "rollback") if self.services else ("status", "deploy")
+        return "next: " + "; ".join(f"./acso {verb} --env {self.environment}" for verb in verbs)
 
     def data(self) -> dict[str, Any]:
         """Return the whole outcome for machines."""

@@ -6,6 +6,7 @@ tool's own output. Where a tool's exit code says too little, its report is judge
 
 import json
 
+import anyio
 import dagger
 from dagger import dag
 
@@ -69,11 +70,11 @@ async def insecure_code(source: dagger.Directory, image: str) -> str:
     """Look for insecure code with bandit."""
     # Low findings are those that ruff's S rules judge already, line by line.
     command = ["bandit", "--quiet", "--recursive", "--severity-level", "medium"]
-    await (
-        tools(image, source, "security")
-        .with_mounted_directory(SOURCE, part(source, *CODE))
-        .with_exec([*command, "agents", "ci", "validation"])
-        .sync()
+    agents = part(source, "agents/**/*.py", "pyproject.toml")
+    others = part(source, "ci/**/*.py", "validation/**/*.py", "pyproject.toml")
+    await _all(
+        _checked(source, image, agents, [*command, "agents"]),
+        _checked(source, image, others, [*command, "ci", "validation"]),
     )
     return "no insecure code"
 
@@ -86,13 +87,33 @@ async def committed_secrets(source: dagger.Directory, image: str) -> str:
         "find . -type f -not -path './locks/*' -print0"
         " | xargs -0 detect-secrets-hook --disable-plugin KeywordDetector"
     )
-    await (
-        tools(image, source, "security")
-        .with_mounted_directory(SOURCE, source)
-        .with_exec(["sh", "-c", hook])
-        .sync()
-    )
+    apart = ("agents", "tests", "ci")
+    parts = [part(source, name) for name in apart]
+    parts.append(part(source, "**", *(f"!{name}" for name in apart)))
+    await _all(*(_checked(source, image, each, ["sh", "-c", hook]) for each in parts))
     return "no secrets"
+
+
+def _checked(
+    source: dagger.Directory, image: str, judged: dagger.Directory, command: list[str]
+) -> dagger.Container:
+    """Return a security tool's run on a part of the source: an edit reruns its own part alone."""
+    tool = tools(image, source, "security").with_mounted_directory(SOURCE, judged)
+    return tool.with_exec(command)
+
+
+async def _all(*runs: dagger.Container) -> None:
+    """Wait for all of these at once; raises what the first that fails raises."""
+
+    async def one(run: dagger.Container) -> None:
+        await run.sync()
+
+    try:
+        async with anyio.create_task_group() as group:
+            for run in runs:
+                group.start_soon(one, run)
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
 
 
 async def vulnerable_packages(
