@@ -1,6 +1,6 @@
 """The task's health check: `python -m agents.healthcheck` exits 0 if the agent here is healthy.
 
-It runs every second or so in a small container, so it imports nothing but a few standard modules.
+It runs every few seconds in a small container, so it imports nothing but a few standard modules.
 """
 
 import http.client

@@ -138,10 +138,10 @@ class Acso:
         """
         lines = await together(
             {
+                "test": self.test,  # takes the longest, so it goes first
                 "lint": self.lint,
                 "typecheck": self.typecheck,
                 "security": lambda: self.security(audit_required),
-                "test": self.test,
             }
         )
         return "\n".join(lines.values())
