@@ -83,13 +83,15 @@ async def selftest(options: argparse.Namespace) -> str | int:
 
 
 async def bench(options: argparse.Namespace) -> str | int:
-    """Measure the local engine beside its peers and print a table of ours, peer and ratio.
+    """Measure against named peers in one run, and print a table with the ratios.
 
-    The exit code is 1 where a target is missed. Arguments name parts: uncached, cached, branches,
-    upload, memory, check.
+    engine    the local engine beside `docker build`; parts: uncached, cached, branches, upload,
+              memory, check; exit code 1 where a target is missed
+    deploys   releases beside ecs-deploy and the AWS CLI on one embedded AWS; --runs N
+    services  what watching a hundred services costs
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(ROOT / "tests" / "bench" / "engine.py"), *options.parts]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # for the processes of a benchmark too
+    command = [sys.executable, "-m", f"tests.bench.{options.what}", *options.parts]
     # Nothing else runs in this process meanwhile.
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: ASYNC221
 
@@ -214,6 +216,12 @@ def _selftest_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="handed on to pytest")
 
 
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    choices = ("engine", "deploys", "services")
+    parser.add_argument("what", choices=choices, nargs="?", default="engine", help="which of them")
+    parser.add_argument("parts", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="handed on")
+
+
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("run",), help="what to do")
     parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
@@ -244,10 +252,7 @@ VERBS = (
         ),
     ),
     Verb(run=selftest, arguments=_selftest_arguments),
-    Verb(
-        run=bench,
-        arguments=lambda parser: parser.add_argument("parts", nargs="*", metavar="PART"),
-    ),
+    Verb(run=bench, arguments=_bench_arguments),
     Verb(run=engine, arguments=_engine_arguments),
     Verb(run=cache, arguments=_cache_arguments),
     Verb(
