@@ -62,12 +62,20 @@ async def call(
         use: what to do with the object and the arguments in place of calling the function.
     """
     config = load(Path(constructor.get("source", ROOT)) / FILE)
-    if function.takes("env"):
-        config.environment(arguments["env"])  # a typing error is told before anything starts
+    refuse_unknown(config, arguments)  # a typing error is told before anything starts
     if use_dagger(choice):
         run_inside_dagger()
     async with _prepared(function, arguments, config, choice) as overrides:
         return await _called(function, arguments, dict(constructor), overrides, use)
+
+
+def refuse_unknown(config: Config, arguments: Arguments) -> None:
+    """Raise `UsageError` for an environment or agent that acso.toml does not have."""
+    if env := arguments.get("env"):
+        config.environment(env)
+    named = arguments.get("agent") or []
+    for name in [named] if isinstance(named, str) else named:
+        config.agent(name)
 
 
 def use_dagger(choice: Choice) -> bool:

@@ -10,9 +10,9 @@ from ci import cli
 from ci.cli import _use, make_parser
 from ci.config import load
 from ci.describe import Description, describe, from_module
-from ci.errors import HostError
+from ci.errors import HostError, UsageError
 from ci.report.result import Result
-from ci.session import uses_local_aws
+from ci.session import refuse_unknown, uses_local_aws
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,3 +180,14 @@ def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
     text = (ROOT / "acso.toml").read_text()
     path.write_text(text.replace('branch = "develop"', 'branch = "x"\naccount = "123456789012"'))
     assert uses_local_aws(load(path), "development", "auto") is False
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"env": "prodution"}, {"agent": "superviser"}, {"agent": ["supervisor", "superviser"]}],
+)
+def test_a_mistyped_name_is_told_before_anything_starts(given: dict[str, object]) -> None:
+    config = load(ROOT / "acso.toml")
+    refuse_unknown(config, {"env": "staging", "agent": "supervisor"})
+    with pytest.raises(UsageError, match="did you mean"):
+        refuse_unknown(config, given)
