@@ -24,6 +24,7 @@ AGENTS = {
     "financial-intelligence",
 }
 LOGIC = "agents/threat_hunter/logic.py"
+EDIT = "\n# edited\n"
 START = "agents/threat_hunter/__main__.py"
 #: Passes every gate and fails in the environment alone: elsewhere no release would ever begin.
 BOOM = """\"\"\"Run the agent: `python -m agents.threat_hunter`.\"\"\"
@@ -36,6 +37,11 @@ if "ACSO_ENVIRONMENT" in os.environ:
     raise RuntimeError("boom")
 run("agents.threat_hunter")
 """
+
+
+def edited(text: str) -> str:
+    """Make an edit, or take it back: another version all the same, and its tests ran before."""
+    return text.removesuffix(EDIT) if text.endswith(EDIT) else text + EDIT
 
 
 def versions(checkout: Checkout) -> dict[str, str]:
@@ -87,7 +93,7 @@ def test_only_the_agent_that_was_edited_is_rolled_as_it_was_planned(
     checkout: Checkout, tmp_path: Path
 ) -> None:
     before = revisions(checkout)
-    checkout.edit(LOGIC, lambda text: text + "\n# edited\n")
+    checkout.edit(LOGIC, edited)
     file = tmp_path / "plan.json"
     told = checkout.acso("plan", "--env", "development", "--output", str(file))
     dry = checkout.acso("deploy", "--env", "development", "--dry-run")
@@ -113,12 +119,13 @@ def test_a_rollback_by_hand_returns_to_the_validated_release_before(
     checkout: Checkout,
 ) -> None:
     before = versions(checkout)
-    checkout.edit(LOGIC, lambda text: text + "\n# edited again\n")
+    checkout.edit(LOGIC, edited)
     assert checkout.deploy().code == 0
     assert versions(checkout) != before
     done = checkout.acso("rollback", "--env", "development", "--json")
     assert done.code == 0, done.err
     assert versions(checkout) == before
+    checkout.edit(LOGIC, edited)  # back to the source of what runs
 
 
 def test_an_agent_that_crashes_at_start_is_rolled_back_with_its_reason(
@@ -143,7 +150,7 @@ def test_an_agent_that_crashes_at_start_is_rolled_back_with_its_reason(
 def test_a_deploy_that_was_cut_off_needs_no_cleaning_up(
     how: signal.Signals, checkout: Checkout
 ) -> None:
-    checkout.edit(LOGIC, lambda text: f"{text}\n# cut off by {how.name}\n")
+    checkout.edit(LOGIC, edited)
     process = checkout.start("deploy", "--env", "development", "--json")
     _until(process, "release:")
     os.killpg(process.pid, how)
