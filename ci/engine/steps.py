@@ -1,23 +1,19 @@
 """Steps of a container: its files as Docker has them, its commands run or found in the cache."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from posixpath import dirname
 from typing import TYPE_CHECKING, cast
 
 import anyio
 
-from ci.engine import locks
+from ci.engine import caches
 from ci.engine.box import Box, Filled
 from ci.engine.daemon import REPOSITORY, DaemonError
 from ci.engine.errors import ExecFailedError
 from ci.engine.files import Layer, State
 from ci.engine.runner import GoneError, Order, Output, Runner
-from ci.engine.store import key_of
-from ci.engine.tree import Entry, Tree, chown, clean, subtree
+from ci.engine.tree import Entry, Tree, chown, clean, inside
 from ci.engine.values import CONTENT, Container, Edit, Files, Image, Mount, Ran
 
 if TYPE_CHECKING:
@@ -119,7 +115,7 @@ class Steps:
         """Return the file or directory at a path of a container, mounts included."""
         mount = container.covering(path)
         if mount is not None and mount.kind in CONTENT:
-            return below_mount(await self.content(mount), path[len(mount.path) :])
+            return inside(await self.content(mount), path[len(mount.path) :])
         return await self._rootfs.tree(await self.state(container.files), path)
 
     # --- commands -----------------------------------------------------------------------------
@@ -172,7 +168,7 @@ class Steps:
     async def _run(self, ran: Ran, key: str) -> Result:
         order = await self._order(ran, key)
         started = time.monotonic()
-        async with self._caches(ran) as mine, self._limiter:
+        async with caches.held(self._engine.store, ran) as mine, self._limiter:
             result = await self._run_in_box(mine, replace(order, mounts=mine.before.mounts))
         self._engine.options.log(f"exec {shown(ran.args)} {time.monotonic() - started:.1f} s")
         self._results[key] = result
@@ -379,32 +375,6 @@ class Steps:
         cut = f"[{size - len(whole)} bytes cut, all in {store.path(digest)}]"
         return f"{cut}\n{whole.decode(errors='replace')}"
 
-    @asynccontextmanager
-    async def _caches(self, ran: Ran) -> AsyncIterator[Ran]:
-        """Hold the caches that one command at a time may use; always in the same order.
-
-        A PRIVATE cache that another command has is left alone: this one gets a volume beside it.
-        """
-        own, mounts = {m.name for m in ran.before.mounts if m.sharing == "LOCKED"}, []
-        async with AsyncExitStack() as stack:
-            for name in sorted(own):
-                await stack.enter_async_context(locks.held(self._lock_of(name)))
-            for mount in ran.before.mounts:
-                private = mount.kind == "cache" and mount.sharing == "PRIVATE"
-                mounts.append(self._private(mount, stack) if private else mount)
-            yield replace(ran, before=replace(ran.before, mounts=tuple(mounts)))
-
-    def _private(self, mount: Mount, stack: AsyncExitStack) -> Mount:
-        name, number = mount.name, 0
-        while (lock := locks.take(self._lock_of(name), wait=False)) is None:
-            number += 1
-            name = f"{mount.name}#{number}"
-        stack.callback(lock.release)
-        return replace(mount, name=name)
-
-    def _lock_of(self, cache: str) -> Path:
-        return self._engine.store.root / "locks" / key_of(cache)[:20]
-
 
 def _edits(files: Files) -> tuple[list[Edit], Image | Ran]:
     """Split files into the edits on top, first one first, and what is below them."""
@@ -413,14 +383,6 @@ def _edits(files: Files) -> tuple[list[Edit], Image | Ran]:
         edits.append(files)
         files = files.below
     return edits[::-1], files
-
-
-def below_mount(tree: Tree, path: str) -> Tree:
-    """Return what is at a path within a mount; raises `EngineError`."""
-    from ci.engine.tree import DIRECTORY, lookup
-
-    place, entry = lookup(tree, path)
-    return subtree(tree, place) if entry.kind == DIRECTORY else Tree({"": entry})
 
 
 def shown(args: tuple[str, ...]) -> str:

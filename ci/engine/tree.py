@@ -98,6 +98,12 @@ def subtree(tree: Tree, path: str) -> Tree:
     return below(tree, place)
 
 
+def inside(tree: Tree, path: str) -> Tree:
+    """Return the directory or the single file at a path; raises `EngineError`."""
+    place, entry = lookup(tree, path)
+    return below(tree, place) if entry.kind == DIRECTORY else Tree({"": entry})
+
+
 def below(tree: Tree, place: str) -> Tree:
     """Return what is at and below a place that exists."""
     if not place:
