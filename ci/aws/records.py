@@ -59,21 +59,6 @@ async def put(aws: Aws, table: str, document: Document, *, taken_from: str = "")
     )
 
 
-async def newest(aws: Aws, table: str, kind: str, *, limit: int = 100) -> list[Document]:
-    """Return the newest documents of a kind, newest (highest key) first."""
-    answer = await aws.call(
-        "dynamodb",
-        "query",
-        TableName=table,
-        KeyConditionExpression="pk = :kind",
-        ExpressionAttributeValues={":kind": {"S": kind}},
-        ScanIndexForward=False,
-        ConsistentRead=True,
-        Limit=limit,
-    )
-    return [_document(item) for item in answer["Items"]]
-
-
 async def get(aws: Aws, table: str, kind: str, key: str) -> Document | None:
     """Return one document; None if there is none."""
     id_ = {"pk": {"S": kind}, "sk": {"S": key}}

@@ -6,12 +6,11 @@ from ci.release.model import Place
 from ci.release.record import History, Release, body, key, parse
 
 KIND = "release"
-KEPT_IN_VIEW = 100  # newest releases that decisions look at
 
 
 async def history(place: Place) -> History:
-    """Read the newest releases of the environment."""
-    found = await records.newest(place.aws, place.outputs.releases_table, KIND, limit=KEPT_IN_VIEW)
+    """Read the releases of the environment, newest first."""
+    found = await records.documents(place.aws, place.outputs.releases_table, KIND)
     releases = tuple(parse(item.body) for item in found)
     owners = {release.id: item.owner for release, item in zip(releases, found, strict=True)}
     return History(releases=releases, owners=owners)

@@ -234,7 +234,7 @@ async def test_a_document_is_written_by_its_owner_alone(aws: Aws) -> None:
 async def test_the_newest_documents_come_first(aws: Aws) -> None:
     with Stubber(aws.client("dynamodb")) as stub:
         stub.add_response("query", {"Items": [ITEM]})
-        assert await records.newest(aws, "t", "release") == [DOCUMENT]
+        assert await records.documents(aws, "t", "release") == [DOCUMENT]
 
 
 async def test_a_lease_is_taken_only_as_it_was_seen(aws: Aws) -> None:
