@@ -116,26 +116,33 @@ async def _prepared(
             overrides = _overrides((await local_aws_only())[1])
         yield overrides
         return
-    from ci.local import base, docker  # late: not every call needs Docker's client
-
-    async with stage("container engine") as span:
-        found = await docker.ensure(span.say)
     images: dict[str, str] = {}
 
-    async def prepare_base() -> None:
+    async def prepare() -> "Docker":
+        from ci.local import docker  # late: not every call needs Docker's client
+
+        async with stage("container engine") as span:
+            found = await docker.ensure(span.say)
+        async with anyio.create_task_group() as group:
+            group.start_soon(prepare_base, found)
+            if local_aws:
+                group.start_soon(prepare_aws, found)
+        return found
+
+    async def prepare_base(found: "Docker") -> None:
+        from ci.local import base
+
         async with stage("base image") as span:
             made = await base.ensure(found, span.say)
             span.result = made.reference
             images[config.project.base_image] = made.reference
 
-    async def prepare_aws() -> None:
+    async def prepare_aws(found: "Docker") -> None:
         overrides.update(_overrides(await _emulator(found)))
 
     async with anyio.create_task_group() as group:
-        group.start_soon(prepare_base)
         group.start_soon(anyio.to_thread.run_sync, _import_client)
-        if local_aws:
-            group.start_soon(prepare_aws)
+        found = await prepare()
     async with engine_session(found, images, verbose=choice.verbose):
         yield overrides
 

@@ -41,7 +41,9 @@ class Graph:
         self._engine = engine
         text = FILE.read_text(encoding="utf-8")
         self._version = key_of(text, graphql.version)
-        self._schema = graphql.build_schema(text, assume_valid=True)
+        self._schema = graphql.build_schema(
+            text, assume_valid=True, assume_valid_sdl=True, no_location=True
+        )
 
     async def answer(
         self, query: str, variables: dict[str, Any] | None, operation: str | None

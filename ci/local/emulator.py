@@ -27,7 +27,10 @@ Say = Callable[[str], None]
 PREFERRED = 4566  # where people expect an emulator of AWS
 START = 30.0  # seconds; 1 to 2 are usual
 #: Of this process's environment, what the server needs. No credentials or proxies go there.
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH")
+_KEPT = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPYCACHEPREFIX"),
+    *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)

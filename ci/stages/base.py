@@ -60,12 +60,17 @@ def environment(base: dagger.Container, locks: dagger.Directory, group: str) -> 
     )
 
 
-def tools(image: str, source: dagger.Directory, group: str) -> dagger.Container:
-    """Return a container with the tools of one lock group first on the path, in `SOURCE`."""
-    return (
+async def tools(image: str, source: dagger.Directory, group: str) -> dagger.Container:
+    """Return a container with the tools of one lock group first on the path, in `SOURCE`.
+
+    It is made when this returns: what is branched from it names it by its id, so that its steps
+    are not told to the engine once more with every branch.
+    """
+    return await (
         environment(python(image), source.directory("locks"), group)
         .with_env_variable("PATH", f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin")
         .with_workdir(SOURCE)
+        .sync()
     )
 
 
@@ -73,4 +78,4 @@ def part(source: dagger.Directory, *patterns: str) -> dagger.Directory:
     """Return what the patterns name (`!` leaves out), so that nothing else reruns the stage."""
     include = [pattern for pattern in patterns if not pattern.startswith("!")]
     exclude = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-    return dag.directory().with_directory("/", source, include=include, exclude=exclude)
+    return source.filter(include=include, exclude=exclude)

@@ -46,7 +46,7 @@ MEASURED = {"agents": ("agents",), "pipeline": ("ci", "validation")}
 async def lint(source: dagger.Directory, image: str) -> str:
     """Check style, formatting and who imports whom."""
     checked = (
-        tools(image, source, "lint")
+        (await tools(image, source, "lint"))
         .with_mounted_directory(SOURCE, part(source, *CODE))
         .with_exec(["ruff", "check", "--no-cache", "."])
         .with_exec(["ruff", "format", "--no-cache", "--check", "."])
@@ -58,7 +58,7 @@ async def lint(source: dagger.Directory, image: str) -> str:
 async def typecheck(source: dagger.Directory, image: str) -> str:
     """Check types with mypy in strict mode, tests included."""
     checked = (
-        tools(image, source, "typecheck")
+        (await tools(image, source, "typecheck"))
         .with_mounted_directory(SOURCE, part(source, *CODE))
         .with_mounted_cache("/var/cache/mypy", dag.cache_volume("acso-mypy"))
         .with_exec(["mypy", "--cache-dir", "/var/cache/mypy"])
@@ -72,9 +72,10 @@ async def insecure_code(source: dagger.Directory, image: str) -> str:
     command = ["bandit", "--quiet", "--recursive", "--severity-level", "medium"]
     agents = part(source, "agents/**/*.py", "pyproject.toml")
     others = part(source, "ci/**/*.py", "validation/**/*.py", "pyproject.toml")
+    tool = await tools(image, source, "security")
     await _all(
-        _checked(source, image, agents, [*command, "agents"]),
-        _checked(source, image, others, [*command, "ci", "validation"]),
+        _checked(tool, agents, [*command, "agents"]),
+        _checked(tool, others, [*command, "ci", "validation"]),
     )
     return "no insecure code"
 
@@ -90,16 +91,16 @@ async def committed_secrets(source: dagger.Directory, image: str) -> str:
     apart = ("agents", "tests", "ci")
     parts = [part(source, name) for name in apart]
     parts.append(part(source, "**", *(f"!{name}" for name in apart)))
-    await _all(*(_checked(source, image, each, ["sh", "-c", hook]) for each in parts))
+    tool = await tools(image, source, "security")
+    await _all(*(_checked(tool, each, ["sh", "-c", hook]) for each in parts))
     return "no secrets"
 
 
 def _checked(
-    source: dagger.Directory, image: str, judged: dagger.Directory, command: list[str]
+    tool: dagger.Container, judged: dagger.Directory, command: list[str]
 ) -> dagger.Container:
-    """Return a security tool's run on a part of the source: an edit reruns its own part alone."""
-    tool = tools(image, source, "security").with_mounted_directory(SOURCE, judged)
-    return tool.with_exec(command)
+    """Return a tool's run on a part of the source: an edit reruns its own part alone."""
+    return tool.with_mounted_directory(SOURCE, judged).with_exec(command)
 
 
 async def _all(*runs: dagger.Container) -> None:
@@ -128,7 +129,7 @@ async def vulnerable_packages(
         required: whether packages that the advisory service does not know are an error.
     """
     report = (
-        tools(image, source, "security")
+        (await tools(image, source, "security"))
         .with_mounted_directory(SOURCE, part(source, "locks/*.lock").directory("locks"))
         .with_env_variable("AUDITED_ON", today)
         .with_exec(
@@ -181,7 +182,7 @@ async def test(source: dagger.Directory, image: str, about: str) -> str:
         about: which part, a name in `TESTS`.
     """
     run = (
-        tools(image, source, "test")
+        (await tools(image, source, "test"))
         .with_mounted_directory(SOURCE, part(source, *TESTS[about]))
         .with_exec(
             ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]

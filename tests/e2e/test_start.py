@@ -65,6 +65,17 @@ def test_a_second_start_prepares_nothing_and_works_through_a_symbolic_link(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_compiled_code_is_kept_in_the_environment_and_never_in_the_source(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    kept = fresh / ".venv" / "bytecode"
+    shutil.rmtree(kept)
+    assert run(fresh / "acso", "--help").returncode == 0
+    assert list(kept.rglob("cli.*.pyc"))
+    assert not list((fresh / "ci").rglob("__pycache__"))
+
+
 def test_an_environment_that_was_cut_off_while_being_filled_is_filled_again(fresh: Path) -> None:
     shutil.rmtree(fresh / ".venv" / "locked")
     done = run(fresh / "acso", "--help")
