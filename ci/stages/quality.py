@@ -34,6 +34,7 @@ TESTS = {
         "locks",
         "pyproject.toml",
         "scripts",
+        "tests/acso.toml",
         "tests/unit",
         "validation",
         "*.md",

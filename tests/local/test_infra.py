@@ -83,7 +83,7 @@ async def aws(anyio_backend: str, instance: None) -> AsyncIterator[Aws]:  # noqa
 
 @pytest.fixture
 def config() -> Config:
-    return load(ROOT / "acso.toml")
+    return load(ROOT / "tests" / "acso.toml")
 
 
 @pytest.fixture

@@ -172,12 +172,12 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path, module: Description) -> Non
 def test_only_development_is_on_the_embedded_aws_by_itself(
     name: str, chosen: str, *, local: bool
 ) -> None:
-    assert uses_local_aws(load(ROOT / "acso.toml"), name, chosen) is local
+    assert uses_local_aws(load(ROOT / "tests" / "acso.toml"), name, chosen) is local
 
 
 def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
     path = tmp_path / "acso.toml"
-    text = (ROOT / "acso.toml").read_text()
+    text = (ROOT / "tests" / "acso.toml").read_text()
     path.write_text(text.replace('branch = "develop"', 'branch = "x"\naccount = "123456789012"'))
     assert uses_local_aws(load(path), "development", "auto") is False
 
@@ -187,7 +187,7 @@ def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
     [{"env": "prodution"}, {"agent": "superviser"}, {"agent": ["supervisor", "superviser"]}],
 )
 def test_a_mistyped_name_is_told_before_anything_starts(given: dict[str, object]) -> None:
-    config = load(ROOT / "acso.toml")
+    config = load(ROOT / "tests" / "acso.toml")
     refuse_unknown(config, {"env": "staging", "agent": "supervisor"})
     with pytest.raises(UsageError, match="did you mean"):
         refuse_unknown(config, given)

@@ -11,11 +11,15 @@ from ci.config import FARGATE, Config, load, parse
 from ci.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "acso.toml").read_text()
+TEXT = (ROOT / "tests" / "acso.toml").read_text()
 
 
-def test_the_repository_s_own_file_has_five_agents_and_three_environments() -> None:
-    config = load(ROOT / "acso.toml")
+def test_the_repository_s_own_file_is_right() -> None:
+    assert load(ROOT / "acso.toml").agents
+
+
+def test_agents_and_environments_are_in_the_file_s_order() -> None:
+    config = parse(TEXT)
     assert [agent.name for agent in config.agents] == [
         "supervisor",
         "threat-hunter",
@@ -118,6 +122,11 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "deploy_timeout = 600",
             "deploy_timeout = 0",
             "environments.development.deploy_timeout: must be 1 or more",
+        ),
+        (
+            "desired_count = 1",
+            "desired_count = 0",
+            "environments.development.desired_count: must be 1 or more",
         ),
         (
             "keep_releases = 100",

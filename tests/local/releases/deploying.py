@@ -23,7 +23,7 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
     """Deploy the images; every line of progress goes to standard output at once."""
     keys = Credentials(access_key_id="test", secret_access_key="test")
     aws = Aws(region="us-east-1", credentials=keys, **where)
-    config = configuration.load(ROOT / configuration.FILE)
+    config = configuration.load(ROOT / "tests" / configuration.FILE)
     env = config.environment("development")
     outputs = await infra.outputs(aws, config, env)
     assert outputs is not None

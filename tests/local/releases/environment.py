@@ -170,7 +170,7 @@ def validation(ok: bool) -> release.Validate:
 
 async def make(running: stack.Stack) -> World:
     aws = reach(running.emulator)
-    config = configuration.load(ROOT / configuration.FILE)
+    config = configuration.load(ROOT / "tests" / configuration.FILE)
     env = config.environment("development")
     await infra.apply_registry(aws, config, print)
     outputs = await infra.apply(aws, config, env, print)

@@ -256,7 +256,7 @@ async def test_a_refused_identity_token_is_not_shown(sts: str) -> None:
 
 
 def environment(account: str | None) -> Environment:
-    known = load(ROOT / "acso.toml").environment("staging")
+    known = load(ROOT / "tests" / "acso.toml").environment("staging")
     return dataclasses.replace(known, account=account, region="eu-central-1")
 
 

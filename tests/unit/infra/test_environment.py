@@ -17,7 +17,7 @@ GITHUB = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubuserconten
 
 @pytest.fixture
 def config() -> Config:
-    known = load(ROOT / "acso.toml")
+    known = load(ROOT / "tests" / "acso.toml")
     return replace(known, project=replace(known.project, repository="o/acso"))
 
 

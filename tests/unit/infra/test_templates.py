@@ -39,7 +39,7 @@ Loader.add_multi_constructor("!", _function)
 
 @pytest.fixture(scope="module")
 def config() -> Config:
-    return load(ROOT / "acso.toml")
+    return load(ROOT / "tests" / "acso.toml")
 
 
 def parsed(text: str) -> dict[str, Any]:
