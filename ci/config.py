@@ -32,8 +32,9 @@ FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
     }
 )
 STRATEGIES = ("rolling",)
-#: Least values of an environment's numbers, where it is not 1. A rollback needs two releases.
-LEAST = MappingProxyType({"approvals": 0, "bake_time": 0, "desired_count": 0, "keep_releases": 2})
+#: Least values of an environment's numbers, where it is not 1. (A service of no task could not
+#: be validated; a rollback needs two releases.)
+LEAST = MappingProxyType({"approvals": 0, "bake_time": 0, "keep_releases": 2})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,17 +206,22 @@ class Acso:
         if dirty and environment.name != "development":
             message = f"the source has uncommitted changes, which {env} does not take"
             raise UsageError(message, hint="commit them, or deploy to development")
+        promised = preview.parse(await plan.contents(), environment.name) if plan else None
+        async with stage("preconditions") as span:
+            if promised:
+                await preview.hold_standing(promised, aws, config, environment)
+            if not wait:
+                await places.free(aws, config, environment, span.say)
         built = await self._checked_build(config, audit_required=aws.endpoint is None)
-        promised = None
-        if plan:
-            promised = await preview.hold(await plan.contents(), aws, config, environment, built)
+        if promised:
+            await preview.hold(promised, aws, config, environment, built)
         place = await places.applied(aws, config, environment)
         pushed = await images.push(aws, config, built)
         await places.verified(place, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         async with stage("release") as span:
             with interrupts() as stop:
-                manner = _manner(wait, on_cancel, stop, promised)
+                manner = _manner(wait, on_cancel, stop, promised.seen if promised else None)
                 outcome = await release.deploy(
                     place, pushed, request, places.smoke(place), span.say, manner
                 )

@@ -10,13 +10,28 @@ from ci.errors import UsageError
 from ci.report.progress import stage
 
 
-async def standing(aws: Aws, config: Config, environment: Environment) -> release.Place:
-    """Return an environment whose infrastructure stands; raises where it was never applied."""
+async def found(aws: Aws, config: Config, environment: Environment) -> release.Place | None:
+    """Return an environment whose infrastructure stands, None if it was never applied."""
     outputs = await infra.outputs(aws, config, environment)
     if outputs is None:
+        return None
+    return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+
+
+async def standing(aws: Aws, config: Config, environment: Environment) -> release.Place:
+    """Return an environment whose infrastructure stands; raises where it was never applied."""
+    place = await found(aws, config, environment)
+    if place is None:
         message = f"nothing was ever deployed to {environment.name}"
         raise UsageError(message, hint=f"acso deploy --env {environment.name}")
-    return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+    return place
+
+
+async def free(aws: Aws, config: Config, environment: Environment, say: release.Say) -> None:
+    """Raise `LockedError` if another process releases here now: told before long work."""
+    place = await found(aws, config, environment)
+    if place:
+        await release.refuse_if_held(place, say)
 
 
 async def applied(aws: Aws, config: Config, environment: Environment) -> release.Place:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci import images, infra, release
+from ci import images, infra, places, release
 from ci.aws.session import Aws
 from ci.config import Config, Environment
 from ci.errors import UsageError
@@ -77,20 +77,30 @@ async def preview(
     return Preview(services=services, resources=resources, promise=made)
 
 
-async def hold(
-    text: str, aws: Aws, config: Config, environment: Environment, built: Sequence[Built]
-) -> Facts:
-    """Hold a plan's document against what is now; return what it saw of the services.
+async def hold_standing(kept: Promise, aws: Aws, config: Config, environment: Environment) -> None:
+    """Hold a plan against the environment alone: what can be told before anything is built.
 
-    Raises:
-        UsageError: the text is no plan of this environment.
-        PlanOutdatedError: the environment has moved, or the source is not what was planned.
+    Raises `PlanOutdatedError` if the environment has moved.
     """
-    kept = parse(text, environment.name)
+    place = await places.found(aws, config, environment)
+    seen = promise.nothing_seen(config, environment)
+    if place:
+        names = [environment.service(agent) for agent in config.agents]
+        seen = await promise.look(place, await release.current(place, names))
+    standing = await infra.standing(aws, config, environment)
+    _hold(kept, await _stands(aws, standing), seen)
+
+
+async def hold(
+    kept: Promise, aws: Aws, config: Config, environment: Environment, built: Sequence[Built]
+) -> None:
+    """Hold a plan against what is now and what was built.
+
+    Raises `PlanOutdatedError` if the environment has moved, or the source is not what was planned.
+    """
     _, now = await _promised(aws, config, environment, built)
     promise.hold(environment.name, kept.brings, now.brings, what="the source")
-    promise.hold(environment.name, {**kept.stands, **kept.seen}, {**now.stands, **now.seen})
-    return kept.seen
+    _hold(kept, now.stands, now.seen)
 
 
 def parse(text: str, environment: str) -> Promise:
@@ -120,19 +130,26 @@ async def _promised(
     aws: Aws, config: Config, environment: Environment, built: Sequence[Built]
 ) -> tuple[release.Plan | None, Promise]:
     standing = await infra.standing(aws, config, environment)
-    outputs = await infra.outputs(aws, config, environment)
+    place = await places.found(aws, config, environment)
     known = [await images.found(aws, config, item) for item in built]
     services, seen = None, promise.nothing_seen(config, environment)
-    if outputs:
-        place = release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+    if place:
         services = await release.plan(place, known)
-        seen = await promise.look(place, services)
+        seen = await promise.look(place, services.found)
     return services, Promise(
         environment=environment.name,
         seen=seen,
-        stands={"account": f"{await aws.account()} in {aws.region}", **standing.found},
+        stands=await _stands(aws, standing),
         brings={**promise.brings(known, services), **standing.wanted},
     )
+
+
+async def _stands(aws: Aws, standing: infra.Standing) -> Facts:
+    return {"account": f"{await aws.account()} in {aws.region}", **standing.found}
+
+
+def _hold(kept: Promise, stands: Facts, seen: Facts) -> None:
+    promise.hold(kept.environment, {**kept.stands, **kept.seen}, {**stands, **seen})
 
 
 def _is_facts(value: object) -> bool:

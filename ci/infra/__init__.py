@@ -3,6 +3,7 @@
 from ci.aws.cloudformation import ResourceChange
 from ci.infra.environment import (
     Outputs,
+    Standing,
     apply,
     apply_registry,
     delete,
@@ -14,6 +15,7 @@ from ci.infra.environment import (
 __all__ = [
     "Outputs",
     "ResourceChange",
+    "Standing",
     "apply",
     "apply_registry",
     "delete",

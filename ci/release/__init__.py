@@ -3,11 +3,12 @@
 from ci.release.deploy import deploy
 from ci.release.findings import Finding, Verified
 from ci.release.history import Listing, Whole, history, recall
+from ci.release.lock import refuse_if_held
 from ci.release.logs import Line, Query
 from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run, Say, Validate
 from ci.release.oneoff import Ran, run_task
 from ci.release.outcome import Ending, Outcome, ServiceResult
-from ci.release.plan import Action, Change, Plan, plan
+from ci.release.plan import Action, Change, Plan, current, plan
 from ci.release.promise import Facts
 from ci.release.reasons import TaskFailure
 from ci.release.rollback import rollback
@@ -47,10 +48,12 @@ __all__ = [
     "Validate",
     "Verified",
     "Whole",
+    "current",
     "deploy",
     "history",
     "plan",
     "recall",
+    "refuse_if_held",
     "rollback",
     "run_task",
     "running",

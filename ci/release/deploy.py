@@ -63,7 +63,7 @@ async def deploy(
         history = await store.history(place)
         planned = await unless_stopped(lambda: plan(place, images), manner)
         if manner.promised is not None:  # looked at under the lock: from here on nobody changes it
-            hold(place.env.name, manner.promised, seen(planned, history))
+            hold(place.env.name, manner.promised, seen(planned.found, history))
         aims = [aim(change) for change in planned.changes]
         if is_done(planned, history):
             return await unless_stopped(lambda: _look(context, history, aims), manner)

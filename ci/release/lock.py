@@ -92,6 +92,14 @@ async def under_lock(
     return results[0]
 
 
+async def refuse_if_held(place: Place, say: Say) -> None:
+    """Look whether the environment is free, before long work that ends in taking its lock.
+
+    Raises `LockedError` if a living process holds it.
+    """
+    await _vacant(place, say, 0.0, place.clock.monotonic())
+
+
 async def current(place: Place) -> Lease | None:
     """Return the lock as it stands, for `status`."""
     return await records.lease(place.aws, place.outputs.releases_table)
@@ -143,18 +151,28 @@ def alive(place: Place, lease: Lease | None) -> bool:
 
 async def _acquire(place: Place, me: Holder, say: Say, wait: float) -> Lease:
     """Take the lock: free, dead, or run out; give up once its holder lived for the wait's time."""
-    table = place.outputs.releases_table
-    first: Lease | None = None
-    announced, deadline = "", place.clock.monotonic() + wait
+    deadline = place.clock.monotonic() + wait
     while True:
-        seen = await records.lease(place.aws, table)
+        seen = await _vacant(place, say, wait, deadline)
+        if seen is not None:
+            say(f"taking over from {told(seen)}: that process is dead")
+        lease = Lease(token=uuid.uuid4().hex, expires=_expiry(place), holder=me.data())
+        if await records.take(place.aws, place.outputs.releases_table, lease, old=seen):
+            return lease
+        # Somebody was faster: look who.
+
+
+async def _vacant(place: Place, say: Say, wait: float, deadline: float) -> Lease | None:
+    """Return the lock once nobody living holds it: None, or a dead process's lease.
+
+    Raises `LockedError` if its holder shows a sign of life after the deadline.
+    """
+    first: Lease | None = None
+    announced = ""
+    while True:
+        seen = await records.lease(place.aws, place.outputs.releases_table)
         if seen is None or not alive(place, seen):
-            if seen is not None:
-                say(f"taking over from {told(seen)}: that process is dead")
-            lease = Lease(token=uuid.uuid4().hex, expires=_expiry(place), holder=me.data())
-            if await records.take(place.aws, table, lease, old=seen):
-                return lease
-            continue  # somebody was faster: look who
+            return seen
         if seen.token != announced:
             doing = f"waiting up to {wait:g} s" if wait else "looking whether it still runs"
             say(f"the environment is locked by {told(seen)}; {doing}")

@@ -88,6 +88,11 @@ class Plan:
         """Whether anything is to be done."""
         return any(change.action is not Action.NONE for change in self.changes)
 
+    @property
+    def found(self) -> dict[str, Current]:
+        """What every service was when it was compared, by the service's name."""
+        return {change.wanted.service: change.current for change in self.changes}
+
     def text(self) -> str:
         """Return the plan for people: a line a service, and below it what differs."""
         width = max((len(change.agent) for change in self.changes), default=0)

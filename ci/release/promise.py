@@ -13,7 +13,7 @@ from ci.errors import PlanOutdatedError
 from ci.release import store
 from ci.release.diff import sides
 from ci.release.model import Image, Place
-from ci.release.plan import Change, Plan
+from ci.release.plan import Change, Current, Plan
 from ci.release.record import History
 
 #: What stands under each name: release and services as seen, agents as they would be.
@@ -22,17 +22,17 @@ ABSENT = "absent"
 NO_RELEASE = "none"
 
 
-async def look(place: Place, plan: Plan) -> Facts:
-    """Return what a plan saw, with the releases on record."""
-    return seen(plan, await store.history(place))
+async def look(place: Place, services: Mapping[str, Current]) -> Facts:
+    """Return what a release would start from, with the releases on record."""
+    return seen(services, await store.history(place))
 
 
-def seen(plan: Plan, history: History) -> Facts:
+def seen(services: Mapping[str, Current], history: History) -> Facts:
     """Return what a release would start from: the last one, unfinished ones, each service; pure."""
     return {
         "last validated release": history.current.id if history.current else NO_RELEASE,
         "unfinished releases": ", ".join(r.id for r in history.unfinished) or NO_RELEASE,
-        **{f"service {change.wanted.service}": _service(change) for change in plan.changes},
+        **{f"service {name}": _service(found) for name, found in services.items()},
     }
 
 
@@ -79,8 +79,8 @@ def hold(environment: str, promised: Facts, now: Facts, *, what: str = "the envi
         raise PlanOutdatedError(message, hint=hint)
 
 
-def _service(change: Change) -> str:
-    service = change.current.service
+def _service(found: Current) -> str:
+    service = found.service
     if service is None:
         return ABSENT
     primary = service.primary

@@ -110,6 +110,7 @@ def test_only_the_agent_that_was_edited_is_rolled_as_it_was_planned(
     again = checkout.acso(*planned)  # what was planned is done: the environment has moved
     assert again.code == 25, again.err
     assert "last validated release" in again.err
+    assert "lint" not in again.err  # told before anything is checked or built
     assert revisions(checkout) == after
     assert checkout.acso("verify", "--env", "development").code == 0
 

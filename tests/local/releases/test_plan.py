@@ -27,7 +27,7 @@ async def good(world: World) -> list[release.Image]:
 
 async def planned(world: World, images: list[release.Image]) -> tuple[release.Plan, Facts]:
     found = await release.plan(world.place, images)
-    return found, await promise.look(world.place, found)
+    return found, await promise.look(world.place, found.found)
 
 
 async def carried_out(

@@ -11,7 +11,7 @@ from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import AwsError, LockedError
 from ci.release import lock
-from ci.release.lock import Held, dead, holder, under_lock
+from ci.release.lock import Held, dead, holder, refuse_if_held, under_lock
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fake import now
 
@@ -51,6 +51,23 @@ async def test_a_living_holder_is_told_within_a_heartbeat(pipeline: Pipeline) ->
         return anyio.current_time() - before
 
     assert await under_lock(pipeline.place, "test", print, work) <= lock.BEAT + 1
+
+
+async def test_who_only_looks_is_refused_by_the_living_and_takes_nothing_from_the_dead(
+    pipeline: Pipeline,
+) -> None:
+    place = pipeline.another().place
+
+    async def work(_: Held) -> None:
+        with pytest.raises(LockedError, match="staging is locked by"):
+            await refuse_if_held(place, print)
+
+    await under_lock(pipeline.place, "test", print, work)
+    await refuse_if_held(place, print)
+    left = Lease(token="dead", expires=now().timestamp() + lock.LEASE, holder={"who": "ann"})
+    assert await records.take(place.aws, "releases", left, old=None)
+    await refuse_if_held(place, print)
+    assert await lock.current(place) == left
 
 
 async def test_a_lease_that_nobody_renews_is_taken_over(pipeline: Pipeline) -> None:

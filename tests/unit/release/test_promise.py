@@ -16,7 +16,7 @@ SUPERVISOR = "acso-staging-supervisor"
 
 async def looked(pipeline: Pipeline) -> tuple[Plan, Facts]:
     planned = await plan(pipeline.place, images("good-2"))
-    return planned, await promise.look(pipeline.place, planned)
+    return planned, await promise.look(pipeline.place, planned.found)
 
 
 async def carried_out(pipeline: Pipeline, promised: Facts) -> release.Outcome:
@@ -73,7 +73,7 @@ async def test_a_release_that_stopped_halfway_since_is_a_move(pipeline: Pipeline
     planned, promised = await looked(pipeline)
     history = await store.history(pipeline.place)
     half = dataclasses.replace(history.releases[0], id="2026.11.24-2", state=State.DEPLOYING)
-    now = promise.seen(planned, History(releases=(half, *history.releases)))
+    now = promise.seen(planned.found, History(releases=(half, *history.releases)))
     assert promise.moved(promised, now) == ["unfinished releases: none -> 2026.11.24-2"]
 
 
