@@ -32,8 +32,9 @@ if MODE == "crash":
     raise RuntimeError("boom")
 if MODE == "slow":
     time.sleep(4)
-if MODE == "late":
+LIVES = {"late": 6, "later": 20}  # seconds that all is well
+if MODE in LIVES:
     print("all is well for a while", flush=True)
-    threading.Timer(6, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    threading.Timer(LIVES[MODE], os.kill, (os.getpid(), signal.SIGKILL)).start()
 address = ("0.0.0.0", int(os.environ["PORT"]))  # inside a container  # noqa: S104
 ThreadingHTTPServer(address, Handler).serve_forever()
