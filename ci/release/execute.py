@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from ci.errors import AcsoError, LockedError
-from ci.release import store
+from ci.release import store, strategy
 from ci.release.lock import Held
 from ci.release.model import Place, Run, Say, Validate
 from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
 from ci.release.parallel import parallel, until
 from ci.release.reasons import TaskFailure, collect
 from ci.release.record import Entry, Release, State, advance
-from ci.release.rollout import Aim, bake, register, roll, take_back
+from ci.release.rollout import Aim, bake, register
 from ci.release.stopping import Manner, OnCancel
 from ci.release.verdict import Cause, Goal, Kind
 from ci.release.watch import Watched
@@ -154,7 +154,8 @@ async def _steps(journal: _Journal, aims: Sequence[Aim]) -> None:
     runs = {item.service: item.run for item in aims}
     entries = tuple(replace(e, after=runs.get(e.service, e.after)) for e in journal.release.entries)
     await journal.write(replace(journal.release, entries=entries))
-    watched, goals = await roll(context.place, aims, context.say)
+    way = strategy.of(context.place.env)
+    watched, goals = await way.forward(context.place, aims, context.say)
     await _good(context, watched, goals)
     await journal.step(State.VALIDATING)
     await _prove(context, goals)
@@ -196,7 +197,7 @@ async def _backward(journal: _Journal, end: _End) -> Outcome:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
         say(f"{why.splitlines()[0]}; going back to {kept.base or 'what was before'}")
         await journal.write(advance(kept, State.ROLLING_BACK, place.clock.now(), why=why))
-        watched, goals = await take_back(place, journal.release.before, say)
+        watched, goals = await strategy.of(place.env).back(place, journal.release.before, say)
         if not watched.good:
             problem, more = await problems(place, watched, goals)
             failures += more

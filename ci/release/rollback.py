@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ci.aws import ecs
 from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
-from ci.release import store
+from ci.release import store, strategy
 from ci.release.deploy import take_up
 from ci.release.execute import Context, execute, problems
 from ci.release.lock import Held, under_lock
@@ -25,7 +25,7 @@ from ci.release.record import (
     stamp,
 )
 from ci.release.retention import tidy
-from ci.release.rollout import aims_at, take_back
+from ci.release.rollout import aims_at
 from ci.release.stopping import Manner, unless_stopped
 from ci.release.target import find, validated
 
@@ -152,7 +152,7 @@ async def _undo(context: Context, history: History) -> Outcome:
     newest = history.unfinished[0]
     services = {entry.service: entry for item in history.unfinished for entry in item.entries}
     before = {service: history.before(service, None) for service in services}
-    watched, goals = await take_back(place, before, say)
+    watched, goals = await strategy.of(place.env).back(place, before, say)
     why, failures = await problems(place, watched, goals)
     if why:
         raise RollbackFailedError(why, hint=f"./acso status --env {place.env.name}")

@@ -13,6 +13,15 @@ STOP_SECONDS = 30  # between SIGTERM and SIGKILL; an agent finishes what it is a
 CHECK_RETRIES = 3
 CHECK_SECONDS = 5
 MOST_START_SECONDS = 300  # what ECS takes at most as a health check's start period
+#: What each strategy asks of ECS, as `deploymentConfiguration` has it. (`ci.release.strategy`)
+DEPLOYMENT: Mapping[str, Mapping[str, Any]] = {
+    "rolling": {
+        # Old tasks stay until the new ones serve; the breaker is for when nobody watches.
+        "minimumHealthyPercent": 100,
+        "maximumPercent": 200,
+        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+    }
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +101,7 @@ def update(place: Place, agent: Agent, *, revision: str, desired: int) -> dict[s
 def _settings(place: Place, agent: Agent) -> dict[str, Any]:
     """Return what CreateService and UpdateService both take."""
     return {
-        "deploymentConfiguration": {
-            # Old tasks stay until the new ones serve; the breaker is for when nobody watches.
-            "minimumHealthyPercent": 100,
-            "maximumPercent": 200,
-            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
-        },
+        "deploymentConfiguration": dict(DEPLOYMENT[place.env.strategy]),
         "networkConfiguration": {
             "awsvpcConfiguration": {
                 "subnets": list(place.outputs.subnets),

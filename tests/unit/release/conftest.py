@@ -14,7 +14,7 @@ from tests.unit.release.fake import Handle, VirtualLoop, World, now
 if TYPE_CHECKING:
     from tests.unit.release.standing import Standing
 
-CONFIG = configuration.load(Path(__file__).parents[3] / configuration.FILE)
+CONFIG = configuration.load(Path(__file__).parents[2] / configuration.FILE)
 # A second of baking is a second that every release here would simulate thirty times.
 ENV = replace(CONFIG.environment("staging"), bake_time=2)
 REQUEST = release.Request(commit="abc", branch="main", actor="tests")
