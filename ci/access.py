@@ -5,6 +5,7 @@ import dagger
 from ci.aws import oidc
 from ci.aws.session import Credentials, assume_with_token
 from ci.config import Environment
+from ci.errors import UsageError
 
 
 async def given(
@@ -16,6 +17,15 @@ async def given(
         secret_access_key=await secret.plaintext(),
         session_token=await token.plaintext() if token else None,
     )
+
+
+async def webhook(secret: dagger.Secret | None) -> str:
+    """Return the URL of a webhook, empty if there is none; raises `UsageError` if it is no URL."""
+    url = (await secret.plaintext()).strip() if secret else ""
+    if secret and not url.startswith(("https://", "http://")):
+        message = "the webhook is no http(s) URL"  # which it might be by a slip, so not told
+        raise UsageError(message, hint="--webhook names it: env://NAME, file://PATH, cmd://COMMAND")
+    return url
 
 
 async def lent(

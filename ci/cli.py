@@ -31,8 +31,8 @@ first steps:
 
 exit codes: 0 done, 1 failure, 2 usage, 3 acso.toml, 4 this machine, 5 the engine,
   10 a quality gate or build, 20 AWS, 21 another account or region, 22 infrastructure,
-  23 the environment is locked, 25 a plan that holds no more, 26 verify, 30 validation,
-  31 a one-off task that never ran, 32 exec
+  23 the environment is locked, 25 a plan that holds no more, 26 verify,
+  27 a release that cannot be promoted, 30 validation, 31 a one-off task that never ran, 32 exec
 exit codes of a release that is no success:
   40 rolled back, 41 rollback failed, 42 nothing to roll back to, 43 rolled back by ECS,
   44 replaced by another deployment, 45 timed out, 46 nothing to change but unhealthy,
@@ -41,6 +41,8 @@ of `plan` and `deploy --dry-run`: 0 nothing would change, 2 something would
 """
 Run = Callable[[argparse.Namespace], Awaitable[str | int]]
 CONSTRUCTOR = "constructor_"
+#: Other names of flags, by function and parameter, where people say them so.
+ALIASES = {("promote", "env"): ("--to",)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,7 +82,7 @@ def _add_function(commands: Any, function: Function) -> None:
     parser = _command(commands, function.command, function.doc, partial(_call, function))
     for parameter in function.parameters:
         if parameter.name != "format":  # --json says it
-            _add(parser, parameter)
+            _add(parser, parameter, aliases=ALIASES.get((function.name, parameter.name), ()))
     if addition := live.ADDITIONS.get(function.name):
         addition.arguments(parser)
         parser.set_defaults(use=addition.use)
@@ -122,7 +124,12 @@ def _command(commands: Any, name: str, doc: str, run: Run) -> argparse.ArgumentP
     return parser
 
 
-def _add(parser: argparse.ArgumentParser, parameter: Parameter, prefix: str = "") -> None:
+def _add(
+    parser: argparse.ArgumentParser,
+    parameter: Parameter,
+    prefix: str = "",
+    aliases: Sequence[str] = (),
+) -> None:
     default = "" if parameter.default in (None, "") else f" (default: {parameter.default})"
     arguments: dict[str, Any] = {
         "dest": prefix + parameter.name,
@@ -147,8 +154,8 @@ def _add(parser: argparse.ArgumentParser, parameter: Parameter, prefix: str = ""
         case "directory" | "file":
             arguments["metavar"] = "PATH"
         case "text":
-            arguments["metavar"] = parameter.name.upper()
-    parser.add_argument(parameter.flag, **arguments)
+            arguments["metavar"] = parameter.flag.strip("-").upper()
+    parser.add_argument(parameter.flag, *aliases, **arguments)
 
 
 def _secret(value: str) -> str:

@@ -31,7 +31,7 @@ class Parameter:
     @property
     def flag(self) -> str:
         """The argument as `dagger call` spells it."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + self.name.strip("_").replace("_", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,8 @@ class Description:
 
 def describe(main: Path, cache: Path) -> Description:
     """Return the description of the module in `main`, from the cache where that is up to date."""
-    key = hashlib.sha256(main.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:20]
+    made_from = (main, main.with_name("arguments.py"), Path(__file__))
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()[:20]
     kept = cache / f"functions-{key}.json"
     try:
         return _from_json(json.loads(kept.read_text()))

@@ -106,6 +106,12 @@ class VerifyError(AcsoError):
     exit_code = 26
 
 
+class PromotionError(AcsoError):
+    """A release cannot be promoted; nothing was changed."""
+
+    exit_code = 27
+
+
 class ValidationError(AcsoError):
     """Checks of a running environment failed."""
 

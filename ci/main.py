@@ -5,7 +5,7 @@ docstrings are the help of both.
 """
 
 import datetime
-import enum
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -15,11 +15,12 @@ from dagger import DefaultPath, Doc, Ignore, function, object_type
 import validation
 from ci import access, images, places, preview, release
 from ci import config as configuration
+from ci.arguments import Actor, As, AuditRequired, Cancelled, Env, Format, OnCancel, Wait
+from ci.attended import Attended
 from ci.aws.session import Aws, Credentials, check_account
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.gates import gate, together
-from ci.interrupt import interrupts
 from ci.marks import anew, judges, once
 from ci.release import logs as lines
 from ci.release.history import history as listed
@@ -29,32 +30,6 @@ from ci.report.result import Told, written
 from ci.stages import quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built
-
-Env = Annotated[str, Doc("Environment of acso.toml: development, staging or production.")]
-AuditRequired = Annotated[bool, Doc("Fail if the advisory service lacks a package.")]
-
-
-@dagger.enum_type
-class Format(enum.Enum):
-    """How a result is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-@dagger.enum_type
-class OnCancel(enum.Enum):
-    """What becomes of a release that its user stops."""
-
-    KEEP = "keep"
-    ROLLBACK = "rollback"
-
-
-As = Annotated[Format, Doc("How the result is written.")]
-Wait = Annotated[int, Doc("Seconds to wait for another release of the environment to end.")]
-Cancelled = Annotated[
-    OnCancel, Doc("At Ctrl-C: keep what was done for the next deploy, or roll back.")
-]
 
 
 @object_type
@@ -80,6 +55,9 @@ class Acso:
         dagger.Secret | None, Doc("Where the CI system gives out identity tokens.")
     ] = None
     oidc_request_token: Annotated[dagger.Secret | None, Doc("The right to ask for one.")] = None
+    webhook: Annotated[
+        dagger.Secret | None, Doc("URL that is told of releases, as Slack's webhooks take it.")
+    ] = None
 
     @function
     @judges
@@ -185,7 +163,7 @@ class Acso:
         env: Env,
         commit: Annotated[str, Doc("Commit that the source is of, for the record.")] = "",
         branch: Annotated[str, Doc("Its branch or tag, for the record.")] = "",
-        actor: Annotated[str, Doc("Who deploys, for the record.")] = "",
+        actor: Actor = "",
         dirty: Annotated[bool, Doc("The source has uncommitted changes.")] = False,
         wait: Wait = 0,
         on_cancel: Cancelled = OnCancel.KEEP,
@@ -207,6 +185,7 @@ class Acso:
             message = f"the source has uncommitted changes, which {env} does not take"
             raise UsageError(message, hint="commit them, or deploy to development")
         promised = preview.parse(await plan.contents(), environment.name) if plan else None
+        attended = await self._attended(wait, on_cancel)
         async with stage("preconditions") as span:
             if promised:
                 await preview.hold_standing(promised, aws, config, environment)
@@ -219,15 +198,42 @@ class Acso:
         pushed = await images.push(aws, config, built)
         await places.verified(place, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
-        async with stage("release") as span:
-            with interrupts() as stop:
-                manner = _manner(wait, on_cancel, stop, promised.seen if promised else None)
-                outcome = await release.deploy(
-                    place, pushed, request, places.smoke(place), span.say, manner
-                )
-            span.result = outcome.summary()
-            outcome.raise_for_failure()
-        return _written(outcome, format)
+        seen = promised.seen if promised else None
+        return _written(await attended.deploy(place, pushed, request, seen), format)
+
+    @anew
+    async def promote(  # noqa: PLR0913, PLR0917 (its flags)
+        self,
+        from_: Annotated[str, Doc("Environment that has validated what is released.")],
+        env: Annotated[str, Doc("Environment that it is released to.")],
+        release_: Annotated[
+            str | None, Doc("Which of its releases; default: the last validated one.")
+        ] = None,
+        actor: Actor = "",
+        wait: Wait = 0,
+        on_cancel: Cancelled = OnCancel.KEEP,
+        format: As = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Release to one environment what another has validated: the same digests, nothing rebuilt.
+
+        Refused if that release did not pass validation there. What differs between the
+        environments in acso.toml, such as sizes and counts, is the target's own.
+        """
+        if from_ == env:
+            message = f"{env} cannot be promoted to itself"
+            raise UsageError(message, hint=f"name another environment than {env} with --from")
+        config, environment, aws = await self._open(env)
+        source = await self.place(from_)
+        attended = await self._attended(wait, on_cancel)
+        async with stage("preconditions") as span:
+            found = await release.promotion(source, release_, aws, environment)
+            span.result = found.request.promoted_from
+            if not wait:
+                await places.free(aws, config, environment, span.say)
+        place = await places.applied(aws, config, environment)
+        await places.verified(place, found.images)
+        request = replace(found.request, actor=actor)
+        return _written(await attended.deploy(place, found.images, request), format)
 
     @anew
     async def verify(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
@@ -269,22 +275,15 @@ class Acso:
                 "(sha256:...) of one; default: the last validated."
             ),
         ] = None,
-        actor: Annotated[str, Doc("Who asks, for the record.")] = "",
+        actor: Actor = "",
         wait: Wait = 0,
         on_cancel: Cancelled = OnCancel.KEEP,
         format: As = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """Return every service to the last validated release before this one, and verify it."""
+        attended = await self._attended(wait, on_cancel)
         place = await self.place(env)
-        async with stage("rollback") as span:
-            request = release.Request(actor=actor)
-            with interrupts() as stop:
-                manner = _manner(wait, on_cancel, stop)
-                outcome = await release.rollback(
-                    place, to, request, places.smoke(place), span.say, manner
-                )
-            span.result = outcome.summary()
-            outcome.raise_for_failure()
+        outcome = await attended.rollback(place, to, release.Request(actor=actor))
         return _written(outcome, format)
 
     @anew
@@ -394,6 +393,10 @@ class Acso:
         config, environment, aws = await self._open(env)
         return await places.standing(aws, config, environment)
 
+    async def _attended(self, wait: int, on_cancel: OnCancel) -> Attended:
+        webhook = await access.webhook(self.webhook)
+        return Attended(wait=wait, on_cancel=on_cancel, webhook=webhook)
+
     async def _aws(self, environment: Environment) -> Aws:
         return Aws(
             region=environment.region,
@@ -428,10 +431,3 @@ class Acso:
 
 def _written(told: Told, form: Format, *, exit_code: int = 0) -> str:
     return written(told, as_json=form is Format.JSON, exit_code=exit_code)
-
-
-def _manner(
-    wait: int, on_cancel: OnCancel, stop: release.Stop, promised: release.Facts | None = None
-) -> release.Manner:
-    kind = release.OnCancel(on_cancel.value)
-    return release.Manner(wait=wait, on_cancel=kind, stop=stop, promised=promised)

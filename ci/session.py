@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ci.local.emulator import Emulator
 
 ROOT = Path(__file__).resolve().parent.parent
+SECRETS = ("env://", "file://", "cmd://")  # how a secret is named
 
 
 Engine = Literal["auto", "dagger", "local"]
@@ -71,8 +72,9 @@ async def call(
 
 def refuse_unknown(config: Config, arguments: Arguments) -> None:
     """Raise `UsageError` for an environment or agent that acso.toml does not have."""
-    if env := arguments.get("env"):
-        config.environment(env)
+    for name in ("env", "from_"):
+        if env := arguments.get(name):
+            config.environment(env)
     named = arguments.get("agent") or []
     for name in [named] if isinstance(named, str) else named:
         config.agent(name)
@@ -239,7 +241,8 @@ async def _called(
     import dagger  # late: takes most of a second
     from dagger import dag
 
-    from ci.main import Acso, Format, OnCancel
+    from ci.arguments import Format, OnCancel
+    from ci.main import Acso
     from ci.stages.base import IGNORE
 
     values = {**overrides, **constructor}
@@ -247,9 +250,9 @@ async def _called(
         if "endpoint" in overrides:  # the embedded AWS takes any keys; none of the user's go there
             values.setdefault("aws_access_key_id", dag.set_secret("local-aws-key", "test"))
             values.setdefault("aws_secret_access_key", dag.set_secret("local-aws-secret", "test"))
-        for name in ("aws_access_key_id", "aws_secret_access_key", "aws_session_token"):
-            if isinstance(values.get(name), str):
-                values[name] = dag.secret(values[name])
+        for name, value in values.items():
+            if isinstance(value, str) and value.startswith(SECRETS):
+                values[name] = dag.secret(value)
         values["source"] = dag.host().directory(str(values.get("source", ROOT)), exclude=IGNORE)
         given = dict(arguments)
         if function.takes("actor"):

@@ -19,6 +19,9 @@ from ci.errors import WrongAccountError
 EMBEDDED_ACCOUNT = "000000000000"
 CALLS = 16  # boto3 calls at a time: more than ever wait at once, fewer than AWS throttles
 CONNECT_PATIENCE, READ_PATIENCE = 5, 60  # seconds
+#: Services whose calls nothing else may wait for: tried once, and given up within seconds.
+BRIEF = frozenset({"sns"})
+BRIEF_PATIENCE = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +82,12 @@ class Aws:
             aws_session_token=keys.session_token if keys else None,
             region_name=self.region,
         )
+        brief = service in BRIEF
         config = Config(
             # Adaptive: slows down by itself once AWS throttles, for all calls of the client.
-            retries={"mode": "adaptive", "max_attempts": 5},
-            connect_timeout=CONNECT_PATIENCE,
-            read_timeout=READ_PATIENCE,
+            retries={"mode": "adaptive", "total_max_attempts": 1 if brief else 6},
+            connect_timeout=BRIEF_PATIENCE if brief else CONNECT_PATIENCE,
+            read_timeout=BRIEF_PATIENCE if brief else READ_PATIENCE,
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )

@@ -5,11 +5,24 @@ from ci.release.findings import Finding, Verified
 from ci.release.history import Listing, Whole, history, recall
 from ci.release.lock import refuse_if_held
 from ci.release.logs import Line, Query
-from ci.release.model import Clock, Image, Outputs, Place, Report, Request, Run, Say, Validate
+from ci.release.model import (
+    Clock,
+    Image,
+    Notice,
+    Outputs,
+    Place,
+    Report,
+    Request,
+    Run,
+    Say,
+    Validate,
+)
+from ci.release.notify import notifying
 from ci.release.oneoff import Ran, run_task
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan import Action, Change, Plan, current, plan
 from ci.release.promise import Facts
+from ci.release.promote import Promotion, promotion
 from ci.release.reasons import TaskFailure
 from ci.release.rollback import rollback
 from ci.release.status import ServiceStatus, Status, status
@@ -28,11 +41,13 @@ __all__ = [
     "Line",
     "Listing",
     "Manner",
+    "Notice",
     "OnCancel",
     "Outcome",
     "Outputs",
     "Place",
     "Plan",
+    "Promotion",
     "Query",
     "Ran",
     "Report",
@@ -51,7 +66,9 @@ __all__ = [
     "current",
     "deploy",
     "history",
+    "notifying",
     "plan",
+    "promotion",
     "recall",
     "refuse_if_held",
     "rollback",

@@ -7,6 +7,7 @@ from ci.release import store
 from ci.release.execute import Context, execute, problems
 from ci.release.lock import Held, under_lock
 from ci.release.model import Image, Place, Request, Say, Validate
+from ci.release.notify import ended
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan import Plan, plan
 from ci.release.promise import hold, seen
@@ -69,6 +70,7 @@ async def deploy(
             return await unless_stopped(lambda: _look(context, history, aims), manner)
         release = _planned(place, request, history, planned, held)
         outcome = await execute(await take_up(context, history, release), release, aims)
+        manner.notify(ended(outcome))
         return await tidy(place, outcome)
 
     return await under_lock(place, "deploy", say, work, manner=manner)

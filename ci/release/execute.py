@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from ci.errors import AcsoError, LockedError
-from ci.release import store, strategy
+from ci.release import notify, store, strategy
 from ci.release.lock import Held
 from ci.release.model import Place, Run, Say, Validate
 from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
@@ -65,6 +65,7 @@ async def execute(context: Context, release: Release, aims: Sequence[Aim]) -> Ou
     """
     began = context.place.clock.monotonic()
     journal = _Journal(context, release)
+    context.manner.notify(notify.started(release))
     try:
         end = await until(lambda: _forward(journal, aims), context.manner.stop.asked)
         end = end or await _stopped(journal)
@@ -197,6 +198,7 @@ async def _backward(journal: _Journal, end: _End) -> Outcome:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
         say(f"{why.splitlines()[0]}; going back to {kept.base or 'what was before'}")
         await journal.write(advance(kept, State.ROLLING_BACK, place.clock.now(), why=why))
+        journal.context.manner.notify(notify.going_back(journal.release, why))
         watched, goals = await strategy.of(place.env).back(place, journal.release.before, say)
         if not watched.good:
             problem, more = await problems(place, watched, goals)

@@ -132,6 +132,7 @@ def summary(release: Release) -> dict[str, Any]:
         "actor": release.request.actor,
         "commit": release.request.commit,
         "branch": release.request.branch,
+        "promoted_from": release.request.promoted_from,
         "origin": release.origin,
         "changed": touched(release),
         "why": release.why,
@@ -166,7 +167,9 @@ def _asked(release: Release) -> str:
     branch = f" on {request.branch}" * bool(request.branch)
     dirty = ", with uncommitted changes" * request.dirty
     origin = f"; the content of {release.origin}" * (release.origin not in ("", release.id))
-    return f"by {request.actor or 'unknown'} ({release.holder}): {source}{branch}{dirty}{origin}"
+    promoted = f", promoted from {request.promoted_from}" * bool(request.promoted_from)
+    what = f"{source}{branch}{dirty}{promoted}{origin}"
+    return f"by {request.actor or 'unknown'} ({release.holder}): {what}"
 
 
 def _change(entry: Entry) -> str:

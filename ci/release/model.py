@@ -14,6 +14,26 @@ from ci.config import Agent, Config, Environment
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """What is told of a release to people who do not look on.
+
+    `event` is `started`, `rolling_back` or the name of an ending.
+    """
+
+    environment: str
+    release: str
+    event: str
+    text: str
+
+
+Notify = Callable[[Notice], None]
+
+
+def tell_nobody(_: Notice) -> None:
+    """Keep a notice to oneself."""
+
+
 class Outputs(Protocol):
     """What the environment's infrastructure offers its services."""
 
@@ -56,6 +76,10 @@ class Outputs(Protocol):
     @property
     def state_table(self) -> str:
         """Name of the table that agents keep their state in."""
+
+    @property
+    def topic(self) -> str:
+        """ARN of the topic that people subscribe to."""
 
 
 class Report(Protocol):
@@ -116,12 +140,17 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Who asked for a release, and of what source."""
+    """Who asked for a release, and of what source.
+
+    `promoted_from` is the environment and release that had it before, such as
+    `staging 2026.11.24-3`; empty for what was built for this environment.
+    """
 
     commit: str = ""
     branch: str = ""
     actor: str = ""
     dirty: bool = False
+    promoted_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

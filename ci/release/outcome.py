@@ -173,22 +173,26 @@ class Outcome:
                 hint = f"./acso deploy {env} goes on; ./acso rollback {env} undoes it"
             raise ERRORS[self.ending](self._problem(), hint=hint)
 
+    def left(self) -> str:
+        """Say in a line or a few what a release that failed has left behind."""
+        match self.ending:
+            case Ending.ROLLBACK_FAILED:
+                lines = [f"{s.agent}: {s.problem}" for s in self.services if s.problem]
+                return "\n".join([f"and the way back failed too: {self.way_back}", *lines])
+            case Ending.INTERRUPTED:
+                return f"release {self.release} is recorded as interrupted"
+            case Ending.UNHEALTHY:
+                return "nothing was changed"
+            case _ if not any(service.run for service in self.services):
+                return "the services that this first release made are removed"
+            case _:
+                back = f"release {self.back_on} (validated)" if self.back_on else "what ran before"
+                return f"all {len(self.services)} services are back on {back}"
+
     def _problem(self) -> str:
         lines = [self.why or "it failed"]
         lines += [failure.text() for failure in self.failures]
-        match self.ending:
-            case Ending.ROLLBACK_FAILED:
-                lines.append(f"  and the way back failed too: {self.way_back}")
-                lines += [f"  {s.agent}: {s.problem}" for s in self.services if s.problem]
-            case Ending.INTERRUPTED:
-                lines.append(f"  release {self.release} is recorded as interrupted")
-            case Ending.UNHEALTHY:
-                lines.append("  nothing was changed")
-            case _ if not any(service.run for service in self.services):
-                lines.append("  the services that this first release made are removed")
-            case _:
-                back = f"release {self.back_on} (validated)" if self.back_on else "what ran before"
-                lines.append(f"  all {len(self.services)} services are back on {back}")
+        lines += [f"  {line}" for line in self.left().splitlines()]
         return "\n".join(lines)
 
     def _table(self) -> list[str]:

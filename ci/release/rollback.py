@@ -10,6 +10,7 @@ from ci.release.deploy import take_up
 from ci.release.execute import Context, execute, problems
 from ci.release.lock import Held, under_lock
 from ci.release.model import Place, Request, Run, Say, Validate, agents_of
+from ci.release.notify import ended
 from ci.release.outcome import Ending, Outcome
 from ci.release.parallel import parallel
 from ci.release.plan import current
@@ -65,7 +66,9 @@ async def rollback(
         history = await store.history(place)
         target = find(history, to)
         if target is None and history.unfinished:
-            return await _undo(context, history)
+            outcome = await _undo(context, history)
+            manner.notify(ended(outcome))
+            return outcome
         if target is None:
             message = f"{place.env.name} has no validated release before the current one"
             raise NothingToRollBackError(message, hint=f"./acso status --env {place.env.name}")
@@ -79,6 +82,7 @@ async def rollback(
         outcome = await execute(context, release, aims)
         if outcome.ending is Ending.DEPLOYED:
             outcome = replace(outcome, ending=Ending.RESTORED, back_on=target.origin)
+        manner.notify(ended(outcome))
         return await tidy(place, outcome)
 
     return await under_lock(place, "rollback", say, work, manner=manner)

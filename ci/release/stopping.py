@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import anyio
 
 from ci.errors import InterruptedReleaseError
+from ci.release.model import Notify, tell_nobody
 from ci.release.parallel import until
 
 T = TypeVar("T")
@@ -47,13 +48,14 @@ class Manner:
     """How a release behaves to others and to its user.
 
     `wait` is for the lock, in seconds; `promised` is what the plan that it carries out has seen:
-    with anything else there, nothing is begun.
+    with anything else there, nothing is begun. `notify` is told when it starts, goes back and ends.
     """
 
     wait: float = 0.0
     on_cancel: OnCancel = OnCancel.KEEP
     stop: Stop = field(default_factory=Unstoppable)
     promised: Mapping[str, str] | None = None
+    notify: Notify = tell_nobody
 
 
 async def unless_stopped(work: Callable[[], Awaitable[T]], manner: Manner) -> T:

@@ -152,6 +152,7 @@ class Outputs:
     log_group: str = ""
     releases_table: str = ""
     state_table: str = ""
+    topic: str = ""
 
 
 @contextmanager

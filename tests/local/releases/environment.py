@@ -4,7 +4,7 @@ import contextlib
 import io
 import tarfile
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +78,14 @@ class World:
 
     def image(self, agent: str, name: str) -> release.Image:
         """Return an agent's image of a behaviour, such as "good" or "crash", or "good-2"."""
+        # One repository for all: the stand-in is the same for every agent, and a push takes time.
+        return self.pushed(agent, name, self.place.config.agents[0].repository)
+
+    def pushed(self, agent: str, name: str, to: str) -> release.Image:
+        """Return an agent's image of a behaviour, pushed to a repository."""
         if name not in self._made:
             self._made[name] = self._make(name)
-        # One repository for all: the stand-in is the same for every agent, and a push takes time.
-        repository = f"{self.emulator.registry}/{self.place.config.agents[0].repository}"
+        repository = f"{self.emulator.registry}/{to}"
         image = self.docker.images.get(self._made[name])
         image.tag(repository, tag=name)
         pushed = self.docker.images.push(repository, tag=name, stream=True, decode=True)
@@ -168,10 +172,11 @@ def validation(ok: bool) -> release.Validate:
     return validate
 
 
-async def make(running: stack.Stack) -> World:
+async def make(running: stack.Stack, name: str = "development") -> World:
+    """Make an environment's infrastructure in an embedded AWS."""
     aws = reach(running.emulator)
     config = configuration.load(ROOT / "tests" / configuration.FILE)
-    env = config.environment("development")
+    env = replace(config.environment(name), bake_time=0)
     await infra.apply_registry(aws, config, print)
     outputs = await infra.apply(aws, config, env, print)
     return World(

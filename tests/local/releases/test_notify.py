@@ -1,0 +1,150 @@
+"""Notices reach a topic's subscribers and a webhook; one that fails changes nothing else."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import anyio
+import pytest
+
+from ci import release
+from ci.release import notify
+from tests.local.releases.environment import REQUEST, World, validation
+
+pytestmark = pytest.mark.docker
+
+NOTICE = release.Notice(environment="e", release="r", event="started", text="t")
+
+
+@contextmanager
+def webhook(answer: Callable[[], int]) -> Iterator[tuple[str, list[str]]]:
+    """Serve a webhook on loopback: its URL, and the texts that it was told."""
+    texts: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            texts.append(json.loads(body)["text"])
+            status = answer()
+            if status:
+                self.send_response(status)
+                self.send_header("Location", self.path + "/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/services/secret", texts
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def heard(world: World) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """A queue that is subscribed to the environment's topic; returns what came."""
+    sqs, sns = world.place.aws.client("sqs"), world.place.aws.client("sns")
+    url = sqs.create_queue(QueueName="notices")["QueueUrl"]
+    asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    arn = asked["Attributes"]["QueueArn"]
+    made = sns.subscribe(TopicArn=world.place.outputs.topic, Protocol="sqs", Endpoint=arn)
+
+    def messages() -> list[dict[str, Any]]:
+        found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
+        return [json.loads(item["Body"]) for item in found.get("Messages", [])]
+
+    try:
+        yield messages
+    finally:
+        sns.unsubscribe(SubscriptionArn=made["SubscriptionArn"])
+        sqs.delete_queue(QueueUrl=url)
+
+
+async def told(world: World, images: list[release.Image], url: str) -> release.Outcome:
+    async with notify.notifying(world.place, world.say, webhook=url) as tell:
+        manner = release.Manner(notify=tell)
+        return await release.deploy(
+            world.place, images, REQUEST, validation(True), world.say, manner
+        )
+
+
+async def test_a_failed_release_is_told_to_the_topic_and_the_webhook(
+    world: World, heard: Callable[[], list[dict[str, Any]]]
+) -> None:
+    assert (await world.deploy(world.images("good"))).ok
+    with webhook(lambda: 200) as (url, texts):
+        outcome = await told(world, world.images("good", threat_hunter="crash"), url)
+    assert not outcome.ok
+    messages = heard()
+    events = [item["MessageAttributes"]["event"]["Value"] for item in messages]
+    assert sorted(events) == ["rolled_back", "rolling_back", "started"]
+    (last,) = (m for m in messages if m["MessageAttributes"]["event"]["Value"] == "rolled_back")
+    assert last["Subject"].startswith("ACSO development: rolled back: release 20")
+    assert "agent threat-hunter does not stay up" in last["Message"]
+    assert [text.split("* ")[1].partition(":")[0] for text in texts] == [
+        "started",
+        "rolling back",
+        "rolled back",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(500, "HTTP 500"), (302, "HTTP 302"), (0, "RemoteDisconnected")]
+)
+async def test_a_webhook_that_fails_is_said_without_its_url(
+    world: World, status: int, said: str
+) -> None:
+    said_before = len(world.lines)
+    with webhook(lambda: status) as (url, texts):
+        async with notify.notifying(world.place, world.say, webhook=url) as tell:
+            tell(NOTICE)
+            tell(NOTICE)
+    assert len(texts) == 2
+    assert world.lines[said_before:] == [f"not told to the webhook: {said}"] * 2
+
+
+async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_most(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "PATIENCE", 0.5)
+    monkeypatch.setattr(notify, "LAST_WORDS", 1.0)
+    free = threading.Event()
+
+    def hang() -> int:
+        free.wait(30)
+        return 200
+
+    try:
+        with webhook(hang) as (url, _):
+            began = anyio.current_time()
+            async with notify.notifying(world.place, world.say, webhook=url) as tell:
+                for _ in range(20):
+                    tell(NOTICE)
+            assert anyio.current_time() - began < 20 * 0.5
+            free.set()
+    finally:
+        free.set()
+    assert "not told to the webhook: TimeoutError" in world.lines
+
+
+async def test_a_release_of_which_nobody_can_be_told_is_no_failure(world: World) -> None:
+    known: Any = world.place.outputs
+    lost = f"{known.topic}-gone"
+    outputs = dataclasses.replace(known, topic=lost)
+    lonely = dataclasses.replace(world, place=dataclasses.replace(world.place, outputs=outputs))
+    with webhook(lambda: 500) as (url, texts):
+        outcome = await told(lonely, world.images("good", threat_hunter="good-untold"), url)
+    assert outcome.ok
+    assert len(texts) == 2
+    assert any(line.startswith(f"not told to topic {lost}: ") for line in world.lines)
