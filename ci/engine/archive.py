@@ -1,8 +1,9 @@
 """Trees to tar streams and back, without holding either whole."""
 
 import io
+import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from posixpath import basename, dirname, join
 from typing import IO, Any, cast
@@ -110,9 +111,8 @@ def send(
         for name, each in sorted(tree.entries.items()):
             yield from _member(store, join(path, name) if name else path, each)
     for path, each, data in secrets:
-        yield header(path, each._replace(size=len(data))) + data
-        yield b"\0" * (-len(data) % tarfile.BLOCKSIZE)
-    yield b"\0" * tarfile.BLOCKSIZE * 2
+        yield whole(path, each, data)
+    yield END
 
 
 def _member(store: Store, path: str, each: Entry) -> Iterator[bytes]:
@@ -153,10 +153,10 @@ def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> It
     """Yield an image layer: what it adds, and marks for what it deletes."""
     marks = {join(dirname(p), WHITEOUT + basename(p)): Entry(FILE, 0o600) for p in removed}
     empty = store.add_bytes(b"")
-    whole = {**entries, **{path: mark._replace(content=empty) for path, mark in marks.items()}}
-    for path in sorted(path for path in whole if path):
-        yield from _member(store, path, whole[path])
-    yield b"\0" * tarfile.BLOCKSIZE * 2
+    every = {**entries, **{path: mark._replace(content=empty) for path, mark in marks.items()}}
+    for path in sorted(path for path in every if path):
+        yield from _member(store, path, every[path])
+    yield END
 
 
 def member(path: str, file: Path) -> Iterator[bytes]:
@@ -167,3 +167,22 @@ def member(path: str, file: Path) -> Iterator[bytes]:
         while chunk := source.read(CHUNK):
             yield chunk
     yield _padding(size)
+
+
+def image(config: bytes, name: str, tag: str, layers: Mapping[str, Path | None]) -> Iterator[bytes]:
+    """Yield an image in the form of `docker save`.
+
+    Args:
+        config: the image's configuration.
+        name: its SHA-256.
+        tag: under which the daemon keeps it.
+        layers: every layer's diff id to its file; None for one that the daemon has, which needs
+            not be sent (layers are looked up by what they hold).
+    """
+    paths = [f"{diff.partition(':')[2]}/layer.tar" for diff in layers]
+    manifest = [{"Config": f"{name}.json", "RepoTags": [tag], "Layers": paths}]
+    yield from plain([(f"{name}.json", config), ("manifest.json", json.dumps(manifest).encode())])
+    for path, file in zip(paths, layers.values(), strict=True):
+        if file is not None:
+            yield from member(path, file)
+    yield END

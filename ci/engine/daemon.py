@@ -3,16 +3,15 @@
 Nothing here assumes that the daemon runs on this host: contents go in and come out as streams.
 """
 
+import base64
 import json
-import os
-import platform
-import secrets
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
+from posixpath import basename
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -24,6 +23,8 @@ from docker.utils.socket import SocketError
 
 from ci.engine import archive, registry
 from ci.engine.errors import EngineError
+from ci.engine.sessions import dead, session_name
+from ci.engine.tree import LINK, Entry
 
 T = TypeVar("T")
 LABEL = "acso.engine"
@@ -33,6 +34,8 @@ CACHE = "acso.engine.cache"
 REPOSITORY = "acso-engine"
 #: Seconds one answer of the daemon may take: a commit or a load of gigabytes, at most.
 TIMEOUT = 600
+#: Calls of the daemon at a time.
+THREADS = 128
 #: How it shows that a daemon is not there, or goes away in the middle of an answer.
 SILENCE = (
     OSError,  # requests' errors among them
@@ -40,6 +43,8 @@ SILENCE = (
     SocketError,
     docker.errors.StreamParseError,
 )
+#: The bit of a link in a mode as Go's `io/fs` has it, which is how the API tells one.
+SYMBOLIC = 1 << 27
 #: What keeps a container alive between the commands that run in it.
 IDLE = ["sleep", "2147483647"]
 
@@ -50,7 +55,14 @@ def connect(url: str | None) -> Any:
     if url is not None:
         settings = {**settings, "base_url": url}
     try:
-        return docker.APIClient(**settings, version="auto", timeout=TIMEOUT, max_pool_size=128)
+        return docker.APIClient(
+            **settings,
+            version="auto",
+            timeout=TIMEOUT,
+            # The client has a pool for each URL, and closes the oldest, even under a new user.
+            num_pools=2 * THREADS,
+            max_pool_size=THREADS,
+        )
     except docker.errors.DockerException as error:
         raise EngineError(
             f"no container engine answers at {url or 'the default'}: {error}"
@@ -64,7 +76,7 @@ class Daemon:
         self.client = connect(url)
         self.session = session_name()
         self.labels = {**labels, LABEL: "1", SESSION: self.session}
-        self._threads = anyio.CapacityLimiter(128)
+        self._threads = anyio.CapacityLimiter(THREADS)
         version = self.client.version()
         self.architecture = str(version["Arch"])
         parts = {part["Name"] for part in version.get("Components") or []}
@@ -91,24 +103,29 @@ class Daemon:
     async def image(self, reference: str) -> dict[str, Any] | None:
         """Return what the daemon knows of an image, None where it has none of that name."""
         try:
-            return await self.call(self.client.inspect_image, reference)
+            found: dict[str, Any] = await self.call(self.client.inspect_image, reference)
+            if self.podman:
+                found["Config"] |= await self.call(self._health, reference)
+            return found
         except DaemonError as error:
             if error.status in (400, 404):
                 return None
             raise
 
+    def _health(self, reference: str) -> dict[str, Any]:
+        """Return an image's health check, which Podman tells in its own API alone."""
+        url = f"{self.client.base_url}/v4.0.0/libpod/images/{quote(reference, safe='')}/json"
+        told = self.client._result(self.client._get(url), json=True)
+        return {"Healthcheck": told["Healthcheck"]} if "Healthcheck" in told else {}
+
     async def images(self) -> list[dict[str, Any]]:
         """Return the images of steps, with the names that are this engine's."""
-        own = f"{REPOSITORY}:"
         found = await self.call(self.client.images, REPOSITORY)
-        return [
-            each | {"RepoTags": [t for t in each["RepoTags"] if t.startswith(own)]}
-            for each in found
-        ]
+        return [each | {"RepoTags": own(each)} for each in found]
 
     async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
         """Fetch an image from its registry; raises `DaemonError` if that refuses or is silent."""
-        await self.call(registry.pull, self.client, reference, auth)
+        await self.call(registry.pull, self.client, reference, auth, podman=self.podman)
 
     async def load(self, chunks: Iterator[bytes]) -> None:
         """Give the daemon an image in the form of `docker save`."""
@@ -154,7 +171,8 @@ class Daemon:
             url = self.client._url("/commit")
             params = {"container": container, "pause": 0, "repo": REPOSITORY, "tag": tag}
             answer = self.client._post_json(url, params=params, data={})
-            return str(self.client._result(answer, json=True)["Id"])
+            made = str(self.client._result(answer, json=True)["Id"])
+            return made if ":" in made else f"sha256:{made}"  # Podman leaves the kind out
 
         return await self.call(work)
 
@@ -177,10 +195,14 @@ class Daemon:
         return await self.call(work)
 
     async def volume(self, labels: Mapping[str, str] | None = None, name: str | None = None) -> Any:
-        """Make a volume, or find the one of that name; told even if nobody waits any more."""
+        """Make a volume, or find the one of that name; told even if nobody waits any more.
+
+        Podman gives a volume to whoever mounts it first, but for one that was told its owner.
+        """
+        told = {"driver_opts": {"o": "uid=0,gid=0"}} if self.podman else {}
         with anyio.CancelScope(shield=True):
             return await self.call(
-                self.client.create_volume, name, labels=dict(labels or self.labels)
+                self.client.create_volume, name, labels=dict(labels or self.labels), **told
             )
 
     async def put(self, container: str, path: str, chunks: Iterator[bytes]) -> None:
@@ -226,6 +248,23 @@ class Daemon:
                 return None
             self._probes.pop(image, None)  # removed from outside: that says nothing of the path
 
+    async def peek(self, image: str, path: str) -> Entry | None:
+        """Return what is at a path of an image (its directory must be no link), a link as such.
+
+        Podman follows a link to its end when it reads, and tells it apart only beforehand.
+        """
+        if self.podman and (target := await self._link(await self.probe(image), "/" + path)):
+            return Entry(LINK, 0o777, content=target)
+        return await self.look(image, path, archive.first)
+
+    async def _link(self, container: str, path: str) -> str:
+        """Return where a link of a container leads; empty for what is none, or leads nowhere."""
+        url = self.client._url("/containers/{0}/archive", container)
+        answer = await self.call(self.client.head, url, params={"path": path})
+        told = answer.headers.get("X-Docker-Container-Path-Stat") if answer.ok else None
+        stat = json.loads(base64.b64decode(told)) if told else {"mode": 0}
+        return str(stat["linkTarget"]) if stat["mode"] & SYMBOLIC else ""
+
     async def inspect(self, container: str) -> dict[str, Any] | None:
         """Return what the daemon knows of a container, None where there is none."""
         try:
@@ -247,6 +286,12 @@ class Daemon:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
+
+
+def own(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image that are this engine's, without the registry of Podman's."""
+    tags = map(basename, image["RepoTags"] or [])
+    return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]
 
 
 class DaemonError(EngineError):
@@ -324,65 +369,3 @@ async def remove_caches(url: str | None) -> list[str]:
         else:
             removed.append(name)
     return removed
-
-
-def session_name() -> str:
-    """Return a name for a session of this process: host, boot, process, its start, a random."""
-    return "/".join([*_here(), str(os.getpid()), _started(os.getpid()), secrets.token_hex(4)])
-
-
-def dead(session: str) -> bool:
-    """Whether the process of a session is gone; a session of another host is never called dead."""
-    host, boot, process, started, _ = session.split("/")
-    if host != _here()[0]:
-        return False
-    return boot != _here()[1] or _started(int(process)) != started
-
-
-@cache
-def _here() -> tuple[str, str]:
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return platform.node(), boot.read_text().strip() if boot.exists() else ""
-
-
-def _started(process: int) -> str:
-    """Return when a process started, in the kernel's ticks; empty if it is not running."""
-    try:
-        text = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return "" if Path("/proc/self").exists() else _alive(process)
-    return text.rpartition(")")[2].split()[19]
-
-
-def _alive(process: int) -> str:
-    # Without /proc (macOS) a process is told by its number alone.
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return ""
-    except PermissionError:
-        pass
-    return "0"
-
-
-def image_archive(
-    config: bytes, name: str, tag: str, layers: Mapping[str, Path | None]
-) -> Iterator[bytes]:
-    """Yield an image in the form of `docker save`.
-
-    Args:
-        config: the image's configuration.
-        name: its SHA-256.
-        tag: under which the daemon keeps it.
-        layers: every layer's diff id to its file; None for one that the daemon has, which needs
-            not be sent (layers are looked up by what they hold).
-    """
-    paths = [f"{diff.partition(':')[2]}/layer.tar" for diff in layers]
-    manifest = [{"Config": f"{name}.json", "RepoTags": [tag], "Layers": paths}]
-    yield from archive.plain(
-        [(f"{name}.json", config), ("manifest.json", json.dumps(manifest).encode())]
-    )
-    for path, file in zip(paths, layers.values(), strict=True):
-        if file is not None:
-            yield from archive.member(path, file)
-    yield b"\0" * 1024

@@ -14,7 +14,7 @@ from posixpath import dirname, join
 from typing import Any
 
 from ci.engine import archive
-from ci.engine.daemon import REPOSITORY, Daemon, DaemonError, image_archive
+from ci.engine.daemon import REPOSITORY, Daemon, DaemonError
 from ci.engine.errors import EngineError
 from ci.engine.store import Store, key_of
 from ci.engine.tree import (
@@ -23,12 +23,8 @@ from ci.engine.tree import (
     LINK,
     Entry,
     Tree,
-    below,
-    chown,
     clean,
-    lookup,
     missing,
-    put,
     remove,
 )
 
@@ -91,7 +87,7 @@ class Rootfs:
             key = key_of("peek", *place)
             known = self.store.get(key)
             if known is None:
-                found = await self.daemon.look(image, path, archive.first)
+                found = await self.daemon.peek(image, path)
                 known = [list(found) if found else None]
                 self.store.set(key, known)
             self._peeked[place] = Entry(*known[0]) if known[0] else None
@@ -242,12 +238,12 @@ class Rootfs:
         """Give Docker an image; layers that it has are sent only where it insists on them."""
         tag = f"{REPOSITORY}:{name[:40]}"
         try:
-            await self.daemon.load(image_archive(data, name, tag, layers))
+            await self.daemon.load(archive.image(data, name, tag, layers))
         except DaemonError:
             if not image or await self.daemon.image(image) is None:
                 raise
             whole = {**layers, **await self.layers(image)}
-            await self.daemon.load(image_archive(data, name, tag, {k: whole[k] for k in layers}))
+            await self.daemon.load(archive.image(data, name, tag, {k: whole[k] for k in layers}))
 
     async def diffs(self, image: str) -> list[str]:
         """Return the diff ids of an image's layers, lowest first."""
@@ -311,6 +307,3 @@ def overlaid(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
             entries = {p: e for p, e in entries.items() if not p.startswith(path + "/")}
         entries[path] = entry
     return Tree(entries)
-
-
-__all__ = ["Layer", "Rootfs", "State", "below", "chown", "lookup", "put"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 
-from ci.engine.daemon import CACHE, REPOSITORY, Daemon
+from ci.engine.daemon import CACHE, REPOSITORY, Daemon, own
 from ci.engine.store import Store, key_of
 
 
@@ -183,9 +183,8 @@ async def images_of(daemon: Daemon) -> dict[str, Layers]:
     async def look(each: Mapping[str, Any]) -> None:
         known = await daemon.image(each["Id"])
         if known is not None:
-            own = [t for t in each["RepoTags"] or [] if t.startswith(f"{REPOSITORY}:")]
             layers = tuple(known["RootFS"].get("Layers") or ())
-            found[each["Id"]] = Layers(size=known["Size"], layers=layers, tags=tuple(own))
+            found[each["Id"]] = Layers(size=known["Size"], layers=layers, tags=tuple(own(each)))
 
     async with anyio.create_task_group() as group:
         for each in await daemon.call(daemon.client.images):

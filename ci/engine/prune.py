@@ -21,9 +21,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.engine import locks
-from ci.engine.daemon import SESSION, Daemon, DaemonError, dead
+from ci.engine.daemon import SESSION, Daemon, DaemonError
 from ci.engine.holdings import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
 from ci.engine.options import Options
+from ci.engine.sessions import dead
 from ci.engine.store import Store
 
 #: Seconds by which a file's time may lie behind the clock.

@@ -30,7 +30,8 @@ from ci.engine.values import Mount
 
 #: A commit copies all since the container's start: past this many seconds a new one is cheaper.
 SLOW_COMMIT = 0.4
-FAILED_TO_START = b"OCI runtime exec failed"
+#: What an engine writes for a command that could not be started: Docker, Podman by its runtime.
+FAILED_TO_START = (b"OCI runtime exec failed", b"Error: runc: exec failed", b"Error: crun: ")
 NOT_STARTED = "unable to start container process"
 KILLED = (
     "the step's container was killed or removed from outside, or the container engine stops; "
@@ -179,11 +180,13 @@ class Runner:
         """Start a container and keep its output; runs in a thread until the container ends."""
         client = self._daemon.client
         params = {"stdin": int(bool(order.stdin)), "stdout": 1, "stderr": 1, "stream": 1}
-        connection = client.attach_socket(container, params=params)
+        connection = None
         try:
+            connection = client.attach_socket(container, params=params)  # where Podman makes it
             client.start(container)
         except docker.errors.APIError as error:
-            connection._response.close()
+            if connection is not None:
+                connection._response.close()
             if NOT_STARTED not in str(error.explanation):
                 raise
             text = self._store.add_bytes(str(error.explanation).encode())
@@ -264,8 +267,8 @@ class Runner:
     def _judged(self, code: int, stdout: str, stderr: str, combined: str) -> Output:
         # A program that is not there is a failed command with exit code 1, as Dagger reports it.
         if code in (126, 127):
-            head, _, _ = self._store.ends(combined, first=len(FAILED_TO_START))
-            if head == FAILED_TO_START:
+            head, _, _ = self._store.ends(combined, first=max(map(len, FAILED_TO_START)))
+            if head.startswith(FAILED_TO_START):
                 empty = self._store.add_bytes(b"")
                 return Output(code=1, stdout=empty, stderr=combined, combined=combined)
         return Output(code=code, stdout=stdout, stderr=stderr, combined=combined)

@@ -124,17 +124,18 @@ def _imported(docker: Docker, archive: Path) -> Made:
 
     digest = content_id(archive)
     answer: object = ""
-    tag = f"{SUITE}-{digest.removeprefix('sha256:')[:12]}"
+    # With its tag in the name: Podman overlooks one that is given beside it.
+    name = f"{REPOSITORY}:{SUITE}-{digest.removeprefix('sha256:')[:12]}"
     try:
         answer = docker.client.api.import_image(
-            str(archive), repository=REPOSITORY, tag=tag, changes=list(CONFIGURATION)
+            str(archive), repository=name, changes=list(CONFIGURATION)
         )
-        image_id = str(docker.client.images.get(f"{REPOSITORY}:{tag}").id)
+        image_id = str(docker.client.images.get(name).id)
     except DockerException as error:
         said = refusal(str(answer)) or str(error)
         message = f"Docker did not take the base image: {said}"
         raise HostError(message, hint=apt.advice([said])) from error
-    return Made(reference=f"{REPOSITORY}:{tag}", digest=digest, image_id=image_id)
+    return Made(reference=name, digest=digest, image_id=image_id)
 
 
 def refusal(answer: str) -> str:

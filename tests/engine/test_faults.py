@@ -65,8 +65,17 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 20) ->
 
 def running(client: docker.DockerClient, word: str) -> list[Container]:
     """Return the containers of these tests in which a process has a word in its command."""
+    api: Any = client.api
+    podman = any(part["Name"] == "Podman Engine" for part in api.version()["Components"])
+    # Podman asks a `ps` in the container but for columns, and goes on telling.
+    params = {"ps_args": "pid,args", "stream": "false"} if podman else {}
+
+    def commands(container: Container) -> list[str]:
+        url = api._url("/containers/{0}/top", container.id)
+        return [p[-1] for p in api._result(api._get(url, params=params), True)["Processes"]]
+
     found = client.containers.list(filters=MINE, ignore_removed=True)
-    return [each for each in found if any(word in p[-1] for p in each.top()["Processes"])]
+    return [each for each in found if any(word in command for command in commands(each))]
 
 
 async def seen(client: docker.DockerClient, word: str) -> Any:

@@ -132,15 +132,9 @@ async def test_a_command_is_one_layer_and_brings_nothing_of_the_host(
     reference = await c.publish(f"{lab.registry}/app:ran")
     tags = [tag for image in client.images.list() for tag in image.tags]
     assert f"{lab.registry}/app:ran" not in tags
-    client.images.pull(reference.partition(":ran")[0], tag=reference.partition("@")[2])
-    listing = client.containers.create(reference.replace(":ran", ""), ["x"])
-    try:
-        with pytest.raises(docker.errors.NotFound):
-            listing.get_archive("/dev/acso")
-        assert listing.get_archive("/made")
-    finally:
-        listing.remove()
-        client.images.remove(reference.replace(":ran", ""))
+    pushed = lab.dag.container().from_(reference)
+    assert not await pushed.exists("/dev/acso")
+    assert await pushed.exists("/made")
 
 
 def _with_bundle(lab: Lab) -> dagger.Container:
@@ -197,7 +191,7 @@ async def test_a_push_that_is_refused_says_by_whom(lab: Lab) -> None:
 async def test_a_build_that_fails_shows_its_last_lines(lab: Lab) -> None:
     text = f"FROM {IMAGE}\nRUN echo before; exit 3\n"
     d = lab.dag.directory().with_new_file("Dockerfile", text)
-    with pytest.raises(dagger.QueryError, match=r"(?s)returned a non-zero code: 3.*before"):
+    with pytest.raises(dagger.QueryError, match=r"(?s)(code: 3|exit status 3).*before"):
         await d.docker_build().sync()
 
 
@@ -234,7 +228,7 @@ async def test_what_docker_saves_can_be_imported(
     await lab.keep(small(lab).with_new_file("/saved", "s").with_workdir("/w"), name)
     try:
         with (tmp_path / "s.tar").open("wb") as file:
-            for chunk in client.images.get(name).save(named=name):
+            for chunk in client.api.get_image(name):
                 file.write(chunk)
     finally:
         client.images.remove(name)

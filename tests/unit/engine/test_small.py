@@ -7,7 +7,7 @@ import sys
 import anyio
 import pytest
 
-from ci.engine import daemon, sdl
+from ci.engine import sdl, sessions
 from ci.engine.files import Layer, overlaid
 from ci.engine.images import parse, substituted
 from ci.engine.once import Once
@@ -43,18 +43,18 @@ def test_variables_are_expanded_as_in_a_shell_without_defaults() -> None:
 
 
 def test_a_session_is_dead_when_its_process_is() -> None:
-    own = daemon.session_name()
-    assert not daemon.dead(own)
-    script = "from ci.engine import daemon; print(daemon.session_name())"
+    own = sessions.session_name()
+    assert not sessions.dead(own)
+    script = "from ci.engine import sessions; print(sessions.session_name())"
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert daemon.dead(told.stdout.strip())
+    assert sessions.dead(told.stdout.strip())
     host, boot, process, started, rest = own.split("/")
     assert process == str(os.getpid())
-    assert daemon.dead("/".join([host, boot, process, "1", rest]))  # the number is another's now
-    assert daemon.dead("/".join([host, "boot", process, started, rest]))
-    assert not daemon.dead("/".join(["elsewhere", boot, process, "1", rest]))
+    assert sessions.dead("/".join([host, boot, process, "1", rest]))  # the number is another's now
+    assert sessions.dead("/".join([host, "boot", process, started, rest]))
+    assert not sessions.dead("/".join(["elsewhere", boot, process, "1", rest]))
 
 
 def entry(content: str = "") -> Entry:
