@@ -52,6 +52,12 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     assert not hasattr(given, "commit")
 
 
+@pytest.mark.parametrize("flag", ["--env", "--to"])
+def test_a_promotion_s_target_has_two_names(flag: str, parser: argparse.ArgumentParser) -> None:
+    given = parser.parse_args(["promote", "--from", "staging", flag, "production"])
+    assert (given.from_, given.env) == ("staging", "production")
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -184,7 +190,12 @@ def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{"env": "prodution"}, {"agent": "superviser"}, {"agent": ["supervisor", "superviser"]}],
+    [
+        {"env": "prodution"},
+        {"from_": "stagin"},
+        {"agent": "superviser"},
+        {"agent": ["supervisor", "superviser"]},
+    ],
 )
 def test_a_mistyped_name_is_told_before_anything_starts(given: dict[str, object]) -> None:
     config = load(ROOT / "tests" / "acso.toml")
