@@ -4,6 +4,7 @@ Source of the rules: ECS Developer Guide, "Stopped task error messages", "Task l
 "Optimize load balancer connection draining".
 """
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,11 @@ from ci.local.aws.targets import Targets
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
 ENDED = "Essential container in task exited"
+#: Seconds that a stop waits for the one before. Docker 20.10 can lock itself up for good where
+#: containers leave a network in the same instant: libnetwork's processEndpointDelete and
+#: getSvcRecords take the controller's and the network's locks in opposite orders.
+STAGGER = 1.0
+_leaving = threading.Lock()
 
 
 def apply(ecs: Any, targets: Targets) -> None:
@@ -33,7 +39,12 @@ def drained(ecs: Any, targets: Targets, original: Callable[..., None]) -> Callab
 
     def stop(task: Any, client: Any, extra: Any) -> None:
         targets.drain(ecs._task_ip(task))
-        original(task, client, extra)
+        mine = _leaving.acquire(timeout=STAGGER)
+        try:
+            original(task, client, extra)
+        finally:
+            if mine:
+                _leaving.release()
 
     def cleanup(task: Any, client: Any, extra: Any = None) -> None:
         if client is None:  # the container has ended by itself; it stays a while for its log
