@@ -21,7 +21,7 @@ from ci.errors import HostError
 from ci.local import paths
 from ci.report.output import Report
 from ci.report.result import Result
-from ci.session import ROOT, Choice, Engine, call
+from ci.session import ROOT, SECRETS, Choice, Engine, call
 
 EPILOG = """\
 first steps:
@@ -160,8 +160,15 @@ def _add(
 
 def _secret(value: str) -> str:
     """Refuse what is no reference: a secret itself has no place on a command line."""
-    if not value.startswith(("env://", "file://", "cmd://")):
+    if not value.startswith(SECRETS):
         message = "a secret is named by env://NAME, file://PATH or cmd://COMMAND"
+        raise argparse.ArgumentTypeError(message)
+    kind, _, name = value.partition("://")
+    if kind == "env" and name not in host.environ():
+        message = f"{value}: the environment has no variable {name}"
+        raise argparse.ArgumentTypeError(message)
+    if kind == "file" and not Path(name).is_file():
+        message = f"{value}: there is no such file"
         raise argparse.ArgumentTypeError(message)
     return value
 

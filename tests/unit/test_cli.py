@@ -71,6 +71,8 @@ def test_a_promotion_s_target_has_two_names(flag: str, parser: argparse.Argument
         (["plan", "--env", "staging", "--output", "/"], "is a directory"),
         (["plan", "--env", "staging", "--output", "n" * 300], "File name too long"),
         (["--aws-access-key-id", "AKIA", "status", "--env", "x"], "env://NAME"),
+        (["--webhook", "env://NO_SUCH", "deploy", "--env", "x"], "has no variable NO_SUCH"),
+        (["--webhook", "file:///no/such", "deploy", "--env", "x"], "there is no such file"),
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what(
