@@ -14,7 +14,7 @@ from ci.engine.api_query import new_file
 from ci.engine.engine import Engine
 from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
-from ci.engine.fields import Args, answers
+from ci.engine.fields import Args, Resolver, answers
 from ci.engine.store import key_of
 from ci.engine.tree import DIRECTORY, FILE, LINK, Entry, Tree
 from ci.engine.values import Container, Directory, File
@@ -194,24 +194,28 @@ async def _digest(engine: Engine, old: Directory, _args: Args) -> str:
     return f"sha256:{(await engine.forced(old)).digest}"
 
 
-async def _exists(engine: Engine, old: Directory, args: Args) -> bool:
-    follow = not args.doNotFollowSymlinks and args.expectedType != "SYMLINK_TYPE"
-    try:
-        _, entry = tree.lookup(await engine.forced(old), args.path, follow=follow)
-    except EngineError:
-        return False
-    return of_type(entry, args.expectedType)
+async def _entry(
+    engine: Engine, old: Directory, args: Args, *, follow: bool
+) -> tuple[str, Entry | None]:
+    return tree.found(await engine.forced(old), args.path, follow=follow)
 
 
-def of_type(entry: Entry, kind: str | None) -> bool:
-    """Whether an entry is what `expectedType` asks for."""
-    return kind is None or kind == _KINDS[entry.kind] + "_TYPE"
+def looking(look: Callable[..., Awaitable[tuple[str, Entry | None]]]) -> dict[str, Resolver]:
+    """Return the fields that tell of one path; `look` finds its place and what is there."""
 
+    async def exists(engine: Engine, old: Any, args: Args) -> bool:
+        kind = args.expectedType
+        follow = not args.doNotFollowSymlinks and kind != "SYMLINK_TYPE"
+        _, entry = await look(engine, old, args, follow=follow)
+        return entry is not None and kind in (None, _KINDS[entry.kind] + "_TYPE")
 
-async def _stat(engine: Engine, old: Directory, args: Args) -> Args:
-    content = await engine.forced(old)
-    place, entry = tree.lookup(content, args.path, follow=not args.doNotFollowSymlinks)
-    return stat_of(basename(place), entry)
+    async def stat(engine: Engine, old: Any, args: Args) -> Args:
+        place, entry = await look(engine, old, args, follow=not args.doNotFollowSymlinks)
+        if entry is None:
+            raise tree.missing(args.path)
+        return stat_of(basename(place), entry)
+
+    return {"exists": exists, "stat": stat}
 
 
 def stat_of(name: str, entry: Entry) -> Args:
@@ -246,14 +250,12 @@ answers(
         "directory": _directory,
         "dockerBuild": _docker_build,
         "entries": _entries,
-        "exists": _exists,
         "export": _export,
         "file": _file,
         "filter": _filter,
         "findUp": _find_up,
         "glob": _glob,
         "name": lambda _engine, old, _args: old.name,
-        "stat": _stat,
         "sync": lambda engine, old, _args: engine.forced(old),
         "withDirectory": _laying(directory_content),
         "withError": with_error,
@@ -266,7 +268,8 @@ answers(
         "withoutDirectory": _without,
         "withoutFile": _without,
         "withoutFiles": _without,
-    },
+    }
+    | looking(_entry),
     dockerBuild={"secrets": [], "noInit": False, "ssh": None},
 )
 

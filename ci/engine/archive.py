@@ -8,7 +8,7 @@ from posixpath import basename, dirname, join
 from typing import IO, Any, cast
 
 from ci.engine.store import CHUNK, Store
-from ci.engine.tree import DIRECTORY, EPOCH, FILE, LINK, Entry, Tree
+from ci.engine.tree import DIRECTORY, FILE, LINK, Entry, Tree
 
 _KINDS = {DIRECTORY: tarfile.DIRTYPE, FILE: tarfile.REGTYPE, LINK: tarfile.SYMTYPE}
 #: What a tar archive ends with, at least.
@@ -21,9 +21,14 @@ class Stream(io.RawIOBase):
     """A file made of an iterator of bytes."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
+        self._chunks = self._noted(chunks)
         self._rest = memoryview(b"")
         self._end = b""
+
+    def _noted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
+            yield chunk
 
     def readable(self) -> bool:
         """A stream is there to be read."""
@@ -36,7 +41,6 @@ class Stream(io.RawIOBase):
             if chunk is None:
                 return 0
             self._rest = memoryview(chunk)
-            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
@@ -44,8 +48,8 @@ class Stream(io.RawIOBase):
 
     def complete(self) -> bool:
         """Read what is left; whether all of it ended as a tar archive does."""
-        for chunk in self._chunks:
-            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
+        for _ in self._chunks:
+            pass
         return self._end == END
 
 
@@ -74,12 +78,12 @@ def first(chunks: Iterable[bytes]) -> Entry | None:
 
 def entry(info: tarfile.TarInfo) -> Entry | None:
     """Return what a member is; None for what a tree does not hold (devices, pipes)."""
-    for kind, code in _KINDS.items():
-        if info.type == code:
-            link = info.linkname if kind == LINK else ""
-            mode = 0o777 if kind == LINK else info.mode & 0o7777
-            return Entry(kind, mode, info.uid, info.gid, int(info.mtime), 0, link)
-    return None
+    kind = next((kind for kind, code in _KINDS.items() if info.type == code), None)
+    if kind is None:
+        return None
+    link = info.linkname if kind == LINK else ""
+    mode = 0o777 if kind == LINK else info.mode & 0o7777
+    return Entry(kind, mode, info.uid, info.gid, int(info.mtime), 0, link)
 
 
 def receive(store: Store, chunks: Iterable[bytes]) -> Tree:
@@ -108,62 +112,39 @@ def send(
     """
     for path, tree in trees:
         for name, each in sorted(tree.entries.items()):
-            yield from _member(store, join(path, name) if name else path, each)
+            place = join(path, name) if name else path
+            yield from member(place, each, store.path(each.content))
     for path, each, data in secrets:
-        yield header(path, each._replace(size=len(data))) + data
-        yield b"\0" * (-len(data) % tarfile.BLOCKSIZE)
-    yield b"\0" * tarfile.BLOCKSIZE * 2
+        yield from member(path, each, data)
+    yield END
 
 
-def _member(store: Store, path: str, each: Entry) -> Iterator[bytes]:
-    yield header(path or ".", each)
-    if each.kind == FILE:
-        with store.path(each.content).open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
-        yield _padding(each.size)
-
-
-def _padding(size: int) -> bytes:
-    return b"\0" * (-size % tarfile.BLOCKSIZE)
-
-
-def header(path: str, each: Entry) -> bytes:
-    """Return a member's header."""
-    info = tarfile.TarInfo(path)
-    info.type, info.mode = _KINDS[each.kind], each.mode
-    info.uid, info.gid, info.mtime = each.uid, each.gid, each.mtime
-    info.size = each.size if each.kind == FILE else 0
-    info.linkname = each.content if each.kind == LINK else ""
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def whole(path: str, each: Entry, data: bytes) -> bytes:
-    """Return one file as a member, its content out of memory: secrets are in no store."""
-    return header(path, each._replace(size=len(data))) + data + _padding(len(data))
+def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> Iterator[bytes]:
+    """Yield an image layer: what it adds, and marks for what it deletes."""
+    mark = Entry(FILE, 0o600, content=store.add_bytes(b""))
+    whole = entries | {join(dirname(p), WHITEOUT + basename(p)): mark for p in removed}
+    for path in sorted(path for path in whole if path):
+        yield from member(path, whole[path], store.path(whole[path].content))
+    yield END
 
 
 def plain(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
     """Yield the members of small files; the stream's end is not included."""
     for path, data in files:
-        yield whole(path, Entry(FILE, 0o644, mtime=EPOCH), data)
+        yield from member(path, Entry(FILE, 0o644), data)
 
 
-def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> Iterator[bytes]:
-    """Yield an image layer: what it adds, and marks for what it deletes."""
-    marks = {join(dirname(p), WHITEOUT + basename(p)): Entry(FILE, 0o600) for p in removed}
-    empty = store.add_bytes(b"")
-    whole = {**entries, **{path: mark._replace(content=empty) for path, mark in marks.items()}}
-    for path in sorted(path for path in whole if path):
-        yield from _member(store, path, whole[path])
-    yield b"\0" * tarfile.BLOCKSIZE * 2
-
-
-def member(path: str, file: Path) -> Iterator[bytes]:
-    """Yield a file of this host as one member."""
-    size = file.stat().st_size
-    yield header(path, Entry(FILE, 0o644, size=size))
-    with file.open("rb") as source:
-        while chunk := source.read(CHUNK):
-            yield chunk
-    yield _padding(size)
+def member(path: str, each: Entry, content: bytes | Path) -> Iterator[bytes]:
+    """Yield one path; of a file also its content, out of memory or out of another file."""
+    info = tarfile.TarInfo(path or ".")
+    info.type, info.mode = _KINDS[each.kind], each.mode
+    info.uid, info.gid, info.mtime = each.uid, each.gid, each.mtime
+    info.linkname = each.content if each.kind == LINK else ""
+    if each.kind == FILE:
+        info.size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    if each.kind == FILE:
+        with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+        yield b"\0" * (-info.size % tarfile.BLOCKSIZE)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -24,6 +24,7 @@ from docker.utils.socket import SocketError
 
 from ci.engine import archive, registry
 from ci.engine.errors import EngineError
+from ci.engine.tree import FILE, Entry
 
 T = TypeVar("T")
 LABEL = "acso.engine"
@@ -87,24 +88,29 @@ class Daemon:
         except tarfile.TarError as error:
             raise DaemonError(f"the container engine broke off an archive: {error}", 0) from error
 
-    # --- images -----------------------------------------------------------------------------
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        """Return what the daemon knows of an image, None where it has none of that name."""
+    async def found(self, inspect: Callable[[str], dict[str, Any]], name: str) -> Any:
+        """Return what the daemon knows of an image, container, volume or network, or None."""
         try:
-            return await self.call(self.client.inspect_image, reference)
+            return await self.call(inspect, name)
         except DaemonError as error:
             if error.status in (400, 404):
                 return None
             raise
 
-    async def images(self) -> list[dict[str, Any]]:
-        """Return the images of steps, with the names that are this engine's."""
-        own = f"{REPOSITORY}:"
-        found = await self.call(self.client.images, REPOSITORY)
-        return [
-            each | {"RepoTags": [t for t in each["RepoTags"] if t.startswith(own)]}
-            for each in found
-        ]
+    async def gone(self, remove: Callable[..., Any], name: str, **options: bool) -> bool:
+        """Remove something; whether it went, and was not gone, going or in use."""
+        try:
+            await self.call(remove, name, **options)
+        except DaemonError as error:
+            if error.status not in (404, 409):
+                raise
+            return False
+        return True
+
+    # --- images -----------------------------------------------------------------------------
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        """Return what the daemon knows of an image, None where it has none of that name."""
+        return cast("dict[str, Any] | None", await self.found(self.client.inspect_image, reference))
 
     async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
         """Fetch an image from its registry; raises `DaemonError` if that refuses or is silent."""
@@ -160,11 +166,7 @@ class Daemon:
 
     async def remove(self, container: str) -> None:
         """Remove a container with its own volumes, running or not, there or not."""
-        try:
-            await self.call(self.client.remove_container, container, v=True, force=True)
-        except DaemonError as error:
-            if error.status not in (404, 409):  # gone, or being removed already
-                raise
+        await self.gone(self.client.remove_container, container, v=True, force=True)
 
     async def processes(self, container: str) -> int:
         """Return how many processes a container has; Podman asks a `ps` in it but for columns."""
@@ -222,31 +224,14 @@ class Daemon:
             except DaemonError as error:
                 if error.status != 404:
                     raise
-            if await self.inspect(probe) is not None:
+            if await self.found(self.client.inspect_container, probe) is not None:
                 return None
             self._probes.pop(image, None)  # removed from outside: that says nothing of the path
 
-    async def inspect(self, container: str) -> dict[str, Any] | None:
-        """Return what the daemon knows of a container, None where there is none."""
-        try:
-            return await self.call(self.client.inspect_container, container)
-        except DaemonError as error:
-            if error.status == 404:
-                return None
-            raise
-
     async def running(self, container: str) -> bool:
         """Whether a container is there and runs."""
-        found = await self.inspect(container)
+        found = await self.found(self.client.inspect_container, container)
         return found is not None and bool(found["State"]["Running"])
-
-    async def clear(self) -> None:
-        """Remove every container and volume of this session."""
-        await remove_all(self, [self.session])
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.client.close()
 
 
 class DaemonError(EngineError):
@@ -265,25 +250,24 @@ async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
     """
     errors: list[DaemonError] = []
 
-    async def attempt(remove: Callable[[], Any]) -> None:
+    async def attempt(remove: Callable[..., Any], name: str) -> None:
         try:
-            await daemon.call(remove)
+            await daemon.gone(remove, name, force=True)
         except DaemonError as error:
-            if error.status not in (404, 409):  # another process removes it, or it is in use
-                errors.append(error)
+            errors.append(error)
 
     client = daemon.client
     filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
+    remove = partial(client.remove_container, v=True)
     for each in filters:
         found = await daemon.call(client.containers, all=True, quiet=True, filters=each)
         async with anyio.create_task_group() as group:
             for container in found:
-                remove = partial(client.remove_container, container["Id"], v=True, force=True)
-                group.start_soon(attempt, remove)
+                group.start_soon(attempt, remove, container["Id"])
     for each in filters:
         volumes = await daemon.call(client.volumes, filters=each)
         for volume in volumes["Volumes"] or []:
-            await attempt(partial(client.remove_volume, volume["Name"], force=True))
+            await attempt(client.remove_volume, volume["Name"])
     if errors:
         raise errors[0]
 
@@ -297,7 +281,7 @@ async def clean(url: str | None, labels: Mapping[str, str]) -> None:
     """
     daemon = await anyio.to_thread.run_sync(Daemon, url, labels)
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
-    with closing(daemon):
+    with closing(daemon.client):
         containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
         volumes = await daemon.call(daemon.client.volumes, filters=wanted)
         found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
@@ -310,20 +294,17 @@ async def remove_caches(url: str | None) -> list[str]:
     What a container needs at the moment stays.
     """
     daemon = Daemon(url, {})
-    found = [(each["RepoTags"], daemon.client.remove_image) for each in await daemon.images()]
-    names = [(name, remove) for tags, remove in found for name in tags]
-    volumes = await daemon.call(daemon.client.volumes, filters={"label": CACHE})
-    names += [(each["Name"], daemon.client.remove_volume) for each in volumes["Volumes"] or []]
-    removed = []
-    for name, remove in names:
-        try:
-            await daemon.call(remove, name, force=True)
-        except DaemonError as error:
-            if error.status not in (404, 409):
-                raise
-        else:
-            removed.append(name)
-    return removed
+    client = daemon.client
+    images = await daemon.call(client.images, REPOSITORY)
+    names = [(tag, client.remove_image) for each in images for tag in own(each["RepoTags"])]
+    volumes = await daemon.call(client.volumes, filters={"label": CACHE})
+    names += [(each["Name"], client.remove_volume) for each in volumes["Volumes"] or []]
+    return [name for name, remove in names if await daemon.gone(remove, name, force=True)]
+
+
+def own(tags: Iterable[str] | None) -> list[str]:
+    """Return which names of an image are this engine's."""
+    return [tag for tag in tags or () if tag.startswith(f"{REPOSITORY}:")]
 
 
 def session_name() -> str:
@@ -384,5 +365,5 @@ def image_archive(
     )
     for path, file in zip(paths, layers.values(), strict=True):
         if file is not None:
-            yield from archive.member(path, file)
-    yield b"\0" * 1024
+            yield from archive.member(path, Entry(FILE, 0o644), file)
+    yield archive.END

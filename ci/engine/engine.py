@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from ci.engine.box import Boxes
 from ci.engine.daemon import Daemon
 from ci.engine.errors import EngineError
-from ci.engine.fields import Args, Resolver
+from ci.engine.fields import FIELDS, Args
 from ci.engine.files import Rootfs
 from ci.engine.forward import Forwards
 from ci.engine.ids import Call
@@ -20,15 +20,13 @@ from ci.engine.services import Services
 from ci.engine.steps import Steps
 from ci.engine.store import Store, key_of
 from ci.engine.tree import DIRECTORY, Tree
-from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret
+from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret, Service
 
 
 class Engine:
     """One session: values by call, states by key."""
 
-    def __init__(
-        self, options: Options, daemon: Daemon, group: TaskGroup, resolvers: dict[str, Resolver]
-    ) -> None:
+    def __init__(self, options: Options, daemon: Daemon, group: TaskGroup) -> None:
         self.options = options
         self.store = Store(options.cache_dir)
         self.store.begin(daemon.session)
@@ -43,7 +41,6 @@ class Engine:
         self.forwards = Forwards(self)
         self.images = Images(self)
         self.platform = f"linux/{daemon.architecture}"
-        self._resolvers = resolvers
         self._values: dict[str, Any] = {}
         self._keys: dict[Files, str] = {}
 
@@ -67,13 +64,13 @@ class Engine:
     async def _answer(self, call: Call) -> None:
         owner = call.parent.type if call.parent else "Query"
         parent = self._values[call.parent.digest] if call.parent else None
-        resolver = self._resolvers[f"{owner}.{call.field}"]
+        resolver = FIELDS[f"{owner}.{call.field}"]
         self._values[call.digest] = await settled(resolver(self, parent, Args(call.args)))
 
     async def field(self, call: Call | None, name: str, args: Args) -> Any:
         """Return what a field of an object holds that is no object itself."""
         parent = None if call is None else await self.value(call)
-        return await settled(self._resolvers[name](self, parent, args))
+        return await settled(FIELDS[name](self, parent, args))
 
     async def tree(self, call: Call) -> Tree:
         """Return the content of a directory."""
@@ -132,9 +129,7 @@ class Engine:
 
     async def _service_key(self, call: Call) -> str:
         service = await self.value(call)
-        if isinstance(service, Forward):
-            return self.forwards.key(service)
-        return await self.services.key(service)
+        return str(await self.serving(service).key(service))
 
     async def _mount_key(self, mount: Mount) -> list[Any]:
         content: Any = None
@@ -146,6 +141,10 @@ class Engine:
             content = await self._secret_key(mount.secret)
         what = [mount.path, mount.kind, mount.owner, mount.read_only, mount.name, mount.mode]
         return [*what, mount.size, content]
+
+    def serving(self, service: Service | Forward) -> Any:
+        """Return what starts and stops a service: both have the same methods."""
+        return self.forwards if isinstance(service, Forward) else self.services
 
     async def reveal(self, call: Call) -> bytes:
         """Return a secret's value."""

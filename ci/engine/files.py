@@ -7,7 +7,7 @@ through the image's links first: a layer that held `lib/x` would replace a link 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import dirname, join
@@ -16,24 +16,11 @@ from typing import Any
 from ci.engine import archive
 from ci.engine.daemon import REPOSITORY, Daemon, DaemonError, image_archive
 from ci.engine.errors import EngineError
+from ci.engine.patterns import parents
 from ci.engine.store import Store, key_of
-from ci.engine.tree import (
-    DIRECTORY,
-    FOLDER,
-    LINK,
-    Entry,
-    Tree,
-    below,
-    chown,
-    clean,
-    lookup,
-    missing,
-    put,
-    remove,
-)
+from ci.engine.tree import DIRECTORY, FOLDER, Entry, Tree, clean, followed, missing, remove
 
 CREATED = "1980-01-01T00:00:00Z"
-HOPS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,29 +92,19 @@ class Rootfs:
         Returns:
             The canonical path, which need not exist, and the directories above it that do.
         """
-        rest = [part for part in clean(path).split("/") if part]
-        done, hops = "", 0
-        above: dict[str, Entry] = {}
-        while rest:
-            part = rest.pop(0)
-            if part == "..":
-                done = dirname(done)
-                continue
-            place = join(done, part)
-            entry = await self.at(state, place)
-            if entry is None:
-                return join(place, *rest), above
-            if entry.kind == LINK and (rest or follow):
-                hops += 1
-                if hops > HOPS:
-                    raise EngineError(f"{path}: too many levels of symbolic links")
-                rest = [part for part in entry.content.split("/") if part not in ("", ".")] + rest
-                done = "" if entry.content.startswith("/") else done
-                continue
-            done = place
-            if rest:
-                above[place] = entry
-        return done, {p: e for p, e in above.items() if done.startswith(p + "/")}
+        way = followed(path, follow=follow)
+        seen: dict[str, Entry] = {}
+        done = ""
+        try:
+            place = next(way)
+            while True:
+                entry = await self.at(state, place)
+                if entry is not None:
+                    seen[place] = entry
+                place = way.send(entry)
+        except StopIteration as end:
+            done = str(end.value)
+        return done, {place: entry for place, entry in seen.items() if done.startswith(place + "/")}
 
     async def tree(self, state: State, path: str) -> Tree:
         """Return the file or directory at a path with everything below it.
@@ -159,7 +136,7 @@ class Rootfs:
     async def laid(self, state: State, path: str, source: Tree) -> Layer:
         """Return the layer that puts a tree at a path."""
         place, above = await self.resolve(state, path)
-        entries = dict.fromkeys(_above(place), FOLDER) | above
+        entries = dict.fromkeys(parents(place), FOLDER) | above
         hidden: set[str] = set()  # directories that are new, so nothing below them exists
         for name, entry in sorted(source.entries.items()):
             target = join(place, name) if name else place
@@ -287,11 +264,6 @@ def _keep_layers(store: Store, chunks: Iterable[bytes]) -> None:
             store.add(file)
 
 
-def _above(place: str) -> Iterator[str]:
-    while place := dirname(place):
-        yield place
-
-
 def overlaid(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
     """Return what shows at a place when a layer comes over what was there."""
     if layer.hides(place):
@@ -311,6 +283,3 @@ def overlaid(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
             entries = {p: e for p, e in entries.items() if not p.startswith(path + "/")}
         entries[path] = entry
     return Tree(entries)
-
-
-__all__ = ["Layer", "Rootfs", "State", "below", "chown", "lookup", "put"]

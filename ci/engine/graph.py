@@ -11,7 +11,6 @@ from typing import Any
 
 import graphql
 from graphql import (
-    GraphQLError,
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
@@ -52,7 +51,14 @@ class Graph:
         cached = self._introspection(query)
         if cached is not None and cached.exists():
             return cached.read_bytes()
-        result = await self._execute(query, variables, operation)
+        result = await graphql.graphql(
+            self._schema,
+            query,
+            variable_values=variables,
+            operation_name=operation,
+            field_resolver=self._resolve,
+            type_resolver=lambda call, *_: call.type,
+        )
         answer = json.dumps(result.formatted).encode()
         if cached is not None and not result.errors:
             self._engine.store.replace(cached, answer)
@@ -63,25 +69,6 @@ class Graph:
         if not query.lstrip().startswith("query IntrospectionQuery"):
             return None
         return self._engine.store.root / f"schema-{key_of(self._version, query)[:20]}.json"
-
-    async def _execute(
-        self, query: str, variables: dict[str, Any] | None, operation: str | None
-    ) -> graphql.ExecutionResult:
-        try:
-            document = graphql.parse(query)
-        except GraphQLError as error:
-            return graphql.ExecutionResult(None, [error])
-        if errors := graphql.validate(self._schema, document):
-            return graphql.ExecutionResult(None, errors)
-        result = graphql.execute(
-            self._schema,
-            document,
-            variable_values=variables,
-            operation_name=operation,
-            field_resolver=self._resolve,
-            type_resolver=lambda call, *_: call.type,
-        )
-        return result if isinstance(result, graphql.ExecutionResult) else await result
 
     def _resolve(self, source: Call | None, info: GraphQLResolveInfo, /, **given: Any) -> Any:
         owner, field = info.parent_type.name, info.field_name

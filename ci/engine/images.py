@@ -3,10 +3,12 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio.to_thread
+from docker.auth import resolve_repository_name
+from docker.utils import parse_repository_tag
 
 from ci.engine import archive, oci, tree
 from ci.engine.daemon import REPOSITORY
@@ -25,29 +27,24 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
+class Reference(NamedTuple):
     """An image's name in its parts."""
 
     repository: str
-    tag: str = ""
-    digest: str = ""
+    tag: str
+    digest: str
 
     @property
     def registry(self) -> str:
         """The host, `docker.io` where the name says none."""
-        host, slash, _ = self.repository.partition("/")
-        named = slash and ("." in host or ":" in host or host == "localhost")
-        return host if named else "docker.io"
+        return str(resolve_repository_name(self.repository)[0])
 
 
 def parse(text: str) -> Reference:
     """Return the parts of `host:port/name:tag@sha256:...`."""
     name, _, digest = text.partition("@")
-    head, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        head, tag = name, ""
-    return Reference(repository=head, tag=tag, digest=digest)
+    repository, tag = parse_repository_tag(name)
+    return Reference(repository, tag or "", digest)
 
 
 class Images:
@@ -74,9 +71,12 @@ class Images:
         name = name if ref.tag or ref.digest else f"{name}:latest"
         self._engine.options.log(f"pull {name}")
         await daemon.pull(name, await self.auth(container, ref.registry))
-        found = await daemon.image(name)
+        return await self._there(name)
+
+    async def _there(self, name: str) -> dict[str, Any]:
+        found = await self._engine.daemon.image(name)
         if found is None:
-            raise EngineError(f"image {address} was pulled but is not there")
+            raise EngineError(f"image {name}: the container engine has none of that name")
         return found
 
     def _named(self, address: str, found: Mapping[str, Any]) -> str:
@@ -98,11 +98,13 @@ class Images:
             State(image=found["Id"]), {}, found["Architecture"]
         )
         ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
+        env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
+        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # programs get one anyway
         return replace(
             container,
             files=Image(id=bare),
             image_ref=reference,
-            env=_with_path(tuple(_pair(text) for text in config.get("Env") or [])),
+            env=tuple(env.items()),
             user=config.get("User") or "",
             workdir=config.get("WorkingDir") or "",
             entrypoint=tuple(config.get("Entrypoint") or ()),
@@ -114,10 +116,16 @@ class Images:
             ),
         )
 
+    async def _adopted(self, container: Container, name: str) -> Container:
+        """Return a container of an image that was made here."""
+        found = await self._there(name)
+        self._engine.require(f"linux/{found['Architecture']}")
+        return await self.adopt(container, found, "")
+
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
         """Return what a registry asks for, None where nothing was given for it."""
-        for address, user, secret in container.auth:
-            if parse(f"{address.removeprefix('https://')}/x").registry == registry:
+        for address, (user, secret) in container.auth:
+            if parse(f"{address.rpartition('://')[2]}/x").registry == registry:
                 return {"username": user, "password": (await self._engine.reveal(secret)).decode()}
         return None
 
@@ -131,16 +139,13 @@ class Images:
         content = store.add_bytes(text.encode())
         file = entry._replace(content=content, size=len(text.encode()))
         context = put(context, dockerfile, Tree({"": file}))
-        bases = [await daemon.image(name) for name in _bases(text)]
+        bases = [await daemon.image(name) for _, name in _FROM.findall(text)]
         key = key_of("build", context.digest, dockerfile, options, [b and b["Id"] for b in bases])
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
             known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
             store.set(key, known)
-        found = await daemon.image(known)
-        if found is None:
-            raise EngineError(f"image {known} was built but is not there")
-        return await self.adopt(Container(platform=self._engine.platform), found, "")
+        return await self._adopted(Container(platform=self._engine.platform), known)
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._engine.daemon, self._engine.store
@@ -212,9 +217,7 @@ class Images:
 
     async def local(self, name: str) -> Container:
         """Return a container of an image that the container engine has; nothing is pulled."""
-        found = await self._engine.daemon.image(name)
-        if found is None:
-            raise EngineError(f"image {name}: the container engine has none of that name")
+        found = await self._there(name)
         empty = Container(platform=self._engine.platform)
         return await self.adopt(empty, found, self._named(name, found))
 
@@ -222,15 +225,11 @@ class Images:
         """Return a container of an image in an archive."""
         store, daemon = self._engine.store, self._engine.daemon
         path, machine = store.path(file.entry.content), container.platform.split("/")[1]
-        image = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        name = hashlib.sha256(image.config).hexdigest()
+        config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
+        name = hashlib.sha256(config).hexdigest()
         if await daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
-            await self._engine.rootfs.load(image.config, name, dict(image.layers), "")
-        found = await daemon.image(f"{REPOSITORY}:{name[:40]}")
-        if found is None:
-            raise EngineError(f"{file.name}: the container engine did not take the image")
-        self._engine.require(f"linux/{found['Architecture']}")
-        return await self.adopt(container, found, "")
+            await self._engine.rootfs.load(config, name, dict(layers), "")
+        return await self._adopted(container, f"{REPOSITORY}:{name[:40]}")
 
     async def variant(self, container: Container, others: list[Call]) -> Container:
         """Return the one container for this platform; more than one is an error.
@@ -260,16 +259,6 @@ def config_of(container: Container) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value}
 
 
-def _with_path(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Return an environment with the path that programs get anyway, where it says none."""
-    return env if "PATH" in dict(env) else (("PATH", DEFAULT_PATH), *env)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
-
-
 def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
     """Return a build's context without what `.dockerignore` means (the builder does not read it).
 
@@ -286,10 +275,6 @@ def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
 
 
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-def _bases(dockerfile: str) -> list[str]:
-    return [hit[2] for hit in _FROM.finditer(dockerfile)]
 
 
 def substituted(dockerfile: str, images: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.engine import locks
-from ci.engine.daemon import SESSION, Daemon, DaemonError, dead
+from ci.engine.daemon import SESSION, Daemon, dead
 from ci.engine.holdings import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
 from ci.engine.options import Options
 from ci.engine.store import Store
@@ -62,18 +62,22 @@ def chosen(found: Holdings, wish: Wish, now: float, cutoff: float) -> list[Item]
         now: seconds since 1970.
         cutoff: what was used since then stays, whatever is wished.
     """
-    items = sorted(found.items, key=lambda item: item.used)
-    counts = Counter(name for item in items for name in item.holds)
-    left = found.size(counts)
     oldest = 0.0 if wish.older_than is None else now - wish.older_than
+
+    def kept(item: Item) -> bool:
+        return not (wish.everything or item.broken or item.used < oldest)
+
+    counts = Counter(name for item in found.items for name in item.holds)
+    left = found.size(counts)
     gone = []
-    for item in items:
+    # What goes in any case goes first: it may leave room enough for the others.
+    for item in sorted(found.items, key=lambda item: (kept(item), item.used)):
         full = wish.keep is not None and left > wish.keep
-        if item.used < cutoff and (wish.everything or item.broken or item.used < oldest or full):
+        if item.used < cutoff and (full or not kept(item)):
             gone.append(item)
             counts.subtract(item.holds)
             left -= found.size([name for name in item.holds if not counts[name]])
-    return gone
+    return sorted(gone, key=lambda item: item.used)
 
 
 async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pruned:
@@ -85,6 +89,7 @@ async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pru
         wish: which ones.
         alone: whether no session with another store uses the same daemon.
     """
+    client = daemon.client
     async with locks.held(store.root / "locks" / "prune"):
         now = time.time()
         cutoff = min([now, *running(store).values()]) - MARGIN
@@ -92,16 +97,16 @@ async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pru
         gone = [
             item
             for item in chosen(found, wish, now, cutoff)
-            if alone or not (item.images or item.volumes)
+            if alone or not item.holds & {*found.images, *found.volumes}
         ]
         kept, contents = forget(store, found, gone, cutoff)
-        before, after = found.united, kept.united
-        own = found.tags(before.images - after.images)
-        images = await _removed_each(daemon, daemon.client.remove_image, own)
-        loose = before.volumes - after.volumes
-        volumes = await _removed_each(daemon, daemon.client.remove_volume, loose)
+        loose = found.held - kept.held
+        tags = [tag for image in loose & found.images.keys() for tag in found.images[image].tags]
+        images = [tag for tag in sorted(tags) if await daemon.gone(client.remove_image, tag)]
+        names = sorted(loose & found.volumes.keys())
+        volumes = [name for name in names if await daemon.gone(client.remove_volume, name)]
         _empty(store, cutoff)
-    layers = {name for name in before.holds - after.holds if name.startswith("layers ")}
+    layers = [name for name in loose if name.startswith("layers ")]
     return Pruned(
         results=len(found.items) - len(kept.items),
         contents=len(contents),
@@ -126,10 +131,9 @@ def running(store: Store) -> dict[str, float]:
     """
     began = {}
     for path in (store.root / "sessions").iterdir():
-        lock = locks.take(path, wait=False)
+        lock = locks.attempt(path)
         if lock is not None:
-            path.unlink(missing_ok=True)
-            lock.release()
+            lock.close(remove=True)
         else:
             began[path.read_text(encoding="utf-8")] = path.stat().st_mtime
     return began
@@ -161,22 +165,6 @@ def _removed(path: Path, aside: Path, cutoff: float) -> bool:
         return False
     hidden.unlink()
     return True
-
-
-async def _removed_each(
-    daemon: Daemon, remove: Callable[[str], object], names: Iterable[str]
-) -> list[str]:
-    """Remove images or volumes by name; what a container needs stays. Return what went."""
-    gone = []
-    for name in sorted(names):
-        try:
-            await daemon.call(remove, name)
-        except DaemonError as error:
-            if error.status not in (404, 409):
-                raise
-        else:
-            gone.append(name)
-    return gone
 
 
 def _empty(store: Store, cutoff: float) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
 import anyio
@@ -133,22 +134,19 @@ class Runner:
         return box
 
     async def run(self, box: Box, order: Order) -> Output:
-        """Run a command in a container; if this is cancelled, the container is killed.
+        """Run a command in a container, which is of no more use if this fails.
 
         Raises:
             GoneError: the container is not there any more, so nothing was run.
             EngineError: it went away while the command ran.
         """
-        try:
-            if box.once:
-                code, streams = await self._daemon.call(self._run_alone, box.id, order)
-            else:
-                command = await self._command(box, order)
-                streams = await self._daemon.call(self._run_inside, command, order)
-                code = await self._exit_code(box, command)
-        except BaseException:
-            await self._boxes.drop(box)
-            raise
+        if box.once:
+            code, streams = await self._daemon.call(self._run_alone, box.id, order)
+        else:
+            command = await self._command(box, order)
+            start = partial(self._daemon.client.exec_start, command, socket=True)
+            streams = await self._daemon.call(lambda: self._streams(start(), order))
+            code = await self._exit_code(box, command)
         return self._judged(code, *streams)
 
     async def _command(self, box: Box, order: Order) -> str:
@@ -170,10 +168,6 @@ class Runner:
 
     def _env(self, order: Order) -> dict[str, str]:
         return {**self._options.exec_env, **dict(order.env)}
-
-    def _run_inside(self, command: str, order: Order) -> Streams:
-        """Start a command and keep its output; runs in a thread until the command ends."""
-        return self._streams(self._daemon.client.exec_start(command, socket=True), order)
 
     def _run_alone(self, container: str, order: Order) -> tuple[int, Streams]:
         """Start a container and keep its output; runs in a thread until the container ends."""

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -38,6 +38,10 @@ class Services:
         """Return the key of a service: of its container and its command."""
         return await self._engine.key(Ran(before=service.container, args=service.args))
 
+    async def ports(self, service: Service) -> tuple[Port, ...]:
+        """Return what a service listens on."""
+        return service.container.ports
+
     async def hostname(self, service: Service | Forward) -> str:
         """Return the name by which containers bound to a service can reach it."""
         if isinstance(service, Forward):
@@ -50,10 +54,8 @@ class Services:
 
         async def bind(alias: str, call: Call) -> None:
             service = await self._engine.value(call)
-            forward = isinstance(service, Forward)
-            running = await (self._engine.forwards if forward else self).start(service)
-            found[alias] = running.address
-            found[await self.hostname(service)] = running.address
+            running = await self._engine.serving(service).start(service)
+            found[alias] = found[await self.hostname(service)] = running.address
 
         try:
             async with anyio.create_task_group() as group:
@@ -75,10 +77,7 @@ class Services:
                 return self._running[key]
             self._engine.options.log(f"service {' '.join(service.args)[:80]} ended; starts again")
             await self.stop(service)
-        return cast(
-            "Running",
-            await self._engine.once.do(f"service {key}", lambda: self._start(key, service)),
-        )
+        return await self._engine.once.do(f"service {key}", lambda: self._start(key, service))
 
     async def ended(self, service: Service) -> int:
         """Wait until a service that runs has ended; return its exit code."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ci.engine import archive
+from ci.engine import archive, locks
 from ci.engine.errors import CacheError
 from ci.engine.store import ABANDONED, Store
 from ci.engine.tree import FILE, FOLDER, Entry, Tree
@@ -93,7 +93,7 @@ async def test_one_at_a_time_holds_a_key_and_leaves_no_file(store: Store, tmp_pa
     inside: list[int] = []
 
     async def hold(which: Store) -> None:
-        async with which.alone("key"):
+        async with locks.held(which.root / "locks" / "key", keep=False):
             inside.append(1)
             await anyio.sleep(0.01)
             assert len(inside) == 1
