@@ -103,7 +103,7 @@ def _laying(content: Content) -> Callable[[Engine, Directory, Args], Awaitable[D
         if args.owner:
             new = tree.chown(new, *_numeric(args.owner))
         path = await target(engine, args) if content is file_content else args.path
-        return _made(tree.put(await engine.forced(old), path or args.linkName, new), old)
+        return replace(old, tree=tree.put(await engine.forced(old), path or args.linkName, new))
 
     return lay
 
@@ -115,25 +115,21 @@ def _numeric(owner: str) -> tuple[int, int]:
     return int(user), int(group or user)
 
 
-def _made(content: Tree, old: Directory) -> Directory:
-    return replace(old, tree=content)
-
-
 async def _new_directory(_engine: Engine, args: Args) -> Tree:
     # The API's default permissions are a file's; such a directory could not be entered.
     return moded(Tree(), 0o755 if args.permissions == 0o644 else args.permissions)
 
 
 async def _without(engine: Engine, old: Directory, args: Args) -> Directory:
-    return _made(tree.remove(await engine.forced(old), args.paths or [args.path]), old)
+    return replace(old, tree=tree.remove(await engine.forced(old), args.paths or [args.path]))
 
 
 async def _with_timestamps(engine: Engine, old: Directory, args: Args) -> Directory:
-    return _made(tree.dated(await engine.forced(old), args.timestamp), old)
+    return replace(old, tree=tree.dated(await engine.forced(old), args.timestamp))
 
 
 async def _filter(engine: Engine, old: Directory, args: Args) -> Directory:
-    return _made(selected(engine, await engine.forced(old), args), old)
+    return replace(old, tree=selected(engine, await engine.forced(old), args))
 
 
 async def _diff(engine: Engine, old: Directory, args: Args) -> Directory:
@@ -149,7 +145,7 @@ async def _chown(engine: Engine, old: Directory, args: Args) -> Directory:
     place, _ = tree.lookup(content, args.path)
     changed = tree.chown(tree.below(content, place), *_numeric(args.owner))
     own = {f"{place}/{path}".strip("/"): entry for path, entry in changed.entries.items()}
-    return _made(Tree({**content.entries, **own}), old)
+    return replace(old, tree=Tree({**content.entries, **own}))
 
 
 async def _docker_build(engine: Engine, old: Directory, args: Args) -> Container:

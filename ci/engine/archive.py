@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from posixpath import basename, dirname, join
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from ci.engine.store import CHUNK, Store
 from ci.engine.tree import DIRECTORY, FILE, LINK, Entry, Tree
@@ -17,38 +17,25 @@ END = b"\0" * tarfile.BLOCKSIZE * 2
 WHITEOUT = ".wh."
 
 
-class Stream(io.RawIOBase):
-    """A file made of an iterator of bytes."""
+class _Source:
+    """Chunks as the file that `tarfile` reads; it remembers how they ended."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = self._noted(chunks)
+        self._chunks = filter(None, chunks)
         self._rest = memoryview(b"")
         self._end = b""
 
-    def _noted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
-            yield chunk
-
-    def readable(self) -> bool:
-        """A stream is there to be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer with what comes next; 0 at the end."""
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
+    def read(self, size: int) -> bytes:
+        if not self._rest:
+            chunk = next(self._chunks, b"")
             self._rest = memoryview(chunk)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
+            self._end = (self._end + chunk[-len(END) :])[-len(END) :]
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(data)
 
     def complete(self) -> bool:
         """Read what is left; whether all of it ended as a tar archive does."""
-        for _ in self._chunks:
+        while self.read(CHUNK):
             pass
         return self._end == END
 
@@ -59,13 +46,12 @@ def members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes
     Raises:
         tarfile.TarError: the stream was cut off; a cut between members is the end for `tarfile`.
     """
-    stream = Stream(chunks)
-    source = cast("IO[bytes]", io.BufferedReader(stream, CHUNK))
-    with tarfile.open(fileobj=source, mode="r|") as tar:
+    source = _Source(chunks)
+    with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as tar:
         for info in tar:
             yield info, tar.extractfile(info) if info.isreg() else None
             tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
-    if not stream.complete():
+    if not source.complete():
         raise tarfile.ReadError("the archive has no end")
 
 

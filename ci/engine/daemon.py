@@ -155,14 +155,8 @@ class Daemon:
 
     async def commit(self, container: str, tag: str) -> str:
         """Keep a container's files as an image, without pausing it; return the image's id."""
-
-        def work() -> str:  # docker-py's own commit always pauses
-            url = self.client._url("/commit")
-            params = {"container": container, "pause": 0, "repo": REPOSITORY, "tag": tag}
-            answer = self.client._post_json(url, params=params, data={})
-            return str(self.client._result(answer, json=True)["Id"])
-
-        return await self.call(work)
+        made = await self.call(self.client.commit, container, REPOSITORY, tag, pause=False)
+        return str(made["Id"])
 
     async def remove(self, container: str) -> None:
         """Remove a container with its own volumes, running or not, there or not."""
@@ -296,15 +290,15 @@ async def remove_caches(url: str | None) -> list[str]:
     daemon = Daemon(url, {})
     client = daemon.client
     images = await daemon.call(client.images, REPOSITORY)
-    names = [(tag, client.remove_image) for each in images for tag in own(each["RepoTags"])]
+    names = [(tag, client.remove_image) for each in images for tag in own(each)]
     volumes = await daemon.call(client.volumes, filters={"label": CACHE})
     names += [(each["Name"], client.remove_volume) for each in volumes["Volumes"] or []]
     return [name for name, remove in names if await daemon.gone(remove, name, force=True)]
 
 
-def own(tags: Iterable[str] | None) -> list[str]:
-    """Return which names of an image are this engine's."""
-    return [tag for tag in tags or () if tag.startswith(f"{REPOSITORY}:")]
+def own(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image that are this engine's."""
+    return [tag for tag in image["RepoTags"] or () if tag.startswith(f"{REPOSITORY}:")]
 
 
 def session_name() -> str:

@@ -12,7 +12,7 @@ import graphql
 from graphql import GraphQLObjectType
 
 from ci.engine import graph  # noqa: F401  # fills the table of fields
-from ci.engine.absent import REASONS, reason
+from ci.engine.absent import REASONS
 from ci.engine.fields import FIELDS, FIXED
 from ci.engine.sdl import FILE
 
@@ -64,7 +64,7 @@ def _row(name: str, kind: GraphQLObjectType) -> str:
 def _reasons() -> Iterator[str]:
     arguments = {f"{field}({name})" for field, names in FIXED.items() for name in names}
     for what in sorted({*REASONS, *arguments}):
-        yield _line([f"`{what}`", reason(what)])
+        yield _line([f"`{what}`", REASONS.get(what, "")])
 
 
 def refreshed(text: str) -> str:

@@ -1,8 +1,9 @@
 """One session of the engine: what calls stand for, and the keys of what they make."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from anyio.abc import TaskGroup
 
@@ -21,6 +22,8 @@ from ci.engine.steps import Steps
 from ci.engine.store import Store, key_of
 from ci.engine.tree import DIRECTORY, Tree
 from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret, Service
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -41,7 +44,7 @@ class Engine:
         self.forwards = Forwards(self)
         self.images = Images(self)
         self.platform = f"linux/{daemon.architecture}"
-        self._values: dict[str, Any] = {}
+        self._values: dict[Call, Any] = {}
         self._keys: dict[Files, str] = {}
 
     def require(self, platform: str | None) -> None:
@@ -52,20 +55,15 @@ class Engine:
     # --- values -----------------------------------------------------------------------------
     async def value(self, call: Call) -> Any:
         """Return what a call stands for; each call is answered once a session."""
-        chain = []
-        at: Call | None = call
-        while at is not None and at.digest not in self._values:
-            chain.append(at)
-            at = at.parent
-        for each in reversed(chain):
+        for each in _unknown(call, lambda each: each.parent, self._values):
             await self.once.do(f"value {each.digest}", partial(self._answer, each))
-        return self._values[call.digest]
+        return self._values[call]
 
     async def _answer(self, call: Call) -> None:
         owner = call.parent.type if call.parent else "Query"
-        parent = self._values[call.parent.digest] if call.parent else None
+        parent = self._values[call.parent] if call.parent else None
         resolver = FIELDS[f"{owner}.{call.field}"]
-        self._values[call.digest] = await settled(resolver(self, parent, Args(call.args)))
+        self._values[call] = await settled(resolver(self, parent, Args(call.args)))
 
     async def field(self, call: Call | None, name: str, args: Args) -> Any:
         """Return what a field of an object holds that is no object itself."""
@@ -90,12 +88,7 @@ class Engine:
     # --- keys -------------------------------------------------------------------------------
     async def key(self, files: Files) -> str:
         """Return the key of a container's files: all that they are made of, nothing else."""
-        chain: list[Files] = []
-        at: Files | None = files
-        while at is not None and at not in self._keys:
-            chain.append(at)
-            at = _below(at)
-        for each in reversed(chain):
+        for each in _unknown(files, _below, self._keys):
             self._keys[each] = await self._key(each)
         return self._keys[files]
 
@@ -154,6 +147,15 @@ class Engine:
 async def settled(answer: Any) -> Any:
     """Return what a resolver answers, plain or awaited."""
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _unknown(at: T | None, below: Callable[[T], T | None], known: Mapping[T, Any]) -> list[T]:
+    """Return what of a chain is not known, the lowest link first."""
+    found = []
+    while at is not None and at not in known:
+        found.append(at)
+        at = below(at)
+    return found[::-1]
 
 
 def _below(files: Files) -> Files | None:

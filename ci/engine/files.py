@@ -239,14 +239,8 @@ class Rootfs:
 
     async def packed(self, layer: Layer) -> tuple[str, Path]:
         """Return a layer's digest and its file."""
-
-        def work() -> str:
-            with self.store.writer() as (file, done):
-                for chunk in archive.layer(self.store, layer.entries, layer.removed):
-                    file.write(chunk)
-            return str(done[0])
-
-        digest = await self.daemon.call(work)
+        chunks = archive.layer(self.store, layer.entries, layer.removed)
+        digest, _ = await self.daemon.call(self.store.write, chunks)
         return digest, self.store.path(digest)
 
     async def layers(self, image: str) -> dict[str, Path]:

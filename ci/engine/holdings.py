@@ -146,7 +146,7 @@ async def images_of(daemon: Daemon) -> dict[str, Layers]:
     async def look(each: Mapping[str, Any]) -> None:
         known = await daemon.image(each["Id"])
         if known is not None:
-            layers, tags = known["RootFS"].get("Layers") or (), own(each["RepoTags"])
+            layers, tags = known["RootFS"].get("Layers") or (), own(each)
             found[each["Id"]] = Layers(size=known["Size"], layers=tuple(layers), tags=tuple(tags))
 
     async with anyio.create_task_group() as group:

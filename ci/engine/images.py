@@ -151,10 +151,9 @@ class Images:
         daemon, store = self._engine.daemon, self._engine.store
 
         def work() -> str:
-            stream = archive.Stream(archive.send(store, [("", context)]))
             lines: list[str] = []
             for line in daemon.client.build(
-                fileobj=stream,
+                fileobj=archive.send(store, [("", context)]),
                 custom_context=True,
                 dockerfile=dockerfile,
                 tag=tag,
@@ -200,14 +199,8 @@ class Images:
         layers = await self._engine.rootfs.layers(await self.image(container))
         architecture = container.platform.split("/")[1]
         store = self._engine.store
-
-        def work() -> tuple[str, int]:
-            with store.writer() as (file, done):
-                for chunk in oci.write(store, config_of(container), architecture, layers, form):
-                    file.write(chunk)
-            return done[0], done[1]
-
-        return await self._engine.daemon.call(work)
+        chunks = oci.write(store, config_of(container), architecture, layers, form)
+        return await self._engine.daemon.call(store.write, chunks)
 
     async def export(self, container: Container, name: str) -> None:
         """Keep an image under a name in the container engine itself."""

@@ -23,7 +23,6 @@ from ci.engine import archive
 from ci.engine.box import MARK, Box, Boxes, Filled
 from ci.engine.daemon import Daemon, DaemonError
 from ci.engine.errors import EngineError
-from ci.engine.options import Options
 from ci.engine.secret import Scrubber
 from ci.engine.store import Store
 from ci.engine.tree import Entry
@@ -53,7 +52,7 @@ class Order:
 
     key: str
     args: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
     user: str = ""
     workdir: str = "/"
     stdin: bytes = b""
@@ -83,8 +82,7 @@ class GoneError(EngineError):
 class Runner:
     """Runs commands, each in a container that holds the right state."""
 
-    def __init__(self, options: Options, store: Store, daemon: Daemon, boxes: Boxes) -> None:
-        self._options = options
+    def __init__(self, store: Store, daemon: Daemon, boxes: Boxes) -> None:
         self._store = store
         self._daemon = daemon
         self._boxes = boxes
@@ -120,15 +118,15 @@ class Runner:
             else:
                 return box
             self._restless.add(image)
-        settings = {"environment": self._env(order), "user": order.user or None}
         box = await self._boxes.create(
             image,
             filled,
             order.hosts,
             list(order.args),
+            environment=order.env,
+            user=order.user or None,
             working_dir=order.workdir,
             stdin_open=bool(order.stdin),
-            **settings,
         )
         box.once = True
         return box
@@ -155,7 +153,7 @@ class Runner:
                 self._daemon.client.exec_create,
                 box.id,
                 list(order.args),
-                environment=self._env(order),
+                environment=order.env,
                 user=order.user,
                 workdir=order.workdir,
                 stdin=bool(order.stdin),
@@ -165,9 +163,6 @@ class Runner:
                 raise GoneError(KILLED) from error
             raise
         return str(made["Id"])
-
-    def _env(self, order: Order) -> dict[str, str]:
-        return {**self._options.exec_env, **dict(order.env)}
 
     def _run_alone(self, container: str, order: Order) -> tuple[int, Streams]:
         """Start a container and keep its output; runs in a thread until the container ends."""

@@ -41,7 +41,7 @@ class Steps:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._rootfs = engine.rootfs
-        self._runner = Runner(engine.options, engine.store, engine.daemon, engine.boxes)
+        self._runner = Runner(engine.store, engine.daemon, engine.boxes)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._states: dict[str, State] = {}
         self._results: dict[str, Result] = {}
@@ -176,7 +176,11 @@ class Steps:
         return Order(
             key=key,
             args=ran.args,
-            env=(*before.env, *before.volatile, *((n, value.decode()) for n, value in secrets)),
+            env={
+                **self._engine.options.exec_env,
+                **dict((*before.env, *before.volatile)),
+                **{name: value.decode() for name, value in secrets},
+            },
             user=before.user,
             workdir=before.workdir or "/",
             stdin=stdin,

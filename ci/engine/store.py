@@ -19,6 +19,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -126,18 +128,20 @@ class Store:
         first = source.read(CHUNK)
         if len(first) < CHUNK:  # most files: not even opened where the content is there
             return self.add_bytes(first), len(first)
+        return self.write(chain([first], iter(partial(source.read, CHUNK), b"")))
+
+    def write(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        """Put a content into the store in pieces; return its SHA-256 and size in bytes."""
         with self.writer() as (file, done):
-            file.write(first)
-            while chunk := source.read(CHUNK):
+            for chunk in chunks:
                 file.write(chunk)
-        return done[0], int(done[1])
+        return done[0], done[1]
 
     def add_bytes(self, data: bytes) -> str:
         """Put bytes into the store and return their SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
         if not self.use(digest):
-            with self.writer() as (file, _):
-                file.write(data)
+            self.write([data])
         return digest
 
     @contextmanager
