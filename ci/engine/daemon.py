@@ -9,7 +9,6 @@ import platform
 import secrets
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -266,20 +265,13 @@ async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
         raise errors[0]
 
 
-async def clean(url: str | None, labels: Mapping[str, str]) -> None:
-    """Remove containers and volumes of sessions whose process is gone.
-
-    Args:
-        url: the daemon's; None for DOCKER_HOST or the default socket.
-        labels: only what carries these.
-    """
-    daemon = await anyio.to_thread.run_sync(Daemon, url, labels)
+async def clean(daemon: Daemon, labels: Mapping[str, str]) -> None:
+    """Remove containers and volumes with these labels of sessions whose process is gone."""
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
-    with closing(daemon.client):
-        containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
-        volumes = await daemon.call(daemon.client.volumes, filters=wanted)
-        found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
-        await remove_all(daemon, [session for session in found if dead(session)])
+    containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
+    volumes = await daemon.call(daemon.client.volumes, filters=wanted)
+    found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
+    await remove_all(daemon, [session for session in found if dead(session)])
 
 
 async def remove_caches(url: str | None) -> list[str]:

@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from ci.engine.box import Boxes
 from ci.engine.daemon import Daemon
 from ci.engine.errors import EngineError
-from ci.engine.fields import FIELDS, Args
+from ci.engine.fields import FIELDS, Args, Resolver
 from ci.engine.files import Rootfs
 from ci.engine.forward import Forwards
 from ci.engine.ids import Call
@@ -65,10 +65,10 @@ class Engine:
         resolver = FIELDS[f"{owner}.{call.field}"]
         self._values[call] = await settled(resolver(self, parent, Args(call.args)))
 
-    async def field(self, call: Call | None, name: str, args: Args) -> Any:
+    async def field(self, call: Call | None, answer: Resolver, args: Args) -> Any:
         """Return what a field of an object holds that is no object itself."""
         parent = None if call is None else await self.value(call)
-        return await settled(FIELDS[name](self, parent, args))
+        return await settled(answer(self, parent, args))
 
     async def tree(self, call: Call) -> Tree:
         """Return the content of a directory."""

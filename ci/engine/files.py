@@ -122,9 +122,8 @@ class Rootfs:
 
     async def _image_tree(self, image: str, place: str) -> Tree | None:
         key = key_of("tree", image, place)
-        known = self.store.get(key)
-        if known and self.store.has(known):
-            return self.store.load(known)
+        if known := self.store.kept(key):
+            return known
         tree = await self.daemon.look(
             image, place, lambda chunks: archive.receive(self.store, chunks)
         )
@@ -190,33 +189,36 @@ class Rootfs:
         """Return an image that holds a state and no configuration."""
         return await self.composed(state, {}) if state.layers or not state.image else state.image
 
-    async def composed(
-        self, state: State, config: dict[str, Any], architecture: str = "amd64"
-    ) -> str:
+    async def composed(self, state: State, config: dict[str, Any]) -> str:
         """Return an image with a state's files and a configuration; the same ones, the same id."""
         layers: dict[str, Path | None] = dict.fromkeys(await self.diffs(state.image))
         for layer in state.layers:
             digest, path = await self.packed(layer)
             layers[f"sha256:{digest}"] = path
         body = {
-            "architecture": architecture,
+            "architecture": self.daemon.architecture,
             "os": "linux",
             "created": CREATED,
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": list(layers)},
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
-        data = json.dumps(body, sort_keys=True).encode()
+        return await self.loaded(json.dumps(body, sort_keys=True).encode(), layers, state.image)
+
+    async def loaded(self, data: bytes, layers: dict[str, Path | None], image: str) -> str:
+        """Return the image of a configuration and layers; given to Docker unless it has that.
+
+        Layers that Docker has in another image are sent only where it insists on them.
+        """
         name = hashlib.sha256(data).hexdigest()
         if await self.daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
-            await self.load(data, name, layers, state.image)
+            await self._load(data, name, layers, image)
         self.store.set(key_of("image", name), {"image": f"sha256:{name}"})  # used, says prune
         return f"sha256:{name}"
 
-    async def load(
+    async def _load(
         self, data: bytes, name: str, layers: dict[str, Path | None], image: str
     ) -> None:
-        """Give Docker an image; layers that it has are sent only where it insists on them."""
         tag = f"{REPOSITORY}:{name[:40]}"
         try:
             await self.daemon.load(image_archive(data, name, tag, layers))

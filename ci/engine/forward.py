@@ -138,11 +138,8 @@ def ports_of(
 ) -> tuple[tuple[int, int], ...]:
     """Return which ports lead to a service: those asked for, or all that it exposes.
 
-    Args:
-        service: the one they lead to.
-        asked: PortForward inputs; a frontend that is left out is any free port.
-        native: whether the exposed ports keep their number on this host.
-        random: whether every port listens on any free port.
+    A frontend that is left out is any free port, with `random` each of them; `native` ones keep
+    their number on this host.
     """
     require_tcp(asked)
     pairs = [(each.get("frontend") or 0, each["backend"]) for each in asked]

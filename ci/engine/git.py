@@ -130,17 +130,11 @@ async def latest(remote: Remote) -> Ref:
 async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep: bool) -> Tree:
     """Return the files of a commit, from the store where they were fetched before.
 
-    Args:
-        store: keeps them.
-        ref: of which commit.
-        depth: commits of history in `.git`; 0 for all.
-        tags: whether `.git` holds the tags.
-        keep: whether `.git` is part of the tree.
+    Where `keep` has `.git` among them, it holds `depth` commits of history (0: all), and `tags`.
     """
     key = key_of("git", ref.remote.url, ref.commit, [depth, tags] if keep else [])
-    known = store.get(key)
-    if known is not None and store.has(known):
-        return store.load(known)
+    if known := store.kept(key):
+        return known
     with tempfile.TemporaryDirectory(dir=store.root / "tmp") as folder:
         await _fetch(ref, folder, depth=depth, tags=tags)
         await run(ref.remote, "-C", folder, "checkout", "--quiet", "--detach", ref.commit)

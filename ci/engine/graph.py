@@ -27,7 +27,7 @@ from ci.engine import (  # fill the table
 )
 from ci.engine.engine import Engine
 from ci.engine.errors import UnsupportedError
-from ci.engine.fields import FIELDS, Args, accepted
+from ci.engine.fields import Args, Resolver, accepted, resolver
 from ci.engine.ids import Call, decode, encode
 from ci.engine.sdl import FILE
 from ci.engine.store import key_of
@@ -79,7 +79,8 @@ class Graph:
         if field == "id":
             return encode(source or Call("Query", "query"))
         name = f"{owner}.{field}"
-        if name not in FIELDS:
+        answer = resolver(owner, field)
+        if answer is None:
             raise UnsupportedError(name)
         args = accepted(name, loaded)
         kind: Any = info.return_type
@@ -90,7 +91,7 @@ class Graph:
             if args.noCache:  # an object of its own each time it is asked for
                 args["noCache"] = secrets.token_hex(8)
             return Call(str(kind), field, source, tuple(sorted(args.items())))
-        return self._answer(name, source, args, str(kind))
+        return self._answer(answer, source, args, str(kind))
 
     def _hidden(self, plaintext: str) -> str:
         """Keep a secret's value in memory and return the hash that stands for it in ids."""
@@ -99,8 +100,8 @@ class Graph:
         self._engine.plaintexts[digest] = value
         return digest
 
-    async def _answer(self, name: str, source: Call | None, args: Args, kind: str) -> Any:
-        found = await self._engine.field(source, name, args)
+    async def _answer(self, answer: Resolver, source: Call | None, args: Args, kind: str) -> Any:
+        found = await self._engine.field(source, answer, args)
         return encode(source) if kind == "ID" and source is not None else found
 
 

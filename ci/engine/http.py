@@ -39,11 +39,7 @@ def answer(request: urllib.request.Request) -> Iterator[IO[bytes]]:
 def fetch(
     store: Store, url: str, headers: Mapping[str, str], checksum: str = ""
 ) -> tuple[str, int]:
-    """Fetch a file into the store; return its SHA-256 and size.
-
-    Raises:
-        EngineError: as `answer` does, or the checksum is another.
-    """
+    """Fetch a file into the store; return its SHA-256 and size; raises `EngineError`."""
     with answer(urllib.request.Request(url, headers=dict(headers))) as got:  # noqa: S310
         digest, size = store.add(got)
     if checksum and f"sha256:{digest}" != checksum:

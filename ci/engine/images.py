@@ -1,6 +1,5 @@
 """Images: found, pulled, built from a Dockerfile, published, written to and read from archives."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,11 +63,11 @@ class Images:
 
     async def _find(self, container: Container, address: str) -> dict[str, Any]:
         daemon, ref = self._engine.daemon, parse(address)
-        for name in (address, ref.repository + "@" + ref.digest, ref.digest):
-            if name and not name.endswith("@") and (found := await daemon.image(name)):
+        end = f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}"
+        name = ref.repository + end
+        for known in filter(None, (address, ref.digest and name, ref.digest)):
+            if found := await daemon.image(known):
                 return found
-        name = f"{ref.repository}@{ref.digest}" if ref.digest else address
-        name = name if ref.tag or ref.digest else f"{name}:latest"
         self._engine.options.log(f"pull {name}")
         await daemon.pull(name, await self.auth(container, ref.registry))
         return await self._there(name)
@@ -94,9 +93,7 @@ class Images:
     ) -> Container:
         """Return a container with an image's files and configuration."""
         config = found.get("Config") or {}
-        bare = await self._engine.rootfs.composed(
-            State(image=found["Id"]), {}, found["Architecture"]
-        )
+        bare = await self._engine.rootfs.composed(State(image=found["Id"]), {})
         ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
         env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
         env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # programs get one anyway
@@ -174,8 +171,7 @@ class Images:
     async def image(self, container: Container) -> str:
         """Return an image with a container's files and configuration."""
         state = await self._engine.steps.state(container.files)
-        architecture = container.platform.split("/")[1]
-        return await self._engine.rootfs.composed(state, config_of(container), architecture)
+        return await self._engine.rootfs.composed(state, config_of(container))
 
     async def publish(self, container: Container, address: str) -> str:
         """Push an image and return its name with the digest that the registry has."""
@@ -197,10 +193,9 @@ class Images:
     async def tarball(self, container: Container, form: Form) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
         layers = await self._engine.rootfs.layers(await self.image(container))
-        architecture = container.platform.split("/")[1]
-        store = self._engine.store
-        chunks = oci.write(store, config_of(container), architecture, layers, form)
-        return await self._engine.daemon.call(store.write, chunks)
+        store, daemon = self._engine.store, self._engine.daemon
+        chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
+        return await daemon.call(store.write, chunks)
 
     async def export(self, container: Container, name: str) -> None:
         """Keep an image under a name in the container engine itself."""
@@ -216,13 +211,12 @@ class Images:
 
     async def imported(self, container: Container, file: File, tag: str) -> Container:
         """Return a container of an image in an archive."""
-        store, daemon = self._engine.store, self._engine.daemon
-        path, machine = store.path(file.entry.content), container.platform.split("/")[1]
+        store, machine = self._engine.store, self._engine.daemon.architecture
+        path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        name = hashlib.sha256(config).hexdigest()
-        if await daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
-            await self._engine.rootfs.load(config, name, dict(layers), "")
-        return await self._adopted(container, f"{REPOSITORY}:{name[:40]}")
+        return await self._adopted(
+            container, await self._engine.rootfs.loaded(config, dict(layers), "")
+        )
 
     async def variant(self, container: Container, others: list[Call]) -> Container:
         """Return the one container for this platform; more than one is an error.

@@ -119,11 +119,8 @@ def _place(digest: str) -> str:
 def read(store: Store, path: Path, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
     """Read one image of an archive: its configuration, its layers in the store by diff id.
 
-    Args:
-        store: gets the layers, uncompressed.
-        path: an OCI layout or what `docker save` writes, as a tar file, compressed or not.
-        tag: which image, where the archive holds several; empty for the only one.
-        architecture: of a manifest for several platforms, which one is taken.
+    The archive is an OCI layout or what `docker save` writes, compressed or not; `tag` chooses one
+    of several images, `architecture` one of several platforms.
 
     Raises:
         EngineError: it is no such archive, lacks the tag, or a content is not what its name says.

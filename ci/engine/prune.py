@@ -10,7 +10,6 @@ while there is one, no image and no volume goes, as it may use the same.
 """
 
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -56,11 +55,7 @@ class Pruned:
 def chosen(found: Holdings, wish: Wish, now: float, cutoff: float) -> list[Item]:
     """Return the results to forget, that used longest ago first.
 
-    Args:
-        found: everything that is kept.
-        wish: what the user wants.
-        now: seconds since 1970.
-        cutoff: what was used since then stays, whatever is wished.
+    What was used since the cutoff stays, whatever is wished; times are seconds since 1970.
     """
     oldest = 0.0 if wish.older_than is None else now - wish.older_than
 
@@ -83,29 +78,22 @@ def chosen(found: Holdings, wish: Wish, now: float, cutoff: float) -> list[Item]
 async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pruned:
     """Forget results and remove what only they held; wait for another prune to end first.
 
-    Args:
-        store: whose results.
-        daemon: what their images and volumes are in.
-        wish: which ones.
-        alone: whether no session with another store uses the same daemon.
+    Images and volumes stay unless sessions with this store are `alone` on the daemon.
     """
     client = daemon.client
     async with locks.held(store.root / "locks" / "prune"):
         now = time.time()
         cutoff = min([now, *running(store).values()]) - MARGIN
         found = holdings(store, await images_of(daemon), await volumes_of(daemon))
-        gone = [
-            item
-            for item in chosen(found, wish, now, cutoff)
-            if alone or not item.holds & {*found.images, *found.volumes}
-        ]
+        shared = set() if alone else {*found.images, *found.volumes}
+        gone = [item for item in chosen(found, wish, now, cutoff) if not item.holds & shared]
         kept, contents = forget(store, found, gone, cutoff)
         loose = found.held - kept.held
         tags = [tag for image in loose & found.images.keys() for tag in found.images[image].tags]
         images = [tag for tag in sorted(tags) if await daemon.gone(client.remove_image, tag)]
         names = sorted(loose & found.volumes.keys())
         volumes = [name for name in names if await daemon.gone(client.remove_volume, name)]
-        _empty(store, cutoff)
+        store.sweep(cutoff)
     layers = [name for name in loose if name.startswith("layers ")]
     return Pruned(
         results=len(found.items) - len(kept.items),
@@ -167,13 +155,6 @@ def _removed(path: Path, aside: Path, cutoff: float) -> bool:
     return True
 
 
-def _empty(store: Store, cutoff: float) -> None:
-    """Remove what killed processes left half written."""
-    for path in (store.root / "tmp").iterdir():
-        if path.lstat().st_mtime < cutoff:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 # --- for a program ------------------------------------------------------------------------------
 @asynccontextmanager
 async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
@@ -185,11 +166,7 @@ async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
 
 
 async def pruned(options: Options, wish: Wish) -> Pruned:
-    """Prune the cache of sessions with these options.
-
-    Raises:
-        EngineError: no container engine answers.
-    """
+    """Prune the cache of sessions with these options; raises `EngineError` without a daemon."""
     async with _opened(options) as (store, daemon):
         return await prune(store, daemon, wish, alone=await alone(store, daemon))
 

@@ -118,6 +118,10 @@ class Runner:
             else:
                 return box
             self._restless.add(image)
+        return await self.alone(image, filled, order)
+
+    async def alone(self, image: str, filled: list[Filled], order: Order) -> Box:
+        """Return a new container, not yet started, whose own process is this command."""
         box = await self._boxes.create(
             image,
             filled,

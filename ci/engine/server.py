@@ -114,7 +114,8 @@ class _Worker(threading.Thread):
                     return
                 self.begun.set_result(None)
                 self._app.graph = Graph(engine)
-                group.start_soon(self._clean)
+                earlier = partial(clean, self._daemon, self._options.labels)
+                group.start_soon(self._told, "of earlier sessions", earlier)
                 await self._server.serve(sockets=[self._socket])
                 group.cancel_scope.cancel()
             engine.store.close()
@@ -123,11 +124,6 @@ class _Worker(threading.Thread):
                 own = partial(remove_all, self._daemon, [self._daemon.session])
                 await self._told("of this session", own)
             self._daemon.client.close()
-
-    async def _clean(self) -> None:
-        """Remove what sessions that died left."""
-        options = self._options
-        await self._told("of earlier sessions", partial(clean, options.docker, options.labels))
 
     async def _told(self, whose: str, remove: Callable[[], Awaitable[None]]) -> None:
         try:

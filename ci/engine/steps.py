@@ -112,9 +112,7 @@ class Steps:
     async def result(self, ran: Ran, *, image: bool = False) -> Result:
         """Return what a command left, from the cache or by running it.
 
-        Args:
-            ran: the command.
-            image: whether its files are needed, so that the image must still be there.
+        Where its files are needed, the image must still be there.
         """
         key = await self._engine.key(ran)
         found = await self._kept_result(ran, key, image=image)
@@ -286,6 +284,12 @@ class Steps:
         key = await self._engine.key(base)
         own = [mount.after for mount in mounts if mount.kind in CONTENT]
         return all([ran is not None and await self._engine.key(ran) == key for ran in own])
+
+    async def alone(self, ran: Ran, key: str) -> tuple[Box, Order]:
+        """Return a new container whose own process is a command, with what that needs."""
+        state, order = await self.state(ran.before.files), await self._order(ran, key)
+        filled = [await self.filled(mount, state) for mount in order.mounts]
+        return await self._runner.alone(await self._rootfs.image(state), filled, order), order
 
     async def _fresh(self, order: Order, state: State) -> Box:
         filled = [await self.filled(mount, state) for mount in order.mounts]

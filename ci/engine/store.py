@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 import secrets
+import shutil
 import sqlite3
 import tempfile
 import threading
@@ -59,7 +60,7 @@ class Store:
             with closing(Lock(root / "opening")):
                 self._index = _opened(root / "index.sqlite")
             self._secret = self._key()
-            self._sweep()
+            self.sweep(time.time() - ABANDONED)
         self._session: Lock | None = None
 
     def begin(self, session: str) -> None:
@@ -99,12 +100,12 @@ class Store:
             raise OSError(errno.EINVAL, f"{key} is damaged; remove it")
         return value
 
-    def _sweep(self) -> None:
-        """Remove what processes that were killed had begun to write."""
+    def sweep(self, before: float) -> None:
+        """Remove what processes that were killed before that time had begun to write."""
         for path in (self.root / "tmp").iterdir():
             with suppress(FileNotFoundError):  # written to its end, or swept by another process
-                if path.stat().st_mtime < time.time() - ABANDONED:
-                    path.unlink()
+                if path.lstat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     # --- contents ---------------------------------------------------------------------------
     def path(self, digest: str) -> Path:
@@ -203,6 +204,11 @@ class Store:
         """Put a tree into the store and return where it is."""
         rows = [[path, *entry] for path, entry in sorted(tree.entries.items())]
         return self.add_bytes(zlib.compress(json.dumps(rows).encode(), 1))
+
+    def kept(self, key: str) -> Tree | None:
+        """Return the tree that is the result under a key, None where there is none."""
+        known = self.get(key)
+        return self.load(known) if known is not None and self.has(known) else None
 
     def load(self, digest: str) -> Tree:
         """Return a tree that was saved."""

@@ -118,16 +118,15 @@ def missing(path: str) -> EngineError:
 
 def subtree(tree: Tree, path: str) -> Tree:
     """Return the directory at a path as a tree of its own; raises `EngineError`."""
-    place, entry = lookup(tree, path)
-    if entry.kind != DIRECTORY:
+    found = inside(tree, path)
+    if found.root.kind != DIRECTORY:
         raise EngineError(f"{path}: not a directory")
-    return below(tree, place)
+    return found
 
 
 def inside(tree: Tree, path: str) -> Tree:
     """Return the directory or the single file at a path; raises `EngineError`."""
-    place, entry = lookup(tree, path)
-    return below(tree, place) if entry.kind == DIRECTORY else Tree({"": entry})
+    return below(tree, lookup(tree, path)[0])
 
 
 def below(tree: Tree, place: str) -> Tree:

@@ -83,7 +83,11 @@ def test_what_a_killed_process_was_writing_goes_after_a_day(tmp_path: Path) -> N
     old, new = tmp_path / "tmp" / "old", tmp_path / "tmp" / "new"
     for path in (old, new):
         path.write_text("")
-    os.utime(old, times=(0, time.time() - ABANDONED - 60))
+    clone = tmp_path / "tmp" / "clone"
+    clone.mkdir()
+    (clone / "file").write_text("")
+    for path in (old, clone):
+        os.utime(path, times=(0, time.time() - ABANDONED - 60))
     Store(tmp_path).close()
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["new"]
 
