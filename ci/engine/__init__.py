@@ -3,9 +3,9 @@
 It serves the protocol of Dagger v0.21 and knows nothing of what runs on it.
 """
 
-from ci.engine.daemon import clean, remove_caches
+from ci.engine.daemon import remove_caches
 from ci.engine.errors import EngineError
 from ci.engine.options import CA_PATH, Options
 from ci.engine.server import Session, serve
 
-__all__ = ["CA_PATH", "EngineError", "Options", "Session", "clean", "remove_caches", "serve"]
+__all__ = ["CA_PATH", "EngineError", "Options", "Session", "remove_caches", "serve"]

@@ -44,8 +44,3 @@ REASONS = {
     "Query.http(experimentalServiceHost)": _HOST,
     "Service.terminal": _TERMINAL,
 }
-
-
-def reason(what: str) -> str:
-    """Return why a field or argument is not there, empty where there is nothing to say."""
-    return REASONS.get(what, "")

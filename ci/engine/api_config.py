@@ -24,15 +24,14 @@ def asked(old: Container, args: Args) -> str:
     return old.absolute(text(old, args.path, args))
 
 
-def _set(**names: str) -> Resolver:
-    """Return the resolver that sets fields of the value from arguments of other names."""
+def _assigned(field: str, argument: str = "name") -> Resolver:
+    """Return the resolver that sets a name of a field's pairs; without a value it takes it out."""
 
-    def put(_engine: Engine, old: Container, args: Args) -> Container:
-        values: dict[str, Any] = {key: args[name] for key, name in names.items()}
-        lists: Any = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return replace(old, **lists)
+    def assign(_engine: Engine, old: Container, args: Args) -> Container:
+        pairs: Any = assigned(getattr(old, field), args[argument], args.value)
+        return replace(old, **{field: pairs})
 
-    return put
+    return assign
 
 
 def _cleared(**values: Any) -> Resolver:
@@ -63,37 +62,25 @@ def _entrypoint(_engine: Engine, old: Container, args: Args) -> Container:
     return replace(old, entrypoint=tuple(args.args or ()), args=kept)
 
 
-def _with_port(_engine: Engine, old: Container, args: Args) -> Container:
+def _without_port(_engine: Engine, old: Container, args: Args) -> Container:
+    kept = tuple(p for p in old.ports if (p.port, p.protocol) != (args.port, args.protocol))
+    return replace(old, ports=kept)
+
+
+def _with_port(engine: Engine, old: Container, args: Args) -> Container:
     new = Port(
         port=args.port,
         protocol=args.protocol,
         description=args.description,
         skip_healthcheck=bool(args.experimentalSkipHealthcheck),
     )
-    return replace(old, ports=(*_other_ports(old, args), new))
-
-
-def _other_ports(old: Container, args: Args) -> tuple[Port, ...]:
-    return tuple(p for p in old.ports if (p.port, p.protocol) != (args.port, args.protocol))
-
-
-def _with_auth(_engine: Engine, old: Container, args: Args) -> Container:
-    given = (args.address, args.username, args.secret)
-    return replace(old, auth=(*_other_auth(old, args), given))
-
-
-def _other_auth(old: Container, args: Args) -> tuple[Any, ...]:
-    return tuple(each for each in old.auth if each[0] != args.address)
+    return replace(old, ports=(*_without_port(engine, old, args).ports, new))
 
 
 def _pairs(kind: str, name: str) -> Resolver:
     return lambda _engine, old, _args: [
         plain(kind, name=key, value=value) for key, value in getattr(old, name)
     ]
-
-
-def _volatile(_engine: Engine, old: Container, args: Args) -> Container:
-    return replace(old, volatile=assigned(old.volatile, args.name, args.value))
 
 
 def _health(_engine: Engine, old: Container, _args: Args) -> Args:
@@ -123,10 +110,8 @@ answers(
         "labels": _pairs("Label", "labels"),
         "platform": _got("platform"),
         "user": _got("user"),
-        "withAnnotation": lambda _engine, old, args: replace(
-            old, annotations=assigned(old.annotations, args.name, args.value)
-        ),
-        "withDefaultArgs": _set(args="args"),
+        "withAnnotation": _assigned("annotations"),
+        "withDefaultArgs": lambda _engine, old, args: replace(old, args=tuple(args.args)),
         "withDefaultTerminalCmd": lambda _engine, old, _args: old,  # read by no field but terminal
         "withDockerHealthcheck": lambda _engine, old, args: replace(
             old, healthcheck=Healthcheck.asked(args)
@@ -135,40 +120,28 @@ answers(
         "withEnvFileVariables": _with_env_file,
         "withEnvVariable": _with_env,
         "withExposedPort": _with_port,
-        "withLabel": lambda _engine, old, args: replace(
-            old, labels=assigned(old.labels, args.name, args.value)
+        "withLabel": _assigned("labels"),
+        "withRegistryAuth": lambda _engine, old, args: replace(
+            old, auth=assigned(old.auth, args.address, (args.username, args.secret))
         ),
-        "withRegistryAuth": _with_auth,
         "withSecretVariable": _with_secret,
         "withServiceBinding": lambda _engine, old, args: replace(
             old, services=(*old.services, (args.alias, args.service))
         ),
-        "withUser": _set(user="name"),
-        "withVolatileVariable": _volatile,
+        "withUser": lambda _engine, old, args: replace(old, user=args.name),
+        "withVolatileVariable": _assigned("volatile"),
         "withWorkdir": lambda _engine, old, args: replace(old, workdir=asked(old, args)),
-        "withoutAnnotation": lambda _engine, old, args: replace(
-            old, annotations=assigned(old.annotations, args.name, None)
-        ),
+        "withoutAnnotation": _assigned("annotations"),
         "withoutDefaultArgs": _cleared(args=()),
         "withoutDockerHealthcheck": _cleared(healthcheck=None),
         "withoutEntrypoint": _entrypoint,
-        "withoutEnvVariable": lambda _engine, old, args: replace(
-            old, env=assigned(old.env, args.name, None)
-        ),
-        "withoutExposedPort": lambda _engine, old, args: replace(
-            old, ports=_other_ports(old, args)
-        ),
-        "withoutLabel": lambda _engine, old, args: replace(
-            old, labels=assigned(old.labels, args.name, None)
-        ),
-        "withoutRegistryAuth": lambda _engine, old, args: replace(old, auth=_other_auth(old, args)),
-        "withoutSecretVariable": lambda _engine, old, args: replace(
-            old, secrets=assigned(old.secrets, args.name, None)
-        ),
+        "withoutEnvVariable": _assigned("env"),
+        "withoutExposedPort": _without_port,
+        "withoutLabel": _assigned("labels"),
+        "withoutRegistryAuth": _assigned("auth", "address"),
+        "withoutSecretVariable": _assigned("secrets"),
         "withoutUser": _cleared(user=""),
-        "withoutVolatileVariable": lambda _engine, old, args: replace(
-            old, volatile=assigned(old.volatile, args.name, None)
-        ),
+        "withoutVolatileVariable": _assigned("volatile"),
         "withoutWorkdir": _cleared(workdir=""),
         "workdir": _got("workdir"),
     },

@@ -16,9 +16,8 @@ from ci.engine.api_files import (
     file_content,
     files_content,
     link_content,
+    looking,
     new_content,
-    of_type,
-    stat_of,
     target,
     with_error,
 )
@@ -205,32 +204,17 @@ def _readable(place: str, mount: Mount | None) -> None:
         raise EngineError(f"{place}: cannot be read or written here, it is a {mount.kind} mount")
 
 
-async def _entry(engine: Engine, old: Container, args: Args, *, follow: bool) -> Entry | None:
-    """Return what is at the path in the arguments, None for nothing."""
+async def _entry(
+    engine: Engine, old: Container, args: Args, *, follow: bool
+) -> tuple[str, Entry | None]:
     place = asked(old, args)
     mount = old.covering(place)
     if mount is not None and mount.kind in CONTENT:
         content = await engine.steps.content(mount)
-        try:
-            return tree.lookup(content, place[len(mount.path) :], follow=follow)[1]
-        except EngineError:
-            return None
+        return place, tree.found(content, place[len(mount.path) :], follow=follow)[1]
     state = await engine.steps.state(old.files)
     canonical, _ = await engine.rootfs.resolve(state, place, follow=follow)
-    return await engine.rootfs.at(state, canonical)
-
-
-async def _exists(engine: Engine, old: Container, args: Args) -> bool:
-    follow = not args.doNotFollowSymlinks and args.expectedType != "SYMLINK_TYPE"
-    entry = await _entry(engine, old, args, follow=follow)
-    return entry is not None and of_type(entry, args.expectedType)
-
-
-async def _stat(engine: Engine, old: Container, args: Args) -> Args:
-    entry = await _entry(engine, old, args, follow=not args.doNotFollowSymlinks)
-    if entry is None:
-        raise tree.missing(args.path)
-    return stat_of(basename(args.path.rstrip("/")), entry)
+    return place, await engine.rootfs.at(state, canonical)
 
 
 # --- mounts ---------------------------------------------------------------------------------
@@ -278,7 +262,6 @@ answers(
         "asTarball": _as_tarball,
         "combinedOutput": _output("combined"),
         "directory": _directory,
-        "exists": _exists,
         "exitCode": _output("code"),
         "export": _export,
         "exportImage": _export_image,
@@ -289,7 +272,6 @@ answers(
         "mounts": lambda _engine, old, _args: [mount.path for mount in old.mounts],
         "publish": _publish,
         "rootfs": lambda _engine, old, _args: Directory(container=replace(old, mounts=())),
-        "stat": _stat,
         "stderr": _output("stderr"),
         "stdout": _output("stdout"),
         "sync": lambda engine, old, _args: engine.steps.state(old.files),
@@ -311,7 +293,8 @@ answers(
         "withoutFile": _removing("f"),
         "withoutFiles": _removing("f"),
         "withoutMount": lambda _engine, old, args: old.without_mount(asked(old, args)),
-    },
+    }
+    | looking(_entry),
     asService=_ORDINARY,
     exportImage={"forcedCompression": None},
     # Docker pushes with its own media types, whatever is asked for.

@@ -14,7 +14,7 @@ from ci.engine.api_query import new_file
 from ci.engine.engine import Engine
 from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
-from ci.engine.fields import Args, answers
+from ci.engine.fields import Args, Resolver, answers
 from ci.engine.store import key_of
 from ci.engine.tree import DIRECTORY, FILE, LINK, Entry, Tree
 from ci.engine.values import Container, Directory, File
@@ -103,7 +103,7 @@ def _laying(content: Content) -> Callable[[Engine, Directory, Args], Awaitable[D
         if args.owner:
             new = tree.chown(new, *_numeric(args.owner))
         path = await target(engine, args) if content is file_content else args.path
-        return _made(tree.put(await engine.forced(old), path or args.linkName, new), old)
+        return replace(old, tree=tree.put(await engine.forced(old), path or args.linkName, new))
 
     return lay
 
@@ -115,25 +115,21 @@ def _numeric(owner: str) -> tuple[int, int]:
     return int(user), int(group or user)
 
 
-def _made(content: Tree, old: Directory) -> Directory:
-    return replace(old, tree=content)
-
-
 async def _new_directory(_engine: Engine, args: Args) -> Tree:
     # The API's default permissions are a file's; such a directory could not be entered.
     return moded(Tree(), 0o755 if args.permissions == 0o644 else args.permissions)
 
 
 async def _without(engine: Engine, old: Directory, args: Args) -> Directory:
-    return _made(tree.remove(await engine.forced(old), args.paths or [args.path]), old)
+    return replace(old, tree=tree.remove(await engine.forced(old), args.paths or [args.path]))
 
 
 async def _with_timestamps(engine: Engine, old: Directory, args: Args) -> Directory:
-    return _made(tree.dated(await engine.forced(old), args.timestamp), old)
+    return replace(old, tree=tree.dated(await engine.forced(old), args.timestamp))
 
 
 async def _filter(engine: Engine, old: Directory, args: Args) -> Directory:
-    return _made(selected(engine, await engine.forced(old), args), old)
+    return replace(old, tree=selected(engine, await engine.forced(old), args))
 
 
 async def _diff(engine: Engine, old: Directory, args: Args) -> Directory:
@@ -149,7 +145,7 @@ async def _chown(engine: Engine, old: Directory, args: Args) -> Directory:
     place, _ = tree.lookup(content, args.path)
     changed = tree.chown(tree.below(content, place), *_numeric(args.owner))
     own = {f"{place}/{path}".strip("/"): entry for path, entry in changed.entries.items()}
-    return _made(Tree({**content.entries, **own}), old)
+    return replace(old, tree=Tree({**content.entries, **own}))
 
 
 async def _docker_build(engine: Engine, old: Directory, args: Args) -> Container:
@@ -194,24 +190,28 @@ async def _digest(engine: Engine, old: Directory, _args: Args) -> str:
     return f"sha256:{(await engine.forced(old)).digest}"
 
 
-async def _exists(engine: Engine, old: Directory, args: Args) -> bool:
-    follow = not args.doNotFollowSymlinks and args.expectedType != "SYMLINK_TYPE"
-    try:
-        _, entry = tree.lookup(await engine.forced(old), args.path, follow=follow)
-    except EngineError:
-        return False
-    return of_type(entry, args.expectedType)
+async def _entry(
+    engine: Engine, old: Directory, args: Args, *, follow: bool
+) -> tuple[str, Entry | None]:
+    return tree.found(await engine.forced(old), args.path, follow=follow)
 
 
-def of_type(entry: Entry, kind: str | None) -> bool:
-    """Whether an entry is what `expectedType` asks for."""
-    return kind is None or kind == _KINDS[entry.kind] + "_TYPE"
+def looking(look: Callable[..., Awaitable[tuple[str, Entry | None]]]) -> dict[str, Resolver]:
+    """Return the fields that tell of one path; `look` finds its place and what is there."""
 
+    async def exists(engine: Engine, old: Any, args: Args) -> bool:
+        kind = args.expectedType
+        follow = not args.doNotFollowSymlinks and kind != "SYMLINK_TYPE"
+        _, entry = await look(engine, old, args, follow=follow)
+        return entry is not None and kind in (None, _KINDS[entry.kind] + "_TYPE")
 
-async def _stat(engine: Engine, old: Directory, args: Args) -> Args:
-    content = await engine.forced(old)
-    place, entry = tree.lookup(content, args.path, follow=not args.doNotFollowSymlinks)
-    return stat_of(basename(place), entry)
+    async def stat(engine: Engine, old: Any, args: Args) -> Args:
+        place, entry = await look(engine, old, args, follow=not args.doNotFollowSymlinks)
+        if entry is None:
+            raise tree.missing(args.path)
+        return stat_of(basename(place), entry)
+
+    return {"exists": exists, "stat": stat}
 
 
 def stat_of(name: str, entry: Entry) -> Args:
@@ -246,14 +246,12 @@ answers(
         "directory": _directory,
         "dockerBuild": _docker_build,
         "entries": _entries,
-        "exists": _exists,
         "export": _export,
         "file": _file,
         "filter": _filter,
         "findUp": _find_up,
         "glob": _glob,
         "name": lambda _engine, old, _args: old.name,
-        "stat": _stat,
         "sync": lambda engine, old, _args: engine.forced(old),
         "withDirectory": _laying(directory_content),
         "withError": with_error,
@@ -266,7 +264,8 @@ answers(
         "withoutDirectory": _without,
         "withoutFile": _without,
         "withoutFiles": _without,
-    },
+    }
+    | looking(_entry),
     dockerBuild={"secrets": [], "noInit": False, "ssh": None},
 )
 

@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import anyio.to_thread
 
@@ -10,7 +9,7 @@ from ci.engine import host
 from ci.engine.engine import Engine
 from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
-from ci.engine.fields import Args, Resolver, answers, plain
+from ci.engine.fields import Args, answers, plain
 from ci.engine.secret import reveal
 from ci.engine.tree import FILE, Entry, Tree
 from ci.engine.values import Cache, Container, Directory, File, Secret
@@ -142,29 +141,3 @@ answers(
         "withoutVariable": lambda _engine, old, args: old.without_variable(args.name),
     },
 )
-
-
-# --- plain data -----------------------------------------------------------------------------
-def _fact(name: str) -> Resolver:
-    def get(_engine: Engine, facts: Args, _args: Args) -> Any:
-        return facts.get(name)
-
-    return get
-
-
-for _kind, _names in {
-    "EnvVariable": ("name", "value"),
-    "Label": ("name", "value"),
-    "Port": ("port", "protocol", "description", "experimentalSkipHealthcheck"),
-    "HealthcheckConfig": (
-        "args",
-        "interval",
-        "retries",
-        "shell",
-        "startInterval",
-        "startPeriod",
-        "timeout",
-    ),
-    "Stat": ("name", "size", "permissions", "fileType"),
-}.items():
-    answers(_kind, {name: _fact(name) for name in _names})

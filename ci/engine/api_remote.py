@@ -1,6 +1,6 @@
 """Fields of what is elsewhere: files on the web, git repositories."""
 
-from dataclasses import dataclass
+import base64
 from functools import partial
 from typing import Any
 
@@ -12,14 +12,6 @@ from ci.engine.fields import Args, Resolver, answers
 from ci.engine.git import Ref, Remote
 from ci.engine.tree import FILE, Entry
 from ci.engine.values import Directory, File
-
-
-@dataclass(frozen=True, kw_only=True)
-class Repository:
-    """A git repository, and whether `.git` belongs to its trees."""
-
-    remote: Remote
-    keep: bool
 
 
 async def _text(engine: Engine, secret: Any) -> str:
@@ -37,16 +29,13 @@ async def _http(engine: Engine, _query: None, args: Args) -> File:
     return File(name=name, entry=Entry(FILE, mode, size=size, content=digest))
 
 
-async def _git(engine: Engine, _query: None, args: Args) -> Repository:
-    token, header = (
-        await _text(engine, args.httpAuthToken),
-        await _text(engine, args.httpAuthHeader),
-    )
-    if token:
-        remote = Remote.basic(args.url, args.sshKnownHosts, args.httpAuthUsername, token)
-    else:
-        remote = Remote(url=args.url, known_hosts=args.sshKnownHosts, header=header)
-    return Repository(remote=remote, keep=args.keepGitDir)
+async def _git(engine: Engine, _query: None, args: Args) -> Remote:
+    header = await _text(engine, args.httpAuthHeader)
+    if token := await _text(engine, args.httpAuthToken):
+        pair = f"{args.httpAuthUsername or 'x-access-token'}:{token}"
+        header = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    known_hosts, keep = args.sshKnownHosts, args.keepGitDir
+    return Remote(url=args.url, known_hosts=known_hosts, header=header, keep=keep)
 
 
 answers(
@@ -60,21 +49,20 @@ answers(
 def _ref(prefix: str, argument: str = "name") -> Resolver:
     """Return the resolver of a name that the arguments give."""
 
-    async def find(engine: Engine, old: Repository, args: Args) -> Ref:
-        name = prefix + args[argument].removeprefix(prefix)
-        found = await git.resolve(old.remote, name, keep=old.keep)
-        engine.options.log(f"git {old.remote.url} {found.name} {found.commit}")
+    async def find(engine: Engine, old: Remote, args: Args) -> Ref:
+        found = await git.resolve(old, prefix + args[argument].removeprefix(prefix))
+        engine.options.log(f"git {old.url} {found.name} {found.commit}")
         return found
 
     return find
 
 
 def _names(kind: str) -> Resolver:
-    return lambda _engine, old, args: git.names(old.remote, kind, args.patterns or [])
+    return lambda _engine, old, args: git.names(old, kind, args.patterns or [])
 
 
 async def _tree(engine: Engine, old: Ref, args: Args) -> Directory:
-    keep = old.keep and not args.discardGitDir
+    keep = old.remote.keep and not args.discardGitDir
     found = await git.tree(
         engine.store, old, depth=args.depth, tags=bool(args.includeTags), keep=keep
     )
@@ -91,12 +79,12 @@ answers(
         "branch": _ref("refs/heads/"),
         "branches": _names("heads"),
         "commit": _ref("", "id"),
-        "head": lambda _engine, old, _args: git.resolve(old.remote, "HEAD", keep=old.keep),
-        "latestVersion": lambda _engine, old, _args: git.latest(old.remote, keep=old.keep),
+        "head": lambda _engine, old, _args: git.resolve(old, "HEAD"),
+        "latestVersion": lambda _engine, old, _args: git.latest(old),
         "ref": _ref(""),
         "tag": _ref("refs/tags/"),
         "tags": _names("tags"),
-        "url": lambda _engine, old, _args: old.remote.url,
+        "url": lambda _engine, old, _args: old.url,
     },
 )
 answers(

@@ -27,35 +27,23 @@ def ports(found: tuple[Port, ...]) -> list[Call]:
 
 
 async def _ports(engine: Engine, service: Service | Forward, _args: Args) -> list[Call]:
-    if isinstance(service, Service):
-        return ports(service.container.ports)
-    found = (await engine.forwards.start(service)).ports
-    return ports(tuple(Port(port=front) for front, _ in found))
+    return ports(await engine.serving(service).ports(service))
 
 
 async def _endpoint(engine: Engine, service: Service | Forward, args: Args) -> str:
-    if isinstance(service, Service):
-        known = [port.port for port in service.container.ports]
-    else:
-        known = [front for front, _ in (await engine.forwards.start(service)).ports]
+    known = await engine.serving(service).ports(service)
     if args.port is None and not known:
         raise EngineError("the service exposes no port")
-    address = f"{await engine.services.hostname(service)}:{args.port or known[0]}"
+    address = f"{await engine.services.hostname(service)}:{args.port or known[0].port}"
     return f"{args.scheme}://{address}" if args.scheme else address
 
 
 async def _start(engine: Engine, service: Service | Forward, _args: Args) -> None:
-    if isinstance(service, Service):
-        await engine.services.start(service)
-    else:
-        await engine.forwards.start(service)
+    await engine.serving(service).start(service)
 
 
 async def _stop(engine: Engine, service: Service | Forward, _args: Args) -> None:
-    if isinstance(service, Service):
-        await engine.services.stop(service)
-    else:
-        await engine.forwards.stop(service)
+    await engine.serving(service).stop(service)
 
 
 async def _sync(engine: Engine, service: Service | Forward, _args: Args) -> None:

@@ -101,11 +101,7 @@ class Boxes:
         for container in filter(None, (box.id, box.filler)):
             await self._daemon.remove(container)
         for volume in box.volumes:
-            try:
-                await self._daemon.call(self._daemon.client.remove_volume, volume, force=True)
-            except DaemonError as error:
-                if error.status not in (404, 409):
-                    raise
+            await self._daemon.gone(self._daemon.client.remove_volume, volume, force=True)
 
     async def content(self, box: Box, mount: Mount) -> Tree:
         """Read what is mounted at a path now."""
@@ -212,15 +208,10 @@ class Boxes:
         """Return the volume of a cache and whether it is new."""
         volume = f"acso-cache-{key_of(name)[:20]}"
         self._store.set(key_of("volume", volume), {"volume": volume})  # used, says prune
-        labels = {LABEL: "1", CACHE: name}
-        try:
-            await self._daemon.call(self._daemon.client.inspect_volume, volume)
-        except DaemonError as error:
-            if error.status != 404:
-                raise
-            await self._daemon.volume(labels, volume)
-            return volume, True
-        return volume, False
+        new = await self._daemon.found(self._daemon.client.inspect_volume, volume) is None
+        if new:
+            await self._daemon.volume({LABEL: "1", CACHE: name}, volume)
+        return volume, new
 
 
 def _volume(name: str, mount: Mount) -> dict[str, Any]:

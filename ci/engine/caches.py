@@ -7,31 +7,29 @@ from pathlib import Path
 
 from ci.engine import locks
 from ci.engine.store import Store, key_of
-from ci.engine.values import Mount, Ran
+from ci.engine.values import Mount
 
 
 @asynccontextmanager
-async def held(store: Store, ran: Ran) -> AsyncIterator[Ran]:
-    """Hold a command's caches, always in the same order; gives the command with what it got.
+async def held(store: Store, mounts: tuple[Mount, ...]) -> AsyncIterator[tuple[Mount, ...]]:
+    """Hold a command's caches, always in the same order; gives its mounts with what it got.
 
     A PRIVATE cache that another command has is left alone: this one gets a volume beside it.
     """
-    own, mounts = {m.name for m in ran.before.mounts if m.sharing == "LOCKED"}, []
     async with AsyncExitStack() as stack:
-        for name in sorted(own):
+        for name in sorted({mount.name for mount in mounts if mount.sharing == "LOCKED"}):
             await stack.enter_async_context(locks.held(_lock(store, name)))
-        for mount in ran.before.mounts:
-            private = mount.kind == "cache" and mount.sharing == "PRIVATE"
-            mounts.append(_private(store, mount, stack) if private else mount)
-        yield replace(ran, before=replace(ran.before, mounts=tuple(mounts)))
+        yield tuple(_own(store, mount, stack) for mount in mounts)
 
 
-def _private(store: Store, mount: Mount, stack: AsyncExitStack) -> Mount:
+def _own(store: Store, mount: Mount, stack: AsyncExitStack) -> Mount:
+    if mount.kind != "cache" or mount.sharing != "PRIVATE":
+        return mount
     name, number = mount.name, 0
-    while (lock := locks.take(_lock(store, name), wait=False)) is None:
+    while (lock := locks.attempt(_lock(store, name))) is None:
         number += 1
         name = f"{mount.name}#{number}"
-    stack.callback(lock.release)
+    stack.callback(lock.close)
     return replace(mount, name=name)
 
 

@@ -7,7 +7,6 @@ import base64
 import json
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from functools import partial
 from posixpath import basename
 from typing import Any, TypeVar
@@ -99,29 +98,38 @@ class Daemon:
         except tarfile.TarError as error:
             raise DaemonError(f"the container engine broke off an archive: {error}", 0) from error
 
-    # --- images -----------------------------------------------------------------------------
-    async def image(self, reference: str) -> dict[str, Any] | None:
-        """Return what the daemon knows of an image, None where it has none of that name."""
+    async def found(self, inspect: Callable[[str], dict[str, Any]], name: str) -> Any:
+        """Return what the daemon knows of an image, container, volume or network, or None."""
         try:
-            found: dict[str, Any] = await self.call(self.client.inspect_image, reference)
-            if self.podman:
-                found["Config"] |= await self.call(self._health, reference)
-            return found
+            return await self.call(inspect, name)
         except DaemonError as error:
             if error.status in (400, 404):
                 return None
             raise
+
+    async def gone(self, remove: Callable[..., Any], name: str, **options: bool) -> bool:
+        """Remove something; whether it went, and was not gone, going or in use."""
+        try:
+            await self.call(remove, name, **options)
+        except DaemonError as error:
+            if error.status not in (404, 409):
+                raise
+            return False
+        return True
+
+    # --- images -----------------------------------------------------------------------------
+    async def image(self, reference: str) -> dict[str, Any] | None:
+        """Return what the daemon knows of an image, None where it has none of that name."""
+        found: dict[str, Any] | None = await self.found(self.client.inspect_image, reference)
+        if found and self.podman:
+            found["Config"] |= await self.call(self._health, reference)
+        return found
 
     def _health(self, reference: str) -> dict[str, Any]:
         """Return an image's health check, which Podman tells in its own API alone."""
         url = f"{self.client.base_url}/v4.0.0/libpod/images/{quote(reference, safe='')}/json"
         told = self.client._result(self.client._get(url), json=True)
         return {"Healthcheck": told["Healthcheck"]} if "Healthcheck" in told else {}
-
-    async def images(self) -> list[dict[str, Any]]:
-        """Return the images of steps, with the names that are this engine's."""
-        found = await self.call(self.client.images, REPOSITORY)
-        return [each | {"RepoTags": own(each)} for each in found]
 
     async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
         """Fetch an image from its registry; raises `DaemonError` if that refuses or is silent."""
@@ -166,23 +174,13 @@ class Daemon:
 
     async def commit(self, container: str, tag: str) -> str:
         """Keep a container's files as an image, without pausing it; return the image's id."""
-
-        def work() -> str:  # docker-py's own commit always pauses
-            url = self.client._url("/commit")
-            params = {"container": container, "pause": 0, "repo": REPOSITORY, "tag": tag}
-            answer = self.client._post_json(url, params=params, data={})
-            made = str(self.client._result(answer, json=True)["Id"])
-            return made if ":" in made else f"sha256:{made}"  # Podman leaves the kind out
-
-        return await self.call(work)
+        made = await self.call(self.client.commit, container, REPOSITORY, tag, pause=False)
+        image = str(made["Id"])
+        return image if ":" in image else f"sha256:{image}"  # Podman leaves the kind out
 
     async def remove(self, container: str) -> None:
         """Remove a container with its own volumes, running or not, there or not."""
-        try:
-            await self.call(self.client.remove_container, container, v=True, force=True)
-        except DaemonError as error:
-            if error.status not in (404, 409):  # gone, or being removed already
-                raise
+        await self.gone(self.client.remove_container, container, v=True, force=True)
 
     async def processes(self, container: str) -> int:
         """Return how many processes a container has; Podman asks a `ps` in it but for columns."""
@@ -244,7 +242,7 @@ class Daemon:
             except DaemonError as error:
                 if error.status != 404:
                     raise
-            if await self.inspect(probe) is not None:
+            if await self.found(self.client.inspect_container, probe) is not None:
                 return None
             self._probes.pop(image, None)  # removed from outside: that says nothing of the path
 
@@ -265,33 +263,10 @@ class Daemon:
         stat = json.loads(base64.b64decode(told)) if told else {"mode": 0}
         return str(stat["linkTarget"]) if stat["mode"] & SYMBOLIC else ""
 
-    async def inspect(self, container: str) -> dict[str, Any] | None:
-        """Return what the daemon knows of a container, None where there is none."""
-        try:
-            return await self.call(self.client.inspect_container, container)
-        except DaemonError as error:
-            if error.status == 404:
-                return None
-            raise
-
     async def running(self, container: str) -> bool:
         """Whether a container is there and runs."""
-        found = await self.inspect(container)
+        found = await self.found(self.client.inspect_container, container)
         return found is not None and bool(found["State"]["Running"])
-
-    async def clear(self) -> None:
-        """Remove every container and volume of this session."""
-        await remove_all(self, [self.session])
-
-    def close(self) -> None:
-        """Close the connections."""
-        self.client.close()
-
-
-def own(image: Mapping[str, Any]) -> list[str]:
-    """Return the names of an image that are this engine's, without the registry of Podman's."""
-    tags = map(basename, image["RepoTags"] or [])
-    return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]
 
 
 class DaemonError(EngineError):
@@ -310,43 +285,35 @@ async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
     """
     errors: list[DaemonError] = []
 
-    async def attempt(remove: Callable[[], Any]) -> None:
+    async def attempt(remove: Callable[..., Any], name: str) -> None:
         try:
-            await daemon.call(remove)
+            await daemon.gone(remove, name, force=True)
         except DaemonError as error:
-            if error.status not in (404, 409):  # another process removes it, or it is in use
-                errors.append(error)
+            errors.append(error)
 
     client = daemon.client
     filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
+    remove = partial(client.remove_container, v=True)
     for each in filters:
         found = await daemon.call(client.containers, all=True, quiet=True, filters=each)
         async with anyio.create_task_group() as group:
             for container in found:
-                remove = partial(client.remove_container, container["Id"], v=True, force=True)
-                group.start_soon(attempt, remove)
+                group.start_soon(attempt, remove, container["Id"])
     for each in filters:
         volumes = await daemon.call(client.volumes, filters=each)
         for volume in volumes["Volumes"] or []:
-            await attempt(partial(client.remove_volume, volume["Name"], force=True))
+            await attempt(client.remove_volume, volume["Name"])
     if errors:
         raise errors[0]
 
 
-async def clean(url: str | None, labels: Mapping[str, str]) -> None:
-    """Remove containers and volumes of sessions whose process is gone.
-
-    Args:
-        url: the daemon's; None for DOCKER_HOST or the default socket.
-        labels: only what carries these.
-    """
-    daemon = await anyio.to_thread.run_sync(Daemon, url, labels)
+async def clean(daemon: Daemon, labels: Mapping[str, str]) -> None:
+    """Remove containers and volumes with these labels of sessions whose process is gone."""
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
-    with closing(daemon):
-        containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
-        volumes = await daemon.call(daemon.client.volumes, filters=wanted)
-        found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
-        await remove_all(daemon, [session for session in found if dead(session)])
+    containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
+    volumes = await daemon.call(daemon.client.volumes, filters=wanted)
+    found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
+    await remove_all(daemon, [session for session in found if dead(session)])
 
 
 async def remove_caches(url: str | None) -> list[str]:
@@ -355,17 +322,15 @@ async def remove_caches(url: str | None) -> list[str]:
     What a container needs at the moment stays.
     """
     daemon = Daemon(url, {})
-    found = [(each["RepoTags"], daemon.client.remove_image) for each in await daemon.images()]
-    names = [(name, remove) for tags, remove in found for name in tags]
-    volumes = await daemon.call(daemon.client.volumes, filters={"label": CACHE})
-    names += [(each["Name"], daemon.client.remove_volume) for each in volumes["Volumes"] or []]
-    removed = []
-    for name, remove in names:
-        try:
-            await daemon.call(remove, name, force=True)
-        except DaemonError as error:
-            if error.status not in (404, 409):
-                raise
-        else:
-            removed.append(name)
-    return removed
+    client = daemon.client
+    images = await daemon.call(client.images, REPOSITORY)
+    names = [(tag, client.remove_image) for each in images for tag in own(each)]
+    volumes = await daemon.call(client.volumes, filters={"label": CACHE})
+    names += [(each["Name"], client.remove_volume) for each in volumes["Volumes"] or []]
+    return [name for name, remove in names if await daemon.gone(remove, name, force=True)]
+
+
+def own(image: Mapping[str, Any]) -> list[str]:
+    """Return the names of an image that are this engine's, without the registry of Podman's."""
+    tags = map(basename, image["RepoTags"] or [])
+    return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]

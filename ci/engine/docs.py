@@ -4,7 +4,7 @@
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +12,8 @@ import graphql
 from graphql import GraphQLObjectType
 
 from ci.engine import graph  # noqa: F401  # fills the table of fields
-from ci.engine.absent import REASONS, reason
-from ci.engine.fields import FIELDS, FIXED
+from ci.engine.absent import REASONS
+from ci.engine.fields import DATA, FIELDS, FIXED, resolver
 from ci.engine.sdl import FILE
 
 BEGIN, END = "<!-- begin: made by `python -m ci.engine.docs` -->", "<!-- end -->"
@@ -30,41 +30,33 @@ def types() -> dict[str, GraphQLObjectType]:
 def supported(kind: str, field: str) -> bool:
     """Whether a field is answered; ids and loading by id are answered for every type."""
     loads = kind == "Query" and (field == "node" or field.startswith("load"))
-    return loads or field == "id" or f"{kind}.{field}" in FIELDS
+    return loads or field == "id" or resolver(kind, field) is not None
 
 
 def table() -> str:
     """Return the table, in Markdown."""
     known = {name: kind for name, kind in types().items() if not name.startswith("__")}
-    used = [name for name in known if any(name == key.partition(".")[0] for key in FIELDS)]
-    used.append("CacheVolume")  # its id is all that it has
-    rows = [*_head("type", "supported", "not supported")]
+    # The id of a cache volume is all that it has.
+    used = {*DATA, "CacheVolume", *(key.partition(".")[0] for key in FIELDS)}
+    rows = [("type", "supported", "not supported"), ("---",) * 3]
     rows += [_row(name, known[name]) for name in sorted(used)]
-    rows += ["", *_head("argument, or field", "why not"), *_reasons()]
-    others = ", ".join(f"`{name}`" for name in sorted(set(known) - set(used)))
-    return "\n".join([*rows, "", f"Nothing of these types is supported: {others}.", ""])
-
-
-def _head(*names: str) -> Iterator[str]:
-    yield _line(names)
-    yield _line(["---"] * len(names))
+    arguments = {f"{field}({name})" for field, names in FIXED.items() for name in names}
+    reasons = [("argument, or field", "why not"), ("---",) * 2]
+    reasons += [(f"`{what}`", REASONS.get(what, "")) for what in sorted({*REASONS, *arguments})]
+    others = ", ".join(f"`{name}`" for name in sorted(known.keys() - used))
+    end = f"Nothing of these types is supported: {others}."
+    return "\n".join([*map(_line, rows), "", *map(_line, reasons), "", end, ""])
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row(name: str, kind: GraphQLObjectType) -> str:
+def _row(name: str, kind: GraphQLObjectType) -> tuple[str, str, str]:
     fields = [f for f in kind.fields if f != "id" and not f.startswith("load")]
     there = [f"`{field}`" for field in fields if supported(name, field)]
     absent = [f"`{field}`" for field in fields if not supported(name, field)]
-    return _line([f"`{name}`", ", ".join(there) or "`id`", ", ".join(absent)])
-
-
-def _reasons() -> Iterator[str]:
-    arguments = {f"{field}({name})" for field, names in FIXED.items() for name in names}
-    for what in sorted({*REASONS, *arguments}):
-        yield _line([f"`{what}`", reason(what)])
+    return f"`{name}`", ", ".join(there) or "`id`", ", ".join(absent)
 
 
 def refreshed(text: str) -> str:

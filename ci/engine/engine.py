@@ -1,15 +1,16 @@
 """One session of the engine: what calls stand for, and the keys of what they make."""
 
 import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from anyio.abc import TaskGroup
 
 from ci.engine.box import Boxes
 from ci.engine.daemon import Daemon
 from ci.engine.errors import EngineError
-from ci.engine.fields import Args, Resolver
+from ci.engine.fields import FIELDS, Args, Resolver
 from ci.engine.files import Rootfs
 from ci.engine.forward import Forwards
 from ci.engine.ids import Call
@@ -20,15 +21,15 @@ from ci.engine.services import Services
 from ci.engine.steps import Steps
 from ci.engine.store import Store, key_of
 from ci.engine.tree import DIRECTORY, Tree
-from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret
+from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret, Service
+
+T = TypeVar("T")
 
 
 class Engine:
     """One session: values by call, states by key."""
 
-    def __init__(
-        self, options: Options, daemon: Daemon, group: TaskGroup, resolvers: dict[str, Resolver]
-    ) -> None:
+    def __init__(self, options: Options, daemon: Daemon, group: TaskGroup) -> None:
         self.options = options
         self.store = Store(options.cache_dir)
         self.store.begin(daemon.session)
@@ -43,8 +44,7 @@ class Engine:
         self.forwards = Forwards(self)
         self.images = Images(self)
         self.platform = f"linux/{daemon.architecture}"
-        self._resolvers = resolvers
-        self._values: dict[str, Any] = {}
+        self._values: dict[Call, Any] = {}
         self._keys: dict[Files, str] = {}
 
     def require(self, platform: str | None) -> None:
@@ -55,25 +55,20 @@ class Engine:
     # --- values -----------------------------------------------------------------------------
     async def value(self, call: Call) -> Any:
         """Return what a call stands for; each call is answered once a session."""
-        chain = []
-        at: Call | None = call
-        while at is not None and at.digest not in self._values:
-            chain.append(at)
-            at = at.parent
-        for each in reversed(chain):
+        for each in _unknown(call, lambda each: each.parent, self._values):
             await self.once.do(f"value {each.digest}", partial(self._answer, each))
-        return self._values[call.digest]
+        return self._values[call]
 
     async def _answer(self, call: Call) -> None:
         owner = call.parent.type if call.parent else "Query"
-        parent = self._values[call.parent.digest] if call.parent else None
-        resolver = self._resolvers[f"{owner}.{call.field}"]
-        self._values[call.digest] = await settled(resolver(self, parent, Args(call.args)))
+        parent = self._values[call.parent] if call.parent else None
+        resolver = FIELDS[f"{owner}.{call.field}"]
+        self._values[call] = await settled(resolver(self, parent, Args(call.args)))
 
-    async def field(self, call: Call | None, name: str, args: Args) -> Any:
+    async def field(self, call: Call | None, answer: Resolver, args: Args) -> Any:
         """Return what a field of an object holds that is no object itself."""
         parent = None if call is None else await self.value(call)
-        return await settled(self._resolvers[name](self, parent, args))
+        return await settled(answer(self, parent, args))
 
     async def tree(self, call: Call) -> Tree:
         """Return the content of a directory."""
@@ -93,12 +88,7 @@ class Engine:
     # --- keys -------------------------------------------------------------------------------
     async def key(self, files: Files) -> str:
         """Return the key of a container's files: all that they are made of, nothing else."""
-        chain: list[Files] = []
-        at: Files | None = files
-        while at is not None and at not in self._keys:
-            chain.append(at)
-            at = _below(at)
-        for each in reversed(chain):
+        for each in _unknown(files, _below, self._keys):
             self._keys[each] = await self._key(each)
         return self._keys[files]
 
@@ -132,9 +122,7 @@ class Engine:
 
     async def _service_key(self, call: Call) -> str:
         service = await self.value(call)
-        if isinstance(service, Forward):
-            return self.forwards.key(service)
-        return await self.services.key(service)
+        return str(await self.serving(service).key(service))
 
     async def _mount_key(self, mount: Mount) -> list[Any]:
         content: Any = None
@@ -147,6 +135,10 @@ class Engine:
         what = [mount.path, mount.kind, mount.owner, mount.read_only, mount.name, mount.mode]
         return [*what, mount.size, content]
 
+    def serving(self, service: Service | Forward) -> Any:
+        """Return what starts and stops a service: both have the same methods."""
+        return self.forwards if isinstance(service, Forward) else self.services
+
     async def reveal(self, call: Call) -> bytes:
         """Return a secret's value."""
         return await cast("Secret", await self.value(call)).reveal()
@@ -155,6 +147,15 @@ class Engine:
 async def settled(answer: Any) -> Any:
     """Return what a resolver answers, plain or awaited."""
     return await answer if inspect.isawaitable(answer) else answer
+
+
+def _unknown(at: T | None, below: Callable[[T], T | None], known: Mapping[T, Any]) -> list[T]:
+    """Return what of a chain is not known, the lowest link first."""
+    found = []
+    while at is not None and at not in known:
+        found.append(at)
+        at = below(at)
+    return found[::-1]
 
 
 def _below(files: Files) -> Files | None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ci.engine.absent import reason
+from ci.engine.absent import REASONS
 
 
 class EngineError(Exception):
@@ -15,7 +15,7 @@ class UnsupportedError(EngineError):
     """A field or argument of Dagger's API that this engine does not have."""
 
     def __init__(self, what: str) -> None:
-        because = reason(what.partition(" ")[0])
+        because = REASONS.get(what.partition(" ")[0], "")
         super().__init__(
             f"{what} is not supported by the local engine{because and f' ({because})'}; "
             "run with a Dagger engine: `dagger run COMMAND` "

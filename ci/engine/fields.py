@@ -21,6 +21,8 @@ class Args(dict[str, Any]):
 Resolver = Callable[[Any, Any, Args], Any]
 #: By `Type.field`; `@value` is the field behind objects of plain data, which no client can ask.
 FIELDS: dict[str, Resolver] = {"Query.@value": lambda _e, _q, args: args}
+#: Types whose objects are nothing but data: every field of theirs is a fact.
+DATA = ("EnvVariable", "HealthcheckConfig", "Label", "Port", "Stat")
 #: Arguments that can have one value only.
 FIXED: dict[str, dict[str, Any]] = {}
 
@@ -29,6 +31,13 @@ def answers(kind: str, resolvers: dict[str, Resolver], **fixed: dict[str, Any]) 
     """Add fields of a type to the table; `fixed` gives arguments that have one value here."""
     FIELDS.update({f"{kind}.{name}": resolver for name, resolver in resolvers.items()})
     FIXED.update({f"{kind}.{name}": values for name, values in fixed.items()})
+
+
+def resolver(kind: str, field: str) -> Resolver | None:
+    """Return what answers a field, None for one that is not there."""
+    if kind in DATA:
+        return lambda _engine, facts, _args: facts.get(field)
+    return FIELDS.get(f"{kind}.{field}")
 
 
 def accepted(name: str, args: dict[str, Any]) -> Args:

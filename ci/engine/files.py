@@ -7,7 +7,7 @@ through the image's links first: a layer that held `lib/x` would replace a link 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import dirname, join
@@ -16,20 +16,11 @@ from typing import Any
 from ci.engine import archive
 from ci.engine.daemon import REPOSITORY, Daemon, DaemonError
 from ci.engine.errors import EngineError
+from ci.engine.patterns import parents
 from ci.engine.store import Store, key_of
-from ci.engine.tree import (
-    DIRECTORY,
-    FOLDER,
-    LINK,
-    Entry,
-    Tree,
-    clean,
-    missing,
-    remove,
-)
+from ci.engine.tree import DIRECTORY, FOLDER, Entry, Tree, clean, followed, missing, remove
 
 CREATED = "1980-01-01T00:00:00Z"
-HOPS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,29 +92,19 @@ class Rootfs:
         Returns:
             The canonical path, which need not exist, and the directories above it that do.
         """
-        rest = [part for part in clean(path).split("/") if part]
-        done, hops = "", 0
-        above: dict[str, Entry] = {}
-        while rest:
-            part = rest.pop(0)
-            if part == "..":
-                done = dirname(done)
-                continue
-            place = join(done, part)
-            entry = await self.at(state, place)
-            if entry is None:
-                return join(place, *rest), above
-            if entry.kind == LINK and (rest or follow):
-                hops += 1
-                if hops > HOPS:
-                    raise EngineError(f"{path}: too many levels of symbolic links")
-                rest = [part for part in entry.content.split("/") if part not in ("", ".")] + rest
-                done = "" if entry.content.startswith("/") else done
-                continue
-            done = place
-            if rest:
-                above[place] = entry
-        return done, {p: e for p, e in above.items() if done.startswith(p + "/")}
+        way = followed(path, follow=follow)
+        seen: dict[str, Entry] = {}
+        done = ""
+        try:
+            place = next(way)
+            while True:
+                entry = await self.at(state, place)
+                if entry is not None:
+                    seen[place] = entry
+                place = way.send(entry)
+        except StopIteration as end:
+            done = str(end.value)
+        return done, {place: entry for place, entry in seen.items() if done.startswith(place + "/")}
 
     async def tree(self, state: State, path: str) -> Tree:
         """Return the file or directory at a path with everything below it.
@@ -141,9 +122,8 @@ class Rootfs:
 
     async def _image_tree(self, image: str, place: str) -> Tree | None:
         key = key_of("tree", image, place)
-        known = self.store.get(key)
-        if known and self.store.has(known):
-            return self.store.load(known)
+        if known := self.store.kept(key):
+            return known
         tree = await self.daemon.look(
             image, place, lambda chunks: archive.receive(self.store, chunks)
         )
@@ -155,7 +135,7 @@ class Rootfs:
     async def laid(self, state: State, path: str, source: Tree) -> Layer:
         """Return the layer that puts a tree at a path."""
         place, above = await self.resolve(state, path)
-        entries = dict.fromkeys(_above(place), FOLDER) | above
+        entries = dict.fromkeys(parents(place), FOLDER) | above
         hidden: set[str] = set()  # directories that are new, so nothing below them exists
         for name, entry in sorted(source.entries.items()):
             target = join(place, name) if name else place
@@ -209,33 +189,36 @@ class Rootfs:
         """Return an image that holds a state and no configuration."""
         return await self.composed(state, {}) if state.layers or not state.image else state.image
 
-    async def composed(
-        self, state: State, config: dict[str, Any], architecture: str = "amd64"
-    ) -> str:
+    async def composed(self, state: State, config: dict[str, Any]) -> str:
         """Return an image with a state's files and a configuration; the same ones, the same id."""
         layers: dict[str, Path | None] = dict.fromkeys(await self.diffs(state.image))
         for layer in state.layers:
             digest, path = await self.packed(layer)
             layers[f"sha256:{digest}"] = path
         body = {
-            "architecture": architecture,
+            "architecture": self.daemon.architecture,
             "os": "linux",
             "created": CREATED,
             "config": config,
             "rootfs": {"type": "layers", "diff_ids": list(layers)},
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
-        data = json.dumps(body, sort_keys=True).encode()
+        return await self.loaded(json.dumps(body, sort_keys=True).encode(), layers, state.image)
+
+    async def loaded(self, data: bytes, layers: dict[str, Path | None], image: str) -> str:
+        """Return the image of a configuration and layers; given to Docker unless it has that.
+
+        Layers that Docker has in another image are sent only where it insists on them.
+        """
         name = hashlib.sha256(data).hexdigest()
         if await self.daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
-            await self.load(data, name, layers, state.image)
+            await self._load(data, name, layers, image)
         self.store.set(key_of("image", name), {"image": f"sha256:{name}"})  # used, says prune
         return f"sha256:{name}"
 
-    async def load(
+    async def _load(
         self, data: bytes, name: str, layers: dict[str, Path | None], image: str
     ) -> None:
-        """Give Docker an image; layers that it has are sent only where it insists on them."""
         tag = f"{REPOSITORY}:{name[:40]}"
         try:
             await self.daemon.load(archive.image(data, name, tag, layers))
@@ -258,14 +241,8 @@ class Rootfs:
 
     async def packed(self, layer: Layer) -> tuple[str, Path]:
         """Return a layer's digest and its file."""
-
-        def work() -> str:
-            with self.store.writer() as (file, done):
-                for chunk in archive.layer(self.store, layer.entries, layer.removed):
-                    file.write(chunk)
-            return str(done[0])
-
-        digest = await self.daemon.call(work)
+        chunks = archive.layer(self.store, layer.entries, layer.removed)
+        digest, _ = await self.daemon.call(self.store.write, chunks)
         return digest, self.store.path(digest)
 
     async def layers(self, image: str) -> dict[str, Path]:
@@ -281,11 +258,6 @@ def _keep_layers(store: Store, chunks: Iterable[bytes]) -> None:
     for _, file in archive.members(chunks):
         if file is not None:
             store.add(file)
-
-
-def _above(place: str) -> Iterator[str]:
-    while place := dirname(place):
-        yield place
 
 
 def overlaid(tree: Tree | None, layer: Layer, place: str) -> Tree | None:

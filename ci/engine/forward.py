@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
-from ci.engine.daemon import DaemonError
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.store import key_of
-from ci.engine.values import Forward, Service
+from ci.engine.values import Forward, Port, Service
 
 if TYPE_CHECKING:
     from ci.engine.engine import Engine
@@ -37,9 +36,13 @@ class Forwards:
         self._engine = engine
         self._open: dict[Forward, Open] = {}
 
-    def key(self, forward: Forward) -> str:
+    async def key(self, forward: Forward) -> str:
         """Return the key of what a step sees of a forward."""
         return key_of("forward", forward.host, forward.ports)
+
+    async def ports(self, forward: Forward) -> tuple[Port, ...]:
+        """Return where it listens."""
+        return tuple(Port(port=front) for front, _ in (await self.start(forward)).ports)
 
     async def start(self, forward: Forward) -> Open:
         """Listen, unless that is done already.
@@ -96,12 +99,8 @@ class Forwards:
         """Return the address under which containers reach this host."""
         daemon = self._engine.daemon
         for name in ("bridge", "podman"):
-            try:
-                found = await daemon.call(daemon.client.inspect_network, name)
-            except DaemonError as error:
-                if error.status != 404:
-                    raise
-            else:
+            found = await daemon.found(daemon.client.inspect_network, name)
+            if found is not None:
                 config = found["IPAM"]["Config"][0]  # the first address goes without saying
                 return str(config.get("Gateway") or ip_network(config["Subnet"])[1])
         raise EngineError("the container engine has no bridge by which containers reach this host")
@@ -139,11 +138,8 @@ def ports_of(
 ) -> tuple[tuple[int, int], ...]:
     """Return which ports lead to a service: those asked for, or all that it exposes.
 
-    Args:
-        service: the one they lead to.
-        asked: PortForward inputs; a frontend that is left out is any free port.
-        native: whether the exposed ports keep their number on this host.
-        random: whether every port listens on any free port.
+    A frontend that is left out is any free port, with `random` each of them; `native` ones keep
+    their number on this host.
     """
     require_tcp(asked)
     pairs = [(each.get("frontend") or 0, each["backend"]) for each in asked]

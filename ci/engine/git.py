@@ -1,6 +1,5 @@
 """Git repositories by the git program of this host, with its own configuration and credentials."""
 
-import base64
 import os
 import re
 import shutil
@@ -32,12 +31,7 @@ class Remote:
     url: str
     known_hosts: str = ""  # lines of a known_hosts file; empty: the host's own
     header: str = field(default="", repr=False)  # value of Authorization, over HTTP
-
-    @classmethod
-    def basic(cls, url: str, known_hosts: str, user: str, token: str) -> "Remote":
-        """Return a remote that takes a user and a token."""
-        pair = base64.b64encode(f"{user or 'x-access-token'}:{token}".encode()).decode()
-        return cls(url=url, known_hosts=known_hosts, header=f"Basic {pair}")
+    keep: bool = True  # `.git` is part of its trees
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +41,6 @@ class Ref:
     remote: Remote
     name: str
     commit: str
-    keep: bool = True  # `.git` is part of its tree
 
 
 async def run(remote: Remote, *arguments: str) -> str:
@@ -108,46 +101,40 @@ async def names(remote: Remote, kind: str, patterns: list[str]) -> list[str]:
     return sorted(name.removeprefix(prefix) for name in found if name.startswith(prefix))
 
 
-async def resolve(remote: Remote, name: str, *, keep: bool) -> Ref:
+async def resolve(remote: Remote, name: str) -> Ref:
     """Return what a name means: a commit, a full name, a branch, a tag, or `HEAD`.
 
     Raises:
         EngineError: the repository has none of that name.
     """
     if _COMMIT.fullmatch(name):
-        return Ref(remote=remote, name=name, commit=name, keep=keep)
+        return Ref(remote=remote, name=name, commit=name)
     found = await refs(remote)
     name = found.get("HEAD", name) if name == "HEAD" else name
     for full in (name, f"refs/heads/{name}", f"refs/tags/{name}"):
         if full in found:
-            return Ref(remote=remote, name=full, commit=found[full], keep=keep)
+            return Ref(remote=remote, name=full, commit=found[full])
     raise EngineError(f"git {remote.url}: no branch, tag or commit {name!r}")
 
 
-async def latest(remote: Remote, *, keep: bool) -> Ref:
+async def latest(remote: Remote) -> Ref:
     """Return the tag with the highest version; raises `EngineError` where there is none."""
     found = [(hit, tag) for tag in await names(remote, "tags", []) if (hit := _VERSION.match(tag))]
     if not found:
         raise EngineError(f"git {remote.url}: no tag is a version")
     newest = max(found, key=lambda pair: [int(part) for part in pair[0].groups()])[1]
-    return await resolve(remote, f"refs/tags/{newest}", keep=keep)
+    return await resolve(remote, f"refs/tags/{newest}")
 
 
 # --- contents -------------------------------------------------------------------------------
 async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep: bool) -> Tree:
     """Return the files of a commit, from the store where they were fetched before.
 
-    Args:
-        store: keeps them.
-        ref: of which commit.
-        depth: commits of history in `.git`; 0 for all.
-        tags: whether `.git` holds the tags.
-        keep: whether `.git` is part of the tree.
+    Where `keep` has `.git` among them, it holds `depth` commits of history (0: all), and `tags`.
     """
     key = key_of("git", ref.remote.url, ref.commit, [depth, tags] if keep else [])
-    known = store.get(key)
-    if known is not None and store.has(known):
-        return store.load(known)
+    if known := store.kept(key):
+        return known
     with tempfile.TemporaryDirectory(dir=store.root / "tmp") as folder:
         await _fetch(ref, folder, depth=depth, tags=tags)
         await run(ref.remote, "-C", folder, "checkout", "--quiet", "--detach", ref.commit)
@@ -187,4 +174,4 @@ async def common(store: Store, one: Ref, other: Ref) -> Ref:
             other.remote, "-C", folder, "fetch", "--quiet", "--", other.remote.url, other.commit
         )
         text = await run(one.remote, "-C", folder, "merge-base", one.commit, other.commit)
-    return Ref(remote=one.remote, name=text.strip(), commit=text.strip(), keep=one.keep)
+    return Ref(remote=one.remote, name=text.strip(), commit=text.strip())

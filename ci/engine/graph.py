@@ -11,7 +11,6 @@ from typing import Any
 
 import graphql
 from graphql import (
-    GraphQLError,
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
@@ -28,7 +27,7 @@ from ci.engine import (  # fill the table
 )
 from ci.engine.engine import Engine
 from ci.engine.errors import UnsupportedError
-from ci.engine.fields import FIELDS, Args, accepted
+from ci.engine.fields import Args, Resolver, accepted, resolver
 from ci.engine.ids import Call, decode, encode
 from ci.engine.sdl import FILE
 from ci.engine.store import key_of
@@ -52,7 +51,14 @@ class Graph:
         cached = self._introspection(query)
         if cached is not None and cached.exists():
             return cached.read_bytes()
-        result = await self._execute(query, variables, operation)
+        result = await graphql.graphql(
+            self._schema,
+            query,
+            variable_values=variables,
+            operation_name=operation,
+            field_resolver=self._resolve,
+            type_resolver=lambda call, *_: call.type,
+        )
         answer = json.dumps(result.formatted).encode()
         if cached is not None and not result.errors:
             self._engine.store.replace(cached, answer)
@@ -64,25 +70,6 @@ class Graph:
             return None
         return self._engine.store.root / f"schema-{key_of(self._version, query)[:20]}.json"
 
-    async def _execute(
-        self, query: str, variables: dict[str, Any] | None, operation: str | None
-    ) -> graphql.ExecutionResult:
-        try:
-            document = graphql.parse(query)
-        except GraphQLError as error:
-            return graphql.ExecutionResult(None, [error])
-        if errors := graphql.validate(self._schema, document):
-            return graphql.ExecutionResult(None, errors)
-        result = graphql.execute(
-            self._schema,
-            document,
-            variable_values=variables,
-            operation_name=operation,
-            field_resolver=self._resolve,
-            type_resolver=lambda call, *_: call.type,
-        )
-        return result if isinstance(result, graphql.ExecutionResult) else await result
-
     def _resolve(self, source: Call | None, info: GraphQLResolveInfo, /, **given: Any) -> Any:
         owner, field = info.parent_type.name, info.field_name
         types = info.parent_type.fields[field].args
@@ -92,7 +79,8 @@ class Graph:
         if field == "id":
             return encode(source or Call("Query", "query"))
         name = f"{owner}.{field}"
-        if name not in FIELDS:
+        answer = resolver(owner, field)
+        if answer is None:
             raise UnsupportedError(name)
         args = accepted(name, loaded)
         kind: Any = info.return_type
@@ -103,7 +91,7 @@ class Graph:
             if args.noCache:  # an object of its own each time it is asked for
                 args["noCache"] = secrets.token_hex(8)
             return Call(str(kind), field, source, tuple(sorted(args.items())))
-        return self._answer(name, source, args, str(kind))
+        return self._answer(answer, source, args, str(kind))
 
     def _hidden(self, plaintext: str) -> str:
         """Keep a secret's value in memory and return the hash that stands for it in ids."""
@@ -112,8 +100,8 @@ class Graph:
         self._engine.plaintexts[digest] = value
         return digest
 
-    async def _answer(self, name: str, source: Call | None, args: Args, kind: str) -> Any:
-        found = await self._engine.field(source, name, args)
+    async def _answer(self, answer: Resolver, source: Call | None, args: Args, kind: str) -> Any:
+        found = await self._engine.field(source, answer, args)
         return encode(source) if kind == "ID" and source is not None else found
 
 

@@ -50,8 +50,7 @@ def duration(value: int) -> str:
 class Healthcheck:
     """A command that tells whether a container is healthy."""
 
-    args: tuple[str, ...]
-    by_shell: bool = False
+    test: tuple[str, ...]  # as an image has it: CMD or CMD-SHELL, then the arguments
     times: tuple[tuple[str, int], ...] = ()  # by name in the API, nanoseconds
     retries: int = 0
 
@@ -61,38 +60,26 @@ class Healthcheck:
         if args.get("shell") and len(args["args"]) != 1:
             raise EngineError("a healthcheck in the shell is one string")
         times = tuple((name, nanoseconds(args[name])) for name in _TIMES if args.get(name))
-        return cls(
-            args=tuple(args["args"]),
-            by_shell=bool(args.get("shell")),
-            times=times,
-            retries=args.get("retries") or 0,
-        )
+        test = ("CMD-SHELL" if args.get("shell") else "CMD", *args["args"])
+        return cls(test=test, times=times, retries=args.get("retries") or 0)
 
     @classmethod
     def read(cls, config: Mapping[str, Any] | None) -> "Healthcheck | None":
         """Return what an image's configuration says."""
-        kind, *args = (config or {}).get("Test") or ["NONE"]
-        if config is None or kind not in ("CMD", "CMD-SHELL"):
+        test = tuple((config or {}).get("Test") or ())
+        if config is None or test[:1] not in (("CMD",), ("CMD-SHELL",)):
             return None
         times = tuple((name, config[key]) for name, key in _TIMES.items() if config.get(key))
-        retries = config.get("Retries") or 0
-        by_shell = kind == "CMD-SHELL"
-        return cls(args=tuple(args), by_shell=by_shell, times=times, retries=retries)
+        return cls(test=test, times=times, retries=config.get("Retries") or 0)
 
     def written(self) -> dict[str, Any]:
         """Return it as an image's configuration has it."""
-        kind = "CMD-SHELL" if self.by_shell else "CMD"
         times = {_TIMES[name]: value for name, value in self.times}
         retries = {"Retries": self.retries} if self.retries else {}
-        return {"Test": [kind, *self.args], **times, **retries}
+        return {"Test": list(self.test), **times, **retries}
 
     def facts(self) -> dict[str, Any]:
         """Return it as the API tells it; a time that was not set is empty."""
-        told = {name: duration(value) for name, value in self.times}
-        return {
-            **dict.fromkeys(_TIMES, ""),
-            **told,
-            "args": list(self.args),
-            "shell": self.by_shell,
-            "retries": self.retries,
-        }
+        kind, *args = self.test
+        told = dict.fromkeys(_TIMES, "") | {name: duration(value) for name, value in self.times}
+        return {**told, "args": args, "shell": kind == "CMD-SHELL", "retries": self.retries}

@@ -15,6 +15,7 @@ import anyio
 
 from ci.engine.daemon import CACHE, REPOSITORY, Daemon, own
 from ci.engine.store import Store, key_of
+from ci.engine.tree import FILE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +24,7 @@ class Item:
 
     key: str
     used: float  # seconds since 1970
-    holds: frozenset[str] = frozenset()  # contents by SHA-256, layers and volumes by name
-    images: frozenset[str] = frozenset()  # ids
-    volumes: frozenset[str] = frozenset()
+    holds: frozenset[str] = frozenset()  # contents by SHA-256, images by id, layers and volumes
     broken: bool = False  # what it needs is gone, so it is of no use
 
 
@@ -51,23 +50,12 @@ class Holdings:
     @property
     def unheld(self) -> set[str]:
         """Contents that no result holds."""
-        return set(self.contents).difference(*(item.holds for item in self.items))
+        return self.contents.keys() - self.held
 
     @property
-    def united(self) -> Item:
-        """All results as one."""
-        return Item(
-            key="",
-            used=0,
-            holds=frozenset[str]().union(*(item.holds for item in self.items)),
-            images=frozenset[str]().union(*(item.images for item in self.items)),
-            volumes=frozenset[str]().union(*(item.volumes for item in self.items)),
-        )
-
-    def tags(self, images: Collection[str]) -> list[str]:
-        """Return this engine's own names of images."""
-        known = (self.images[image] for image in images if image in self.images)
-        return [tag for each in known for tag in each.tags]
+    def held(self) -> frozenset[str]:
+        """All that any result holds."""
+        return frozenset[str]().union(*(item.holds for item in self.items))
 
     def size(self, names: Collection[str]) -> int:
         """Return how large some of it is, bytes."""
@@ -80,8 +68,23 @@ def holdings(store: Store, images: Mapping[str, Layers], volumes: Mapping[str, i
     stacks, layer_sizes = stacked(images)
     sizes = {name: size for name, (size, _) in contents.items()} | layer_sizes | dict(volumes)
     names = {tag: image for image, each in images.items() for tag in each.tags}
-    reader = _Reader(store, contents, stacks, names)
-    items = tuple(reader.item(*row) for row in store.results())
+
+    @cache
+    def inside(tree: str) -> frozenset[str]:
+        entries = store.load(tree).entries.values()
+        return frozenset(entry.content for entry in entries if entry.kind == FILE)
+
+    def item(key: str, used: float, value: Any) -> Item:
+        blobs, trees, others = references(value)
+        others = {names.get(name, name) for name in others}
+        try:
+            blobs |= trees.union(*(inside(tree) for tree in trees))
+        except (OSError, ValueError):
+            return Item(key=key, used=used, broken=True)
+        holds = blobs.union(others, *(stacks.get(name, ()) for name in others))
+        return Item(key=key, used=used, holds=frozenset(holds), broken=not blobs <= contents.keys())
+
+    items = tuple(item(*row) for row in store.results())
     return Holdings(items=items, contents=contents, sizes=sizes, images=images, volumes=volumes)
 
 
@@ -98,72 +101,32 @@ class Usage:
 
 def usage(store: Store, found: Holdings, sessions: int) -> Usage:
     """Return the sizes of what is kept."""
-    united = found.united
-    own = united.images & found.images.keys()
-    layers = [name for name in united.holds if name.startswith("layers ")]
-    volumes = united.volumes & found.volumes.keys()
+    held = found.held
+    layers = [name for name in held if name.startswith("layers ")]
+    volumes = held & found.volumes.keys()
     index = sum(path.stat().st_size for path in store.root.glob("*.sqlite*"))
     return Usage(
         results=(len(found.items), index),
         contents=(len(found.contents), found.size(found.contents)),
-        images=(len(own), found.size(layers)),
+        images=(len(held & found.images.keys()), found.size(layers)),
         volumes=(len(volumes), found.size(volumes)),
         sessions=sessions,
     )
 
 
-class _Reader:
-    """Tells what a result holds; the values are those that `Store.set` is called with."""
-
-    def __init__(
-        self,
-        store: Store,
-        contents: Mapping[str, Any],
-        stacks: Mapping[str, frozenset[str]],
-        names: Mapping[str, str],
-    ) -> None:
-        self._contents = contents
-        self._stacks = stacks
-        self._names = names
-        self._tree = cache(lambda digest: _inside(store, digest))
-
-    def item(self, key: str, used: float, value: Any) -> Item:
-        blobs, trees, images, volumes = references(value)
-        found = {self._names.get(image, image) for image in images}
-        try:
-            inside = frozenset[str]().union(*(self._tree(tree) for tree in trees))
-        except (OSError, ValueError):
-            return Item(key=key, used=used, broken=True)
-        held = {*blobs, *trees, *inside}
-        stack = frozenset[str]().union(*(self._stacks.get(each, frozenset()) for each in found))
-        return Item(
-            key=key,
-            used=used,
-            holds=frozenset(held) | stack | frozenset(volumes),
-            images=frozenset(found),
-            volumes=frozenset(volumes),
-            broken=not held <= self._contents.keys(),
-        )
-
-
-def references(value: Any) -> tuple[set[str], set[str], set[str], set[str]]:
-    """Return the contents, trees, images and volumes that a result names."""
+def references(value: Any) -> tuple[set[str], set[str], set[str]]:
+    """Return what a value given to `Store.set` names: contents, trees, images or volumes."""
     match value:
         case {"volume": volume}:
-            return set(), set(), set(), {volume}
+            return set(), set(), {volume}
         case {"image": image}:
             streams = {value[name] for name in ("stdout", "stderr", "combined") if name in value}
-            return streams, set(value.get("mounts", {}).values()), {image}, set()
+            return streams, set(value.get("mounts", {}).values()), {image}
         case str() if value.startswith(f"{REPOSITORY}:"):
-            return set(), set(), {value}, set()
+            return set(), set(), {value}
         case str():
-            return set(), {value}, set(), set()
-    return set(), set(), set(), set()
-
-
-def _inside(store: Store, digest: str) -> frozenset[str]:
-    entries = store.load(digest).entries.values()
-    return frozenset(entry.content for entry in entries if entry.kind == "f" and entry.content)
+            return set(), {value}, set()
+    return set(), set(), set()
 
 
 def contents_of(store: Store) -> Iterator[tuple[str, tuple[int, float]]]:
@@ -183,8 +146,8 @@ async def images_of(daemon: Daemon) -> dict[str, Layers]:
     async def look(each: Mapping[str, Any]) -> None:
         known = await daemon.image(each["Id"])
         if known is not None:
-            layers = tuple(known["RootFS"].get("Layers") or ())
-            found[each["Id"]] = Layers(size=known["Size"], layers=layers, tags=tuple(own(each)))
+            layers, tags = known["RootFS"].get("Layers") or (), own(each)
+            found[each["Id"]] = Layers(size=known["Size"], layers=tuple(layers), tags=tuple(tags))
 
     async with anyio.create_task_group() as group:
         for each in await daemon.call(daemon.client.images):

@@ -2,9 +2,10 @@
 
 import http.client
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from posixpath import basename
-from typing import IO, cast
+from typing import IO
 from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 
@@ -15,25 +16,32 @@ from ci.engine.store import Store
 SILENCE = 60
 
 
-def fetch(
-    store: Store, url: str, headers: Mapping[str, str], checksum: str = ""
-) -> tuple[str, int]:
-    """Fetch a file into the store; return its SHA-256 and size. Proxies are those of this host.
+@contextmanager
+def answer(request: urllib.request.Request) -> Iterator[IO[bytes]]:
+    """Give what a server answers. Proxies are those of this host.
 
     Raises:
-        EngineError: the server cannot be reached or refuses, or the checksum is another.
+        EngineError: the server cannot be reached or refuses, or what it answers is not understood.
     """
-    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310  # checked below
+    url = request.full_url
     if request.type not in ("http", "https"):
         raise EngineError(f"{url}: only http and https are fetched")
     try:
-        with urllib.request.urlopen(request, timeout=SILENCE) as answer:  # noqa: S310  # nosec B310
-            digest, size = store.add(cast("IO[bytes]", answer))
+        with urllib.request.urlopen(request, timeout=SILENCE) as got:  # noqa: S310  # nosec B310
+            yield got
     except HTTPError as error:
         error.close()
         raise EngineError(f"{url}: the server answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise EngineError(f"{url}: {error}") from error
+
+
+def fetch(
+    store: Store, url: str, headers: Mapping[str, str], checksum: str = ""
+) -> tuple[str, int]:
+    """Fetch a file into the store; return its SHA-256 and size; raises `EngineError`."""
+    with answer(urllib.request.Request(url, headers=dict(headers))) as got:  # noqa: S310
+        digest, size = store.add(got)
     if checksum and f"sha256:{digest}" != checksum:
         raise EngineError(f"{url}: expected {checksum}, got sha256:{digest}")
     return digest, size

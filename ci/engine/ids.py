@@ -109,15 +109,7 @@ def _parts_first(call: Call) -> Iterator[Call]:
             stack.extend((part, False) for part in _parts(each) if part.digest not in seen)
 
 
-def _parts(call: Call) -> Iterator[Call]:
-    if call.parent is not None:
-        yield call.parent
-    stack: list[Any] = [value for _, value in call.args]
-    while stack:
-        match stack.pop():
-            case Call() as part:
-                yield part
-            case list() | tuple() as items:
-                stack.extend(items)
-            case dict() as items:
-                stack.extend(items.values())
+def _parts(call: Call) -> list[Call]:
+    found: list[Call] = []
+    _row(call, found.append)
+    return found

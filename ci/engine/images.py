@@ -1,12 +1,13 @@
 """Images: found, pulled, built from a Dockerfile, published, written to and read from archives."""
 
-import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio.to_thread
+from docker.auth import resolve_repository_name
+from docker.utils import parse_repository_tag
 
 from ci.engine import archive, oci, tree
 from ci.engine.daemon import REPOSITORY
@@ -25,29 +26,24 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
+class Reference(NamedTuple):
     """An image's name in its parts."""
 
     repository: str
-    tag: str = ""
-    digest: str = ""
+    tag: str
+    digest: str
 
     @property
     def registry(self) -> str:
         """The host, `docker.io` where the name says none."""
-        host, slash, _ = self.repository.partition("/")
-        named = slash and ("." in host or ":" in host or host == "localhost")
-        return host if named else "docker.io"
+        return str(resolve_repository_name(self.repository)[0])
 
 
 def parse(text: str) -> Reference:
     """Return the parts of `host:port/name:tag@sha256:...`."""
     name, _, digest = text.partition("@")
-    head, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        head, tag = name, ""
-    return Reference(repository=head, tag=tag, digest=digest)
+    repository, tag = parse_repository_tag(name)
+    return Reference(repository, tag or "", digest)
 
 
 class Images:
@@ -67,16 +63,19 @@ class Images:
 
     async def _find(self, container: Container, address: str) -> dict[str, Any]:
         daemon, ref = self._engine.daemon, parse(address)
-        for name in (address, ref.repository + "@" + ref.digest, ref.digest):
-            if name and not name.endswith("@") and (found := await daemon.image(name)):
+        end = f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}"
+        name = ref.repository + end
+        for known in filter(None, (address, ref.digest and name, ref.digest)):
+            if found := await daemon.image(known):
                 return found
-        name = f"{ref.repository}@{ref.digest}" if ref.digest else address
-        name = name if ref.tag or ref.digest else f"{name}:latest"
         self._engine.options.log(f"pull {name}")
         await daemon.pull(name, await self.auth(container, ref.registry))
-        found = await daemon.image(name)
+        return await self._there(name)
+
+    async def _there(self, name: str) -> dict[str, Any]:
+        found = await self._engine.daemon.image(name)
         if found is None:
-            raise EngineError(f"image {address} was pulled but is not there")
+            raise EngineError(f"image {name}: the container engine has none of that name")
         return found
 
     def _named(self, address: str, found: Mapping[str, Any]) -> str:
@@ -94,15 +93,15 @@ class Images:
     ) -> Container:
         """Return a container with an image's files and configuration."""
         config = found.get("Config") or {}
-        bare = await self._engine.rootfs.composed(
-            State(image=found["Id"]), {}, found["Architecture"]
-        )
+        bare = await self._engine.rootfs.composed(State(image=found["Id"]), {})
         ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
+        env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
+        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # programs get one anyway
         return replace(
             container,
             files=Image(id=bare),
             image_ref=reference,
-            env=_with_path(tuple(_pair(text) for text in config.get("Env") or [])),
+            env=tuple(env.items()),
             user=config.get("User") or "",
             workdir=config.get("WorkingDir") or "",
             entrypoint=tuple(config.get("Entrypoint") or ()),
@@ -114,10 +113,16 @@ class Images:
             ),
         )
 
+    async def _adopted(self, container: Container, name: str) -> Container:
+        """Return a container of an image that was made here."""
+        found = await self._there(name)
+        self._engine.require(f"linux/{found['Architecture']}")
+        return await self.adopt(container, found, "")
+
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
         """Return what a registry asks for, None where nothing was given for it."""
-        for address, user, secret in container.auth:
-            if parse(f"{address.removeprefix('https://')}/x").registry == registry:
+        for address, (user, secret) in container.auth:
+            if parse(f"{address.rpartition('://')[2]}/x").registry == registry:
                 return {"username": user, "password": (await self._engine.reveal(secret)).decode()}
         return None
 
@@ -131,25 +136,21 @@ class Images:
         content = store.add_bytes(text.encode())
         file = entry._replace(content=content, size=len(text.encode()))
         context = put(context, dockerfile, Tree({"": file}))
-        bases = [await daemon.image(name) for name in _bases(text)]
+        bases = [await daemon.image(name) for _, name in _FROM.findall(text)]
         key = key_of("build", context.digest, dockerfile, options, [b and b["Id"] for b in bases])
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
             known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
             store.set(key, known)
-        found = await daemon.image(known)
-        if found is None:
-            raise EngineError(f"image {known} was built but is not there")
-        return await self.adopt(Container(platform=self._engine.platform), found, "")
+        return await self._adopted(Container(platform=self._engine.platform), known)
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._engine.daemon, self._engine.store
 
         def work() -> str:
-            stream = archive.Stream(archive.send(store, [("", context)]))
             lines: list[str] = []
             for line in daemon.client.build(
-                fileobj=stream,
+                fileobj=archive.send(store, [("", context)]),
                 custom_context=True,
                 dockerfile=dockerfile,
                 tag=tag,
@@ -170,8 +171,7 @@ class Images:
     async def image(self, container: Container) -> str:
         """Return an image with a container's files and configuration."""
         state = await self._engine.steps.state(container.files)
-        architecture = container.platform.split("/")[1]
-        return await self._engine.rootfs.composed(state, config_of(container), architecture)
+        return await self._engine.rootfs.composed(state, config_of(container))
 
     async def publish(self, container: Container, address: str) -> str:
         """Push an image and return its name with the digest that the registry has."""
@@ -193,16 +193,9 @@ class Images:
     async def tarball(self, container: Container, form: Form) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
         layers = await self._engine.rootfs.layers(await self.image(container))
-        architecture = container.platform.split("/")[1]
-        store = self._engine.store
-
-        def work() -> tuple[str, int]:
-            with store.writer() as (file, done):
-                for chunk in oci.write(store, config_of(container), architecture, layers, form):
-                    file.write(chunk)
-            return done[0], done[1]
-
-        return await self._engine.daemon.call(work)
+        store, daemon = self._engine.store, self._engine.daemon
+        chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
+        return await daemon.call(store.write, chunks)
 
     async def export(self, container: Container, name: str) -> None:
         """Keep an image under a name in the container engine itself."""
@@ -212,25 +205,18 @@ class Images:
 
     async def local(self, name: str) -> Container:
         """Return a container of an image that the container engine has; nothing is pulled."""
-        found = await self._engine.daemon.image(name)
-        if found is None:
-            raise EngineError(f"image {name}: the container engine has none of that name")
+        found = await self._there(name)
         empty = Container(platform=self._engine.platform)
         return await self.adopt(empty, found, self._named(name, found))
 
     async def imported(self, container: Container, file: File, tag: str) -> Container:
         """Return a container of an image in an archive."""
-        store, daemon = self._engine.store, self._engine.daemon
-        path, machine = store.path(file.entry.content), container.platform.split("/")[1]
-        image = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        name = hashlib.sha256(image.config).hexdigest()
-        if await daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
-            await self._engine.rootfs.load(image.config, name, dict(image.layers), "")
-        found = await daemon.image(f"{REPOSITORY}:{name[:40]}")
-        if found is None:
-            raise EngineError(f"{file.name}: the container engine did not take the image")
-        self._engine.require(f"linux/{found['Architecture']}")
-        return await self.adopt(container, found, "")
+        store, machine = self._engine.store, self._engine.daemon.architecture
+        path = store.path(file.entry.content)
+        config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
+        return await self._adopted(
+            container, await self._engine.rootfs.loaded(config, dict(layers), "")
+        )
 
     async def variant(self, container: Container, others: list[Call]) -> Container:
         """Return the one container for this platform; more than one is an error.
@@ -260,16 +246,6 @@ def config_of(container: Container) -> dict[str, Any]:
     return {name: value for name, value in config.items() if value}
 
 
-def _with_path(env: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Return an environment with the path that programs get anyway, where it says none."""
-    return env if "PATH" in dict(env) else (("PATH", DEFAULT_PATH), *env)
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    return name, value
-
-
 def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
     """Return a build's context without what `.dockerignore` means (the builder does not read it).
 
@@ -286,10 +262,6 @@ def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
 
 
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-def _bases(dockerfile: str) -> list[str]:
-    return [hit[2] for hit in _FROM.finditer(dockerfile)]
 
 
 def substituted(dockerfile: str, images: Mapping[str, str]) -> str:

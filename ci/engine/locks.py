@@ -2,8 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -13,58 +13,50 @@ PAUSE = 0.05
 
 
 class Lock:
-    """A lock that is held until it is released."""
+    """A file, made where it is missing, that is locked until it is closed.
 
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    Raises:
+        BlockingIOError: another holds it, and `wait` is off.
+    """
 
-    def at(self, path: Path) -> bool:
+    def __init__(self, path: Path, *, wait: bool = True) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def current(self) -> bool:
         """Whether the file is still the one at its path: who had it before may have removed it."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), path.stat())
+            return os.path.samestat(os.fstat(self._descriptor), self._path.stat())
         except FileNotFoundError:
             return False
 
-    def release(self, path: Path | None = None) -> None:
-        """Let others have it; its file goes too where its path is given."""
-        if path is not None:
-            path.unlink(missing_ok=True)
+    def close(self, *, remove: bool = False) -> None:
+        """Let others have it; the file may go too."""
+        if remove:
+            self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
 
-def take(path: Path, *, shared: bool = False, wait: bool = True) -> Lock | None:
-    """Lock a file, made where it is missing; None where `wait` is off and another holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(descriptor, how if wait else how | fcntl.LOCK_NB)
-    except BaseException as error:
-        os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            return None
-        raise
-    return Lock(descriptor)
-
-
-@contextmanager
-def waited(path: Path) -> Iterator[None]:
-    """Hold a lock for a moment, waiting for it with the thread."""
-    lock = take(path)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
+def attempt(path: Path) -> Lock | None:
+    """Lock a file; None where another holds it."""
+    with suppress(BlockingIOError):
+        return Lock(path, wait=False)
+    return None
 
 
 @asynccontextmanager
 async def held(path: Path, *, keep: bool = True) -> AsyncIterator[None]:
     """Hold a lock, waiting for it without holding a thread; unless kept, the file goes with it."""
-    while (lock := take(path, wait=False)) is None or not lock.at(path):
+    while (lock := attempt(path)) is None or not lock.current():
         if lock is not None:  # of a file that its holder removed meanwhile
-            lock.release()
+            lock.close()
         await anyio.sleep(PAUSE)
     try:
         yield
     finally:
-        lock.release(None if keep else path)
+        lock.close(remove=not keep)

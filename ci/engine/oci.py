@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 from ci.engine import archive
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.store import CHUNK, Store
+from ci.engine.tree import FILE, Entry
 
 _OCI, _DOCKER = "application/vnd.oci.image", "application/vnd.docker"
 _TYPES = {
@@ -36,6 +37,9 @@ _TYPES = {
 _INDEX = f"{_OCI}.index.v1+json"
 #: How an archive's index says which tag a manifest is.
 _NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+#: What JSON of another shape leads to.
+_MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
@@ -85,8 +89,8 @@ def write(
     blobs = (data, _json(manifest))
     yield from archive.plain((_place(_described(each)["digest"]), each) for each in blobs)
     for digest, path in dict(files).items():
-        yield from archive.member(_place(digest), path)
-    yield b"\0" * 1024
+        yield from archive.member(_place(digest), Entry(FILE, 0o644), path)
+    yield archive.END
 
 
 def zipped(store: Store, path: Path) -> tuple[str, Path]:
@@ -112,22 +116,11 @@ def _place(digest: str) -> str:
 
 
 # --- reading --------------------------------------------------------------------------------
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """An image out of an archive: its configuration, its layers in the store by diff id."""
+def read(store: Store, path: Path, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
+    """Read one image of an archive: its configuration, its layers in the store by diff id.
 
-    config: bytes
-    layers: dict[str, Path]
-
-
-def read(store: Store, path: Path, tag: str, architecture: str) -> Image:
-    """Read one image of an archive into the store.
-
-    Args:
-        store: gets the layers, uncompressed.
-        path: an OCI layout or what `docker save` writes, as a tar file, compressed or not.
-        tag: which image, where the archive holds several; empty for the only one.
-        architecture: of a manifest for several platforms, which one is taken.
+    The archive is an OCI layout or what `docker save` writes, compressed or not; `tag` chooses one
+    of several images, `architecture` one of several platforms.
 
     Raises:
         EngineError: it is no such archive, lacks the tag, or a content is not what its name says.
@@ -135,9 +128,7 @@ def read(store: Store, path: Path, tag: str, architecture: str) -> Image:
     try:
         with tarfile.open(path) as tar:
             return _Archive(store, tar).image(tag, architecture)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise EngineError(f"not an image archive: {error}") from error
-    except (LookupError, ValueError, TypeError, AttributeError) as error:  # JSON of another shape
+    except (*_DAMAGED, *_MISSHAPEN) as error:
         raise EngineError(f"not an image archive: {error}") from error
 
 
@@ -146,7 +137,7 @@ class _Archive:
         self._store = store
         self._tar = tar
 
-    def image(self, tag: str, architecture: str) -> Image:
+    def image(self, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
         names = self._tar.getnames()
         if "index.json" in names:
             config, layers = self._layout(tag, architecture)
@@ -158,7 +149,7 @@ class _Archive:
         if len(diffs) != len(layers):
             raise EngineError("not an image archive: layers and configuration do not agree")
         pairs = zip(diffs, layers, strict=True)
-        return Image(config=config, layers={diff: self._layer(diff, name) for diff, name in pairs})
+        return config, {diff: self._layer(diff, name) for diff, name in pairs}
 
     def _layout(self, tag: str, architecture: str) -> tuple[bytes, list[str]]:
         found = json.loads(self._whole("index.json"))
@@ -201,8 +192,7 @@ class _Archive:
             file.seek(0)
             if start == _ZSTD:
                 raise UnsupportedError("a layer compressed with zstd")
-            packed = start[:2] == b"\x1f\x8b"
-            plain = gzip.GzipFile(fileobj=file) if packed else file
+            plain = gzip.GzipFile(fileobj=file) if start[:2] == b"\x1f\x8b" else file
             digest, _ = self._store.add(cast("IO[bytes]", plain))
         if f"sha256:{digest}" != diff:
             raise EngineError(f"the archive holds something else than layer {diff}")

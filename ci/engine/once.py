@@ -2,10 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -24,7 +26,7 @@ class Once:
         self._group = group
         self._flights: dict[str, _Flight] = {}
 
-    async def do(self, key: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    async def do(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
         """Return what the work under this key returns, or raise what it raises."""
         flight = self._flights.get(key)
         if flight is None:
@@ -40,7 +42,7 @@ class Once:
                 flight.scope.cancel()
         if flight.error is not None:
             raise flight.error
-        return flight.result
+        return cast("T", flight.result)
 
     async def _run(self, key: str, flight: _Flight, work: Callable[[], Awaitable[Any]]) -> None:
         try:

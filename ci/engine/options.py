@@ -8,10 +8,6 @@ from pathlib import Path
 CA_PATH = "/dev/acso/ca.pem"
 
 
-def silent(_line: str) -> None:
-    """Log nothing."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What the program that starts an engine chooses; nothing of it is part of a cache key."""
@@ -22,4 +18,4 @@ class Options:
     exec_env: Mapping[str, str] = field(default_factory=dict)  # added to every exec
     ca_bundle: Path | None = None  # PEM file that every exec can read at CA_PATH
     labels: Mapping[str, str] = field(default_factory=dict)  # on all that is made in Docker
-    log: Callable[[str], None] = silent  # one line a step
+    log: Callable[[str], None] = field(default=lambda _line: None)  # one line a step

@@ -97,10 +97,7 @@ def select(
 ) -> set[str]:
     """Return the paths meant by include but not by exclude, with the directories above them.
 
-    Args:
-        paths: each path with whether it is a directory.
-        include: patterns; none means everything.
-        exclude: patterns.
+    Each path comes with whether it is a directory; no pattern to include means everything.
     """
     include = tuple(include)
     wanted = Matcher(compile_pattern(text) for text in include)

@@ -10,10 +10,9 @@ while there is one, no image and no volume goes, as it may use the same.
 """
 
 import re
-import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.engine import locks
-from ci.engine.daemon import SESSION, Daemon, DaemonError
+from ci.engine.daemon import SESSION, Daemon
 from ci.engine.holdings import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
 from ci.engine.options import Options
 from ci.engine.sessions import dead
@@ -57,52 +56,46 @@ class Pruned:
 def chosen(found: Holdings, wish: Wish, now: float, cutoff: float) -> list[Item]:
     """Return the results to forget, that used longest ago first.
 
-    Args:
-        found: everything that is kept.
-        wish: what the user wants.
-        now: seconds since 1970.
-        cutoff: what was used since then stays, whatever is wished.
+    What was used since the cutoff stays, whatever is wished; times are seconds since 1970.
     """
-    items = sorted(found.items, key=lambda item: item.used)
-    counts = Counter(name for item in items for name in item.holds)
-    left = found.size(counts)
     oldest = 0.0 if wish.older_than is None else now - wish.older_than
+
+    def kept(item: Item) -> bool:
+        return not (wish.everything or item.broken or item.used < oldest)
+
+    counts = Counter(name for item in found.items for name in item.holds)
+    left = found.size(counts)
     gone = []
-    for item in items:
+    # What goes in any case goes first: it may leave room enough for the others.
+    for item in sorted(found.items, key=lambda item: (kept(item), item.used)):
         full = wish.keep is not None and left > wish.keep
-        if item.used < cutoff and (wish.everything or item.broken or item.used < oldest or full):
+        if item.used < cutoff and (full or not kept(item)):
             gone.append(item)
             counts.subtract(item.holds)
             left -= found.size([name for name in item.holds if not counts[name]])
-    return gone
+    return sorted(gone, key=lambda item: item.used)
 
 
 async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pruned:
     """Forget results and remove what only they held; wait for another prune to end first.
 
-    Args:
-        store: whose results.
-        daemon: what their images and volumes are in.
-        wish: which ones.
-        alone: whether no session with another store uses the same daemon.
+    Images and volumes stay unless sessions with this store are `alone` on the daemon.
     """
+    client = daemon.client
     async with locks.held(store.root / "locks" / "prune"):
         now = time.time()
         cutoff = min([now, *running(store).values()]) - MARGIN
         found = holdings(store, await images_of(daemon), await volumes_of(daemon))
-        gone = [
-            item
-            for item in chosen(found, wish, now, cutoff)
-            if alone or not (item.images or item.volumes)
-        ]
+        shared = set() if alone else {*found.images, *found.volumes}
+        gone = [item for item in chosen(found, wish, now, cutoff) if not item.holds & shared]
         kept, contents = forget(store, found, gone, cutoff)
-        before, after = found.united, kept.united
-        own = found.tags(before.images - after.images)
-        images = await _removed_each(daemon, daemon.client.remove_image, own)
-        loose = before.volumes - after.volumes
-        volumes = await _removed_each(daemon, daemon.client.remove_volume, loose)
-        _empty(store, cutoff)
-    layers = {name for name in before.holds - after.holds if name.startswith("layers ")}
+        loose = found.held - kept.held
+        tags = [tag for image in loose & found.images.keys() for tag in found.images[image].tags]
+        images = [tag for tag in sorted(tags) if await daemon.gone(client.remove_image, tag)]
+        names = sorted(loose & found.volumes.keys())
+        volumes = [name for name in names if await daemon.gone(client.remove_volume, name)]
+        store.sweep(cutoff)
+    layers = [name for name in loose if name.startswith("layers ")]
     return Pruned(
         results=len(found.items) - len(kept.items),
         contents=len(contents),
@@ -127,10 +120,9 @@ def running(store: Store) -> dict[str, float]:
     """
     began = {}
     for path in (store.root / "sessions").iterdir():
-        lock = locks.take(path, wait=False)
+        lock = locks.attempt(path)
         if lock is not None:
-            path.unlink(missing_ok=True)
-            lock.release()
+            lock.close(remove=True)
         else:
             began[path.read_text(encoding="utf-8")] = path.stat().st_mtime
     return began
@@ -164,29 +156,6 @@ def _removed(path: Path, aside: Path, cutoff: float) -> bool:
     return True
 
 
-async def _removed_each(
-    daemon: Daemon, remove: Callable[[str], object], names: Iterable[str]
-) -> list[str]:
-    """Remove images or volumes by name; what a container needs stays. Return what went."""
-    gone = []
-    for name in sorted(names):
-        try:
-            await daemon.call(remove, name)
-        except DaemonError as error:
-            if error.status not in (404, 409):
-                raise
-        else:
-            gone.append(name)
-    return gone
-
-
-def _empty(store: Store, cutoff: float) -> None:
-    """Remove what killed processes left half written."""
-    for path in (store.root / "tmp").iterdir():
-        if path.lstat().st_mtime < cutoff:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-
 # --- for a program ------------------------------------------------------------------------------
 @asynccontextmanager
 async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
@@ -198,11 +167,7 @@ async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
 
 
 async def pruned(options: Options, wish: Wish) -> Pruned:
-    """Prune the cache of sessions with these options.
-
-    Raises:
-        EngineError: no container engine answers.
-    """
+    """Prune the cache of sessions with these options; raises `EngineError` without a daemon."""
     async with _opened(options) as (store, daemon):
         return await prune(store, daemon, wish, alone=await alone(store, daemon))
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, Any
 
 import anyio
@@ -22,7 +23,6 @@ from ci.engine import archive
 from ci.engine.box import MARK, Box, Boxes, Filled
 from ci.engine.daemon import Daemon, DaemonError
 from ci.engine.errors import EngineError
-from ci.engine.options import Options
 from ci.engine.secret import Scrubber
 from ci.engine.store import Store
 from ci.engine.tree import Entry
@@ -53,7 +53,7 @@ class Order:
 
     key: str
     args: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
     user: str = ""
     workdir: str = "/"
     stdin: bytes = b""
@@ -83,8 +83,7 @@ class GoneError(EngineError):
 class Runner:
     """Runs commands, each in a container that holds the right state."""
 
-    def __init__(self, options: Options, store: Store, daemon: Daemon, boxes: Boxes) -> None:
-        self._options = options
+    def __init__(self, store: Store, daemon: Daemon, boxes: Boxes) -> None:
         self._store = store
         self._daemon = daemon
         self._boxes = boxes
@@ -120,36 +119,37 @@ class Runner:
             else:
                 return box
             self._restless.add(image)
-        settings = {"environment": self._env(order), "user": order.user or None}
+        return await self.alone(image, filled, order)
+
+    async def alone(self, image: str, filled: list[Filled], order: Order) -> Box:
+        """Return a new container, not yet started, whose own process is this command."""
         box = await self._boxes.create(
             image,
             filled,
             order.hosts,
             list(order.args),
+            environment=order.env,
+            user=order.user or None,
             working_dir=order.workdir,
             stdin_open=bool(order.stdin),
-            **settings,
         )
         box.once = True
         return box
 
     async def run(self, box: Box, order: Order) -> Output:
-        """Run a command in a container; if this is cancelled, the container is killed.
+        """Run a command in a container, which is of no more use if this fails.
 
         Raises:
             GoneError: the container is not there any more, so nothing was run.
             EngineError: it went away while the command ran.
         """
-        try:
-            if box.once:
-                code, streams = await self._daemon.call(self._run_alone, box.id, order)
-            else:
-                command = await self._command(box, order)
-                streams = await self._daemon.call(self._run_inside, command, order)
-                code = await self._exit_code(box, command)
-        except BaseException:
-            await self._boxes.drop(box)
-            raise
+        if box.once:
+            code, streams = await self._daemon.call(self._run_alone, box.id, order)
+        else:
+            command = await self._command(box, order)
+            start = partial(self._daemon.client.exec_start, command, socket=True)
+            streams = await self._daemon.call(lambda: self._streams(start(), order))
+            code = await self._exit_code(box, command)
         return self._judged(code, *streams)
 
     async def _command(self, box: Box, order: Order) -> str:
@@ -158,7 +158,7 @@ class Runner:
                 self._daemon.client.exec_create,
                 box.id,
                 list(order.args),
-                environment=self._env(order),
+                environment=order.env,
                 user=order.user,
                 workdir=order.workdir,
                 stdin=bool(order.stdin),
@@ -168,13 +168,6 @@ class Runner:
                 raise GoneError(KILLED) from error
             raise
         return str(made["Id"])
-
-    def _env(self, order: Order) -> dict[str, str]:
-        return {**self._options.exec_env, **dict(order.env)}
-
-    def _run_inside(self, command: str, order: Order) -> Streams:
-        """Start a command and keep its output; runs in a thread until the command ends."""
-        return self._streams(self._daemon.client.exec_start(command, socket=True), order)
 
     def _run_alone(self, container: str, order: Order) -> tuple[int, Streams]:
         """Start a container and keep its output; runs in a thread until the container ends."""

@@ -8,7 +8,6 @@ and not in the client's query builder.
 import ast
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +35,8 @@ def _definition(node: ast.ClassDef) -> str:
         return _block(f"input {node.name}", list(_inputs(node)))
     if not bases & {"Type", "Root"}:
         return ""
-    fields = {field.name: str(field) for field in _fields(node)}
+    methods = [item for item in node.body if isinstance(item, Method)]
+    fields = dict(field for method in methods if (field := _field(method, node.name)))
     if node.name.startswith("_"):
         name = node.name.removeprefix("_").removesuffix("Client")
         return _block(f"interface {name}", list(fields.values()))
@@ -62,25 +62,8 @@ def _inputs(node: ast.ClassDef) -> Iterator[str]:
             yield f"{item.target.id}: {_type(item.annotation, node.name)}{default}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Field:
-    name: str
-    arguments: list[str]
-    type: str
-
-    def __str__(self) -> str:
-        arguments = f"({', '.join(self.arguments)})" if self.arguments else ""
-        return f"{self.name}{arguments}: {self.type}"
-
-
-def _fields(node: ast.ClassDef) -> Iterator[_Field]:
-    for item in node.body:
-        if isinstance(item, Method) and (field := _field(item, node.name)):
-            yield field
-
-
-def _field(method: Method, owner: str) -> _Field | None:
-    """Return the field that a method of the client asks for, if it asks for one."""
+def _field(method: Method, owner: str) -> tuple[str, str] | None:
+    """Return name and definition of the field that a method of the client asks for, if any."""
     calls = [call for call in ast.walk(method) if isinstance(call, ast.Call)]
     named = {ast.unparse(call.func).rpartition(".")[2]: call for call in calls}
     if reload := named.get("execute_sync"):  # the answer is an id: the object is loaded by it
@@ -91,12 +74,12 @@ def _field(method: Method, owner: str) -> _Field | None:
     else:
         return None
     kinds = {arg.arg: arg.annotation for arg in method.args.args + method.args.kwonlyargs}
-    arguments = [
+    arguments = ", ".join(
         _argument(call, kinds, owner)
         for call in sorted(calls, key=lambda call: call.lineno)
         if isinstance(call.func, ast.Name) and call.func.id == "Arg"
-    ]
-    return _Field(name=name, arguments=arguments, type=kind)
+    )
+    return name, f"{name}{arguments and f'({arguments})'}: {kind}"
 
 
 def _argument(call: ast.Call, kinds: dict[str, ast.expr | None], owner: str) -> str:
@@ -121,16 +104,12 @@ def _default(node: ast.expr) -> str:
     return f" = {value}"
 
 
-def _type(node: ast.expr | None, owner: str, *, argument: bool = False) -> str:
-    return _named(ast.unparse(node) if node else "None", owner, argument=argument)
-
-
-def _named(text: str, owner: str, *, argument: bool) -> str:
-    text = text.strip("'\"")
+def _type(node: ast.expr | str | None, owner: str, *, argument: bool = False) -> str:
+    text = (node if isinstance(node, str) else ast.unparse(node) if node else "None").strip("'\"")
     if text.endswith(" | None"):
-        return _named(text.removesuffix(" | None"), owner, argument=argument).removesuffix("!")
+        return _type(text.removesuffix(" | None"), owner, argument=argument).removesuffix("!")
     if text.startswith("list["):
-        return f"[{_named(text[5:-1], owner, argument=argument)}]!"
+        return f"[{_type(text[5:-1], owner, argument=argument)}]!"
     name = _SCALARS.get(text, owner if text == "Self" else text)
     # Objects are given by their id, whatever their type.
     if argument and (name.endswith("ID") or name == "Type" or name in _objects()):

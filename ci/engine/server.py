@@ -17,10 +17,9 @@ import anyio
 import anyio.to_thread
 import uvicorn
 
-from ci.engine.daemon import Daemon, clean
+from ci.engine.daemon import Daemon, clean, remove_all
 from ci.engine.engine import Engine
 from ci.engine.errors import EngineError
-from ci.engine.fields import FIELDS
 from ci.engine.graph import Graph
 from ci.engine.options import Options
 
@@ -59,7 +58,7 @@ async def serve(options: Options) -> AsyncIterator[Session]:
     worker.start()
     try:
         await anyio.to_thread.run_sync(worker.begun.result)
-        yield Session(port=worker.port, token=worker.token)
+        yield worker.session
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(worker.stop)
@@ -73,12 +72,12 @@ class _Worker(threading.Thread):
         self._options = options
         self._daemon = daemon
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._socket.getsockname()[1])
-        self.token = secrets.token_urlsafe(32)
+        token = secrets.token_urlsafe(32)
+        self.session = Session(port=int(self._socket.getsockname()[1]), token=token)
         self.begun: Future[None] = Future()
-        app = _App(self.token)
+        self._app = _App(token)
         config = uvicorn.Config(
-            app,
+            self._app,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -86,7 +85,7 @@ class _Worker(threading.Thread):
             timeout_graceful_shutdown=1,
             ws="none",
         )
-        self._app, self._server = app, uvicorn.Server(config)
+        self._server = uvicorn.Server(config)
 
     def run(self) -> None:
         """Serve until `stop`; what goes wrong is told to who waits for the beginning, or logged."""
@@ -109,25 +108,22 @@ class _Worker(threading.Thread):
         try:
             async with anyio.create_task_group() as group:
                 try:
-                    engine = Engine(self._options, self._daemon, group, FIELDS)
+                    engine = Engine(self._options, self._daemon, group)
                 except EngineError as error:
                     self.begun.set_exception(error)
                     return
                 self.begun.set_result(None)
-                self._app.ready(Graph(engine))
-                group.start_soon(self._clean)
+                self._app.graph = Graph(engine)
+                earlier = partial(clean, self._daemon, self._options.labels)
+                group.start_soon(self._told, "of earlier sessions", earlier)
                 await self._server.serve(sockets=[self._socket])
                 group.cancel_scope.cancel()
             engine.store.close()
         finally:
             with anyio.move_on_after(FAREWELL, shield=True):
-                await self._told("of this session", self._daemon.clear)
-            self._daemon.close()
-
-    async def _clean(self) -> None:
-        """Remove what sessions that died left."""
-        options = self._options
-        await self._told("of earlier sessions", partial(clean, options.docker, options.labels))
+                own = partial(remove_all, self._daemon, [self._daemon.session])
+                await self._told("of this session", own)
+            self._daemon.client.close()
 
     async def _told(self, whose: str, remove: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -136,56 +132,53 @@ class _Worker(threading.Thread):
             self._options.log(f"leftovers {whose} stay for the next start: {error}")
 
 
+class _RefusedError(Exception):
+    """A request is no query of this session: an HTTP status, and what is wrong."""
+
+
 class _App:
     """The ASGI application: one path, one token."""
 
+    graph: Graph
+
     def __init__(self, token: str) -> None:
         self._expected = b"Basic " + base64.b64encode(f"{token}:".encode())
-        self._graph: Graph | None = None
-
-    def ready(self, graph: Graph) -> None:
-        """Answer with this from now on."""
-        self._graph = graph
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
+        try:
+            asked = await self._asked(scope, receive)
+        except _RefusedError as error:
+            status, reason = error.args
+            await _reply(send, status, json.dumps({"errors": [{"message": reason}]}).encode())
+        else:
+            await self._answer(asked, receive, send)
+
+    async def _asked(self, scope: dict[str, Any], receive: Receive) -> dict[str, Any]:
         given = dict(scope["headers"]).get(b"authorization", b"")
         if not hmac.compare_digest(given, self._expected):
-            await _reply(send, 401, b'{"errors": [{"message": "wrong session token"}]}')
-        elif (scope["method"], scope["path"]) != ("POST", "/query"):
-            await _reply(send, 404, b'{"errors": [{"message": "POST /query is all there is"}]}')
-        else:
-            await self._query(receive, send)
-
-    async def _query(self, receive: Receive, send: Send) -> None:
-        body = bytearray()
-        more = True
+            raise _RefusedError(401, "wrong session token")
+        if (scope["method"], scope["path"]) != ("POST", "/query"):
+            raise _RefusedError(404, "POST /query is all there is")
+        body, more = bytearray(), True
         while more:
             with anyio.move_on_after(PATIENCE) as waited:
                 message = await receive()
             if waited.cancelled_caught or message["type"] == "http.disconnect":
-                await _reply(send, 408, b'{"errors": [{"message": "the query did not arrive"}]}')
-                return
+                raise _RefusedError(408, "the query did not arrive")
             body += message.get("body", b"")
             more = message.get("more_body", False)
             if len(body) > LARGEST:
-                await _reply(send, 413, b'{"errors": [{"message": "the query is too large"}]}')
-                return
+                raise _RefusedError(413, "the query is too large")
         try:
-            asked = json.loads(body)
-            query = str(asked["query"])
-        except (ValueError, KeyError, TypeError):
-            await _reply(send, 400, b'{"errors": [{"message": "the body is no GraphQL query"}]}')
-            return
-        await self._answer(query, asked, receive, send)
+            asked: dict[str, Any] = json.loads(body)
+            return asked | {"query": str(asked["query"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise _RefusedError(400, "the body is no GraphQL query") from error
 
-    async def _answer(
-        self, query: str, asked: dict[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def _answer(self, asked: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer, or give up when the client goes away."""
-        if self._graph is None:
-            raise RuntimeError("the session has not begun")
         async with anyio.create_task_group() as group:
 
             async def gone() -> None:
@@ -194,10 +187,8 @@ class _App:
                 group.cancel_scope.cancel()
 
             group.start_soon(gone)
-            found = await self._graph.answer(
-                query, asked.get("variables"), asked.get("operationName")
-            )
-            await _reply(send, 200, found)
+            variables, operation = asked.get("variables"), asked.get("operationName")
+            await _reply(send, 200, await self.graph.answer(asked["query"], variables, operation))
             group.cancel_scope.cancel()
 
 

@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from ci.engine.box import Box
 from ci.engine.errors import EngineError
 from ci.engine.ids import Call
+from ci.engine.runner import Order
 from ci.engine.secret import Scrubber
 from ci.engine.values import Container, Forward, Port, Ran, Service
 
@@ -38,6 +39,10 @@ class Services:
         """Return the key of a service: of its container and its command."""
         return await self._engine.key(Ran(before=service.container, args=service.args))
 
+    async def ports(self, service: Service) -> tuple[Port, ...]:
+        """Return what a service listens on."""
+        return service.container.ports
+
     async def hostname(self, service: Service | Forward) -> str:
         """Return the name by which containers bound to a service can reach it."""
         if isinstance(service, Forward):
@@ -50,10 +55,8 @@ class Services:
 
         async def bind(alias: str, call: Call) -> None:
             service = await self._engine.value(call)
-            forward = isinstance(service, Forward)
-            running = await (self._engine.forwards if forward else self).start(service)
-            found[alias] = running.address
-            found[await self.hostname(service)] = running.address
+            running = await self._engine.serving(service).start(service)
+            found[alias] = found[await self.hostname(service)] = running.address
 
         try:
             async with anyio.create_task_group() as group:
@@ -75,10 +78,7 @@ class Services:
                 return self._running[key]
             self._engine.options.log(f"service {' '.join(service.args)[:80]} ended; starts again")
             await self.stop(service)
-        return cast(
-            "Running",
-            await self._engine.once.do(f"service {key}", lambda: self._start(key, service)),
-        )
+        return await self._engine.once.do(f"service {key}", lambda: self._start(key, service))
 
     async def ended(self, service: Service) -> int:
         """Wait until a service that runs has ended; return its exit code."""
@@ -94,12 +94,13 @@ class Services:
 
     async def _start(self, key: str, service: Service) -> Running:
         daemon, started = self._engine.daemon, time.monotonic()
-        box = await self._create(service)
+        ran = Ran(before=service.container, args=service.args)
+        box, order = await self._engine.steps.alone(ran, key)
         try:
             await daemon.call(daemon.client.start, box.id)
             found = await daemon.call(daemon.client.inspect_container, box.id)
             address = found["NetworkSettings"]["IPAddress"]
-            await self._listening(box, address, service)
+            await self._listening(box, address, service.container.ports, order)
         except BaseException:
             await self._engine.boxes.drop(box)
             raise
@@ -108,40 +109,23 @@ class Services:
         self._engine.options.log(f"service {' '.join(service.args)[:80]} {took:.1f} s")
         return self._running[key]
 
-    async def _create(self, service: Service) -> Box:
-        container, engine = service.container, self._engine
-        state = await engine.steps.state(container.files)
-        filled = [await engine.steps.filled(mount, state) for mount in container.mounts]
-        secrets = [(name, (await engine.reveal(call)).decode()) for name, call in container.secrets]
-        return await engine.boxes.create(
-            await engine.rootfs.image(state),
-            filled,
-            await self.hosts(container),
-            list(service.args),
-            environment={**engine.options.exec_env, **dict(container.env), **dict(secrets)},
-            user=container.user or None,
-            working_dir=container.workdir or "/",
-        )
-
-    async def _listening(self, box: Box, address: str, service: Service) -> None:
-        client, deadline = self._engine.daemon.client, time.monotonic() + DEADLINE
-        ports = [p for p in service.container.ports if p.protocol == "TCP"]
-        while not all([p.skip_healthcheck or await _accepts(address, p) for p in ports]):
+    async def _listening(
+        self, box: Box, address: str, ports: tuple[Port, ...], order: Order
+    ) -> None:
+        daemon, deadline = self._engine.daemon, time.monotonic() + DEADLINE
+        wanted = [p for p in ports if p.protocol == "TCP" and not p.skip_healthcheck]
+        while not all([await _accepts(address, port) for port in wanted]):
             if time.monotonic() > deadline:
-                raise await self._error(box, service, f"does not listen after {DEADLINE} s")
+                raise await self._error(box, order, f"does not listen after {DEADLINE} s")
             await anyio.sleep(0.05)
-            state = (await self._engine.daemon.call(client.inspect_container, box.id))["State"]
+            state = (await daemon.call(daemon.client.inspect_container, box.id))["State"]
             if not state["Running"]:
-                raise await self._error(box, service, f"ended with exit code {state['ExitCode']}")
+                raise await self._error(box, order, f"ended with exit code {state['ExitCode']}")
 
-    async def _error(self, box: Box, service: Service, what: str) -> EngineError:
-        client, container = self._engine.daemon.client, service.container
-        log = await self._engine.daemon.call(client.logs, box.id, tail=20)
-        calls = [call for _, call in container.secrets]
-        calls += [mount.secret for mount in container.mounts if mount.secret is not None]
-        hidden = Scrubber([await self._engine.reveal(call) for call in calls])
-        words = hidden.feed(log, last=True).decode(errors="replace").rstrip()
-        return EngineError(f"service `{' '.join(service.args)}` {what}\n{words}".rstrip())
+    async def _error(self, box: Box, order: Order, what: str) -> EngineError:
+        log = await self._engine.daemon.call(self._engine.daemon.client.logs, box.id, tail=20)
+        words = Scrubber(order.hidden).feed(log, last=True).decode(errors="replace").rstrip()
+        return EngineError(f"service `{' '.join(order.args)}` {what}\n{words}".rstrip())
 
 
 async def _accepts(address: str, port: Port) -> bool:

@@ -3,11 +3,11 @@
 import time
 from dataclasses import dataclass, replace
 from posixpath import dirname
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import anyio
 
-from ci.engine import caches
+from ci.engine import caches, locks
 from ci.engine.box import Box, Filled
 from ci.engine.daemon import REPOSITORY, DaemonError
 from ci.engine.errors import ExecFailedError
@@ -27,14 +27,10 @@ NO_WORKDIR = b"chdir to cwd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """What a command left: an image, the ends of its streams, its mounts."""
+class Result(Output):
+    """What a command left: how it ended, an image, its mounts."""
 
     image: str
-    code: int
-    stdout: str
-    stderr: str
-    combined: str
     mounts: dict[str, str]  # path -> tree in the store
     stubs: list[list[str]]  # mount points that were not there: first missing path, mount's path
 
@@ -45,7 +41,7 @@ class Steps:
     def __init__(self, engine: "Engine") -> None:
         self._engine = engine
         self._rootfs = engine.rootfs
-        self._runner = Runner(engine.options, engine.store, engine.daemon, engine.boxes)
+        self._runner = Runner(engine.store, engine.daemon, engine.boxes)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._states: dict[str, State] = {}
         self._results: dict[str, Result] = {}
@@ -54,29 +50,23 @@ class Steps:
     async def state(self, files: Files) -> State:
         """Return a container's files as an image and the edits since; runs what must be run."""
         edits, base = _edits(files)
-        match base:
-            case Ran():
-                state = await self._after(base)
-            case _:
-                state = State(image=base.id)
+        state = await self._after(base) if isinstance(base, Ran) else State(image=base.id)
         for edit in edits:
-            state = await self._edited(state, edit)
+            key = await self._engine.key(edit)
+            if key not in self._states:
+                self._states[key] = await self._edited(state, edit)
+            state = self._states[key]
         return state
 
     async def _edited(self, below: State, edit: Edit) -> State:
-        key = await self._engine.key(edit)
-        if key not in self._states:
-            layer = await self._layer(below, edit)
-            self._states[key] = State(image=below.image, layers=(*below.layers, layer))
-        return self._states[key]
-
-    async def _layer(self, below: State, edit: Edit) -> Layer:
         if edit.source is None:
-            return await self._rootfs.removed(below, edit.path, edit.expect)
-        tree = await edit.source()
-        if edit.owner:
-            tree = chown(tree, *await self._rootfs.owner(below, edit.owner))
-        return await self._rootfs.laid(below, edit.path, tree)
+            layer = await self._rootfs.removed(below, edit.path, edit.expect)
+        else:
+            tree = await edit.source()
+            if edit.owner:
+                tree = chown(tree, *await self._rootfs.owner(below, edit.owner))
+            layer = await self._rootfs.laid(below, edit.path, tree)
+        return State(image=below.image, layers=(*below.layers, layer))
 
     async def _after(self, ran: Ran) -> State:
         """Return a command's files without the mount points that were made for it."""
@@ -122,15 +112,13 @@ class Steps:
     async def result(self, ran: Ran, *, image: bool = False) -> Result:
         """Return what a command left, from the cache or by running it.
 
-        Args:
-            ran: the command.
-            image: whether its files are needed, so that the image must still be there.
+        Where its files are needed, the image must still be there.
         """
         key = await self._engine.key(ran)
-        return await self._kept_result(ran, key, image=image) or cast(
-            "Result",
-            await self._engine.once.do(f"ran {key}", lambda: self._once(ran, key, image=image)),
-        )
+        found = await self._kept_result(ran, key, image=image)
+        if found is not None:
+            return found
+        return await self._engine.once.do(f"ran {key}", lambda: self._once(ran, key, image=image))
 
     async def _kept_result(self, ran: Ran, key: str, *, image: bool) -> Result | None:
         found = self._known(key, ran)
@@ -141,7 +129,7 @@ class Steps:
     async def _once(self, ran: Ran, key: str, *, image: bool) -> Result:
         """Run a command unless another process is about to end it with the same cache."""
         await self._ready(ran)
-        async with self._engine.store.alone(key):
+        async with locks.held(self._engine.store.root / "locks" / key, keep=False):
             return await self._kept_result(ran, key, image=image) or await self._run(ran, key)
 
     async def _ready(self, ran: Ran) -> None:
@@ -168,8 +156,8 @@ class Steps:
     async def _run(self, ran: Ran, key: str) -> Result:
         order = await self._order(ran, key)
         started = time.monotonic()
-        async with caches.held(self._engine.store, ran) as mine, self._limiter:
-            result = await self._run_in_box(mine, replace(order, mounts=mine.before.mounts))
+        async with caches.held(self._engine.store, ran.before.mounts) as mounts, self._limiter:
+            result = await self._run_in_box(ran, replace(order, mounts=mounts))
         self._engine.options.log(f"exec {shown(ran.args)} {time.monotonic() - started:.1f} s")
         self._results[key] = result
         self._engine.store.set(key, vars(result))
@@ -186,7 +174,11 @@ class Steps:
         return Order(
             key=key,
             args=ran.args,
-            env=(*before.env, *before.volatile, *((n, value.decode()) for n, value in secrets)),
+            env={
+                **self._engine.options.exec_env,
+                **dict((*before.env, *before.volatile)),
+                **{name: value.decode() for name, value in secrets},
+            },
             user=before.user,
             workdir=before.workdir or "/",
             stdin=stdin,
@@ -227,7 +219,7 @@ class Steps:
             if not box.waited:
                 raise
         state = await self.state(ran.before.files)
-        box = await self._fresh(ran.before, order, state)
+        box = await self._fresh(order, state)
         return box, await self._tried(ran, order, box, state)
 
     async def _tried(self, ran: Ran, order: Order, box: Box, state: State) -> Output:
@@ -263,7 +255,7 @@ class Steps:
             if box is not None and live is not None:
                 return box, live
         state = await self.state(ran.before.files)
-        return await self._fresh(ran.before, order, state), state
+        return await self._fresh(order, state), state
 
     async def _caught_up(self, box: Box, base: Ran, edits: list[Edit]) -> State | None:
         """Put edits into a waiting container; None if that cannot be done, and it goes."""
@@ -272,7 +264,7 @@ class Steps:
             state = State(image=(await self.result(base)).image)
             entries: dict[str, Entry] = {}
             for edit in edits:
-                state = await self._edited_live(state, edit)
+                state = await self._edited(state, edit)
                 entries |= state.layers[-1].entries
             if any(layer.removed for layer in state.layers):
                 return None
@@ -288,18 +280,20 @@ class Steps:
             if not done:
                 self._discard(box)
 
-    async def _edited_live(self, below: State, edit: Edit) -> State:
-        layer = await self._layer(below, edit)
-        return State(image=below.image, layers=(*below.layers, layer))
-
     async def _kept(self, mounts: tuple[Mount, ...], base: Ran) -> bool:
         key = await self._engine.key(base)
         own = [mount.after for mount in mounts if mount.kind in CONTENT]
         return all([ran is not None and await self._engine.key(ran) == key for ran in own])
 
-    async def _fresh(self, before: Container, order: Order, state: State) -> Box:
-        filled = [await self.filled(mount, state) for mount in before.mounts]
-        stubs = [s for mount in before.mounts if (s := await self._missing(state, mount.path))]
+    async def alone(self, ran: Ran, key: str) -> tuple[Box, Order]:
+        """Return a new container whose own process is a command, with what that needs."""
+        state, order = await self.state(ran.before.files), await self._order(ran, key)
+        filled = [await self.filled(mount, state) for mount in order.mounts]
+        return await self._runner.alone(await self._rootfs.image(state), filled, order), order
+
+    async def _fresh(self, order: Order, state: State) -> Box:
+        filled = [await self.filled(mount, state) for mount in order.mounts]
+        stubs = [s for mount in order.mounts if (s := await self._missing(state, mount.path))]
         box = await self._runner.fresh(await self._rootfs.image(state), filled, order)
         box.stubs = stubs
         return box

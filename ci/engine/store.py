@@ -12,18 +12,21 @@ import hmac
 import json
 import os
 import secrets
+import shutil
 import sqlite3
 import tempfile
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
-from ci.engine import locks
 from ci.engine.errors import CacheError
+from ci.engine.locks import Lock
 from ci.engine.tree import Entry, Tree
 
 CHUNK = 1 << 20
@@ -54,27 +57,23 @@ class Store:
             for name in ("blobs", "locks", "sessions", "tmp"):
                 (root / name).mkdir(parents=True, exist_ok=True)
             # Processes that begin at once: switching to WAL does not wait for another one.
-            with locks.waited(root / "opening"):
+            with closing(Lock(root / "opening")):
                 self._index = _opened(root / "index.sqlite")
-            self._secret = _secret(root)
-            self._sweep()
-        self._session: tuple[Path, locks.Lock] | None = None
+            self._secret = self._key()
+            self.sweep(time.time() - ABANDONED)
+        self._session: Lock | None = None
 
     def begin(self, session: str) -> None:
         """Be in use by a session from now on, until `close` or the end of this process."""
         path = self.root / "sessions" / secrets.token_hex(8)
-        lock = locks.take(path)
-        if lock is not None:
-            path.write_text(session, encoding="utf-8")
-            self._session = path, lock
+        self._session = Lock(path)
+        path.write_text(session, encoding="utf-8")
 
     def close(self) -> None:
         """Close the index, and be in use no more."""
         self._index.close()
         if self._session is not None:
-            path, lock = self._session
-            path.unlink(missing_ok=True)
-            lock.release()
+            self._session.close(remove=True)
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
@@ -84,12 +83,29 @@ class Store:
         except (OSError, sqlite3.Error) as error:
             raise CacheError(self.root, error) from error
 
-    def _sweep(self) -> None:
-        """Remove what processes that were killed had begun to write."""
+    def _key(self) -> bytes:
+        """Return the store's key, made at the first use; readable by its owner alone.
+
+        It appears whole, and the first process that makes one wins: two keys, or half of one,
+        would give one secret two hashes.
+        """
+        key = self.root / "key"
+        if not key.exists():
+            with self._temporary() as (file, path), suppress(FileExistsError):
+                file.write(secrets.token_bytes(KEY))
+                file.close()
+                key.hardlink_to(path)
+        value = key.read_bytes()
+        if len(value) != KEY:
+            raise OSError(errno.EINVAL, f"{key} is damaged; remove it")
+        return value
+
+    def sweep(self, before: float) -> None:
+        """Remove what processes that were killed before that time had begun to write."""
         for path in (self.root / "tmp").iterdir():
             with suppress(FileNotFoundError):  # written to its end, or swept by another process
-                if path.stat().st_mtime < time.time() - ABANDONED:
-                    path.unlink()
+                if path.lstat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     # --- contents ---------------------------------------------------------------------------
     def path(self, digest: str) -> Path:
@@ -113,19 +129,34 @@ class Store:
         first = source.read(CHUNK)
         if len(first) < CHUNK:  # most files: not even opened where the content is there
             return self.add_bytes(first), len(first)
+        return self.write(chain([first], iter(partial(source.read, CHUNK), b"")))
+
+    def write(self, chunks: Iterable[bytes]) -> tuple[str, int]:
+        """Put a content into the store in pieces; return its SHA-256 and size in bytes."""
         with self.writer() as (file, done):
-            file.write(first)
-            while chunk := source.read(CHUNK):
+            for chunk in chunks:
                 file.write(chunk)
-        return done[0], int(done[1])
+        return done[0], done[1]
 
     def add_bytes(self, data: bytes) -> str:
         """Put bytes into the store and return their SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
         if not self.use(digest):
-            with self.writer() as (file, _):
-                file.write(data)
+            self.write([data])
         return digest
+
+    @contextmanager
+    def _temporary(self) -> Iterator[tuple[IO[bytes], Path]]:
+        """Give a file of mode 0600 to write and to rename or link; it is gone afterwards."""
+        with self._usable():
+            descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
+        file = os.fdopen(descriptor, "wb")
+        try:
+            yield file, Path(name)
+        finally:
+            with suppress(OSError):  # what could not be written is told already
+                file.close()
+            Path(name).unlink(missing_ok=True)
 
     @contextmanager
     def writer(self) -> Iterator[tuple["Hashing", list[Any]]]:
@@ -137,34 +168,23 @@ class Store:
             CacheError: it cannot be written, as on a full disk.
         """
         done: list[Any] = []
-        with self._usable():
-            descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
-        file = os.fdopen(descriptor, "wb")
-        hashing = Hashing(file, self._usable)
-        try:
+        with self._temporary() as (file, path):
+            hashing = Hashing(file, self._usable)
             yield hashing, done
             with self._usable():
                 file.close()
                 digest = hashing.hash.hexdigest()
                 target = self.path(digest)
                 target.parent.mkdir(exist_ok=True)
-                Path(name).replace(target)
-            done += [digest, hashing.size]
-        finally:
-            with suppress(OSError):  # what could not be written is told already
-                file.close()
-            Path(name).unlink(missing_ok=True)
+                path.replace(target)
+        done += [digest, hashing.size]
 
-    def replace(self, path: Path, data: bytes) -> None:
+    def replace(self, target: Path, data: bytes) -> None:
         """Write a file of the cache directory whole or not at all."""
-        with self._usable():
-            descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(data)
-                Path(name).replace(path)
-            finally:
-                Path(name).unlink(missing_ok=True)
+        with self._temporary() as (file, path), self._usable():
+            file.write(data)
+            file.close()
+            path.replace(target)
 
     def read(self, digest: str) -> bytes:
         """Return a content whole."""
@@ -184,6 +204,11 @@ class Store:
         """Put a tree into the store and return where it is."""
         rows = [[path, *entry] for path, entry in sorted(tree.entries.items())]
         return self.add_bytes(zlib.compress(json.dumps(rows).encode(), 1))
+
+    def kept(self, key: str) -> Tree | None:
+        """Return the tree that is the result under a key, None where there is none."""
+        known = self.get(key)
+        return self.load(known) if known is not None and self.has(known) else None
 
     def load(self, digest: str) -> Tree:
         """Return a tree that was saved."""
@@ -216,12 +241,14 @@ class Store:
 
     def drop(self, keys: Iterable[str], cutoff: float) -> None:
         """Forget results, all at once, except those used since the cutoff (seconds since 1970)."""
-        with self._lock:
+        rows = [(key, cutoff) for key in keys]
+        self._many("delete from steps where key = ? and used < ?", rows)
+
+    def _many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run a statement for many rows, in one transaction."""
+        with self._lock, self._usable(), self._index:
             self._index.execute("begin immediate")
-            self._index.executemany(
-                "delete from steps where key = ? and used < ?", [(key, cutoff) for key in keys]
-            )
-            self._index.execute("commit")
+            self._index.executemany(statement, rows)
 
     # --- files of this host -----------------------------------------------------------------
     def seen(self, root: str) -> dict[str, tuple[str, str]]:
@@ -235,22 +262,11 @@ class Store:
 
     def remember(self, rows: list[tuple[str, str, str]]) -> None:
         """Keep path, stamp and SHA-256 of files of this host."""
-        with self._lock, self._usable(), self._index:  # a transaction: all or nothing
-            self._index.execute("begin")
-            self._index.executemany("insert or replace into seen values (?, ?, ?)", rows)
-
-    def alone(self, key: str) -> AbstractAsyncContextManager[None]:
-        """Hold a key among all processes; the kernel lets go for one that is killed."""
-        return locks.held(self.root / "locks" / key, keep=False)
+        self._many("insert or replace into seen values (?, ?, ?)", rows)
 
     def forget(self, contents: Iterable[str]) -> None:
         """Forget which files of this host have these contents."""
-        with self._lock:
-            self._index.execute("begin")
-            self._index.executemany(
-                "delete from seen where content = ?", [(content,) for content in contents]
-            )
-            self._index.execute("commit")
+        self._many("delete from seen where content = ?", [(content,) for content in contents])
 
     def hashed(self, secret: bytes) -> str:
         """Return a hash of a secret that says nothing to who does not hold this store's key."""
@@ -261,7 +277,7 @@ class Hashing:
     """A file that hashes what is written to it."""
 
     def __init__(self, file: IO[bytes], usable: Callable[[], AbstractContextManager[None]]) -> None:
-        self.file = file
+        self._file = file
         self._usable = usable
         self.hash = hashlib.sha256()
         self.size = 0
@@ -271,36 +287,10 @@ class Hashing:
         self.hash.update(data)
         self.size += len(data)
         with self._usable():
-            return self.file.write(data)
-
-    def tell(self) -> int:
-        """Return how much was written."""
-        return self.size
+            return self._file.write(data)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     index = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
     index.executescript("pragma journal_mode=wal; pragma synchronous=normal;" + _TABLES)
     return index
-
-
-def _secret(root: Path) -> bytes:
-    """Return the store's key, made at the first use; readable by its owner alone.
-
-    It appears whole, and the first process that makes one wins: two keys, or half of one, would
-    give one secret two hashes.
-    """
-    path = root / "key"
-    if not path.exists():
-        descriptor, name = tempfile.mkstemp(dir=root / "tmp")  # with mode 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(KEY))
-            with suppress(FileExistsError):
-                path.hardlink_to(name)
-        finally:
-            Path(name).unlink()
-    value = path.read_bytes()
-    if len(value) != KEY:
-        raise OSError(errno.EINVAL, f"{path} is damaged; remove it")
-    return value

@@ -6,10 +6,10 @@ upload and an export are made of.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from posixpath import dirname, join, normpath
+from posixpath import basename, dirname, join, normpath
 from typing import Any, NamedTuple
 
 from ci.engine import patterns
@@ -18,6 +18,8 @@ from ci.engine.errors import EngineError
 #: Modification time of what the engine itself makes: zip's zero, so that results are the same.
 EPOCH = 315532800
 DIRECTORY, FILE, LINK = "d", "f", "l"
+#: Links that one path may lead through, as on Linux.
+HOPS = 40
 
 
 class Entry(NamedTuple):
@@ -63,26 +65,50 @@ def clean(path: str) -> str:
     return normpath("/" + path).strip("/")
 
 
-def lookup(tree: Tree, path: str, *, follow: bool = True) -> tuple[str, Entry]:
-    """Return the place and the entry of a path, links followed within the tree.
+def followed(path: str, *, follow: bool) -> Generator[str, Entry | None, str]:
+    """Follow the links in a path as a process does: yields each place, is sent what is there.
 
-    Raises:
-        EngineError: there is no such file or directory.
+    Returns:
+        Where the path leads; from the first place that is missing on, as it is written.
     """
     done, rest, hops = "", [part for part in clean(path).split("/") if part], 0
     while rest:
         part = rest.pop(0)
-        done = dirname(done) if part == ".." else join(done, part)
-        entry = tree.entries.get(done)
+        if part == "..":
+            done = dirname(done)
+            continue
+        place = join(done, part)
+        entry = yield place
         if entry is None:
-            raise missing(path)
+            return join(place, *rest)
         if entry.kind == LINK and (rest or follow):
             hops += 1
-            if hops > 40:
+            if hops > HOPS:
                 raise EngineError(f"{path}: too many levels of symbolic links")
             rest = [part for part in entry.content.split("/") if part not in ("", ".")] + rest
-            done = "" if entry.content.startswith("/") else dirname(done)
-    return done, tree.entries[done]
+            done = "" if entry.content.startswith("/") else done
+        else:
+            done = place
+    return done
+
+
+def found(tree: Tree, path: str, *, follow: bool = True) -> tuple[str, Entry | None]:
+    """Return where a path leads, links followed within the tree, and what is there."""
+    way = followed(path, follow=follow)
+    try:
+        place = next(way)
+        while True:
+            place = way.send(tree.entries.get(place))
+    except StopIteration as end:
+        return str(end.value), tree.entries.get(end.value)
+
+
+def lookup(tree: Tree, path: str) -> tuple[str, Entry]:
+    """Return the place and the entry of a path; raises `EngineError` if it is not there."""
+    place, entry = found(tree, path)
+    if entry is None:
+        raise missing(path)
+    return place, entry
 
 
 def missing(path: str) -> EngineError:
@@ -92,16 +118,15 @@ def missing(path: str) -> EngineError:
 
 def subtree(tree: Tree, path: str) -> Tree:
     """Return the directory at a path as a tree of its own; raises `EngineError`."""
-    place, entry = lookup(tree, path)
-    if entry.kind != DIRECTORY:
+    found = inside(tree, path)
+    if found.root.kind != DIRECTORY:
         raise EngineError(f"{path}: not a directory")
-    return below(tree, place)
+    return found
 
 
 def inside(tree: Tree, path: str) -> Tree:
     """Return the directory or the single file at a path; raises `EngineError`."""
-    place, entry = lookup(tree, path)
-    return below(tree, place) if entry.kind == DIRECTORY else Tree({"": entry})
+    return below(tree, lookup(tree, path)[0])
 
 
 def below(tree: Tree, place: str) -> Tree:
@@ -118,7 +143,7 @@ def put(tree: Tree, path: str, source: Tree) -> Tree:
     Missing directories above the path are made. Links in the way are followed as far as they
     stay in the tree.
     """
-    place = _destination(tree, path)
+    place = join(found(tree, dirname(clean(path)))[0], basename(clean(path)))
     entries = dict(tree.entries)
     for above in reversed(list(patterns.parents(place))):
         if above not in entries:
@@ -132,21 +157,6 @@ def put(tree: Tree, path: str, source: Tree) -> Tree:
             continue  # a directory that exists keeps its mode and owner
         entries[target] = entry
     return Tree(entries)
-
-
-def _destination(tree: Tree, path: str) -> str:
-    """Return where a path leads when the links among its directories are followed."""
-    path = clean(path)
-    folder = dirname(path)
-    for above in [folder, *patterns.parents(folder)]:
-        if above in tree.entries:
-            return join(lookup(tree, above)[0], path[len(above) :].lstrip("/"))
-        try:
-            place = lookup(tree, above)[0]
-        except EngineError:
-            continue
-        return join(place, path[len(above) :].lstrip("/"))
-    return path
 
 
 def remove(tree: Tree, paths: Iterable[str]) -> Tree:

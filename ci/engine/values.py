@@ -97,7 +97,7 @@ class Container:
     mounts: tuple[Mount, ...] = ()
     secrets: tuple[tuple[str, Call], ...] = ()
     services: tuple[tuple[str, Call], ...] = ()
-    auth: tuple[tuple[str, str, Call], ...] = ()  # registry, user name, password
+    auth: tuple[tuple[str, tuple[str, Call]], ...] = ()  # registry, user name, password
     annotations: tuple[tuple[str, str], ...] = ()
     healthcheck: Healthcheck | None = None
     volatile: tuple[tuple[str, str], ...] = ()  # variables that are in no key

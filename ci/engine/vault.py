@@ -8,13 +8,10 @@ import json
 import os
 import urllib.request
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
 
+from ci.engine import http
 from ci.engine.errors import EngineError
-
-#: Seconds that the server may take.
-TIMEOUT = 30
 
 
 def read(address: str) -> bytes:
@@ -48,20 +45,13 @@ def _token() -> str:
 
 def _ask(path: str, *, token: str = "", body: dict[str, str] | None = None) -> dict[str, Any]:
     root = os.environ.get("VAULT_ADDR", "")
-    if urlsplit(root).scheme not in ("http", "https"):
+    if "://" not in root:
         raise EngineError("secret vault://: set VAULT_ADDR to the server's URL")
     namespace = os.environ.get("VAULT_NAMESPACE", "")
     given = {"Request": "true", "Token": token, "Namespace": namespace}
     headers = {f"X-Vault-{name}": value for name, value in given.items() if value}
     url = f"{root.rstrip('/')}/v1/{quote(path)}"
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers)  # noqa: S310  # see above
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # nosec B310
-            found: dict[str, Any] = json.load(answer)
-    except HTTPError as error:
-        error.close()
-        raise EngineError(f"secret vault://: {path}: the server answers {error.code}") from error
-    except (OSError, ValueError) as error:
-        raise EngineError(f"secret vault://: {root}: {error}") from error
+    with http.answer(urllib.request.Request(url, data=data, headers=headers)) as got:  # noqa: S310
+        found: dict[str, Any] = json.load(got)
     return found

@@ -19,7 +19,7 @@ import pytest
 from docker.models.containers import Container
 
 from ci import engine
-from ci.engine import registry
+from ci.engine import daemon, registry
 from tests.engine.behaviours import IMAGE, Lab
 from tests.engine.conftest import INSTANCE, Open
 from tests.engine.daemons import OwnDaemon, children, enlarge, over_tcp, silent_server, small, tmpfs
@@ -132,7 +132,9 @@ async def test_a_session_that_ends_without_its_container_engine_ends_all_the_sam
         await own.stop()
     assert any("leftovers of this session stay for the next start" in line for line in lab.lines)
     await own.start()
-    await engine.clean(own.url, {"acso.instance": INSTANCE})
+    other = daemon.Daemon(own.url, {})
+    await daemon.clean(other, {"acso.instance": INSTANCE})
+    other.client.close()
     assert own.containers()  # of a process that lives: this one
 
 

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from ci import engine
 from ci.engine.daemon import Daemon
 from ci.engine.engine import Engine
-from ci.engine.fields import FIELDS
 from ci.engine.steps import PARALLEL
 from ci.engine.tree import FILE, Entry, Tree
 from ci.engine.values import Container, Edit, Files, Image, Mount, Ran
@@ -104,13 +103,13 @@ def descendants(nodes: list[Node], changed: int) -> set[int]:
 def daemon() -> Iterator[Daemon]:
     daemon = Daemon(None, {})
     yield daemon
-    daemon.close()
+    daemon.client.close()
 
 
 async def keys(options: engine.Options, daemon: Daemon, nodes: list[Node]) -> list[str]:
     """Return the commands' keys in an engine that has seen nothing yet, as a new process."""
     async with anyio.create_task_group() as group:
-        fresh = Engine(options, daemon, group, FIELDS)
+        fresh = Engine(options, daemon, group)
         found = [await fresh.key(ran) for ran in built(nodes)]
         fresh.store.close()
     return found

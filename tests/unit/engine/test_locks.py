@@ -6,7 +6,7 @@ import anyio
 from ci.engine import locks
 
 HOLD = "import sys; from pathlib import Path; from ci.engine import locks\n" + (
-    "lock = locks.take(Path(sys.argv[1])); print('held', flush=True); input()"
+    "lock = locks.Lock(Path(sys.argv[1])); print('held', flush=True); input()"
 )
 
 
@@ -16,7 +16,7 @@ async def test_a_lock_holds_between_processes_and_ends_with_a_killed_one(tmp_pat
     async with await anyio.open_process(command) as other:
         assert other.stdout is not None
         assert (await other.stdout.receive()).startswith(b"held")
-        assert locks.take(path, wait=False) is None
+        assert locks.attempt(path) is None
         ended: list[int | None] = []
         async with anyio.create_task_group() as group:
 
@@ -29,14 +29,3 @@ async def test_a_lock_holds_between_processes_and_ends_with_a_killed_one(tmp_pat
             other.kill()
             await other.wait()
         assert ended
-
-
-def test_shared_locks_go_together_and_keep_others_out(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    one, two = locks.take(path, shared=True), locks.take(path, shared=True, wait=False)
-    assert one is not None
-    assert two is not None
-    one.release()
-    assert locks.take(path, wait=False) is None
-    two.release()
-    assert locks.take(path, wait=False) is not None

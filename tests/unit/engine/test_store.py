@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ci.engine import archive
+from ci.engine import archive, locks
 from ci.engine.errors import CacheError
 from ci.engine.store import ABANDONED, Store
 from ci.engine.tree import FILE, FOLDER, Entry, Tree
@@ -83,7 +83,11 @@ def test_what_a_killed_process_was_writing_goes_after_a_day(tmp_path: Path) -> N
     old, new = tmp_path / "tmp" / "old", tmp_path / "tmp" / "new"
     for path in (old, new):
         path.write_text("")
-    os.utime(old, times=(0, time.time() - ABANDONED - 60))
+    clone = tmp_path / "tmp" / "clone"
+    clone.mkdir()
+    (clone / "file").write_text("")
+    for path in (old, clone):
+        os.utime(path, times=(0, time.time() - ABANDONED - 60))
     Store(tmp_path).close()
     assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["new"]
 
@@ -93,7 +97,7 @@ async def test_one_at_a_time_holds_a_key_and_leaves_no_file(store: Store, tmp_pa
     inside: list[int] = []
 
     async def hold(which: Store) -> None:
-        async with which.alone("key"):
+        async with locks.held(which.root / "locks" / "key", keep=False):
             inside.append(1)
             await anyio.sleep(0.01)
             assert len(inside) == 1

@@ -93,7 +93,10 @@ def test_links_are_followed_within_the_tree_only() -> None:
     made = tree.put(made, "absolute", link("/real"))
     for path in ("way/f", "up", "absolute/f", "way/../real/f"):
         assert tree.lookup(made, path)[0] == "real/f"
-    assert tree.lookup(made, "way", follow=False)[1].kind == LINK
+    place, entry = tree.found(made, "way", follow=False)
+    assert place == "way"
+    assert entry is not None
+    assert entry.kind == LINK
     assert "real/new" in tree.put(made, "way/new", file()).entries
 
 
