@@ -3,6 +3,7 @@
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from posixpath import basename, dirname, join
 from typing import Any
@@ -230,10 +231,8 @@ async def _find_up(engine: Engine, old: Directory, args: Args) -> str | None:
 
 async def _export(engine: Engine, old: Directory, args: Args) -> str:
     path, content = await anyio.Path(args.path).absolute(), await engine.forced(old)
-    wipe = bool(args.wipe)
-    await anyio.to_thread.run_sync(
-        lambda: host.export(engine.store, content, Path(path), wipe=wipe)
-    )
+    write = partial(host.export, engine.store, content, Path(path), wipe=bool(args.wipe))
+    await anyio.to_thread.run_sync(write)
     return str(path)
 
 
