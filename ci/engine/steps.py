@@ -220,18 +220,16 @@ class Steps:
         return box, await self._tried(ran, order, box, state)
 
     async def _tried(self, ran: Ran, order: Order, box: Box, state: State) -> Output:
+        store = self._engine.store
         try:
             output = await self._runner.run(box, order)
-            if output.code == 1 and self._lacks_workdir(output):
+            if output.code == 1 and NO_WORKDIR in store.ends(output.combined, first=500)[0]:
                 await self._make_workdir(box, ran.before, state)
                 output = await self._runner.run(box, order)
         except BaseException:
             await self._engine.boxes.drop(box)
             raise
         return output
-
-    def _lacks_workdir(self, output: Output) -> bool:
-        return NO_WORKDIR in self._engine.store.ends(output.combined, first=500)[0]
 
     async def _bare(self, image: str, order: Order) -> str:
         """Return an image without its configuration: of a command's own container that has all.
