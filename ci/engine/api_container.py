@@ -1,10 +1,9 @@
 """Fields of Container: each returns another frozen container; nothing runs before a result."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from posixpath import basename
-from typing import Any, cast
+from typing import Any
 
 from ci.engine import tree
 from ci.engine.api_config import asked, text
@@ -103,7 +102,7 @@ def _with_exec(engine: Engine, old: Container, args: Args) -> Container:
     for path, stream in ((args.redirectStdout, "stdout"), (args.redirectStderr, "stderr")):
         if path:
             place = new.absolute(text(old, path, args))
-            new = _edited(engine, new, place, partial(_stream, engine, ran, stream), "")
+            new = _edited(engine, new, place, partial(_stream, engine, ran, stream))
     return new
 
 
@@ -130,36 +129,9 @@ def _laying(content: Content) -> Resolver:
     async def lay(engine: Engine, old: Container, args: Args) -> Container:
         path = await target(engine, args) if content is file_content else args.path
         place = old.absolute(text(old, path or args.linkName, args))
-        return _edited(engine, old, place, partial(content, engine, args), args.owner or "")
+        return _edited(engine, old, place, partial(content, engine, args), owner=args.owner or "")
 
     return lay
-
-
-def _edited(engine: Engine, old: Container, place: str, source: Lazy, owner: str) -> Container:
-    mount = old.covering(place)
-    if mount is None:
-        return replace(old, files=Edit(below=old.files, path=place, source=source, owner=owner))
-
-    async def put(content: Tree) -> Tree:
-        new = await source()
-        if owner:
-            ids = await engine.rootfs.owner(await engine.steps.state(old.files), owner)
-            new = tree.chown(new, *ids)
-        return tree.put(content, place[len(mount.path) :], new)
-
-    return _remounted(engine, old, mount, put)
-
-
-def _remounted(
-    engine: Engine, old: Container, mount: Mount, change: Callable[[Tree], Any]
-) -> Container:
-    """Return a container in which what is mounted is changed, the mount's source is not."""
-    _readable(mount.path, mount)
-
-    async def content() -> Tree:
-        return cast("Tree", await change(await engine.steps.content(mount)))
-
-    return old.with_mount(replace(mount, source=content, after=None))
 
 
 def _removing(expect: str) -> Resolver:
@@ -167,19 +139,32 @@ def _removing(expect: str) -> Resolver:
 
     def remove(engine: Engine, old: Container, args: Args) -> Container:
         for path in args.paths or [args.path]:
-            place = old.absolute(text(old, path, args))
-            mount = old.covering(place)
-            if mount is None:
-                old = replace(old, files=Edit(below=old.files, path=place, expect=expect))
-                continue
-
-            async def gone(content: Tree, inner: str = place[len(mount.path) :]) -> Tree:
-                return tree.remove(content, [inner])
-
-            old = _remounted(engine, old, mount, gone)
+            old = _edited(engine, old, old.absolute(text(old, path, args)), None, expect=expect)
         return old
 
     return remove
+
+
+def _edited(
+    engine: Engine, old: Container, place: str, source: Lazy | None, **how: str
+) -> Container:
+    """Return a container with an edit, in what is mounted at its place or else in its files."""
+    edit, mount = Edit(below=old.files, path=place, source=source, **how), old.covering(place)
+    if mount is None:
+        return replace(old, files=edit)
+    _readable(mount.path, mount)
+
+    async def content() -> Tree:
+        before, inner = await engine.steps.content(mount), place[len(mount.path) :]
+        if source is None:
+            return tree.remove(before, [inner])
+        new = await source()
+        if edit.owner:
+            ids = await engine.rootfs.owner(await engine.steps.state(old.files), edit.owner)
+            new = tree.chown(new, *ids)
+        return tree.put(before, inner, new)
+
+    return old.with_mount(replace(mount, source=content, after=None))
 
 
 def _with_rootfs(engine: Engine, old: Container, args: Args) -> Container:

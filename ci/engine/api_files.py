@@ -1,8 +1,8 @@
 """Fields of Directory and File: operations on tables of paths, no container involved."""
 
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from posixpath import basename, dirname, join
 from typing import Any
@@ -92,6 +92,16 @@ def with_error(_engine: Engine, old: Any, args: Args) -> Any:
 
 
 # --- making ---------------------------------------------------------------------------------
+def _table(look: Callable[[Engine, Tree, Args], Any]) -> Resolver:
+    """Return the resolver of what a directory's table gives; a new table is a new directory."""
+
+    async def answer(engine: Engine, old: Directory, args: Args) -> Any:
+        found = look(engine, await engine.forced(old), args)
+        return replace(old, tree=found) if isinstance(found, Tree) else found
+
+    return answer
+
+
 Content = Callable[[Engine, Args], Awaitable[Tree]]
 
 
@@ -120,18 +130,6 @@ async def _new_directory(_engine: Engine, args: Args) -> Tree:
     return moded(Tree(), 0o755 if args.permissions == 0o644 else args.permissions)
 
 
-async def _without(engine: Engine, old: Directory, args: Args) -> Directory:
-    return replace(old, tree=tree.remove(await engine.forced(old), args.paths or [args.path]))
-
-
-async def _with_timestamps(engine: Engine, old: Directory, args: Args) -> Directory:
-    return replace(old, tree=tree.dated(await engine.forced(old), args.timestamp))
-
-
-async def _filter(engine: Engine, old: Directory, args: Args) -> Directory:
-    return replace(old, tree=selected(engine, await engine.forced(old), args))
-
-
 async def _diff(engine: Engine, old: Directory, args: Args) -> Directory:
     before, after = (await engine.forced(old)).entries, (await engine.tree(args.other)).entries
     new = {p for p, e in after.items() if p not in before or (e.kind, e) > (DIRECTORY, before[p])}
@@ -140,12 +138,15 @@ async def _diff(engine: Engine, old: Directory, args: Args) -> Directory:
     return Directory(tree=Tree({path: entry for path, entry in after.items() if path in kept}))
 
 
-async def _chown(engine: Engine, old: Directory, args: Args) -> Directory:
-    content = await engine.forced(old)
+def _chown(_engine: Engine, content: Tree, args: Args) -> Tree:
     place, _ = tree.lookup(content, args.path)
     changed = tree.chown(tree.below(content, place), *_numeric(args.owner))
     own = {f"{place}/{path}".strip("/"): entry for path, entry in changed.entries.items()}
-    return replace(old, tree=Tree({**content.entries, **own}))
+    return Tree({**content.entries, **own})
+
+
+def _without(_engine: Engine, content: Tree, args: Args) -> Tree:
+    return tree.remove(content, args.paths or [args.path])
 
 
 async def _docker_build(engine: Engine, old: Directory, args: Args) -> Container:
@@ -178,18 +179,6 @@ def as_file(path: str, entry: Entry) -> File:
     return File(name=basename(path), entry=entry)
 
 
-async def _entries(engine: Engine, old: Directory, args: Args) -> list[str]:
-    return tree.names(tree.subtree(await engine.forced(old), args.path or "/"))
-
-
-async def _glob(engine: Engine, old: Directory, args: Args) -> list[str]:
-    return tree.glob(await engine.forced(old), args.pattern)
-
-
-async def _digest(engine: Engine, old: Directory, _args: Args) -> str:
-    return f"sha256:{(await engine.forced(old)).digest}"
-
-
 async def _entry(
     engine: Engine, old: Directory, args: Args, *, follow: bool
 ) -> tuple[str, Entry | None]:
@@ -220,37 +209,35 @@ def stat_of(name: str, entry: Entry) -> Args:
     return Args(name=name, size=entry.size, permissions=entry.mode, fileType=kind)
 
 
-async def _find_up(engine: Engine, old: Directory, args: Args) -> str | None:
-    content, at = await engine.forced(old), tree.clean(args.start)
-    for folder in (at, *patterns.parents(at), ""):
-        if join(folder, args.name) in content.entries:
-            return join(folder, args.name)
-    return None
+def _find_up(_engine: Engine, content: Tree, args: Args) -> str | None:
+    at = tree.clean(args.start)
+    places = (join(folder, args.name) for folder in (at, *patterns.parents(at), ""))
+    return next((place for place in places if place in content.entries), None)
 
 
 async def _export(engine: Engine, old: Directory, args: Args) -> str:
     path, content = await anyio.Path(args.path).absolute(), await engine.forced(old)
-    wipe = bool(args.wipe)
-    await anyio.to_thread.run_sync(
-        lambda: host.export(engine.store, content, Path(path), wipe=wipe)
-    )
+    write = partial(host.export, engine.store, content, Path(path), wipe=bool(args.wipe))
+    await anyio.to_thread.run_sync(write)
     return str(path)
 
 
 answers(
     "Directory",
     {
-        "chown": _chown,
+        "chown": _table(_chown),
         "diff": _diff,
-        "digest": _digest,
+        "digest": _table(lambda _engine, content, _args: f"sha256:{content.digest}"),
         "directory": _directory,
         "dockerBuild": _docker_build,
-        "entries": _entries,
+        "entries": _table(
+            lambda _engine, content, args: tree.names(tree.subtree(content, args.path or "/"))
+        ),
         "export": _export,
         "file": _file,
-        "filter": _filter,
-        "findUp": _find_up,
-        "glob": _glob,
+        "filter": _table(selected),
+        "findUp": _table(_find_up),
+        "glob": _table(lambda _engine, content, args: tree.glob(content, args.pattern)),
         "name": lambda _engine, old, _args: old.name,
         "sync": lambda engine, old, _args: engine.forced(old),
         "withDirectory": _laying(directory_content),
@@ -260,10 +247,12 @@ answers(
         "withNewDirectory": _laying(_new_directory),
         "withNewFile": _laying(new_content),
         "withSymlink": _laying(link_content),
-        "withTimestamps": _with_timestamps,
-        "withoutDirectory": _without,
-        "withoutFile": _without,
-        "withoutFiles": _without,
+        "withTimestamps": _table(
+            lambda _engine, content, args: tree.dated(content, args.timestamp)
+        ),
+        "withoutDirectory": _table(_without),
+        "withoutFile": _table(_without),
+        "withoutFiles": _table(_without),
     }
     | looking(_entry),
     dockerBuild={"secrets": [], "noInit": False, "ssh": None},
@@ -287,7 +276,7 @@ def _file_digest(_engine: Engine, old: File, args: Args) -> str:
 
 def _replaced(engine: Engine, old: File, args: Args) -> File:
     text = engine.store.read(old.entry.content).decode()
-    count = len(re.findall(re.escape(args.search), text))
+    count = text.count(args.search)
     if count == 0 or (count > 1 and not args.all):
         raise EngineError(f"{old.name}: {args.search!r} is there {count} times, not once")
     data = text.replace(args.search, args.replacement).encode()

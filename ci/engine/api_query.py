@@ -1,6 +1,7 @@
 """Fields of Query, Host, Secret and EnvFile, and of objects that are plain data."""
 
 import os
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -84,12 +85,8 @@ def _local(path: str) -> Path:
 
 
 async def _host_directory(engine: Engine, _host: str, args: Args) -> Directory:
-    root = _local(args.path)
-
-    def read() -> Tree:
-        ignore = bool(args.gitignore)
-        return host.upload(engine.store, root, args.include, args.exclude, gitignore=ignore)
-
+    root, ignore = _local(args.path), bool(args.gitignore)
+    read = partial(host.upload, engine.store, root, args.include, args.exclude, gitignore=ignore)
     return Directory(tree=await anyio.to_thread.run_sync(read), name=root.name + "/")
 
 
@@ -138,6 +135,6 @@ answers(
             for name, value in _pairs(args, old).items()
         ],
         "withVariable": lambda _engine, old, args: old.with_variable(args.name, args.value),
-        "withoutVariable": lambda _engine, old, args: old.without_variable(args.name),
+        "withoutVariable": lambda _engine, old, args: old.with_variable(args.name, None),
     },
 )

@@ -38,14 +38,6 @@ async def _endpoint(engine: Engine, service: Service | Forward, args: Args) -> s
     return f"{args.scheme}://{address}" if args.scheme else address
 
 
-async def _start(engine: Engine, service: Service | Forward, _args: Args) -> None:
-    await engine.serving(service).start(service)
-
-
-async def _stop(engine: Engine, service: Service | Forward, _args: Args) -> None:
-    await engine.serving(service).stop(service)
-
-
 async def _sync(engine: Engine, service: Service | Forward, _args: Args) -> None:
     if isinstance(service, Service):
         await engine.steps.state(service.container.files)
@@ -73,8 +65,8 @@ answers(
         "endpoint": _endpoint,
         "hostname": lambda engine, service, _args: engine.services.hostname(service),
         "ports": _ports,
-        "start": _start,
-        "stop": _stop,
+        "start": lambda engine, service, _args: engine.serving(service).start(service),
+        "stop": lambda engine, service, _args: engine.serving(service).stop(service),
         "sync": _sync,
         "up": up,
         "withHostname": lambda _engine, service, args: replace(service, hostname=args.hostname),

@@ -128,13 +128,17 @@ def member(path: str, each: Entry, content: bytes | Path) -> Iterator[bytes]:
     info.uid, info.gid, info.mtime = each.uid, each.gid, each.mtime
     info.linkname = each.content if each.kind == LINK else ""
     if each.kind == FILE:
-        info.size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        info.size = each.size or _size(content)
     yield info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
     if each.kind == FILE:
         with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
         yield b"\0" * (-info.size % tarfile.BLOCKSIZE)
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def image(config: bytes, name: str, tag: str, layers: Mapping[str, Path | None]) -> Iterator[bytes]:

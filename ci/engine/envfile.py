@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ci.engine.values import assigned
+
 _NAME = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=|$)")
 _REFERENCE = re.compile(r"\\(.)|\$(?:\{([^}]*)\}|(\w+))", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
@@ -25,13 +27,9 @@ class EnvFile:
                 found = found.with_variable(hit[1], line.strip()[hit.end() :].strip())
         return found
 
-    def with_variable(self, name: str, value: str) -> "EnvFile":
-        """Return the file with a variable set, in its place if it is there."""
-        return EnvFile(tuple((dict(self.raw) | {name: value}).items()))
-
-    def without_variable(self, name: str) -> "EnvFile":
-        """Return the file without a variable."""
-        return EnvFile(tuple(pair for pair in self.raw if pair[0] != name))
+    def with_variable(self, name: str, value: str | None) -> "EnvFile":
+        """Return the file with a variable set, in its place if it is there, or without it."""
+        return EnvFile(assigned(self.raw, name, value))
 
     def values(self) -> dict[str, str]:
         """Return what the variables mean: no quotes, references replaced.

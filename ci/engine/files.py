@@ -18,7 +18,18 @@ from ci.engine.daemon import REPOSITORY, Daemon, DaemonError
 from ci.engine.errors import EngineError
 from ci.engine.patterns import parents
 from ci.engine.store import Store, key_of
-from ci.engine.tree import DIRECTORY, FOLDER, Entry, Tree, clean, followed, missing, remove
+from ci.engine.tree import (
+    DIRECTORY,
+    FOLDER,
+    Entry,
+    Tree,
+    clean,
+    followed,
+    missing,
+    put,
+    remove,
+    without,
+)
 
 CREATED = "1980-01-01T00:00:00Z"
 
@@ -271,11 +282,4 @@ def overlaid(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
     gone = [p[len(prefix) :] for p in layer.removed if p.startswith(prefix)]
     if tree is None:
         return Tree({"": FOLDER, **own}) if own else None
-    kept = remove(tree, gone) if gone else tree
-    entries = dict(kept.entries)
-    for path, entry in own.items():
-        old = entries.get(path)
-        if old is not None and DIRECTORY in (old.kind, entry.kind) and old.kind != entry.kind:
-            entries = {p: e for p, e in entries.items() if not p.startswith(path + "/")}
-        entries[path] = entry
-    return Tree(entries)
+    return put(Tree(without(tree.entries, gone)), "", Tree(own))

@@ -37,7 +37,7 @@ def upload(
     reader = _Reader(store, str(root))
     exclude, include = tuple(exclude), tuple(include)
     try:
-        found = dict(reader.walk("", exclude, gitignore))
+        found = dict(reader.walk(exclude, gitignore))
     except OSError as error:
         raise EngineError(f"{error.filename}: {error.strerror}") from error
     kept = patterns.select(
@@ -69,12 +69,12 @@ class _Reader:
         self._new: list[tuple[str, str, str]] = []
 
     def walk(
-        self, folder: str, exclude: tuple[str, ...], gitignore: bool
+        self, exclude: tuple[str, ...], gitignore: bool
     ) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield paths below a folder, a directory before what it holds."""
+        """Yield the paths below the root, a directory before what it holds."""
         pruner = patterns.Matcher(patterns.compile_pattern(text) for text in exclude)
         takes_back = any(text.startswith("!") for text in exclude)
-        stack = [folder]
+        stack = [""]
         rules: list[patterns.Pattern] = []
         while stack:
             at = stack.pop()

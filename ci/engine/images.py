@@ -113,12 +113,6 @@ class Images:
             ),
         )
 
-    async def _adopted(self, container: Container, name: str) -> Container:
-        """Return a container of an image that was made here."""
-        found = await self._there(name)
-        self._engine.require(f"linux/{found['Architecture']}")
-        return await self.adopt(container, found, "")
-
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
         """Return what a registry asks for, None where nothing was given for it."""
         for address, (user, secret) in container.auth:
@@ -142,7 +136,8 @@ class Images:
         if known is None or await daemon.image(known) is None:
             known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
             store.set(key, known)
-        return await self._adopted(Container(platform=self._engine.platform), known)
+        empty = Container(platform=self._engine.platform)
+        return await self.adopt(empty, await self._there(known), "")
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._engine.daemon, self._engine.store
@@ -214,9 +209,9 @@ class Images:
         store, machine = self._engine.store, self._engine.daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        return await self._adopted(
-            container, await self._engine.rootfs.loaded(config, dict(layers), "")
-        )
+        found = await self._there(await self._engine.rootfs.loaded(config, dict(layers), ""))
+        self._engine.require(f"linux/{found['Architecture']}")
+        return await self.adopt(container, found, "")
 
     async def variant(self, container: Container, others: list[Call]) -> Container:
         """Return the one container for this platform; more than one is an error.

@@ -92,14 +92,9 @@ class Runner:
 
     def take(self, key: str, order: Order) -> Box | None:
         """Return the container that holds a command's state, if its mounts and hosts fit too."""
-        if key not in self._idle:
+        if key not in self._idle or _shape(self._idle[key][1]) != _shape(order):
             return None
-        box, last = self._idle[key]
-        if [_shape(m) for m in last.mounts] != [_shape(m) for m in order.mounts]:
-            return None
-        if last.hosts != order.hosts:
-            return None
-        del self._idle[key]
+        box, _ = self._idle.pop(key)
         box.waited = True
         return box
 
@@ -307,8 +302,9 @@ class Runner:
         box.touched = True
 
 
-def _shape(mount: Mount) -> Any:
-    return (mount.path, mount.kind, mount.name, mount.read_only, mount.secret, mount.owner)
+def _shape(order: Order) -> Any:
+    mounts = [(m.path, m.kind, m.name, m.read_only, m.secret, m.owner) for m in order.mounts]
+    return mounts, order.hosts
 
 
 def frames(reader: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from posixpath import dirname
+from posixpath import join
 from typing import TYPE_CHECKING
 
 import anyio
@@ -12,6 +12,7 @@ from ci.engine.box import Box, Filled
 from ci.engine.daemon import REPOSITORY, DaemonError
 from ci.engine.errors import ExecFailedError
 from ci.engine.files import Layer, State
+from ci.engine.patterns import parents
 from ci.engine.runner import GoneError, Order, Output, Runner
 from ci.engine.tree import Entry, Tree, chown, clean, inside
 from ci.engine.values import CONTENT, Container, Edit, Files, Image, Mount, Ran
@@ -86,13 +87,9 @@ class Steps:
         if await self._rootfs.at(state, first) is None:
             return ""
         tree = await self._rootfs.tree(state, first)
-        chain = {path}
-        while path != first:
-            path = dirname(path)
-            chain.add(path)
-        inner = {first + "/" * bool(name) + name for name in tree.entries}
-        bare = inner <= chain and not any(entry.size for entry in tree.entries.values())
-        return first if bare else ""
+        inner = {join(first, name).rstrip("/") for name in tree.entries}
+        sizes = any(entry.size for entry in tree.entries.values())
+        return first if inner <= {path, *parents(path)} and not sizes else ""
 
     async def content(self, mount: Mount) -> Tree:
         """Return what a mount of a directory or file holds."""
@@ -223,18 +220,16 @@ class Steps:
         return box, await self._tried(ran, order, box, state)
 
     async def _tried(self, ran: Ran, order: Order, box: Box, state: State) -> Output:
+        store = self._engine.store
         try:
             output = await self._runner.run(box, order)
-            if output.code == 1 and self._lacks_workdir(output):
+            if output.code == 1 and NO_WORKDIR in store.ends(output.combined, first=500)[0]:
                 await self._make_workdir(box, ran.before, state)
                 output = await self._runner.run(box, order)
         except BaseException:
             await self._engine.boxes.drop(box)
             raise
         return output
-
-    def _lacks_workdir(self, output: Output) -> bool:
-        return NO_WORKDIR in self._engine.store.ends(output.combined, first=500)[0]
 
     async def _bare(self, image: str, order: Order) -> str:
         """Return an image without its configuration: of a command's own container that has all.
@@ -301,12 +296,8 @@ class Steps:
     async def _missing(self, state: State, path: str) -> list[str]:
         """Return the first missing directory above a path and the path; empty if it exists."""
         place, _ = await self._rootfs.resolve(state, path)
-        first = place
-        if await self._rootfs.at(state, place) is not None:
-            return []
-        while dirname(first) and await self._rootfs.at(state, dirname(first)) is None:
-            first = dirname(first)
-        return [first, place]
+        missing = [p for p in (place, *parents(place)) if await self._rootfs.at(state, p) is None]
+        return [missing[-1], place] if missing else []
 
     async def filled(self, mount: Mount, state: State) -> Filled:
         """Return a mount with its content."""

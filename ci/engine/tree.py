@@ -152,7 +152,7 @@ def put(tree: Tree, path: str, source: Tree) -> Tree:
         target = join(place, name) if name else place
         old = entries.get(target)
         if old is not None and DIRECTORY in (old.kind, entry.kind) and old.kind != entry.kind:
-            entries = _without(entries, [target])
+            entries = without(entries, [target])
         if old is not None and old.kind == entry.kind == DIRECTORY:
             continue  # a directory that exists keeps its mode and owner
         entries[target] = entry
@@ -169,10 +169,11 @@ def remove(tree: Tree, paths: Iterable[str]) -> Tree:
             gone += [place for place in tree.entries if place and pattern.regex.match(place)]
         else:
             gone.append(exact)
-    return Tree(_without(tree.entries, gone))
+    return Tree(without(tree.entries, gone))
 
 
-def _without(entries: Mapping[str, Entry], gone: Iterable[str]) -> dict[str, Entry]:
+def without(entries: Mapping[str, Entry], gone: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries without exactly these paths and what is below them."""
     exact = set(gone)
     return {
         path: entry

@@ -50,6 +50,6 @@ def test_a_namespace_has_the_prefix_taken_off() -> None:
 
 def test_changes_keep_the_order_and_the_old_file() -> None:
     old = EnvFile.parse("A=1\nB=2\n")
-    new = old.with_variable("A", "3").with_variable("C", "4").without_variable("B")
+    new = old.with_variable("A", "3").with_variable("C", "4").with_variable("B", None)
     assert new.text() == "A=3\nC=4\n"
     assert old.text() == "A=1\nB=2\n"

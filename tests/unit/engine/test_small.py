@@ -69,6 +69,10 @@ def test_a_layer_hides_adds_and_replaces() -> None:
     found = overlaid(below, layer, "")
     assert found is not None
     assert sorted(found.entries) == ["", "d", "e", "n", "n/f"]
+    odd = Tree({"": FOLDER, "x[1]": entry(), "x1": entry()})
+    found = overlaid(odd, Layer(entries={}, removed=frozenset({"x[1]"})), "")
+    assert found is not None
+    assert sorted(found.entries) == ["", "x1"]
     assert overlaid(Tree({"": entry()}), layer, "d/x") is None
     assert overlaid(Tree({"": entry()}), layer, "a") is None
     inside = overlaid(None, layer, "n")
