@@ -8,6 +8,7 @@ volume, by the daemon's own path: no path of this host is assumed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -208,9 +209,14 @@ class Boxes:
         """Return the volume of a cache and whether it is new."""
         volume = f"acso-cache-{key_of(name)[:20]}"
         self._store.set(key_of("volume", volume), {"volume": volume})  # used, says prune
-        new = await self._daemon.found(self._daemon.client.inspect_volume, volume) is None
-        if new:
-            await self._daemon.volume({LABEL: "1", CACHE: name}, volume)
+        look = partial(self._daemon.found, self._daemon.client.inspect_volume, volume)
+        new = await look() is None
+        try:
+            if new:
+                await self._daemon.volume({LABEL: "1", CACHE: name}, volume)
+        except DaemonError:  # Podman does not take a name that another has made meanwhile
+            if await look() is None:
+                raise
         return volume, new
 
 
