@@ -113,71 +113,63 @@ class Boxes:
     # --- mounts -----------------------------------------------------------------------------
     async def _mounted(self, box: Box, mounts: list[Filled]) -> list[dict[str, Any]]:
         specs: list[dict[str, Any]] = []
-        fills: list[tuple[str, Tree]] = []  # volume's place in the filler, content
-        binds: list[dict[str, Any]] = []
-        single = Tree()
+        named: dict[str, str] = {}  # volume -> its place in the filler
+        fills: list[tuple[str, Tree]] = []
         secrets: list[tuple[str, Entry, bytes]] = []
-        named: dict[str, str] = {}  # volume -> place
+        files, source = Tree(), ""
+        if any(each.tree is not None or each.mount.kind == "secret" for each in mounts):
+            volume = await self._volume(box)
+            named[volume["Name"]], source = f"{FILLED}/{FILES}", volume["Mountpoint"]
+            specs.append(_bind(f"{source}/mark", MARK))
+            files = Tree({"": FOLDER, "mark": self._blob(b"", Entry(FILE, 0o444))})
         for at, each in enumerate(mounts):
             mount, place = each.mount, f"{FILLED}/{at}"
             match mount.kind:
                 case "temp":
                     options = {"SizeBytes": mount.size} if mount.size else {}
                     specs.append({"Type": "tmpfs", "Target": mount.path, "TmpfsOptions": options})
-                case "cache":
-                    specs.append(_volume(each.volume, mount))
-                    if each.tree is not None:
-                        named[each.volume] = place
-                        fills.append((str(at), each.tree))
-                case "directory":
-                    volume = (await self._daemon.volume())["Name"]
-                    box.volumes.append(volume)
-                    specs.append(_volume(volume, mount))
-                    named[volume] = place
+                case "cache" | "directory":
+                    name = each.volume or (await self._volume(box))["Name"]
+                    specs.append(_volume(name, mount.path, read_only=mount.read_only))
                     box.places[mount.path] = place
-                    fills.append((str(at), each.tree or Tree()))
-                case _:
+                    if each.tree is not None:
+                        named[name] = place
+                        fills.append((str(at), each.tree))
+                case "file" | "secret":
                     if each.tree is None:
-                        entry = Entry(FILE, mount.mode, *each.owner)
-                        secrets.append((str(at), entry, each.data))
+                        secrets.append((str(at), Entry(FILE, mount.mode, *each.owner), each.data))
                     else:
-                        single = put(single, str(at), each.tree)
-                    binds.append({"Type": "bind", "Source": str(at), "Target": mount.path})
-                    binds[-1]["ReadOnly"] = mount.kind == "secret"
+                        files = put(files, str(at), each.tree)
+                    read_only = mount.kind == "secret"
+                    specs.append(_bind(f"{source}/{at}", mount.path, read_only=read_only))
                     box.places[mount.path] = f"{FILLED}/{FILES}/{at}"
-        if fills or binds:
-            source = await self._daemon.volume()
-            box.volumes.append(source["Name"])
-            named[source["Name"]] = f"{FILLED}/{FILES}"
-            single = put(single, "mark", Tree({"": self._blob(b"", Entry(FILE, 0o444))}))
+        if source:
             box.filler = await self._filler(box.image, named)
-            await self._fill(box.filler, [*fills, (FILES, single)], secrets)
-            binds.append({"Type": "bind", "Source": "mark", "Target": MARK, "ReadOnly": True})
-            specs += [
-                bind | {"Source": f"{source['Mountpoint']}/{bind['Source']}"} for bind in binds
-            ]
+            await self._fill(box.filler, [*fills, (FILES, files)], secrets)
         return specs
 
+    async def _volume(self, box: Box) -> Any:
+        made = await self._daemon.volume()
+        box.volumes.append(made["Name"])
+        return made
+
     async def _filler(self, image: str, volumes: Mapping[str, str]) -> str:
-        mounts = [
-            {"Type": "volume", "Source": name, "Target": place, "VolumeOptions": {"NoCopy": True}}
-            for name, place in volumes.items()
-        ]
+        mounts = [_volume(name, place) for name, place in volumes.items()]
         return await self._daemon.create(image, IDLE, host={"mounts": mounts})
 
     async def _fill(
         self,
         filler: str,
         trees: list[tuple[str, Tree]],
-        secrets: list[tuple[str, Entry, bytes]] | None = None,
+        secrets: list[tuple[str, Entry, bytes]],
     ) -> None:
         if not self._daemon.podman:
-            hidden = [(f"{FILES}/{name}", entry, data) for name, entry, data in secrets or ()]
+            hidden = [(f"{FILES}/{name}", entry, data) for name, entry, data in secrets]
             await self._daemon.put(filler, FILLED, archive.send(self._store, trees, hidden))
             return
         # Podman sees no volumes below a path that is none; Docker keeps the owner of the path.
         for path, tree in trees:
-            hidden = secrets if path == FILES and secrets else []
+            hidden = secrets if path == FILES else []
             content = archive.send(self._store, [("", tree)], hidden)
             await self._daemon.put(filler, f"{FILLED}/{path}", content)
 
@@ -199,11 +191,10 @@ class Boxes:
         filler = await self._filler(image, {volume["Name"]: f"{FILLED}/ca"})
         tree = Tree({"": FOLDER, "ca.pem": self._blob(data, Entry(FILE, 0o444))})
         try:
-            await self._fill(filler, [("ca", tree)])
+            await self._fill(filler, [("ca", tree)], [])
         finally:
             await self.drop(Box(id=filler, image=image))
-        source = f"{volume['Mountpoint']}/ca.pem"
-        return {"Type": "bind", "Source": source, "Target": CA_PATH, "ReadOnly": True}
+        return _bind(f"{volume['Mountpoint']}/ca.pem", CA_PATH)
 
     async def cache(self, name: str) -> tuple[str, bool]:
         """Return the volume of a cache and whether it is new."""
@@ -220,11 +211,10 @@ class Boxes:
         return volume, new
 
 
-def _volume(name: str, mount: Mount) -> dict[str, Any]:
-    return {
-        "Type": "volume",
-        "Source": name,
-        "Target": mount.path,
-        "ReadOnly": mount.read_only,
-        "VolumeOptions": {"NoCopy": True},
-    }
+def _volume(name: str, path: str, *, read_only: bool = False) -> dict[str, Any]:
+    kept = {"VolumeOptions": {"NoCopy": True}}
+    return {"Type": "volume", "Source": name, "Target": path, "ReadOnly": read_only, **kept}
+
+
+def _bind(source: str, path: str, *, read_only: bool = True) -> dict[str, Any]:
+    return {"Type": "bind", "Source": source, "Target": path, "ReadOnly": read_only}

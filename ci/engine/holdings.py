@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 
 from ci.engine.daemon import CACHE, REPOSITORY, Daemon, own
+from ci.engine.errors import CacheError
 from ci.engine.store import Store, key_of
 from ci.engine.tree import FILE
 
@@ -79,7 +80,7 @@ def holdings(store: Store, images: Mapping[str, Layers], volumes: Mapping[str, i
         others = {names.get(name, name) for name in others}
         try:
             blobs |= trees.union(*(inside(tree) for tree in trees))
-        except (OSError, ValueError):
+        except CacheError:
             return Item(key=key, used=used, broken=True)
         holds = blobs.union(others, *(stacks.get(name, ()) for name in others))
         return Item(key=key, used=used, holds=frozenset(holds), broken=not blobs <= contents.keys())

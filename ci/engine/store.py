@@ -211,8 +211,11 @@ class Store:
         return self.load(known) if known is not None and self.has(known) else None
 
     def load(self, digest: str) -> Tree:
-        """Return a tree that was saved."""
-        rows = json.loads(zlib.decompress(self.read(digest)))
+        """Return a tree that was saved; raises `CacheError` where it is gone or damaged."""
+        try:
+            rows = json.loads(zlib.decompress(self.read(digest)))
+        except (ValueError, zlib.error) as error:
+            raise CacheError(self.path(digest), error) from error
         return Tree({row[0]: Entry(*row[1:]) for row in rows})
 
     # --- results ----------------------------------------------------------------------------

@@ -171,6 +171,15 @@ def test_what_is_used_while_a_prune_runs_stays(tmp_path: Path) -> None:
     assert [item.key for item in whole(store)] == [keys[0]]
 
 
+def test_a_result_whose_tree_is_gone_or_damaged_is_broken_and_goes(tmp_path: Path) -> None:
+    store, now = Store(tmp_path), time.time()
+    keys = filled(store, [([1], 50, True), ([2], 60, False), ([3], 70, False)], now)
+    store.path(store.get(keys[1])).write_bytes(b"damaged")
+    store.path(store.get(keys[2])).unlink()
+    forget(store, Wish(), time.time())
+    assert [item.key for item in whole(store)] == [keys[0]]
+
+
 def test_a_source_whose_contents_went_is_read_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     content = store.add_bytes(b"x")
