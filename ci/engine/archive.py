@@ -121,6 +121,10 @@ def plain(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
         yield from member(path, Entry(FILE, 0o644), data)
 
 
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
 def member(path: str, each: Entry, content: bytes | Path) -> Iterator[bytes]:
     """Yield one path; of a file also its content, out of memory or out of another file."""
     info = tarfile.TarInfo(path or ".")
@@ -135,10 +139,6 @@ def member(path: str, each: Entry, content: bytes | Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK):
                 yield chunk
         yield b"\0" * (-info.size % tarfile.BLOCKSIZE)
-
-
-def _size(content: bytes | Path) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def image(config: bytes, name: str, tag: str, layers: Mapping[str, Path | None]) -> Iterator[bytes]:

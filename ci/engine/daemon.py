@@ -90,7 +90,10 @@ class Daemon:
                 partial(function, *args, **kwargs), limiter=self._threads, abandon_on_cancel=True
             )
         except docker.errors.APIError as error:
-            raise DaemonError(str(error.explanation or error), error.status_code or 0) from error
+            said = str(error.explanation or error)
+            # For what goes away while it looks, Podman has another status.
+            status = 404 if "no such container" in said.lower() else error.status_code or 0
+            raise DaemonError(said, status) from error
         except docker.errors.DockerException as error:
             raise DaemonError(str(error), 0) from error
         except SILENCE as error:

@@ -13,10 +13,13 @@ from typing import Any
 
 import anyio
 
-from ci.engine.daemon import CACHE, REPOSITORY, Daemon, own
+from ci.engine.daemon import CACHE, REPOSITORY, Daemon, DaemonError, own
 from ci.engine.errors import CacheError
 from ci.engine.store import Store, key_of
 from ci.engine.tree import FILE
+
+#: Seconds between two looks whether another measurement has ended.
+MOMENT = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,12 +161,22 @@ async def images_of(daemon: Daemon) -> dict[str, Layers]:
 
 async def volumes_of(daemon: Daemon) -> dict[str, int]:
     """Return the cache volumes with their sizes, 0 where the container engine does not know."""
-    volumes = (await daemon.call(daemon.client.df))["Volumes"] or []
-    return {
+    found = await daemon.call(daemon.client.volumes, filters={"label": CACHE})
+    sizes = {
         each["Name"]: max(0, (each.get("UsageData") or {}).get("Size", 0))
-        for each in volumes
-        if CACHE in (each["Labels"] or {})
+        for each in await _measured(daemon)
     }
+    return {each["Name"]: sizes.get(each["Name"], 0) for each in found["Volumes"] or []}
+
+
+async def _measured(daemon: Daemon) -> list[dict[str, Any]]:
+    while True:
+        try:
+            return (await daemon.call(daemon.client.df))["Volumes"] or []
+        except DaemonError as error:
+            if "already running" not in str(error):  # Docker 20.10 measures for one at a time
+                raise
+        await anyio.sleep(MOMENT)
 
 
 def stacked(images: Mapping[str, Layers]) -> tuple[dict[str, frozenset[str]], dict[str, int]]:

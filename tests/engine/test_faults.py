@@ -282,7 +282,7 @@ async def test_when_the_client_goes_away_its_containers_are_gone_within_five_sec
 
         async def gone() -> bool:
             found = await anyio.to_thread.run_sync(
-                lambda: client.containers.list(all=True, filters={"id": container.id})
+                lambda: client.containers.list(all=True, sparse=True, filters={"id": container.id})
             )
             return not found
 
@@ -339,8 +339,7 @@ def program(options: engine.Options, image: str) -> Iterator["subprocess.Popen[b
 
 def left(client: docker.DockerClient, process: int) -> int:
     """Return how many containers and volumes of a process's session there are."""
-    things = [*client.containers.list(all=True, filters=MINE, ignore_removed=True)]
-    labels = [each.labels for each in things]
+    labels = [each["Labels"] for each in client.api.containers(all=True, filters=MINE)]
     labels += [each.attrs["Labels"] for each in client.volumes.list(filters=MINE)]
     return sum(f"/{process}/" in each["acso.engine.session"] for each in labels)
 
