@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ci import release
+from ci.aws.session import Aws
 from ci.errors import PromotionError
 from ci.local import stack
 from tests.local.releases.environment import World, make
@@ -43,7 +44,13 @@ async def test_what_was_validated_runs_in_the_other_environment_by_the_same_dige
     assert {result.run.digest for result in outcome.services if result.run} == {
         image.digest for image in images
     }
-    aws = replace(staging.place.aws, region="eu-west-1")  # another registry, which is empty
+    known = staging.place.aws
+    aws = Aws(  # of another region, whose registry is empty
+        region="eu-west-1",
+        endpoint=known.endpoint,
+        registry=known.registry,
+        credentials=known.credentials,
+    )
     elsewhere = replace(staging, place=replace(staging.place, aws=aws))
     with pytest.raises(PromotionError, match="not in the target's registry"):
         await promoted(world, elsewhere)

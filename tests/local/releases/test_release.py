@@ -92,12 +92,17 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
 
 
 def judged_within(world: World, record: Release) -> float:
-    """Return the seconds between the first exit of a container and the verdict."""
+    """Return the seconds between a release's first exit of a container and the verdict."""
     ecs, cluster = world.place.aws.client("ecs"), world.place.outputs.cluster
     family = f"{world.place.env.prefix}-{HUNTER}"
     ids = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
     tasks = ecs.describe_tasks(cluster=cluster, tasks=ids)["tasks"]
-    exits = [task["stoppedAt"] for task in tasks if task["containers"][0].get("exitCode") == 1]
+    began = datetime.datetime.fromisoformat(record.created_at)
+    exits = [
+        task["stoppedAt"]
+        for task in tasks
+        if task["createdAt"] >= began and task["containers"][0].get("exitCode") == 1
+    ]
     verdict = datetime.datetime.fromisoformat(record.at(State.ROLLING_BACK))
     return float((verdict - min(exits)).total_seconds())
 
