@@ -97,7 +97,8 @@ def judged_within(world: World, record: Release) -> float:
     family = f"{world.place.env.prefix}-{HUNTER}"
     ids = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
     tasks = ecs.describe_tasks(cluster=cluster, tasks=ids)["tasks"]
-    began = datetime.datetime.fromisoformat(record.created_at)
+    # A task's creation may be told in whole seconds.
+    began = datetime.datetime.fromisoformat(record.created_at).replace(microsecond=0)
     exits = [
         task["stoppedAt"]
         for task in tasks
