@@ -10,7 +10,7 @@ gc.set_threshold(100_000, 30, 30)
 # Run as a folder, Python puts that folder first on the path; the packages lie beside it.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from ci.cli import main  # noqa: E402  (needs the path set above)
+from ci.cli.program import main  # noqa: E402  (needs the path set above)
 
 code = main()
 gc.freeze()  # nor are they looked through once more at the end

@@ -1,8 +1,8 @@
 """Every error a user can meet, each with its own exit code.
 
-The message says what is wrong and where; `hint` says what to do next. `ci.cli` prints both and
-exits with `exit_code`; nothing else prints errors. Codes 1 and 2 keep their usual meaning
-(failure, wrong usage).
+The message says what is wrong and where; `hint` says what to do next. `ci.cli.program`
+prints both and exits with `exit_code`; nothing else prints errors. Codes 1 and 2 keep their usual
+meaning (failure, wrong usage).
 """
 
 from typing import ClassVar

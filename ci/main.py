@@ -13,23 +13,24 @@ import dagger
 from dagger import DefaultPath, Doc, Ignore, function, object_type
 
 import validation
-from ci import access, images, places, preview, release
 from ci import config as configuration
-from ci.arguments import Actor, As, AuditRequired, Cancelled, Env, Format, OnCancel, Wait
-from ci.attended import Attended
+from ci import release
 from ci.aws.session import Aws, Credentials, check_account
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
-from ci.gates import gate, together
-from ci.marks import anew, judges, once
-from ci.release import logs as lines
-from ci.release.history import history as listed
-from ci.release.history import recall
+from ci.pipeline import credentials, environments, images, preview
+from ci.pipeline.decorators import anew, judges, once
+from ci.pipeline.releasing import Attended
+from ci.pipeline.types import Actor, As, AuditRequired, Cancelled, Env, Format, OnCancel, Wait
+from ci.release.observe import logs as lines
+from ci.release.records.history import history as listed
+from ci.release.records.history import recall
 from ci.report.progress import stage
 from ci.report.result import Told, written
 from ci.stages import quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built
+from ci.stages.running import gate, together
 
 
 @object_type
@@ -190,13 +191,13 @@ class Acso:
             if promised:
                 await preview.hold_standing(promised, aws, config, environment)
             if not wait:
-                await places.free(aws, config, environment, span.say)
+                await environments.free(aws, config, environment, span.say)
         built = await self._checked_build(config, audit_required=aws.endpoint is None)
         if promised:
             await preview.hold(promised, aws, config, environment, built)
-        place = await places.applied(aws, config, environment)
+        place = await environments.applied(aws, config, environment)
         pushed = await images.push(aws, config, built)
-        await places.verified(place, pushed)
+        await environments.verified(place, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         seen = promised.seen if promised else None
         return _written(await attended.deploy(place, pushed, request, seen), format)
@@ -229,9 +230,9 @@ class Acso:
             found = await release.promotion(source, release_, aws, environment)
             span.result = found.request.promoted_from
             if not wait:
-                await places.free(aws, config, environment, span.say)
-        place = await places.applied(aws, config, environment)
-        await places.verified(place, found.images)
+                await environments.free(aws, config, environment, span.say)
+        place = await environments.applied(aws, config, environment)
+        await environments.verified(place, found.images)
         request = replace(found.request, actor=actor)
         return _written(await attended.deploy(place, found.images, request), format)
 
@@ -244,7 +245,7 @@ class Acso:
         same with the images that it brings, before it changes a service.
         """
         place = await self.place(env)
-        return _written(await places.verified(place, await release.running(place)), format)
+        return _written(await environments.verified(place, await release.running(place)), format)
 
     @anew
     async def validate(
@@ -391,10 +392,10 @@ class Acso:
         No function of the module: what the command line adds starts from it.
         """
         config, environment, aws = await self._open(env)
-        return await places.standing(aws, config, environment)
+        return await environments.standing(aws, config, environment)
 
     async def _attended(self, wait: int, on_cancel: OnCancel) -> Attended:
-        webhook = await access.webhook(self.webhook)
+        webhook = await credentials.webhook(self.webhook)
         return Attended(wait=wait, on_cancel=on_cancel, webhook=webhook)
 
     async def _aws(self, environment: Environment) -> Aws:
@@ -410,10 +411,12 @@ class Acso:
         """Return keys given as secrets, or lent for a CI run's identity; None: boto3's own."""
         if self.aws_access_key_id and self.aws_secret_access_key:
             token = self.aws_session_token
-            return await access.given(self.aws_access_key_id, self.aws_secret_access_key, token)
+            return await credentials.given(
+                self.aws_access_key_id, self.aws_secret_access_key, token
+            )
         if self.oidc_request_url and self.oidc_request_token:
             url, right = self.oidc_request_url, self.oidc_request_token
-            return await access.lent(environment, url, right, self.endpoint)
+            return await credentials.lent(environment, url, right, self.endpoint)
         return None
 
     async def _checked_build(self, config: Config, *, audit_required: bool) -> list[Built]:

@@ -3,8 +3,8 @@
 It serves the protocol of Dagger v0.21 and knows nothing of what runs on it.
 """
 
-from ci.engine.daemon import remove_caches
 from ci.engine.errors import EngineError
+from ci.engine.execution.docker_api import remove_caches
 from ci.engine.options import CA_PATH, Options
 from ci.engine.server import Session, serve
 

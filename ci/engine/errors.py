@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ci.engine.absent import REASONS
+from ci.engine.unsupported import REASONS
 
 
 class EngineError(Exception):

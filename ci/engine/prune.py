@@ -20,11 +20,11 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.engine import locks
-from ci.engine.daemon import SESSION, Daemon
-from ci.engine.holdings import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
+from ci.engine.execution.docker_api import SESSION, Daemon
 from ci.engine.options import Options
-from ci.engine.sessions import dead
-from ci.engine.store import Store
+from ci.engine.session_names import dead
+from ci.engine.store.cache import Store
+from ci.engine.usage import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
 
 #: Seconds by which a file's time may lie behind the clock.
 MARGIN = 0.05

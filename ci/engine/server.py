@@ -17,10 +17,10 @@ import anyio
 import anyio.to_thread
 import uvicorn
 
-from ci.engine.daemon import Daemon, clean, remove_all
-from ci.engine.engine import Engine
+from ci.engine.api.graph import Graph
 from ci.engine.errors import EngineError
-from ci.engine.graph import Graph
+from ci.engine.execution.docker_api import Daemon, clean, remove_all
+from ci.engine.execution.session import Engine
 from ci.engine.options import Options
 
 #: Seconds that ending a session may take; what is left is removed by the next one.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from posixpath import join, normpath
 from typing import Literal, TypeVar
 
-from ci.engine.health import Healthcheck
+from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
-from ci.engine.tree import Entry, Tree
+from ci.engine.store.tree import Entry, Tree
 
 T = TypeVar("T")
 #: Kinds of mounts whose content commands change for those after them.

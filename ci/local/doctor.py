@@ -13,7 +13,7 @@ from typing import Literal
 import anyio
 
 from ci.errors import ContainerEngineError
-from ci.local import base, daemon, docker, emulator, paths, space
+from ci.local import base_image, container_engine, disk_space, dockerd, embedded_aws, paths
 
 ROOM = 3_000_000_000  # bytes: base image, images of the agents, tools of the quality gates
 #: Seconds for a look at a network.
@@ -32,7 +32,7 @@ class Finding:
 
 async def doctor() -> list[Finding]:
     """Return the state of everything that a deployment needs here; nothing is changed."""
-    found = await docker.find()
+    found = await container_engine.find()
     looks: list[Callable[[], Awaitable[Finding]]] = [
         _python,
         partial(_engine, found),
@@ -58,23 +58,23 @@ async def _python() -> Finding:
     return Finding(name="Python", state="ok", detail=f"{version} at {sys.executable}")
 
 
-async def _engine(found: docker.Docker | None) -> Finding:
+async def _engine(found: container_engine.Docker | None) -> Finding:
     name = "container engine"
     if found is not None:
         where = found.url or os.environ.get("DOCKER_HOST", "")
         ours = ", started by acso" if found.started_by_us else ""
         return Finding(name=name, state="ok", detail=f"{found.version} at {where}{ours}")
     try:
-        docker.refuse_another_engine()
-        daemon.refuse_if_not_startable()
+        container_engine.refuse_another_engine()
+        dockerd.refuse_if_not_startable()
     except ContainerEngineError as error:
         return Finding(name=name, state="broken", detail=str(error), fix=error.hint)
     return Finding(name=name, state="missing", detail="none answers", fix="./acso up starts one")
 
 
-async def _base(found: docker.Docker | None) -> Finding:
+async def _base(found: container_engine.Docker | None) -> Finding:
     name = "base image"
-    image = await base.current(found) if found else None
+    image = await base_image.current(found) if found else None
     if image is not None:
         return Finding(name=name, state="ok", detail=f"{image.reference} (from {image.origin})")
     return Finding(
@@ -82,12 +82,12 @@ async def _base(found: docker.Docker | None) -> Finding:
     )
 
 
-async def _aws(found: docker.Docker | None) -> Finding:
+async def _aws(found: container_engine.Docker | None) -> Finding:
     name = "embedded AWS"
-    running = await emulator.find() if found else None
+    running = await embedded_aws.find() if found else None
     if running is None or found is None:
-        dead = emulator.recorded()
-        detail = "does not run" if dead is None else f"ended; its log: {emulator.log_file()}"
+        dead = embedded_aws.recorded()
+        detail = "does not run" if dead is None else f"ended; its log: {embedded_aws.log_file()}"
         return Finding(name=name, state="missing", detail=detail, fix="./acso up starts it")
     said, there = await anyio.to_thread.run_sync(_tasks, found, running.port)
     if said - there:
@@ -97,19 +97,19 @@ async def _aws(found: docker.Docker | None) -> Finding:
     return Finding(name=name, state="ok", detail=detail)
 
 
-def _tasks(found: docker.Docker, port: int) -> tuple[set[str], set[str]]:
+def _tasks(found: container_engine.Docker, port: int) -> tuple[set[str], set[str]]:
     """Return the containers that the embedded AWS believes in, and those that really run."""
-    said = set(emulator.identity(port).get("containers", []))
+    said = set(embedded_aws.identity(port).get("containers", []))
     return said, {str(item.id) for item in found.client.containers.list(sparse=True)}
 
 
-async def _registry(found: docker.Docker | None) -> Finding:
+async def _registry(found: container_engine.Docker | None) -> Finding:
     name = "container registry"
     if found is None:
         return Finding(name=name, state="missing", detail="no container engine to ask it")
-    why = await anyio.to_thread.run_sync(base.unreachable, found)
+    why = await anyio.to_thread.run_sync(base_image.unreachable, found)
     if not why:
-        return Finding(name=name, state="ok", detail=f"has {base.NAME}")
+        return Finding(name=name, state="ok", detail=f"has {base_image.NAME}")
     detail = f"{why}: the base image is made of Debian's packages"
     return Finding(name=name, state="missing", detail=detail)
 
@@ -138,19 +138,19 @@ def _question() -> list[str]:
     return [sys.executable, "-m", "pip", "--quiet", "index", "versions", "anyio"]
 
 
-async def _space(found: docker.Docker | None) -> Finding:
+async def _space(found: container_engine.Docker | None) -> Finding:
     places = {paths.cache_dir()}
     if found is not None:
         root = await anyio.to_thread.run_sync(_docker_root, found)
         places |= {root} if root.exists() else set()  # elsewhere if the engine is remote
-    least = min(places, key=space.free)
-    detail = f"{space.text(space.free(least))} free at {least}"
-    if space.free(least) >= ROOM:
+    least = min(places, key=disk_space.free)
+    detail = f"{disk_space.text(disk_space.free(least))} free at {least}"
+    if disk_space.free(least) >= ROOM:
         return Finding(name="disk space", state="ok", detail=detail)
     return Finding(
-        name="disk space", state="broken", detail=detail, fix=f"make room: {space.text(ROOM)}"
+        name="disk space", state="broken", detail=detail, fix=f"make room: {disk_space.text(ROOM)}"
     )
 
 
-def _docker_root(found: docker.Docker) -> Path:
+def _docker_root(found: container_engine.Docker) -> Path:
     return Path(found.client.info().get("DockerRootDir", "/"))

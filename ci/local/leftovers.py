@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ci.local import paths
-from ci.local.docker import Docker
+from ci.local.container_engine import Docker
 
 if TYPE_CHECKING:
     from docker.models.containers import Container

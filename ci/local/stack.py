@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from ci.local import base, daemon, docker, emulator, leftovers, lock, paths
+from ci.local import base_image, container_engine, dockerd, embedded_aws, leftovers, lock, paths
 from ci.local.doctor import Finding, doctor
 
 __all__ = ["Finding", "Removed", "Stack", "doctor", "down", "up"]
@@ -18,9 +18,9 @@ Say = Callable[[str], None]
 class Stack:
     """What runs."""
 
-    docker: docker.Docker
-    base: base.BaseImage
-    emulator: emulator.Emulator
+    docker: container_engine.Docker
+    base: base_image.BaseImage
+    emulator: embedded_aws.Emulator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,15 @@ async def up(say: Say) -> Stack:
     Raises:
         HostError: one of them cannot be had.
     """
-    found = await docker.ensure(say)
-    made: dict[str, base.BaseImage] = {}
+    found = await container_engine.ensure(say)
+    made: dict[str, base_image.BaseImage] = {}
 
     async def prepare_base() -> None:
-        made["base"] = await base.ensure(found, say)
+        made["base"] = await base_image.ensure(found, say)
 
     async with anyio.create_task_group() as group:
         group.start_soon(prepare_base)
-        running = await emulator.ensure(found, say)
+        running = await embedded_aws.ensure(found, say)
     return Stack(docker=found, base=made["base"], emulator=running)
 
 
@@ -65,10 +65,10 @@ async def down(say: Say, *, cache: bool) -> Removed:
         cache: images and caches of all instances too, and the container engine if it was started
             here and runs no containers of others.
     """
-    found = await docker.find()
+    found = await container_engine.find()
     async with lock.held(paths.state_dir() / "aws.lock", say):
-        known = emulator.recorded()
-        things = await emulator.stop(found, say)
+        known = embedded_aws.recorded()
+        things = await embedded_aws.stop(found, say)
         if found is not None:
             things += await anyio.to_thread.run_sync(leftovers.remove_instance, found)
             if known is not None:
@@ -81,7 +81,7 @@ async def down(say: Say, *, cache: bool) -> Removed:
     return Removed(things=tuple(things))
 
 
-async def _remove_cache(found: docker.Docker | None, say: Say) -> list[str]:
+async def _remove_cache(found: container_engine.Docker | None, say: Say) -> list[str]:
     things: list[str] = []
     if found is not None:
         from ci import engine  # late: only needed here
@@ -92,15 +92,15 @@ async def _remove_cache(found: docker.Docker | None, say: Say) -> list[str]:
         shutil.rmtree(paths.cache_dir())
         things.append(f"folder {paths.cache_dir()}")
     others = await anyio.to_thread.run_sync(leftovers.foreign_containers, found) if found else []
-    if others and daemon.running() is not None:
+    if others and dockerd.running() is not None:
         say(f"dockerd stays: it runs {', '.join(others)}")
-    elif await daemon.stop(say):
+    elif await dockerd.stop(say):
         things.append("process dockerd")
     return things
 
 
-def _remove_images(found: docker.Docker) -> list[str]:
-    pulled = base.pulled_reference()
+def _remove_images(found: container_engine.Docker) -> list[str]:
+    pulled = base_image.pulled_reference()
     removed = leftovers.remove_cache(found)
     if pulled is not None and leftovers.remove_image(found, pulled):
         removed.append(f"image {pulled}")

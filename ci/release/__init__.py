@@ -1,10 +1,6 @@
 """Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
 
 from ci.release.deploy import deploy
-from ci.release.findings import Finding, Verified
-from ci.release.history import Listing, Whole, history, recall
-from ci.release.lock import refuse_if_held
-from ci.release.logs import Line, Query
 from ci.release.model import (
     Clock,
     Image,
@@ -17,16 +13,20 @@ from ci.release.model import (
     Say,
     Validate,
 )
-from ci.release.notify import notifying
-from ci.release.oneoff import Ran, run_task
+from ci.release.observe.failures import TaskFailure
+from ci.release.observe.logs import Line, Query
+from ci.release.observe.notifications import notifying
+from ci.release.observe.status import ServiceStatus, Status, status
+from ci.release.options import Manner, OnCancel, Stop
 from ci.release.outcome import Ending, Outcome, ServiceResult
-from ci.release.plan import Action, Change, Plan, current, plan
-from ci.release.promise import Facts
+from ci.release.plan.changes import Action, Change, Plan, current, plan
+from ci.release.plan.saved import Facts
+from ci.release.prerequisites.findings import Finding, Verified
 from ci.release.promote import Promotion, promotion
-from ci.release.reasons import TaskFailure
+from ci.release.records.history import Listing, Whole, history, recall
+from ci.release.records.lock import refuse_if_held
 from ci.release.rollback import rollback
-from ci.release.status import ServiceStatus, Status, status
-from ci.release.stopping import Manner, OnCancel, Stop
+from ci.release.run_task import Ran, run_task
 from ci.release.unlock import Unlocked, unlock
 from ci.release.verify import running, verify
 

@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ci.release import store
 from ci.release.execute import Context, execute, problems
-from ci.release.lock import Held, under_lock
 from ci.release.model import Image, Place, Request, Say, Validate
-from ci.release.notify import ended
+from ci.release.observe.notifications import ended
+from ci.release.options import Manner, unless_stopped
 from ci.release.outcome import Ending, Outcome, ServiceResult
-from ci.release.plan import Plan, plan
-from ci.release.promise import hold, seen
-from ci.release.record import (
+from ci.release.plan.changes import Plan, plan
+from ci.release.plan.saved import hold, seen
+from ci.release.records import table
+from ci.release.records.lock import Held, under_lock
+from ci.release.records.release import (
     Entry,
     History,
     Kind,
@@ -22,10 +23,9 @@ from ci.release.record import (
     next_id,
     stamp,
 )
-from ci.release.retention import tidy
-from ci.release.rollout import Aim, aim, limits, looked_at
-from ci.release.stopping import Manner, unless_stopped
-from ci.release.watch import Teller, watch
+from ci.release.records.retention import tidy
+from ci.release.rollout.services import Aim, aim, limits, looked_at
+from ci.release.rollout.watch import Teller, watch
 
 
 async def deploy(
@@ -61,7 +61,7 @@ async def deploy(
 
     async def work(held: Held) -> Outcome:
         context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
-        history = await store.history(place)
+        history = await table.history(place)
         planned = await unless_stopped(lambda: plan(place, images), manner)
         if manner.promised is not None:  # looked at under the lock: from here on nobody changes it
             hold(place.env.name, manner.promised, seen(planned.found, history))
@@ -91,12 +91,12 @@ async def take_up(context: Context, history: History, release: Release) -> Conte
     to return to is in both.
     """
     place, token = context.place, context.held.token
-    await store.write(place, release, token)
+    await table.write(place, release, token)
     notes = []
     for old in history.unfinished:
         why = f"stopped while {old.state.replace('_', ' ')} ({old.holder}); taken over"
         ended = advance(old, State.FAILED, place.clock.now(), why=f"{why} by {release.id}")
-        await store.write(place, ended, token, took_from=history.owners.get(old.id, ""))
+        await table.write(place, ended, token, took_from=history.owners.get(old.id, ""))
         notes.append(f"release {old.id} {why}")
         context.say(notes[-1])
     return replace(context, notes=tuple(notes))

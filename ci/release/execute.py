@@ -5,18 +5,20 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from ci.common.concurrency import parallel, until
 from ci.errors import AcsoError, LockedError
-from ci.release import notify, store, strategy
-from ci.release.lock import Held
 from ci.release.model import Place, Run, Say, Validate
+from ci.release.observe import notifications
+from ci.release.observe.failures import TaskFailure, collect
+from ci.release.options import Manner, OnCancel
 from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
-from ci.release.parallel import parallel, until
-from ci.release.reasons import TaskFailure, collect
-from ci.release.record import Entry, Release, State, advance
-from ci.release.rollout import Aim, bake, register
-from ci.release.stopping import Manner, OnCancel
-from ci.release.verdict import Cause, Goal, Kind
-from ci.release.watch import Watched
+from ci.release.records import table
+from ci.release.records.lock import Held
+from ci.release.records.release import Entry, Release, State, advance
+from ci.release.rollout import strategy
+from ci.release.rollout.services import Aim, bake, register
+from ci.release.rollout.verdict import Cause, Goal, Kind
+from ci.release.rollout.watch import Watched
 
 LAST_WORDS = 10.0  # seconds that the record of an interruption may take
 STOPPED = "the user stopped it"
@@ -65,7 +67,7 @@ async def execute(context: Context, release: Release, aims: Sequence[Aim]) -> Ou
     """
     began = context.place.clock.monotonic()
     journal = _Journal(context, release)
-    context.manner.notify(notify.started(release))
+    context.manner.notify(notifications.started(release))
     try:
         end = await until(lambda: _forward(journal, aims), context.manner.stop.asked)
         end = end or await _stopped(journal)
@@ -110,7 +112,7 @@ class _Journal:
     async def write(self, release: Release) -> None:
         # A write that is begun is finished: what is recorded and what is known here never differ.
         with anyio.CancelScope(shield=True):
-            await store.write(self.context.place, release, self.context.held.token)
+            await table.write(self.context.place, release, self.context.held.token)
         self.release = release
 
     async def interrupted(self) -> None:
@@ -198,7 +200,7 @@ async def _backward(journal: _Journal, end: _End) -> Outcome:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
         say(f"{why.splitlines()[0]}; going back to {kept.base or 'what was before'}")
         await journal.write(advance(kept, State.ROLLING_BACK, place.clock.now(), why=why))
-        journal.context.manner.notify(notify.going_back(journal.release, why))
+        journal.context.manner.notify(notifications.going_back(journal.release, why))
         watched, goals = await strategy.of(place.env).back(place, journal.release.before, say)
         if not watched.good:
             problem, more = await problems(place, watched, goals)

@@ -8,8 +8,8 @@ from typing import Any
 from ci import errors
 from ci.errors import AcsoError
 from ci.release.model import Run
-from ci.release.reasons import TaskFailure
-from ci.release.verdict import Cause
+from ci.release.observe.failures import TaskFailure
+from ci.release.rollout.verdict import Cause
 
 
 class Ending(StrEnum):

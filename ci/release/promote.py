@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 
 from ci.aws import ecr
 from ci.aws.session import Aws
+from ci.common.concurrency import parallel
 from ci.config import Agent, Environment
 from ci.errors import PromotionError, UsageError
-from ci.release import store
 from ci.release.model import Image, Place, Request
-from ci.release.parallel import parallel
-from ci.release.record import History, Release, State, key
-from ci.release.target import validated
+from ci.release.records import table
+from ci.release.records.release import History, Release, State, key
+from ci.release.records.target import validated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ async def promotion(source: Place, id_: str | None, aws: Aws, target: Environmen
             development takes), lacks an agent of acso.toml, or its images are not in the target's
             registry.
     """
-    release = _chosen(await store.history(source), source.env.name, id_)
+    release = _chosen(await table.history(source), source.env.name, id_)
     if release.request.dirty and target.name != "development":
         message = f"release {release.id} of {source.env.name} was made of uncommitted changes"
         raise PromotionError(message, hint=f"commit them, and deploy to {source.env.name} again")

@@ -4,17 +4,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ci.aws import ecs
+from ci.common.concurrency import parallel
 from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
-from ci.release import store, strategy
 from ci.release.deploy import take_up
 from ci.release.execute import Context, execute, problems
-from ci.release.lock import Held, under_lock
 from ci.release.model import Place, Request, Run, Say, Validate, agents_of
-from ci.release.notify import ended
+from ci.release.observe.notifications import ended
+from ci.release.options import Manner, unless_stopped
 from ci.release.outcome import Ending, Outcome
-from ci.release.parallel import parallel
-from ci.release.plan import current
-from ci.release.record import (
+from ci.release.plan.changes import current
+from ci.release.records import table
+from ci.release.records.lock import Held, under_lock
+from ci.release.records.release import (
     Entry,
     History,
     Kind,
@@ -25,10 +26,10 @@ from ci.release.record import (
     next_id,
     stamp,
 )
-from ci.release.retention import tidy
-from ci.release.rollout import aims_at
-from ci.release.stopping import Manner, unless_stopped
-from ci.release.target import find, validated
+from ci.release.records.retention import tidy
+from ci.release.records.target import find, validated
+from ci.release.rollout import strategy
+from ci.release.rollout.services import aims_at
 
 
 async def rollback(
@@ -46,8 +47,8 @@ async def rollback(
 
     Args:
         place: the environment.
-        to: a validated release's id, or a revision or digest that it holds (`ci.release.target`);
-            None: the last one before the current one.
+        to: a validated release's id, or a revision or digest that it holds
+            (`ci.release.records.target`); None: the last one before the current one.
         request: who asks; recorded.
         validate: judges the environment once all services are stable.
         say: told of progress, a line at a time.
@@ -63,7 +64,7 @@ async def rollback(
 
     async def work(held: Held) -> Outcome:
         context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
-        history = await store.history(place)
+        history = await table.history(place)
         target = find(history, to)
         if target is None and history.unfinished:
             outcome = await _undo(context, history)
@@ -164,7 +165,7 @@ async def _undo(context: Context, history: History) -> Outcome:
         state = f"stopped while {item.state.replace('_', ' ')} ({item.holder}); undone by rollback"
         ended = advance(item, State.FAILED, place.clock.now(), why=state)
         owner = history.owners.get(item.id, "")
-        await store.write(place, ended, context.held.token, took_from=owner)
+        await table.write(place, ended, context.held.token, took_from=owner)
     return Outcome(
         ending=Ending.UNDONE,
         environment=place.env.name,

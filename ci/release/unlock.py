@@ -6,8 +6,8 @@ from typing import Any
 from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import LockedError
-from ci.release import lock
 from ci.release.model import Place
+from ci.release.records import lock
 
 
 @dataclass(frozen=True, kw_only=True)

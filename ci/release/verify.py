@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 import anyio
 
 from ci.aws.session import Aws, assume
+from ci.common.concurrency import parallel
 from ci.errors import AcsoError, AwsError
-from ci.release import execution, grounds
-from ci.release.findings import Finding, Subject, Verified
-from ci.release.grounds import Look
 from ci.release.model import Image, Place, agents_of
-from ci.release.parallel import parallel
-from ci.release.plan import current
+from ci.release.plan.changes import current
+from ci.release.prerequisites import environment, execution_role
+from ci.release.prerequisites.environment import Look
+from ci.release.prerequisites.findings import Finding, Subject, Verified
 
 SECONDS = 30.0  # that one look may take
 #: Codes by which an AWS says that it does not have an operation at all.
@@ -33,8 +33,8 @@ async def verify(place: Place, images: Iterable[Image]) -> Verified:
     """
     known = {image.agent: image for image in images}
     looks = [
-        *grounds.looks(place, known),
-        *execution.looks(place, known, await _as_execution_role(place)),
+        *environment.looks(place, known),
+        *execution_role.looks(place, known, await _as_execution_role(place)),
     ]
     found = await parallel(_findings, looks)
     return Verified(

@@ -23,9 +23,9 @@ import anyio
 import dagger
 
 from ci import engine
-from ci.engine.daemon import connect
-from ci.local import base
-from ci.local import docker as local_docker
+from ci.engine.execution.docker_api import connect
+from ci.local import base_image
+from ci.local import container_engine as local_docker
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "python:3.11-slim"
@@ -348,7 +348,7 @@ def _remove(url: str | None, name: str) -> None:
 async def measure(names: list[str]) -> int:
     """Run the parts named, all of them by default; return 1 where a target is missed."""
     found = await local_docker.ensure(print)
-    image = (await base.ensure(found, print)).reference
+    image = (await base_image.ensure(found, print)).reference
     rows = []
     with bench_of(image, found.url) as bench:
         for part in PARTS:

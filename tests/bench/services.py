@@ -25,9 +25,9 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 from ci import release
 from ci.aws import elb
 from ci.aws.session import Aws, Credentials
-from ci.release.verdict import Goal, Limits
-from ci.release.watch import Teller, watch
-from tests.unit.release.test_watch import many
+from ci.release.rollout.verdict import Goal, Limits
+from ci.release.rollout.watch import Teller, watch
+from tests.unit.release.rollout.test_watch import many
 
 ARN = "arn:aws:ecs:us-east-1:123456789012"
 CREATED = 1_764_000_000

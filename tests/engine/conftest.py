@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from ci import engine
-from ci.local import base
-from ci.local import docker as local_docker
+from ci.local import base_image
+from ci.local import container_engine as local_docker
 from tests.engine.behaviours import IMAGE, Lab
 
 INSTANCE = f"engine-tests-{os.getpid()}"
@@ -35,7 +35,7 @@ def image() -> str:
     """The base image that this machine has or makes."""
 
     async def ensure() -> str:
-        return (await base.ensure(await local_docker.ensure(print), print)).reference
+        return (await base_image.ensure(await local_docker.ensure(print), print)).reference
 
     return anyio.run(ensure)
 

@@ -13,9 +13,9 @@ import pytest
 
 from ci import engine
 from ci.engine import prune
-from ci.engine.daemon import Daemon
+from ci.engine.execution.docker_api import Daemon
 from ci.engine.prune import Pruned, Wish
-from ci.engine.store import Store
+from ci.engine.store.cache import Store
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import INSTANCE, Open
 

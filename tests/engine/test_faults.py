@@ -19,7 +19,7 @@ import pytest
 from docker.models.containers import Container
 
 from ci import engine
-from ci.engine import daemon, registry
+from ci.engine.execution import docker_api, transfers
 from tests.engine.behaviours import IMAGE, Lab
 from tests.engine.conftest import INSTANCE, Open
 from tests.engine.daemons import OwnDaemon, children, enlarge, over_tcp, silent_server, small, tmpfs
@@ -48,11 +48,11 @@ def forgotten() -> Iterator[None]:
 
 @pytest.fixture
 async def own(archive: bytes, tmp_path: Path) -> AsyncIterator[OwnDaemon]:
-    daemon = OwnDaemon(home=tmp_path, image=archive)
+    docker_api = OwnDaemon(home=tmp_path, image=archive)
     try:
-        yield daemon
+        yield docker_api
     finally:
-        daemon.end()
+        docker_api.end()
 
 
 async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
@@ -132,8 +132,8 @@ async def test_a_session_that_ends_without_its_container_engine_ends_all_the_sam
         await own.stop()
     assert any("leftovers of this session stay for the next start" in line for line in lab.lines)
     await own.start()
-    other = daemon.Daemon(own.url, {})
-    await daemon.clean(other, {"acso.instance": INSTANCE})
+    other = docker_api.Daemon(own.url, {})
+    await docker_api.clean(other, {"acso.instance": INSTANCE})
     other.client.close()
     assert own.containers()  # of a process that lives: this one
 
@@ -248,7 +248,7 @@ async def test_a_full_disk_of_the_container_engine_is_told_and_the_step_runs_aga
 async def test_a_registry_that_never_answers_has_a_deadline(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registry, "STALLED", 1)
+    monkeypatch.setattr(transfers, "STALLED", 1)
     with silent_server() as port:
         name = f"127.0.0.1:{port}/app:1"
         for work in (lab.dag.container().from_(name).sync(), lab.base.publish(name)):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci import engine
-from ci.engine.daemon import Daemon
-from ci.engine.engine import Engine
-from ci.engine.steps import PARALLEL
-from ci.engine.tree import FILE, Entry, Tree
+from ci.engine.execution.docker_api import Daemon
+from ci.engine.execution.session import Engine
+from ci.engine.execution.steps import PARALLEL
+from ci.engine.store.tree import FILE, Entry, Tree
 from ci.engine.values import Container, Edit, Files, Image, Mount, Ran
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import Open

@@ -15,8 +15,8 @@ from typing import Any
 
 import boto3
 
-from ci.local.docker import Docker
-from ci.local.emulator import Emulator
+from ci.local.container_engine import Docker
+from ci.local.embedded_aws import Emulator
 from ci.local.wait import blocking
 
 APP = (Path(__file__).parent / "app.py").read_text()

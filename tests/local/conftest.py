@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from ci.local import base, docker, emulator, leftovers, paths, stack
+from ci.local import base_image, container_engine, embedded_aws, leftovers, paths, stack
 from tests.local.aws import Aws
 
 
@@ -26,20 +26,20 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def engine(instance: str) -> docker.Docker:
+def engine(instance: str) -> container_engine.Docker:
     del instance
-    return anyio.run(docker.ensure, print)
+    return anyio.run(container_engine.ensure, print)
 
 
 @pytest.fixture(scope="session")
-def image(engine: docker.Docker) -> base.BaseImage:
-    return anyio.run(base.ensure, engine, print)
+def image(engine: container_engine.Docker) -> base_image.BaseImage:
+    return anyio.run(base_image.ensure, engine, print)
 
 
 @pytest.fixture(scope="session")
-def aws(engine: docker.Docker, image: base.BaseImage) -> Iterator[Aws]:
+def aws(engine: container_engine.Docker, image: base_image.BaseImage) -> Iterator[Aws]:
     """An embedded AWS with the corrections; what it left behind is removed."""
-    running = anyio.run(emulator.ensure, engine, print)
+    running = anyio.run(embedded_aws.ensure, engine, print)
     # A name of its own registry: one that it does not have is refused at once and taken from here.
     reference = f"{running.registry}/acso-test-app"
     engine.client.images.get(image.reference).tag(reference, "1")
@@ -52,7 +52,7 @@ def aws(engine: docker.Docker, image: base.BaseImage) -> Iterator[Aws]:
 
 @pytest.fixture
 def apart(
-    monkeypatch: pytest.MonkeyPatch, engine: docker.Docker, request: pytest.FixtureRequest
+    monkeypatch: pytest.MonkeyPatch, engine: container_engine.Docker, request: pytest.FixtureRequest
 ) -> Iterator[str]:
     """Another instance, for a test that starts and kills an embedded AWS of its own."""
     name = f"{paths.instance()}-{abs(hash(request.node.name)) % 10**6}"

@@ -20,7 +20,7 @@ from ci.config import Config, Environment, load
 from ci.errors import AwsError, InfrastructureError
 from ci.infra.stacks import bring
 from ci.infra.stacks import changes as changes_of
-from ci.local import docker, emulator
+from ci.local import container_engine, embedded_aws
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
@@ -69,8 +69,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 async def aws(anyio_backend: str, instance: None) -> AsyncIterator[Aws]:  # noqa: ARG001
-    found = await docker.ensure(print)
-    running = await emulator.ensure(found, print)
+    found = await container_engine.ensure(print)
+    running = await embedded_aws.ensure(found, print)
     keys = Credentials(access_key_id="test", secret_access_key="test")
     yield Aws(
         region="us-east-1",
@@ -78,7 +78,7 @@ async def aws(anyio_backend: str, instance: None) -> AsyncIterator[Aws]:  # noqa
         load_balancer=running.load_balancer,
         credentials=keys,
     )
-    await emulator.stop(found, print)
+    await embedded_aws.stop(found, print)
 
 
 @pytest.fixture

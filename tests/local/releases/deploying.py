@@ -14,7 +14,7 @@ from ci import config as configuration
 from ci import infra, release
 from ci.aws.session import Aws, Credentials
 from ci.errors import AcsoError
-from ci.interrupt import interrupts
+from ci.pipeline.interrupts import interrupts
 
 ROOT = Path(__file__).parents[3]
 

@@ -14,9 +14,9 @@ from ci import config as configuration
 from ci import infra, release
 from ci.aws import elb
 from ci.aws.session import Aws, Credentials
-from ci.local import emulator, stack
-from ci.release.record import Release
-from ci.release.store import history
+from ci.local import embedded_aws, stack
+from ci.release.records.release import Release
+from ci.release.records.table import history
 
 ROOT = Path(__file__).parents[3]
 SERVER = Path(__file__).with_name("server.py").read_bytes()
@@ -44,7 +44,7 @@ class World:
     """A place to release in, images for it, and what a release said."""
 
     place: release.Place
-    emulator: emulator.Emulator
+    emulator: embedded_aws.Emulator
     base: str
     docker: Any
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
@@ -187,7 +187,7 @@ async def make(running: stack.Stack, name: str = "development") -> World:
     )
 
 
-def reach(running: emulator.Emulator) -> Aws:
+def reach(running: embedded_aws.Emulator) -> Aws:
     """Return the way to an embedded AWS."""
     return Aws(
         region="us-east-1",

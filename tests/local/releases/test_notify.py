@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from ci import release
-from ci.release import notify
+from ci.release.observe import notifications
 from tests.local.releases.environment import REQUEST, World, validation
 
 pytestmark = pytest.mark.docker
@@ -72,7 +72,7 @@ def heard(world: World) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 
 
 async def told(world: World, images: list[release.Image], url: str) -> release.Outcome:
-    async with notify.notifying(world.place, world.say, webhook=url) as tell:
+    async with notifications.notifying(world.place, world.say, webhook=url) as tell:
         manner = release.Manner(notify=tell)
         return await release.deploy(
             world.place, images, REQUEST, validation(True), world.say, manner
@@ -107,7 +107,7 @@ async def test_a_webhook_that_fails_is_said_without_its_url(
 ) -> None:
     said_before = len(world.lines)
     with webhook(lambda: status) as (url, texts):
-        async with notify.notifying(world.place, world.say, webhook=url) as tell:
+        async with notifications.notifying(world.place, world.say, webhook=url) as tell:
             tell(NOTICE)
             tell(NOTICE)
     assert len(texts) == 2
@@ -117,8 +117,8 @@ async def test_a_webhook_that_fails_is_said_without_its_url(
 async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_most(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notify, "PATIENCE", 0.5)
-    monkeypatch.setattr(notify, "LAST_WORDS", 1.0)
+    monkeypatch.setattr(notifications, "PATIENCE", 0.5)
+    monkeypatch.setattr(notifications, "LAST_WORDS", 1.0)
     free = threading.Event()
 
     def hang() -> int:
@@ -128,7 +128,7 @@ async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_mo
     try:
         with webhook(hang) as (url, _):
             began = anyio.current_time()
-            async with notify.notifying(world.place, world.say, webhook=url) as tell:
+            async with notifications.notifying(world.place, world.say, webhook=url) as tell:
                 for _ in range(20):
                     tell(NOTICE)
             assert anyio.current_time() - began < 20 * 0.5

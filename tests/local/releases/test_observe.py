@@ -15,9 +15,9 @@ import pytest
 
 from ci import release
 from ci.errors import TaskFailedError, UsageError
-from ci.release import logs
-from ci.release.logs import Query
-from ci.release.oneoff import Ran, run_task
+from ci.release.observe import logs
+from ci.release.observe.logs import Query
+from ci.release.run_task import Ran, run_task
 from tests.local.releases.environment import ROOT, World
 
 pytestmark = pytest.mark.docker

@@ -9,8 +9,9 @@ import pytest
 
 from ci import infra, release
 from ci.errors import PlanOutdatedError
-from ci.release import Ending, Facts, promise
-from ci.release.findings import Status
+from ci.release import Ending, Facts
+from ci.release.plan import saved
+from ci.release.prerequisites.findings import Status
 from tests.local.releases.environment import REQUEST, World, validation
 
 pytestmark = pytest.mark.docker
@@ -27,7 +28,7 @@ async def good(world: World) -> list[release.Image]:
 
 async def planned(world: World, images: list[release.Image]) -> tuple[release.Plan, Facts]:
     found = await release.plan(world.place, images)
-    return found, await promise.look(world.place, found.found)
+    return found, await saved.look(world.place, found.found)
 
 
 async def carried_out(

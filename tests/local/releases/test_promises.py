@@ -13,7 +13,7 @@ import pytest
 
 from ci import release
 from ci.release import Ending
-from ci.release.record import ENDS, State
+from ci.release.records.release import ENDS, State
 from tests.local.releases.environment import ROOT, World
 from tests.local.releases.test_release import HUNTER, command, everywhere
 

@@ -16,8 +16,9 @@ import pytest
 
 from ci import release
 from ci.errors import NothingToRollBackError, ReleaseFailedError, WithdrawnError
-from ci.release import Ending, retention
-from ci.release.record import Release, State
+from ci.release import Ending
+from ci.release.records import retention
+from ci.release.records.release import Release, State
 from tests.local.releases.environment import ROOT, World
 
 pytestmark = pytest.mark.docker

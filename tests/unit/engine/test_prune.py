@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.engine import prune
-from ci.engine.holdings import Holdings, Item, Layers, holdings, references, stacked
 from ci.engine.prune import Wish, chosen
-from ci.engine.store import Store, key_of
-from ci.engine.tree import FILE, Entry, Tree
+from ci.engine.store.cache import Store, key_of
+from ci.engine.store.tree import FILE, Entry, Tree
+from ci.engine.usage import Holdings, Item, Layers, holdings, references, stacked
 
 NOW = 1_000_000.0
 SIZES = {"a": 1, "b": 10, "c": 100, "d": 1000}
@@ -190,7 +190,7 @@ def test_a_source_whose_contents_went_is_read_again(tmp_path: Path) -> None:
     assert not store.use(content)
 
 
-BEGUN = "import sys; from pathlib import Path; from ci.engine.store import Store\n" + (
+BEGUN = "import sys; from pathlib import Path; from ci.engine.store.cache import Store\n" + (
     "store = Store(Path(sys.argv[1])); store.begin('other'); print(1, flush=True); input()"
 )
 

@@ -7,11 +7,12 @@ import sys
 import anyio
 import pytest
 
-from ci.engine import sdl, sessions
-from ci.engine.files import Layer, overlaid
-from ci.engine.images import parse, substituted
-from ci.engine.once import Once
-from ci.engine.tree import FILE, FOLDER, Entry, Tree
+from ci.engine import session_names
+from ci.engine.api import sdl
+from ci.engine.execution.images import parse, substituted
+from ci.engine.execution.rootfs import Layer, overlaid
+from ci.engine.execution.single_flight import Once
+from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
 from ci.engine.values import expanded
 
 
@@ -43,18 +44,20 @@ def test_variables_are_expanded_as_in_a_shell_without_defaults() -> None:
 
 
 def test_a_session_is_dead_when_its_process_is() -> None:
-    own = sessions.session_name()
-    assert not sessions.dead(own)
-    script = "from ci.engine import sessions; print(sessions.session_name())"
+    own = session_names.session_name()
+    assert not session_names.dead(own)
+    script = "from ci.engine import session_names; print(session_names.session_name())"
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert sessions.dead(told.stdout.strip())
+    assert session_names.dead(told.stdout.strip())
     host, boot, process, started, rest = own.split("/")
     assert process == str(os.getpid())
-    assert sessions.dead("/".join([host, boot, process, "1", rest]))  # the number is another's now
-    assert sessions.dead("/".join([host, "boot", process, started, rest]))
-    assert not sessions.dead("/".join(["elsewhere", boot, process, "1", rest]))
+    assert session_names.dead(
+        "/".join([host, boot, process, "1", rest])
+    )  # the number is another's now
+    assert session_names.dead("/".join([host, "boot", process, started, rest]))
+    assert not session_names.dead("/".join(["elsewhere", boot, process, "1", rest]))
 
 
 def entry(content: str = "") -> Entry:

@@ -14,16 +14,16 @@ import pytest
 from ci.errors import HostError, UsageError
 from ci.local import (
     apt,
-    base,
-    daemon,
-    debian,
-    docker,
-    emulator,
+    base_image,
+    container_engine,
+    debian_image,
+    disk_space,
+    dockerd,
+    embedded_aws,
     leftovers,
     lock,
     paths,
     process,
-    space,
 )
 from ci.local.aws import ownership, server
 from ci.local.stack import Removed
@@ -136,15 +136,15 @@ def test_a_system_is_known_by_its_release_file(tmp_path: Path) -> None:
 
 
 def test_room_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
-    space.require(tmp_path / "not" / "yet", 1, "a file")
+    disk_space.require(tmp_path / "not" / "yet", 1, "a file")
     with pytest.raises(HostError, match=r"a file needs .* at .* are free"):
-        space.require(tmp_path / "not" / "yet", space.free(tmp_path) * 2, "a file")
-    assert [space.text(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
+        disk_space.require(tmp_path / "not" / "yet", disk_space.free(tmp_path) * 2, "a file")
+    assert [disk_space.text(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
 
 
 def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
-    assert docker.candidates({"DOCKER_HOST": "tcp://x:1"}, "unix:///c") == [None]
-    found = docker.candidates({"XDG_RUNTIME_DIR": "/run/user/7"}, "unix:///colima.sock")
+    assert container_engine.candidates({"DOCKER_HOST": "tcp://x:1"}, "unix:///c") == [None]
+    found = container_engine.candidates({"XDG_RUNTIME_DIR": "/run/user/7"}, "unix:///colima.sock")
     assert found == [
         "unix:///colima.sock",
         "unix:///var/run/docker.sock",
@@ -166,24 +166,24 @@ def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
 def test_the_gateway_is_the_first_address_unless_told(
     configuration: list[dict[str, str]] | None, expected: str
 ) -> None:
-    assert docker.gateway({"IPAM": {"Config": configuration}}) == expected
+    assert container_engine.gateway({"IPAM": {"Config": configuration}}) == expected
 
 
 def test_a_port_that_is_wanted_is_taken_if_it_is_free_on_every_address() -> None:
-    free = emulator.free_port(["127.0.0.1", "127.0.0.2"], 0)
-    assert emulator.free_port(["127.0.0.1", "127.0.0.2"], free) == free
+    free = embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], 0)
+    assert embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], free) == free
     with socket.create_server(("127.0.0.2", free)):
-        assert emulator.free_port(["127.0.0.1", "127.0.0.2"], free) != free
+        assert embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], free) != free
 
 
 def test_an_address_of_another_machine_is_not_listened_on() -> None:
-    assert emulator.listening_addresses("192.0.2.1") == ["127.0.0.1"]
-    assert emulator.listening_addresses("127.0.0.1") == ["127.0.0.1"]
+    assert embedded_aws.listening_addresses("192.0.2.1") == ["127.0.0.1"]
+    assert embedded_aws.listening_addresses("127.0.0.1") == ["127.0.0.1"]
 
 
 def test_what_others_need_of_it_is_told() -> None:
     me = process.of(os.getpid())
-    found = emulator.Emulator(port=4566, bridge="172.17.0.1", process=me)
+    found = embedded_aws.Emulator(port=4566, bridge="172.17.0.1", process=me)
     assert found.load_balancer.format(name="x") == "http://127.0.0.1:4566/_alb/x"
     assert found.registry == "localhost:4566"
     assert found.environ()["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
@@ -221,31 +221,31 @@ def test_a_content_id_is_of_files_and_configuration(
 ) -> None:
     archive = tmp_path / "a"
     archive.write_text("x")
-    first = debian.content_id(archive)
+    first = debian_image.content_id(archive)
     assert first.startswith("sha256:")
-    assert debian.content_id(archive) == first
-    monkeypatch.setattr(debian, "CONFIGURATION", ("ENV A=b",))
-    assert debian.content_id(archive) != first
+    assert debian_image.content_id(archive) == first
+    monkeypatch.setattr(debian_image, "CONFIGURATION", ("ENV A=b",))
+    assert debian_image.content_id(archive) != first
 
 
 def test_docker_s_refusal_is_found_among_its_events() -> None:
     events = [{"status": "x"}, {"error": "no space left on device"}]
     answer = "\r\n".join(json.dumps(item) for item in events)
-    assert debian.refusal(answer) == "no space left on device"
-    assert debian.refusal('{"status": "sha256:0"}') == ""
+    assert debian_image.refusal(answer) == "no space left on device"
+    assert debian_image.refusal('{"status": "sha256:0"}') == ""
 
 
 def test_a_base_image_made_by_another_recipe_is_not_taken(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    made = base.BaseImage(
-        reference="acso/x:1", digest="sha256:0", origin="debian", recipe=debian.recipe()
+    made = base_image.BaseImage(
+        reference="acso/x:1", digest="sha256:0", origin="debian", recipe=debian_image.recipe()
     )
-    base._record("x", made)
-    assert base._recorded("x") == made
-    monkeypatch.setattr(debian, "PACKAGES", ("python3",))
-    assert base._recorded("x") is None
+    base_image._record("x", made)
+    assert base_image._recorded("x") == made
+    monkeypatch.setattr(debian_image, "PACKAGES", ("python3",))
+    assert base_image._recorded("x") is None
 
 
 def test_what_was_removed_is_told_by_kind() -> None:
@@ -258,9 +258,9 @@ def test_what_was_removed_is_told_by_kind() -> None:
 def test_a_pid_file_whose_number_is_another_process_s_is_removed(tmp_path: Path) -> None:
     pid_file = tmp_path / "docker.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    daemon.forget_another(pid_file)
+    dockerd.forget_another(pid_file)
     assert not pid_file.exists()
-    daemon.forget_another(pid_file)  # none is fine too
+    dockerd.forget_another(pid_file)  # none is fine too
 
 
 def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
@@ -272,6 +272,6 @@ def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
         process.stdout.readline()  # the name is the program's only once that runs
         pid_file = tmp_path / "docker.pid"
         pid_file.write_text(str(process.pid))
-        daemon.forget_another(pid_file)
+        dockerd.forget_another(pid_file)
         process.kill()
     assert pid_file.exists()

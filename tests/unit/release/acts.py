@@ -11,7 +11,7 @@ from ci.aws import records
 from ci.aws.records import Lease
 from ci.aws.session import check_account
 from ci.errors import AwsError
-from ci.release import lock
+from ci.release.records import lock
 from tests.unit.release.conftest import ENV, REQUEST, Judged, Pipeline, images
 from tests.unit.release.fake import now
 

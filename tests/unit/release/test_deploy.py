@@ -7,8 +7,8 @@ import pytest
 from ci import release
 from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedError
 from ci.release import Ending
-from ci.release.record import State
-from ci.release.store import history
+from ci.release.records.release import State
+from ci.release.records.table import history
 from tests.unit.release.conftest import REQUEST, Judged, Pipeline, all_of, images, versions
 from tests.unit.release.fake import EPOCH
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import pytest
 
 from ci.errors import AcsoError
-from ci.release import Ending, OnCancel, lock
+from ci.release import Ending, OnCancel
 from ci.release.outcome import ending_of
-from ci.release.store import history
-from ci.release.verdict import Cause
+from ci.release.records import lock
+from ci.release.records.table import history
+from ci.release.rollout.verdict import Cause
 from tests.unit.release.acts import (
     HUNTER,
     Act,

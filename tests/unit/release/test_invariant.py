@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from ci.aws import elb
 from ci.aws.elb import Answer
 from ci.errors import AcsoError, AwsError
-from ci.release import lock
-from ci.release.record import State
-from ci.release.store import history
+from ci.release.records import lock
+from ci.release.records.release import State
+from ci.release.records.table import history
 from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import CONFIG, Pipeline, place, versions
 from tests.unit.release.fake import VirtualLoop, World

@@ -9,9 +9,10 @@ import pytest
 
 from ci import release
 from ci.errors import LockedError
-from ci.release import Ending, lock
-from ci.release.record import ENDS, State
-from ci.release.store import history
+from ci.release import Ending
+from ci.release.records import lock
+from ci.release.records.release import ENDS, State
+from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, images, validation, versions
 from tests.unit.release.fake import Killed
 

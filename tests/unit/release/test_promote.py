@@ -8,7 +8,8 @@ import pytest
 from ci.aws import ecr
 from ci.config import Agent
 from ci.errors import PromotionError, UsageError
-from ci.release import Promotion, promotion, store
+from ci.release import Promotion, promotion
+from ci.release.records import table
 from tests.unit.release.conftest import CONFIG, Pipeline
 
 PRODUCTION = CONFIG.environment("production")
@@ -107,9 +108,9 @@ async def test_an_agent_that_the_release_does_not_have_is_told(pipeline: Pipelin
 @pytest.mark.usefixtures("held")
 async def test_uncommitted_changes_are_promoted_nowhere(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
-    (release,) = (await store.history(pipeline.place)).releases
+    (release,) = (await table.history(pipeline.place)).releases
     dirty = dataclasses.replace(release.request, dirty=True)
-    token = (await store.history(pipeline.place)).owners[release.id]
-    await store.write(pipeline.place, dataclasses.replace(release, request=dirty), token)
+    token = (await table.history(pipeline.place)).owners[release.id]
+    await table.write(pipeline.place, dataclasses.replace(release, request=dirty), token)
     with pytest.raises(PromotionError, match="uncommitted changes"):
         await promoted(pipeline)

@@ -7,9 +7,9 @@ import pytest
 from ci import release
 from ci.errors import NothingToRollBackError, UsageError
 from ci.release import Ending
-from ci.release.record import Kind, State
-from ci.release.status import drift
-from ci.release.store import history
+from ci.release.observe.status import drift
+from ci.release.records.release import Kind, State
+from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, versions
 
 

@@ -7,8 +7,8 @@ from ci import release
 from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import InterruptedReleaseError, LockedError
-from ci.release import lock
-from ci.release.lock import Held, under_lock
+from ci.release.records import lock
+from ci.release.records.lock import Held, under_lock
 from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import Pipeline, all_of, versions
 from tests.unit.release.fake import now

@@ -8,7 +8,7 @@ import pytest
 
 from ci.errors import AwsError
 from ci.release import Verified, running, verify
-from ci.release.findings import Finding, Status
+from ci.release.prerequisites.findings import Finding, Status
 from tests.unit.release.conftest import CONFIG, Pipeline
 from tests.unit.release.fake import Handle
 from tests.unit.release.standing import OUTPUTS, Standing, denied, pushed, stand

@@ -1,0 +1,288 @@
+"""One call of a function of `Acso` in this process: an engine, an AWS, then the function.
+
+The local engine and the embedded AWS are made ready first, as far as the call needs them.
+"""
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from ci.cli.signatures import Function
+from ci.config import FILE, Config, load
+from ci.errors import UsageError
+from ci.report.progress import stage
+
+if TYPE_CHECKING:
+    from ci import engine
+    from ci.cli.streaming import Result, Use
+    from ci.local.container_engine import Docker
+    from ci.local.embedded_aws import Emulator
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRETS = ("env://", "file://", "cmd://")  # how a secret is named
+
+
+Engine = Literal["auto", "dagger", "local"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the user chose for the call as a whole."""
+
+    engine: Engine = "auto"
+    aws: Literal["auto", "local", "real"] = "auto"
+    verbose: bool = False
+
+
+Arguments = Mapping[str, Any]
+
+
+async def call(
+    function: Function,
+    arguments: Arguments,
+    constructor: Arguments,
+    choice: Choice,
+    use: "Use | None" = None,
+) -> "str | Result":
+    """Run a function of `Acso` and return what it returns.
+
+    Args:
+        function: which one.
+        arguments: its arguments by name, as the command line gave them; absent ones by default.
+        constructor: arguments of the class, likewise.
+        choice: which engine and which AWS.
+        use: what to do with the object and the arguments in place of calling the function.
+    """
+    config = load(Path(constructor.get("source", ROOT)) / FILE)
+    refuse_unknown(config, arguments)  # a typing error is told before anything starts
+    if use_dagger(choice):
+        run_inside_dagger()
+    async with _prepared(function, arguments, config, choice) as overrides:
+        return await _called(function, arguments, dict(constructor), overrides, use)
+
+
+def refuse_unknown(config: Config, arguments: Arguments) -> None:
+    """Raise `UsageError` for an environment or agent that acso.toml does not have."""
+    for name in ("env", "from_"):
+        if env := arguments.get(name):
+            config.environment(env)
+    named = arguments.get("agent") or []
+    for name in [named] if isinstance(named, str) else named:
+        config.agent(name)
+
+
+def use_dagger(choice: Choice) -> bool:
+    """Whether this process must start again inside `dagger run`."""
+    if os.environ.get("DAGGER_SESSION_PORT") or choice.engine == "local":
+        return False
+    found = shutil.which("dagger") is not None
+    if choice.engine == "dagger" and not found:
+        message = "there is no `dagger` program on PATH"
+        raise UsageError(message, hint="install it, or use --engine local")
+    return found
+
+
+def run_inside_dagger() -> None:
+    """Replace this process by the same one inside a session of a Dagger engine."""
+    os.execvp("dagger", ["dagger", "run", sys.executable, *sys.argv])  # noqa: S606
+
+
+def uses_local_aws(config: Config, name: str, aws: str) -> bool:
+    """Whether an environment is on the embedded AWS.
+
+    development is, unless acso.toml gives it an account; the others only if told so. A stray
+    profile on a laptop thus never makes a first try a real deployment.
+    """
+    if aws != "auto":
+        return aws == "local"
+    return name == "development" and config.environment(name).account is None
+
+
+@asynccontextmanager
+async def _prepared(
+    function: Function, arguments: Arguments, config: Config, choice: Choice
+) -> AsyncIterator[dict[str, Any]]:
+    local_aws = function.takes("env") and uses_local_aws(config, arguments["env"], choice.aws)
+    overrides: dict[str, Any] = {}
+    if os.environ.get("DAGGER_SESSION_PORT"):
+        if local_aws:
+            overrides = _overrides((await local_aws_only())[1])
+        yield overrides
+        return
+    images: dict[str, str] = {}
+
+    async def prepare() -> "Docker":
+        from ci.local import container_engine  # late: not every call needs Docker's client
+
+        async with stage("container engine") as span:
+            found = await container_engine.ensure(span.say)
+        async with anyio.create_task_group() as group:
+            group.start_soon(prepare_base, found)
+            if local_aws:
+                group.start_soon(prepare_aws, found)
+        return found
+
+    async def prepare_base(found: "Docker") -> None:
+        from ci.local import base_image
+
+        async with stage("base image") as span:
+            made = await base_image.ensure(found, span.say)
+            span.result = made.reference
+            images[config.project.base_image] = made.reference
+
+    async def prepare_aws(found: "Docker") -> None:
+        overrides.update(_overrides(await _emulator(found)))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, _import_client)
+        found = await prepare()
+    async with engine_session(found, images, verbose=choice.verbose):
+        yield overrides
+
+
+def _import_client() -> None:
+    # Takes most of a second of one core, while the other things are waited for.
+    import ci.main  # noqa: F401
+
+
+async def local_aws_only() -> tuple["Docker", "Emulator"]:
+    """Start the embedded AWS without an engine, for what only looks at it."""
+    from ci.local import container_engine
+
+    async with stage("container engine") as span:
+        found = await container_engine.ensure(span.say)
+    return found, await _emulator(found)
+
+
+async def _emulator(found: "Docker") -> "Emulator":
+    from ci.local import embedded_aws
+
+    async with stage("embedded AWS") as span:
+        running = await embedded_aws.ensure(found, span.say)
+        span.result = running.endpoint
+    return running
+
+
+def _overrides(emulator: "Emulator") -> dict[str, Any]:
+    return {
+        "endpoint": emulator.endpoint,
+        "registry": emulator.registry,
+        "load_balancer": emulator.load_balancer,
+    }
+
+
+@asynccontextmanager
+async def engine_session(
+    docker: "Docker", images: Mapping[str, str], *, verbose: bool
+) -> AsyncIterator["engine.Session"]:
+    """Open a session of the local engine and point the Dagger client of this process at it."""
+    from ci import engine
+
+    options = engine_options(docker, images, _log(verbose=verbose))
+    async with engine.serve(options) as session:
+        os.environ.update(session.environ())
+        try:
+            yield session
+        finally:
+            for name in session.environ():
+                os.environ.pop(name, None)
+
+
+def engine_options(
+    docker: "Docker", images: Mapping[str, str], log: Callable[[str], None]
+) -> "engine.Options":
+    """Return the local engine's options on this host."""
+    from ci import engine
+    from ci.local import network_settings, paths
+
+    settings = network_settings.settings()
+    return engine.Options(
+        cache_dir=paths.cache_dir() / "engine",
+        docker=docker.url,
+        images=images,
+        exec_env=settings.exec_env,
+        ca_bundle=settings.ca_bundle,
+        labels={"acso.instance": paths.instance()},
+        log=log,
+    )
+
+
+def _log(*, verbose: bool) -> Callable[[str], None]:
+    from ci.local import paths
+
+    path = paths.state_dir() / "engine.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(line: str) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        if verbose:
+            sys.stderr.write(f"   engine: {line}\n")
+
+    return write
+
+
+async def _called(
+    function: Function,
+    arguments: Arguments,
+    constructor: dict[str, Any],
+    overrides: dict[str, Any],
+    use: "Use | None",
+) -> "str | Result":
+    import dagger  # late: takes most of a second
+    from dagger import dag
+
+    from ci.main import Acso
+    from ci.pipeline.types import Format, OnCancel
+    from ci.stages.base import IGNORE
+
+    values = {**overrides, **constructor}
+    async with dagger.connection(dagger.Config(log_output=None)):
+        if "endpoint" in overrides:  # the embedded AWS takes any keys; none of the user's go there
+            values.setdefault("aws_access_key_id", dag.set_secret("local-aws-key", "test"))
+            values.setdefault("aws_secret_access_key", dag.set_secret("local-aws-secret", "test"))
+        for name, value in values.items():
+            if isinstance(value, str) and value.startswith(SECRETS):
+                values[name] = dag.secret(value)
+        values["source"] = dag.host().directory(str(values.get("source", ROOT)), exclude=IGNORE)
+        given = dict(arguments)
+        if function.takes("actor"):
+            known = await anyio.to_thread.run_sync(_commit)
+            given = {name: known[name] for name in known if function.takes(name)} | given
+        if "format" in given:
+            given["format"] = Format(given["format"])
+        if "on_cancel" in given:
+            given["on_cancel"] = OnCancel(given["on_cancel"])
+        for parameter in function.parameters:
+            if parameter.kind == "file" and parameter.name in given:
+                given[parameter.name] = dag.host().file(str(given[parameter.name]))
+        if use is not None:
+            return await use(Acso(**values), given)
+        result: str = await getattr(Acso(**values), function.name)(**given)
+        return result
+
+
+def _commit() -> dict[str, Any]:
+    """Return what git says of the source: commit, branch, whether it is dirty; and who asks."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    return {
+        "commit": git("rev-parse", "HEAD"),
+        "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
+        "dirty": bool(git("status", "--porcelain")),
+        "actor": getpass.getuser(),
+    }

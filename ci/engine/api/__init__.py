@@ -1,0 +1,1 @@
+"""Dagger's GraphQL API: the fields of each type, and how a query is answered."""

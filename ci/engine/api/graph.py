@@ -1,0 +1,117 @@
+"""GraphQL: queries in, answers out; every field goes through one resolver.
+
+An object is the chain of calls that made it (see `ids`), so a field that returns an object only
+adds a link. Fields that return data ask the engine.
+"""
+
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import graphql
+from graphql import (
+    GraphQLInputObjectType,
+    GraphQLList,
+    GraphQLResolveInfo,
+    get_named_type,
+    get_nullable_type,
+    is_composite_type,
+)
+
+from ci.engine.api import (  # fill the table of fields
+    container,  # noqa: F401
+    files,  # noqa: F401
+    query,  # noqa: F401
+    remote,  # noqa: F401
+)
+from ci.engine.api.sdl import FILE
+from ci.engine.errors import UnsupportedError
+from ci.engine.execution.session import Engine
+from ci.engine.fields import Args, Resolver, accepted, resolver
+from ci.engine.ids import Call, decode, encode
+from ci.engine.store.cache import key_of
+
+
+class Graph:
+    """The schema, bound to one session's engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        text = FILE.read_text(encoding="utf-8")
+        self._version = key_of(text, graphql.version)
+        self._schema = graphql.build_schema(
+            text, assume_valid=True, assume_valid_sdl=True, no_location=True
+        )
+
+    async def answer(
+        self, text: str, variables: dict[str, Any] | None, operation: str | None
+    ) -> bytes:
+        """Return the JSON of an answer; errors are part of it."""
+        cached = self._introspection(text)
+        if cached is not None and cached.exists():
+            return cached.read_bytes()
+        result = await graphql.graphql(
+            self._schema,
+            text,
+            variable_values=variables,
+            operation_name=operation,
+            field_resolver=self._resolve,
+            type_resolver=lambda call, *_: call.type,
+        )
+        answer = json.dumps(result.formatted).encode()
+        if cached is not None and not result.errors:
+            self._engine.store.replace(cached, answer)
+        return answer
+
+    def _introspection(self, text: str) -> Path | None:
+        """Return where the answer to a question about the schema is kept; None for others."""
+        if not text.lstrip().startswith("query IntrospectionQuery"):
+            return None
+        return self._engine.store.root / f"schema-{key_of(self._version, text)[:20]}.json"
+
+    def _resolve(self, source: Call | None, info: GraphQLResolveInfo, /, **given: Any) -> Any:
+        owner, field = info.parent_type.name, info.field_name
+        types = info.parent_type.fields[field].args
+        loaded = {key: _loaded(value, types[key].type) for key, value in given.items()}
+        if owner == "Query" and (field == "node" or field.startswith("load")):
+            return loaded["id"]
+        if field == "id":
+            return encode(source or Call("Query", "query"))
+        name = f"{owner}.{field}"
+        answer = resolver(owner, field)
+        if answer is None:
+            raise UnsupportedError(name)
+        args = accepted(name, loaded)
+        kind: Any = info.return_type
+        kind = get_nullable_type(kind)
+        if is_composite_type(kind):
+            if name == "Query.setSecret":
+                args["plaintext"] = self._hidden(args["plaintext"])
+            if args.noCache:  # an object of its own each time it is asked for
+                args["noCache"] = secrets.token_hex(8)
+            return Call(str(kind), field, source, tuple(sorted(args.items())))
+        return self._answer(answer, source, args, str(kind))
+
+    def _hidden(self, plaintext: str) -> str:
+        """Keep a secret's value in memory and return the hash that stands for it in ids."""
+        value = plaintext.encode()
+        digest = self._engine.store.hashed(value)
+        self._engine.plaintexts[digest] = value
+        return digest
+
+    async def _answer(self, answer: Resolver, source: Call | None, args: Args, kind: str) -> Any:
+        found = await self._engine.field(source, answer, args)
+        return encode(source) if kind == "ID" and source is not None else found
+
+
+def _loaded(value: Any, kind: Any) -> Any:
+    """Return an argument with its ids turned into the objects that they stand for."""
+    kind = get_nullable_type(kind)
+    if value is None or isinstance(get_named_type(kind), GraphQLInputObjectType):
+        return value
+    if isinstance(kind, GraphQLList):
+        return [_loaded(item, kind.of_type) for item in value]
+    if kind.name != "ID":
+        return value
+    return decode(str(value))

@@ -1,0 +1,1 @@
+"""Running containers: steps, services, ports, images, over the Docker API."""

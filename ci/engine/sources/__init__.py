@@ -1,0 +1,1 @@
+"""Where content comes from outside containers: this host, git, HTTP, secrets."""

@@ -1,0 +1,166 @@
+"""Directories and files of this host: read into trees, written out of them."""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from ci.engine.errors import EngineError
+from ci.engine.store import patterns
+from ci.engine.store.cache import Store
+from ci.engine.store.tree import DIRECTORY, FILE, FOLDER, LINK, Entry, Tree
+
+#: A file changed within this time of being read may change again without a trace, seconds.
+RACY = 0.1
+
+
+def upload(
+    store: Store,
+    root: Path,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    *,
+    gitignore: bool = False,
+    remember: bool = True,
+) -> Tree:
+    """Read a directory; only files whose size, times or inode changed are opened.
+
+    `remember` is for directories that are read again.
+
+    Raises:
+        EngineError: there is no such directory, or it cannot be read.
+    """
+    if not root.is_dir():
+        raise EngineError(f"{root}: no such directory on this host")
+    reader = _Reader(store, str(root))
+    exclude, include = tuple(exclude), tuple(include)
+    try:
+        found = dict(reader.walk(exclude, gitignore))
+    except OSError as error:
+        raise EngineError(f"{error.filename}: {error.strerror}") from error
+    kept = patterns.select(
+        ((p, s.st_mode & 0o170000 == stat.S_IFDIR) for p, s in found.items()), include, exclude
+    )
+    entries = {path: reader.entry(path, found[path]) for path in found if path in kept}
+    if remember:
+        reader.finish()
+    return Tree({"": FOLDER} | {path: entry for path, entry in entries.items() if entry})
+
+
+def upload_file(store: Store, path: Path) -> Entry:
+    """Read one file."""
+    if not path.is_file():
+        raise EngineError(f"{path}: no such file on this host")
+    reader = _Reader(store, str(path.parent))
+    entry = reader.entry(path.name, path.stat())
+    reader.finish()
+    if entry is None:
+        raise EngineError(f"{path}: not a regular file")
+    return entry
+
+
+class _Reader:
+    def __init__(self, store: Store, root: str) -> None:
+        self._store = store
+        self._root = root
+        self._seen = store.seen(root + "/")
+        self._new: list[tuple[str, str, str]] = []
+
+    def walk(
+        self, exclude: tuple[str, ...], gitignore: bool
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the paths below the root, a directory before what it holds."""
+        pruner = patterns.Matcher(patterns.compile_pattern(text) for text in exclude)
+        takes_back = any(text.startswith("!") for text in exclude)
+        stack = [""]
+        rules: list[patterns.Pattern] = []
+        while stack:
+            at = stack.pop()
+            with os.scandir(f"{self._root}/{at}") as scanned:
+                items = sorted(scanned, key=lambda item: item.name)
+            if gitignore and any(item.name == ".gitignore" for item in items):
+                text = Path(f"{self._root}/{at}/.gitignore").read_text(encoding="utf-8")
+                rules += patterns.gitignore(text, at)
+            ignored = patterns.Matcher(rules) if rules else None
+            for item in items:
+                path = f"{at}/{item.name}" if at else item.name
+                folderish = item.is_dir(follow_symlinks=False)
+                if ignored and ignored.matches(path, directory=folderish):
+                    continue
+                if folderish and not takes_back and pruner.matches(path, directory=True):
+                    continue
+                yield path, item.stat(follow_symlinks=False)
+                if folderish:
+                    stack.append(path)
+
+    def entry(self, path: str, found: os.stat_result) -> Entry | None:
+        """Return what is at a path; None for what a tree does not hold."""
+        mode, mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
+        match stat.S_IFMT(found.st_mode):
+            case stat.S_IFDIR:
+                return Entry(DIRECTORY, mode, mtime=mtime)
+            case stat.S_IFLNK:
+                link = str(Path(self._root, path).readlink())
+                return Entry(LINK, 0o777, mtime=mtime, content=link)
+            case stat.S_IFREG:
+                content = self._content(f"{self._root}/{path}", found)
+                return Entry(FILE, mode, mtime=mtime, size=found.st_size, content=content)
+        return None
+
+    def _content(self, path: str, found: os.stat_result) -> str:
+        stamp = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+        known = self._seen.get(path)
+        if known and known[0] == stamp and self._store.use(known[1]):
+            return known[1]
+        with Path(path).open("rb") as file:
+            content, _ = self._store.add(file)
+        if time.time() - found.st_ctime > RACY:
+            self._new.append((path, stamp, content))
+        return content
+
+    def finish(self) -> None:
+        """Remember what was read."""
+        if self._new:
+            self._store.remember(self._new)
+
+
+def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> None:
+    """Write a tree into a directory of this host, beside what is there.
+
+    Raises:
+        EngineError: a path or a link in the target leads out of it, or a directory is in a file's
+            way.
+    """
+    if wipe and target.exists():
+        for item in target.iterdir():
+            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+    target.mkdir(parents=True, exist_ok=True)
+    for path in tree.entries:
+        if path.startswith("/") or ".." in path.split("/"):
+            raise EngineError(f"{path}: leads out of {target}")
+    for path, entry in sorted(tree.entries.items()):
+        if path:
+            write(store, entry, target / path, target)
+
+
+def write(store: Store, entry: Entry, path: Path, root: Path) -> None:
+    """Write one entry at a path below a root that exists."""
+    if any(above.is_symlink() for above in path.parents if root in above.parents):
+        raise EngineError(f"{path}: a symbolic link on the way leads elsewhere")
+    if entry.kind == DIRECTORY:
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        path.mkdir(exist_ok=True)
+        path.chmod(entry.mode)
+        return
+    if path.is_dir() and not path.is_symlink():
+        raise EngineError(f"{path}: is a directory")
+    path.unlink(missing_ok=True)
+    if entry.kind == LINK:
+        path.symlink_to(entry.content)
+        return
+    shutil.copyfile(store.path(entry.content), path)
+    path.chmod(entry.mode)
+    os.utime(path, (entry.mtime, entry.mtime))

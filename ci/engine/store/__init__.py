@@ -1,0 +1,1 @@
+"""What the engine keeps: file trees, contents, results, archives; and its removal."""

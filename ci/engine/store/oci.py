@@ -1,0 +1,215 @@
+"""Image archives: OCI layouts are written; OCI layouts and `docker save` archives are read.
+
+An archive is never unpacked: only what its index names is read, and every content is compared
+with the digest that it is named by.
+"""
+
+import gzip
+import hashlib
+import json
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from ci.engine.errors import EngineError, UnsupportedError
+from ci.engine.store import archive
+from ci.engine.store.cache import CHUNK, Store
+from ci.engine.store.tree import FILE, Entry
+
+_OCI, _DOCKER = "application/vnd.oci.image", "application/vnd.docker"
+_TYPES = {
+    "OCI": {
+        "config": f"{_OCI}.config.v1+json",
+        "manifest": f"{_OCI}.manifest.v1+json",
+        "layer": f"{_OCI}.layer.v1.tar",
+        "gzip": f"{_OCI}.layer.v1.tar+gzip",
+    },
+    "DOCKER": {
+        "config": f"{_DOCKER}.container.image.v1+json",
+        "manifest": f"{_DOCKER}.distribution.manifest.v2+json",
+        "layer": f"{_DOCKER}.image.rootfs.diff.tar",
+        "gzip": f"{_DOCKER}.image.rootfs.diff.tar.gzip",
+    },
+}
+_INDEX = f"{_OCI}.index.v1+json"
+#: How an archive's index says which tag a manifest is.
+_NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+_DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+#: What JSON of another shape leads to.
+_MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError)
+_ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """How an archive is written."""
+
+    types: str = "OCI"  # or DOCKER
+    gzip: bool = False
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, media_types: str, compression: str | None, annotations: dict[str, str]) -> "Form":
+        """Return the form that the API's words mean; raises `UnsupportedError`."""
+        wanted = (compression or "Uncompressed").lower()
+        if wanted not in ("gzip", "uncompressed"):
+            raise UnsupportedError(f"compression {compression}")
+        types = "DOCKER" if media_types.upper().startswith("DOCKER") else "OCI"
+        return cls(types=types, gzip=wanted == "gzip", annotations=annotations)
+
+
+# --- writing --------------------------------------------------------------------------------
+def write(
+    store: Store, config: dict[str, Any], architecture: str, layers: dict[str, Path], form: Form
+) -> Iterator[bytes]:
+    """Yield an OCI image layout as a tar stream (OCI image specification 1.0)."""
+    types = _TYPES[form.types]
+    diffs = {"type": "layers", "diff_ids": list(layers)}
+    data = _json({"architecture": architecture, "os": "linux", "config": config, "rootfs": diffs})
+    files = [zipped(store, path) if form.gzip else (diff, path) for diff, path in layers.items()]
+    kind = types["gzip" if form.gzip else "layer"]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": types["manifest"],
+        "config": {"mediaType": types["config"]} | _described(data),
+        "layers": [
+            {"mediaType": kind, "digest": digest, "size": path.stat().st_size}
+            for digest, path in files
+        ],
+    }
+    if form.annotations:
+        manifest["annotations"] = dict(sorted(form.annotations.items()))
+    top = {"mediaType": types["manifest"]} | _described(_json(manifest))
+    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [top]}
+    heads = {"index.json": _json(index), "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
+    yield from archive.plain(heads.items())
+    blobs = (data, _json(manifest))
+    yield from archive.plain((_place(_described(each)["digest"]), each) for each in blobs)
+    for digest, path in dict(files).items():
+        yield from archive.member(_place(digest), Entry(FILE, 0o644), path)
+    yield archive.END
+
+
+def zipped(store: Store, path: Path) -> tuple[str, Path]:
+    """Compress a layer, the same bytes for the same content; return its digest and its file."""
+    with path.open("rb") as source, store.writer() as (file, done):
+        packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's header, without a time
+        while chunk := source.read(CHUNK):
+            file.write(packer.compress(chunk))
+        file.write(packer.flush())
+    return f"sha256:{done[0]}", store.path(done[0])
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _described(data: bytes) -> dict[str, Any]:
+    return {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
+
+
+def _place(digest: str) -> str:
+    return "blobs/" + digest.replace(":", "/")
+
+
+# --- reading --------------------------------------------------------------------------------
+def read(store: Store, path: Path, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
+    """Read one image of an archive: its configuration, its layers in the store by diff id.
+
+    The archive is an OCI layout or what `docker save` writes, compressed or not; `tag` chooses one
+    of several images, `architecture` one of several platforms.
+
+    Raises:
+        EngineError: it is no such archive, lacks the tag, or a content is not what its name says.
+    """
+    try:
+        with tarfile.open(path) as tar:
+            return _Archive(store, tar).image(tag, architecture)
+    except (*_DAMAGED, *_MISSHAPEN) as error:
+        raise EngineError(f"not an image archive: {error}") from error
+
+
+class _Archive:
+    def __init__(self, store: Store, tar: tarfile.TarFile) -> None:
+        self._store = store
+        self._tar = tar
+
+    def image(self, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
+        names = self._tar.getnames()
+        if "index.json" in names:
+            config, layers = self._layout(tag, architecture)
+        elif "manifest.json" in names:
+            config, layers = self._saved(tag)
+        else:
+            raise EngineError("not an image archive: it has no index.json and no manifest.json")
+        diffs = json.loads(config)["rootfs"]["diff_ids"]
+        if len(diffs) != len(layers):
+            raise EngineError("not an image archive: layers and configuration do not agree")
+        pairs = zip(diffs, layers, strict=True)
+        return config, {diff: self._layer(diff, name) for diff, name in pairs}
+
+    def _layout(self, tag: str, architecture: str) -> tuple[bytes, list[str]]:
+        found = json.loads(self._whole("index.json"))
+        named = [each for each in found["manifests"] if _is(tag, _labels(each))]
+        manifest = json.loads(self._blob(_only(named, tag)["digest"]))
+        if "manifests" in manifest:
+            fitting = [
+                each
+                for each in manifest["manifests"]
+                if each.get("platform", {}).get("architecture") == architecture
+            ]
+            manifest = json.loads(self._blob(_only(fitting[:1], architecture)["digest"]))
+        layers = [_place(each["digest"]) for each in manifest["layers"]]
+        return self._blob(manifest["config"]["digest"]), layers
+
+    def _saved(self, tag: str) -> tuple[bytes, list[str]]:
+        found = json.loads(self._whole("manifest.json"))
+        each = _only([each for each in found if _is(tag, each.get("RepoTags") or [])], tag)
+        return self._whole(each["Config"]), each["Layers"]
+
+    def _blob(self, digest: str) -> bytes:
+        data = self._whole(_place(digest))
+        if _described(data)["digest"] != digest:
+            raise EngineError(f"the archive holds something else than {digest} under that name")
+        return data
+
+    def _whole(self, name: str) -> bytes:
+        with self._file(name) as file:
+            return file.read()
+
+    def _file(self, name: str) -> IO[bytes]:
+        file = self._tar.extractfile(name)
+        if file is None:
+            raise EngineError(f"not an image archive: {name} is no file")
+        return file
+
+    def _layer(self, diff: str, name: str) -> Path:
+        with self._file(name) as file:
+            start = file.read(4)
+            file.seek(0)
+            if start == _ZSTD:
+                raise UnsupportedError("a layer compressed with zstd")
+            plain = gzip.GzipFile(fileobj=file) if start[:2] == b"\x1f\x8b" else file
+            digest, _ = self._store.add(cast("IO[bytes]", plain))
+        if f"sha256:{digest}" != diff:
+            raise EngineError(f"the archive holds something else than layer {diff}")
+        return self._store.path(digest)
+
+
+def _labels(described: dict[str, Any]) -> list[str]:
+    annotations = described.get("annotations") or {}
+    return [annotations[name] for name in _NAMES if name in annotations]
+
+
+def _is(tag: str, names: list[str]) -> bool:
+    return not tag or any(name == tag or name.endswith(f":{tag}") for name in names)
+
+
+def _only(found: list[Any], wanted: str) -> Any:
+    if len(found) != 1:
+        what = f"{len(found)} images" + f" for {wanted}" * bool(wanted)
+        raise EngineError(f"the archive holds {what}, not one")
+    return found[0]

@@ -1,0 +1,220 @@
+"""A directory as a frozen table of its paths; every change makes a new table, no file is touched.
+
+Contents are in the store, under their SHA-256. The same table is what a layer, a mount, an
+upload and an export are made of.
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from posixpath import basename, dirname, join, normpath
+from typing import Any, NamedTuple
+
+from ci.engine.errors import EngineError
+from ci.engine.store import patterns
+
+#: Modification time of what the engine itself makes: zip's zero, so that results are the same.
+EPOCH = 315532800
+DIRECTORY, FILE, LINK = "d", "f", "l"
+#: Links that one path may lead through, as on Linux.
+HOPS = 40
+
+
+class Entry(NamedTuple):
+    """One path: what it is, not where it is."""
+
+    kind: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    mtime: int = EPOCH
+    size: int = 0
+    content: str = ""  # SHA-256 of a file's content, or where a link points
+    dated: bool = False  # the modification time was asked for, so it is part of the content
+
+
+FOLDER = Entry(DIRECTORY, 0o755)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Paths without leading slash to entries; the root is the empty path."""
+
+    entries: Mapping[str, Entry] = field(default_factory=lambda: {"": FOLDER})
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of names, modes, owners and contents; of times only where asked for."""
+        rows = [(path, *_identity(entry)) for path, entry in sorted(self.entries.items())]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+    @property
+    def root(self) -> Entry:
+        """The entry of the directory (or the single file) itself."""
+        return self.entries[""]
+
+
+def _identity(entry: Entry) -> tuple[Any, ...]:
+    return entry if entry.dated else entry._replace(mtime=0)
+
+
+def clean(path: str) -> str:
+    """Return a path relative to its root, without `.`, `..` and slashes around it."""
+    return normpath("/" + path).strip("/")
+
+
+def followed(path: str, *, follow: bool) -> Generator[str, Entry | None, str]:
+    """Follow the links in a path as a process does: yields each place, is sent what is there.
+
+    Returns:
+        Where the path leads; from the first place that is missing on, as it is written.
+    """
+    done, rest, hops = "", [part for part in clean(path).split("/") if part], 0
+    while rest:
+        part = rest.pop(0)
+        if part == "..":
+            done = dirname(done)
+            continue
+        place = join(done, part)
+        entry = yield place
+        if entry is None:
+            return join(place, *rest)
+        if entry.kind == LINK and (rest or follow):
+            hops += 1
+            if hops > HOPS:
+                raise EngineError(f"{path}: too many levels of symbolic links")
+            rest = [part for part in entry.content.split("/") if part not in ("", ".")] + rest
+            done = "" if entry.content.startswith("/") else done
+        else:
+            done = place
+    return done
+
+
+def found(tree: Tree, path: str, *, follow: bool = True) -> tuple[str, Entry | None]:
+    """Return where a path leads, links followed within the tree, and what is there."""
+    way = followed(path, follow=follow)
+    try:
+        place = next(way)
+        while True:
+            place = way.send(tree.entries.get(place))
+    except StopIteration as end:
+        return str(end.value), tree.entries.get(end.value)
+
+
+def lookup(tree: Tree, path: str) -> tuple[str, Entry]:
+    """Return the place and the entry of a path; raises `EngineError` if it is not there."""
+    place, entry = found(tree, path)
+    if entry is None:
+        raise missing(path)
+    return place, entry
+
+
+def missing(path: str) -> EngineError:
+    """Return the error of a path that is not there."""
+    return EngineError(f"{path}: no such file or directory")
+
+
+def subtree(tree: Tree, path: str) -> Tree:
+    """Return the directory at a path as a tree of its own; raises `EngineError`."""
+    found = inside(tree, path)
+    if found.root.kind != DIRECTORY:
+        raise EngineError(f"{path}: not a directory")
+    return found
+
+
+def inside(tree: Tree, path: str) -> Tree:
+    """Return the directory or the single file at a path; raises `EngineError`."""
+    return below(tree, lookup(tree, path)[0])
+
+
+def below(tree: Tree, place: str) -> Tree:
+    """Return what is at and below a place that exists."""
+    if not place:
+        return tree
+    inside = {p[len(place) + 1 :]: e for p, e in tree.entries.items() if p.startswith(place + "/")}
+    return Tree({"": tree.entries[place], **inside})
+
+
+def put(tree: Tree, path: str, source: Tree) -> Tree:
+    """Return the tree with another laid over it at a path; directories merge, files replace.
+
+    Missing directories above the path are made. Links in the way are followed as far as they
+    stay in the tree.
+    """
+    place = join(found(tree, dirname(clean(path)))[0], basename(clean(path)))
+    entries = dict(tree.entries)
+    for above in reversed(list(patterns.parents(place))):
+        if above not in entries:
+            entries[above] = FOLDER
+    for name, entry in source.entries.items():
+        target = join(place, name) if name else place
+        old = entries.get(target)
+        if old is not None and DIRECTORY in (old.kind, entry.kind) and old.kind != entry.kind:
+            entries = without(entries, [target])
+        if old is not None and old.kind == entry.kind == DIRECTORY:
+            continue  # a directory that exists keeps its mode and owner
+        entries[target] = entry
+    return Tree(entries)
+
+
+def remove(tree: Tree, paths: Iterable[str]) -> Tree:
+    """Return the tree without these paths (`*` and `?` as in a shell) and what is below them."""
+    gone = []
+    for path in paths:
+        exact = clean(path)
+        if any(sign in exact for sign in "*?["):
+            pattern = patterns.compile_pattern(exact)
+            gone += [place for place in tree.entries if place and pattern.regex.match(place)]
+        else:
+            gone.append(exact)
+    return Tree(without(tree.entries, gone))
+
+
+def without(entries: Mapping[str, Entry], gone: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries without exactly these paths and what is below them."""
+    exact = set(gone)
+    return {
+        path: entry
+        for path, entry in entries.items()
+        if path not in exact and not any(above in exact for above in patterns.parents(path))
+    }
+
+
+def select(
+    tree: Tree, include: Iterable[str], exclude: Iterable[str], ignored: Iterable[str] = ()
+) -> Tree:
+    """Return only what include means and exclude and `ignored` (places) do not."""
+    if not (include or exclude or ignored):
+        return tree
+    gone = set(ignored)
+    paths = [(p, e.kind == DIRECTORY) for p, e in tree.entries.items() if p and p not in gone]
+    kept = patterns.select(paths, include, exclude)
+    return Tree({path: e for path, e in tree.entries.items() if not path or path in kept})
+
+
+def glob(tree: Tree, pattern: str) -> list[str]:
+    """Return the paths that a pattern matches; directories end with a slash."""
+    regex = patterns.compile_pattern(pattern).regex
+    return sorted(shown(p, e) for p, e in tree.entries.items() if p and regex.match(p))
+
+
+def names(tree: Tree) -> list[str]:
+    """Return the names in a directory, sorted; directories end with a slash."""
+    return sorted(shown(p, e) for p, e in tree.entries.items() if p and "/" not in p)
+
+
+def shown(path: str, entry: Entry) -> str:
+    """Return a path as Dagger shows it."""
+    return path + "/" * (entry.kind == DIRECTORY)
+
+
+def chown(tree: Tree, uid: int, gid: int) -> Tree:
+    """Return the tree with every path owned by these ids."""
+    return Tree({path: entry._replace(uid=uid, gid=gid) for path, entry in tree.entries.items()})
+
+
+def dated(tree: Tree, seconds: int) -> Tree:
+    """Return the tree with every modification time set, in seconds since 1970."""
+    return Tree({p: e._replace(mtime=seconds, dated=True) for p, e in tree.entries.items()})

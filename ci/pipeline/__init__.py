@@ -1,0 +1,1 @@
+"""What the functions of `ci.main` are made of."""

@@ -1,0 +1,1 @@
+"""Looking at an environment: status, logs, failures, notifications, commands in tasks."""

@@ -1,0 +1,243 @@
+"""What agents write: the lines of all of them by time, narrowed to what is asked for."""
+
+import datetime
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ci.aws import ecs, logs
+from ci.errors import UsageError
+from ci.release.model import Place
+from ci.release.records import table
+from ci.release.records.release import Release, key
+from ci.release.rollout.watch import poll
+
+FOLLOWED_EVERY = 1.0  # seconds; AWS takes five such questions a second of a whole account
+LATE = 30_000  # ms by which a line may come later than a younger one of another task
+FOREVER = float("inf")
+DURATION = re.compile(r"(\d+)([smhdw])")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+#: A line may hold whatever somebody sent to an agent: nothing of it moves a terminal's cursor.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Which lines are asked for: all where nothing is said.
+
+    `since` is a duration such as 10m or a time by ISO 8601, `release` an id, `grep` a regular
+    expression that a line as it was written must match somewhere.
+    """
+
+    agents: tuple[str, ...] = ()
+    since: str = ""
+    release: str = ""
+    grep: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of one agent's task; `fields` are what a JSON line holds besides."""
+
+    at: datetime.datetime
+    agent: str
+    task: str
+    message: str
+    level: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def text(self, width: int = 0) -> str:
+        """Return the line for people; a traceback follows on lines of its own."""
+        time = self.at.strftime("%Y-%m-%d %H:%M:%S.") + f"{self.at.microsecond // 1000:03}"
+        head = f"{time}  {self.agent:<{width}}  {self.level:<7}  {self.message}"
+        rest = str(self.fields.get("exception", "")).splitlines()
+        return CONTROL.sub("", "\n".join([head, *(f"    {line}" for line in rest)]))
+
+    def data(self) -> dict[str, Any]:
+        """Return the line for machines."""
+        return {
+            "time": self.at.isoformat(timespec="milliseconds"),
+            "agent": self.agent,
+            "task": self.task,
+            "level": self.level,
+            "message": self.message,
+            "fields": dict(self.fields),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """A query worked out: moments in Unix ms, and the tasks known to be another release's."""
+
+    start: int
+    end: int | None = None
+    agents: frozenset[str] = frozenset()
+    pattern: re.Pattern[str] | None = None
+    others: frozenset[str] = frozenset()
+
+    def has(self, event: logs.Event) -> bool:
+        """Tell whether an event is asked for."""
+        agent, _, task = _parts(event.stream)
+        if self.agents and agent not in self.agents:
+            return False
+        return task not in self.others and bool(
+            self.pattern is None or self.pattern.search(event.message)
+        )
+
+
+def query(given: Mapping[str, Any]) -> Query:
+    """Return the query that a command's arguments ask for."""
+    return Query(
+        agents=tuple(given.get("agent") or ()),
+        since=given.get("since", ""),
+        release=given.get("release", ""),
+        grep=given.get("grep", ""),
+    )
+
+
+def line(event: logs.Event) -> Line:
+    """Return an event as a line: the agents write JSON, anything else is the message itself."""
+    agent, _, task = _parts(event.stream)
+    at = datetime.datetime.fromtimestamp(event.at / 1000, datetime.UTC)
+    try:
+        told = json.loads(event.message)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict) or "message" not in told:
+        return Line(at=at, agent=agent, task=task, message=event.message)
+    level, message = str(told.pop("level", "")), str(told.pop("message"))
+    rest = {name: value for name, value in told.items() if name not in ("time", "agent")}
+    return Line(at=at, agent=agent, task=task, level=level, message=message, fields=rest)
+
+
+def moment(since: str, now: datetime.datetime) -> datetime.datetime:
+    """Return the time that a duration before now, or a time by ISO 8601, means.
+
+    Raises:
+        UsageError: it is neither; a time without a zone is UTC.
+    """
+    if found := DURATION.fullmatch(since):
+        return now - datetime.timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+    try:
+        at = datetime.datetime.fromisoformat(since)
+    except ValueError:
+        message = f"{since!r} is no time"
+        raise UsageError(message, hint="such as 30s, 10m, 2h, 1d or 2026-11-24T12:00") from None
+    return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
+
+
+async def scope(place: Place, query: Query) -> Scope:
+    """Work a query out; raises `UsageError` on an agent, time, release or pattern that is none."""
+    agents = frozenset(place.config.agent(name).name for name in query.agents)
+    since = moment(query.since, place.clock.now()) if query.since else None
+    pattern = _pattern(query.grep) if query.grep else None
+    if not query.release:
+        start = since or moment("10m", place.clock.now())
+        return Scope(start=_ms(start), agents=agents, pattern=pattern)
+    releases = (await table.history(place)).releases
+    release = _release(releases, query.release)
+    began, end = span(releases, release)
+    return Scope(
+        start=_ms(max(since, began) if since else began),
+        end=_ms(end) if end else None,
+        agents=agents,
+        pattern=pattern,
+        others=await _others(place, release),
+    )
+
+
+def span(
+    releases: Sequence[Release], release: Release
+) -> tuple[datetime.datetime, datetime.datetime | None]:
+    """Return when a release began and when the next one did; None where it is the newest; pure."""
+    later = [item for item in releases if key(item.id) > key(release.id)]
+    following = min(later, key=lambda item: key(item.id), default=None)
+    began = datetime.datetime.fromisoformat(release.created_at)
+    return began, datetime.datetime.fromisoformat(following.created_at) if following else None
+
+
+async def read(place: Place, wanted: Scope) -> list[Line]:
+    """Return the lines that there are, oldest first."""
+    return [
+        line(event) for event in await _events(place, wanted, wanted.start) if wanted.has(event)
+    ]
+
+
+async def written(place: Place, asked: Query, *, as_json: bool = False) -> str:
+    """Return the lines as one text: for people, or a JSON object a line."""
+    lines = await read(place, await scope(place, asked))
+    width = max((len(item.agent) for item in lines), default=0)
+    return "\n".join(json.dumps(i.data()) if as_json else i.text(width) for i in lines)
+
+
+async def follow(place: Place, wanted: Scope, tell: Callable[[Line], None]) -> None:
+    """Tell each line, then each new one as it comes, until cancelled.
+
+    Lines of one look are in order; one that comes late is told late. A scope that has an end is
+    read once.
+    """
+    start, seen = wanted.start, frozenset[object]()
+
+    async def look() -> bool | None:
+        nonlocal start, seen
+        events = await _events(place, wanted, start)
+        for event in events:
+            if _identity(event) not in seen and wanted.has(event):
+                tell(line(event))
+        if events:
+            start = max(start, events[-1].at - LATE)
+        seen = frozenset(_identity(event) for event in events if event.at >= start)
+        return True if wanted.end is not None else None
+
+    await poll(place, look, FOREVER, every=FOLLOWED_EVERY)
+
+
+async def _events(place: Place, wanted: Scope, start: int) -> list[logs.Event]:
+    only = next(iter(wanted.agents)) if len(wanted.agents) == 1 else ""
+    prefix = f"{only}/" if only else ""
+    group = place.outputs.log_group
+    return await logs.between(place.aws, group, start=start, end=wanted.end, prefix=prefix)
+
+
+async def _others(place: Place, release: Release) -> frozenset[str]:
+    """Return the tasks that ECS still knows and that run other revisions than the release's."""
+    aws, cluster = place.aws, place.outputs.cluster
+    ids = [*await ecs.task_ids(aws, cluster), *await ecs.task_ids(aws, cluster, stopped=True)]
+    known = await ecs.tasks(aws, cluster, dict.fromkeys(ids))
+    revisions = {run.revision for run in release.after.values()}
+    return frozenset(task.id for task in known if task.revision not in revisions)
+
+
+def _release(releases: Sequence[Release], id_: str) -> Release:
+    key(id_)  # a typing error is told as one
+    for release in releases:
+        if release.id == id_:
+            return release
+    message = f"release {id_} is not on record"
+    known = ", ".join(item.id for item in releases[:5]) or "none"
+    raise UsageError(message, hint=f"the newest releases: {known}")
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        message = f"{text!r} is no regular expression: {error}"
+        raise UsageError(message, hint=r"write a special character as \[") from None
+
+
+def _parts(stream: str) -> tuple[str, str, str]:
+    """Return agent, container and task of a stream's name."""
+    agent, _, rest = stream.partition("/")
+    container, _, task = rest.rpartition("/")
+    return agent, container, task
+
+
+def _identity(event: logs.Event) -> object:
+    return event.id or (event.stream, event.at, event.message)
+
+
+def _ms(at: datetime.datetime) -> int:
+    return int(at.timestamp() * 1000)

@@ -1,0 +1,211 @@
+"""What runs, of which release, and whether it is what the record says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ci.aws import elb
+from ci.common.concurrency import parallel
+from ci.release.model import Place, Run, agents_of
+from ci.release.plan.changes import Current, current
+from ci.release.records import lock, table
+from ci.release.records.release import History, Release
+
+HEADS = ("agent", "release", "revision", "version", "digest", "tasks", "health", "last event")
+EVENT = 60  # characters of ECS's last event
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """One service: what it runs, how many tasks, its health, and its drift from the record.
+
+    `release` is the one that brought the revision; empty where none on record did.
+    """
+
+    agent: str
+    service: str
+    run: Run | None
+    running: int
+    health: str
+    drift: str = ""
+    last_event: str = ""
+    release: str = ""
+
+    def data(self) -> dict[str, Any]:
+        """Return the service for machines."""
+        run = self.run
+        return {
+            "agent": self.agent,
+            "service": self.service,
+            "release": self.release,
+            "revision": run.revision if run else None,
+            "version": run.version if run else None,
+            "digest": run.digest if run else None,
+            "running": self.running,
+            "desired": run.desired if run else 0,
+            "health": self.health,
+            "drift": self.drift,
+            "last_event": self.last_event,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """An environment at one moment; notes tell of a lock and of unfinished releases."""
+
+    environment: str
+    release: str
+    services: tuple[ServiceStatus, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether all services run what the last validated release lists, and are healthy."""
+        return all(item.health == "healthy" and not item.drift for item in self.services)
+
+    def text(self) -> str:
+        """Return the status for people: a table of the services, and what is to be said below."""
+        head = f"{self.environment}: release {self.release or 'none validated yet'}"
+        rows = [HEADS, *map(_row, self.services)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        drifts = [f"{item.agent}: {item.drift}" for item in self.services if item.drift]
+        lines = [*self.notes, *lines, *drifts]
+        return "\n".join([head, *(f"  {line}" for line in lines)])
+
+    def data(self) -> dict[str, Any]:
+        """Return the status for machines."""
+        return {
+            "environment": self.environment,
+            "release": self.release,
+            "ok": self.ok,
+            "notes": list(self.notes),
+            "services": [item.data() for item in self.services],
+        }
+
+
+async def status(place: Place) -> Status:
+    """Look at every service of the environment; changes nothing and takes no lock."""
+    history = await table.history(place)
+    agents = agents_of(place.config, place.env)
+    states = await current(place, list(agents))
+
+    async def one(service: str) -> ServiceStatus:
+        found = states[service]
+        health = await _health(place, agents[service].name, found)
+        state = found.service
+        return ServiceStatus(
+            agent=agents[service].name,
+            service=service,
+            run=found.run,
+            running=state.running if state else 0,
+            health=health,
+            drift=drift(history.current, service, found.run),
+            last_event=state.last_event if state else "",
+            release=brought_by(history, service, found.run),
+        )
+
+    services = await parallel(one, agents)
+    release = history.current.id if history.current else ""
+    return Status(
+        environment=place.env.name,
+        release=release,
+        services=tuple(services),
+        notes=tuple(await _notes(place, history)),
+    )
+
+
+def brought_by(history: History, service: str, run: Run | None) -> str:
+    """Return the release in whose rollout a service came to its revision; pure."""
+    listing = [
+        release.id
+        for release in history.releases
+        if run and service in release.after and release.after[service].revision == run.revision
+    ]
+    return listing[-1] if listing else ""  # the oldest: the later ones left it as it was
+
+
+def drift(release: Release | None, service: str, run: Run | None) -> str:
+    """Say how a service differs from what the last validated release lists; pure."""
+    listed = release.after.get(service) if release else None
+    if listed == run:
+        return ""
+    if listed is None:
+        return "not part of a validated release" if run else ""
+    if run is None:
+        return f"missing; the record lists revision {listed.number}"
+    if run.revision != listed.revision:
+        return f"revision {run.number}; the record lists {listed.number}"
+    return f"{run.desired} tasks desired; the record lists {listed.desired}"
+
+
+async def _health(place: Place, agent: str, found: Current) -> str:
+    """Say in a word what the agent answers through the load balancer."""
+    if found.service is None or found.run is None:
+        return "missing"
+    if found.run.desired == 0:
+        return "switched off"
+    path = place.config.agent(agent).health_path
+    answer = await elb.get(place.url(agent) + path)
+    if answer.status != 200:
+        return answer.error or f"HTTP {answer.status}"
+    if answer.body.get("version") != found.run.version:
+        return f"answers version {answer.body.get('version')}"
+    return "healthy"
+
+
+async def _notes(place: Place, history: History) -> Sequence[str]:
+    """Explain who holds the lock, and what releases without an end mean."""
+    lease = await lock.current(place)
+    alive = lock.alive(place, lease)
+    notes = [f"locked by {lock.told(lease)}"] if lease and alive else []
+    for release in history.unfinished:
+        if alive and lease and release.holder == lease.holder.get("who"):
+            notes.append(f"release {release.id} is {_words(release)}")
+        else:
+            notes.append(
+                f"release {release.id} stopped while {_words(release)}: {release.holder} is gone; "
+                "`deploy` or `rollback` takes it up"
+            )
+    return notes
+
+
+def _words(release: Release) -> str:
+    return str(release.state).replace("_", " ")
+
+
+def changes(before: Status | None, after: Status) -> list[str]:
+    """Return a line for each new note and each service that is not as it was; pure."""
+    known = {item.agent: item for item in before.services} if before else {}
+    notes = [note for note in after.notes if before is None or note not in before.notes]
+    moved = [item for item in after.services if known.get(item.agent) != item]
+    return notes + [_change(item) for item in moved]
+
+
+def _change(item: ServiceStatus) -> str:
+    told = zip(HEADS[1:6], _row(item)[1:6], strict=True)
+    parts = [f"{head} {cell}" for head, cell in told]
+    return ", ".join([f"{item.agent}: {item.health}", *parts, *([item.drift] * bool(item.drift))])
+
+
+def _row(item: ServiceStatus) -> tuple[str, ...]:
+    run = item.run
+    return (
+        item.agent,
+        item.release or "-",
+        run.number if run else "-",
+        run.version if run else "-",
+        run.digest.removeprefix("sha256:")[:12] if run else "-",
+        f"{item.running}/{run.desired if run else 0}",
+        item.health + (" (drift)" if item.drift else ""),
+        _event(item.last_event),
+    )
+
+
+def _event(text: str) -> str:
+    """Return ECS's event as far as it fits; which service it is about stands before it."""
+    told = text.partition(") ")[2] if text.startswith("(service ") else text
+    return told if len(told) <= EVENT else told[: EVENT - 1] + "…"

@@ -1,0 +1,1 @@
+"""What an environment must have before a release changes a service."""

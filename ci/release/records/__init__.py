@@ -1,0 +1,1 @@
+"""Release records and the lock, in the environment's DynamoDB table."""

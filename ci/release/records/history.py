@@ -1,0 +1,187 @@
+"""The releases of an environment, for people and machines: all of them, or one as a whole."""
+
+import datetime
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ci.errors import UsageError
+from ci.release.model import Place, Run
+from ci.release.records import table
+from ci.release.records.release import Entry, Release, body, key
+
+WIDTH = 100  # characters of a reason in a list; `recall` has all of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """Releases, newest first; `current` is the id of the one that should run."""
+
+    environment: str
+    releases: tuple[Release, ...]
+    current: str = ""
+
+    def text(self) -> str:
+        """Return a line a release; `*` marks the current one."""
+        if not self.releases:
+            return f"{self.environment}: no release on record"
+        rows = [self._row(release) for release in self.releases]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        count = f"{len(rows)} release{'s' * (len(rows) > 1)}"
+        return "\n".join([f"{self.environment}: {count}, newest first", *lines])
+
+    def data(self) -> dict[str, Any]:
+        """Return the releases for machines, without what `history --release` adds."""
+        return {
+            "environment": self.environment,
+            "current": self.current,
+            "releases": [summary(release) for release in self.releases],
+        }
+
+    def _row(self, release: Release) -> tuple[str, ...]:
+        mark = "*" if release.id == self.current else " "
+        seconds = duration(release)
+        why = textwrap.shorten(release.why, WIDTH, placeholder=" ...")
+        return (
+            f"{mark} {release.id}",
+            str(release.kind),
+            words(release),
+            release.created_at[:19].replace("T", " "),
+            "-" if seconds is None else f"{seconds:.0f} s",
+            release.request.actor or release.holder or "-",
+            release.request.commit[:9] or "-",
+            f"{', '.join(touched(release)) or '-'}  {why}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """One release as a whole: its steps, its services, why it failed."""
+
+    release: Release
+
+    def text(self) -> str:
+        """Return it for people."""
+        return "\n".join(self._lines())
+
+    def data(self) -> dict[str, Any]:
+        """Return the whole record for machines."""
+        return body(self.release) | {"seconds": duration(self.release)}
+
+    def _lines(self) -> Iterator[str]:
+        release = self.release
+        yield f"release {release.id} of {release.environment}: {release.kind}, {words(release)}"
+        yield f"  {_asked(release)}"
+        if release.took_over:
+            yield f"  took over {', '.join(release.took_over)}, left unfinished"
+        if release.base:
+            yield f"  a failure returns to {release.base}"
+        if release.why:
+            yield from (f"  {line}" for line in f"why: {release.why}".splitlines())
+        yield "steps:"
+        began = release.steps[0][1] if release.steps else release.created_at
+        for name, at in release.steps:
+            yield f"  {name.replace('_', ' '):<12}  {at[:23]}Z  +{_seconds(began, at):.1f} s"
+        yield "services:"
+        width = max((len(entry.agent) for entry in release.entries), default=0)
+        yield from (f"  {entry.agent:<{width}}  {_change(entry)}" for entry in release.entries)
+        if release.failures:
+            yield "failures:"
+        for failure in release.failures:
+            yield from _failure(failure)
+
+
+async def history(place: Place, *, limit: int = 20) -> Listing:
+    """Return an environment's newest releases.
+
+    Args:
+        place: the environment.
+        limit: how many at most.
+    """
+    found = await table.history(place)
+    return Listing(
+        environment=place.env.name,
+        releases=found.releases[: max(limit, 0)],
+        current=found.current.id if found.current else "",
+    )
+
+
+async def recall(place: Place, id_: str) -> Whole:
+    """Return one release as a whole; raises `UsageError` if it is not on record."""
+    release = await table.read(place, key(id_))
+    if release is None:
+        message = f"release {id_} of {place.env.name} is not on record"
+        raise UsageError(message, hint=f"acso history --env {place.env.name}")
+    return Whole(release=release)
+
+
+def summary(release: Release) -> dict[str, Any]:
+    """Return what a list tells of a release."""
+    return {
+        "id": release.id,
+        "kind": str(release.kind),
+        "state": str(release.state),
+        "ending": release.ending,
+        "created_at": release.created_at,
+        "seconds": duration(release),
+        "actor": release.request.actor,
+        "commit": release.request.commit,
+        "branch": release.request.branch,
+        "promoted_from": release.request.promoted_from,
+        "origin": release.origin,
+        "changed": touched(release),
+        "why": release.why,
+    }
+
+
+def words(release: Release) -> str:
+    """Say in a few words where a release is, or how it ended."""
+    return (release.ending or str(release.state)).replace("_", " ").replace("ecs", "ECS")
+
+
+def touched(release: Release) -> list[str]:
+    """Return the agents that a release changed."""
+    return [entry.agent for entry in release.entries if entry.action != "none"]
+
+
+def duration(release: Release) -> float | None:
+    """Return the seconds from a release's first step to its end; None if it has not ended."""
+    if not release.finished or not release.steps:
+        return None
+    return _seconds(release.steps[0][1], release.steps[-1][1])
+
+
+def _seconds(first: str, last: str) -> float:
+    moments = [datetime.datetime.fromisoformat(text) for text in (first, last)]
+    return round((moments[1] - moments[0]).total_seconds(), 3)
+
+
+def _asked(release: Release) -> str:
+    request = release.request
+    source = f"commit {request.commit[:12]}" if request.commit else "no commit told"
+    branch = f" on {request.branch}" * bool(request.branch)
+    dirty = ", with uncommitted changes" * request.dirty
+    origin = f"; the content of {release.origin}" * (release.origin not in ("", release.id))
+    promoted = f", promoted from {request.promoted_from}" * bool(request.promoted_from)
+    what = f"{source}{branch}{dirty}{promoted}{origin}"
+    return f"by {request.actor or 'unknown'} ({release.holder}): {what}"
+
+
+def _change(entry: Entry) -> str:
+    if entry.action == "none":
+        return f"unchanged: {_run(entry.after or entry.before)}"
+    return f"{entry.action}: {_run(entry.before)} -> {_run(entry.after)}"
+
+
+def _run(run: Run | None) -> str:
+    return f"{run.version} (revision {run.number}, {run.digest[:19]})" if run else "nothing"
+
+
+def _failure(failure: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  {failure.get('agent', '')}, task {failure.get('task', '')}: {failure.get('what', '')}"
+    yield from (f"    | {line}" for line in failure.get("log", ()))

@@ -1,0 +1,252 @@
+"""One release at a time: a lease in the environment's table, renewed while its holder lives."""
+
+import getpass
+import os
+import platform
+import subprocess
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from ci.aws import records
+from ci.aws.records import Lease
+from ci.errors import AwsError, LockedError
+from ci.release.model import Place, Say
+from ci.release.options import Manner, unless_stopped
+
+LEASE = 15.0  # seconds
+BEAT = 5.0  # seconds between renewals
+LOOK = 0.5  # seconds between looks at a lease that may be dead
+SLACK = 1.0  # seconds that clocks may differ
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a lock: enough to tell people, and to see on the same host whether it lives."""
+
+    who: str
+    host: str
+    pid: int
+    started: str
+    doing: str
+    since: str
+
+    def data(self) -> dict[str, Any]:
+        """Return the holder as it is stored."""
+        return vars(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The lock, held: the token that every write names."""
+
+    token: str
+    holder: str
+
+
+async def under_lock(
+    place: Place,
+    doing: str,
+    say: Say,
+    work: Callable[[Held], Awaitable[T]],
+    *,
+    manner: Manner = Manner(),  # noqa: B008 (frozen)
+) -> T:
+    """Do work as the only one in the environment, the lease renewed meanwhile.
+
+    A lease whose holder is dead is taken over: at once if it was a process of this host, else
+    when it runs out. Raises `LockedError` if the holder lives for longer than `manner.wait`, or if
+    the lease is lost.
+    """
+    me = holder(doing, place.clock.now().isoformat(timespec="seconds"))
+    lease = await unless_stopped(lambda: _acquire(place, me, say, manner.wait), manner)
+    results: list[T] = []
+    errors: list[Exception] = []
+    lost: list[str] = []
+    try:
+        async with anyio.create_task_group() as group:
+
+            async def renew() -> None:
+                lost.append(await _keep(place, lease))
+                group.cancel_scope.cancel()
+
+            group.start_soon(renew)
+            try:
+                results.append(await work(Held(token=lease.token, holder=me.who)))
+            except Exception as error:
+                errors.append(error)
+            group.cancel_scope.cancel()
+    finally:
+        with anyio.CancelScope(shield=True), anyio.move_on_after(BEAT):
+            await records.give_back(place.aws, place.outputs.releases_table, lease.token)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise LockedError(lost[0], hint=f"look at it: ./acso status --env {place.env.name}")
+    return results[0]
+
+
+async def refuse_if_held(place: Place, say: Say) -> None:
+    """Look whether the environment is free, before long work that ends in taking its lock.
+
+    Raises `LockedError` if a living process holds it.
+    """
+    await _vacant(place, say, 0.0, place.clock.monotonic())
+
+
+async def current(place: Place) -> Lease | None:
+    """Return the lock as it stands, for `status`."""
+    return await records.lease(place.aws, place.outputs.releases_table)
+
+
+def holder(doing: str, since: str) -> Holder:
+    """Return this process as a holder."""
+    pid = os.getpid()
+    return Holder(
+        who=f"{_user()} on {platform.node()} (process {pid})",
+        host=_host(),
+        pid=pid,
+        started=_started(pid),
+        doing=doing,
+        since=since,
+    )
+
+
+def told(lease: Lease) -> str:
+    """Say who holds a lock, since when, and doing what."""
+    data = lease.holder
+    return f"{data.get('who', 'somebody')}, {data.get('doing', 'busy')} since {data.get('since')}"
+
+
+def dead(data: Mapping[str, Any]) -> bool:
+    """Tell whether a holder was a process of this host that is no more; False if unknown."""
+    if data.get("host") != _host():
+        return False
+    pid = int(data.get("pid", 0))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False  # somebody else's, so alive
+    # The number lives: is it the same process, or another that got it since?
+    return _started(pid) != data.get("started")
+
+
+def expired(place: Place, lease: Lease) -> bool:
+    """Tell whether a lease ran out without being renewed."""
+    return _now(place) > lease.expires + SLACK
+
+
+def alive(place: Place, lease: Lease | None) -> bool:
+    """Tell whether a lock is held by somebody who may still be at work."""
+    return lease is not None and not dead(lease.holder) and not expired(place, lease)
+
+
+async def _acquire(place: Place, me: Holder, say: Say, wait: float) -> Lease:
+    """Take the lock: free, dead, or run out; give up once its holder lived for the wait's time."""
+    deadline = place.clock.monotonic() + wait
+    while True:
+        seen = await _vacant(place, say, wait, deadline)
+        if seen is not None:
+            say(f"taking over from {told(seen)}: that process is dead")
+        lease = Lease(token=uuid.uuid4().hex, expires=_expiry(place), holder=me.data())
+        if await records.take(place.aws, place.outputs.releases_table, lease, old=seen):
+            return lease
+        # Somebody was faster: look who.
+
+
+async def _vacant(place: Place, say: Say, wait: float, deadline: float) -> Lease | None:
+    """Return the lock once nobody living holds it: None, or a dead process's lease.
+
+    Raises `LockedError` if its holder shows a sign of life after the deadline.
+    """
+    first: Lease | None = None
+    announced = ""
+    while True:
+        seen = await records.lease(place.aws, place.outputs.releases_table)
+        if seen is None or not alive(place, seen):
+            return seen
+        if seen.token != announced:
+            doing = f"waiting up to {wait:g} s" if wait else "looking whether it still runs"
+            say(f"the environment is locked by {told(seen)}; {doing}")
+        announced, first = seen.token, first or seen
+        lives = (seen.token, seen.expires) != (first.token, first.expires)
+        if lives and place.clock.monotonic() >= deadline:
+            raise _locked(place, seen)
+        await place.clock.sleep(LOOK)
+
+
+def _locked(place: Place, lease: Lease) -> LockedError:
+    env = f"--env {place.env.name}"
+    return LockedError(
+        f"{place.env.name} is locked by {told(lease)}",
+        hint=f"wait for it: --wait SECONDS; or look: acso status {env}, acso unlock {env}",
+    )
+
+
+async def _keep(place: Place, lease: Lease) -> str:
+    """Renew the lease until it is lost; return how."""
+    table = place.outputs.releases_table
+    while True:
+        await place.clock.sleep(BEAT)
+        renewed = Lease(token=lease.token, expires=_expiry(place), holder=lease.holder)
+        try:
+            if not await records.take(place.aws, table, renewed, old=lease):
+                return f"another process took the lock of {place.env.name} over"
+            lease = renewed
+        except AwsError as error:
+            # One call may fail; what counts is whether the lease can still be ours.
+            if _now(place) > lease.expires:
+                return f"the lock of {place.env.name} could not be renewed: {error}"
+
+
+def _now(place: Place) -> float:
+    return place.clock.now().timestamp()
+
+
+def _expiry(place: Place) -> float:
+    return round(_now(place) + LEASE, 3)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())  # a container's user may have no name
+
+
+def _host() -> str:
+    """Return what identifies this host, boot and process space: only there a pid says something."""
+    parts = [platform.node()]
+    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
+        try:
+            item = Path(path)
+            parts.append(str(item.readlink()) if item.is_symlink() else item.read_text().strip())
+        except OSError:
+            parts.append("")
+    return "/".join(parts)
+
+
+def _started(pid: int) -> str:
+    """Return when a process started, in whatever unit this system tells; empty if it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return _started_by_ps(pid)
+    # Fields 3 and 22 of proc(5): state and starttime. A zombie does nothing any more.
+    return "" if stat[0] in "ZX" else stat[19]
+
+
+def _started_by_ps(pid: int) -> str:
+    """Return a process's start time where there is no /proc."""
+    answer = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip()

@@ -1,0 +1,43 @@
+"""Release records in the environment's table, under the lock's fence."""
+
+from ci.aws import records
+from ci.errors import LockedError
+from ci.release.model import Place
+from ci.release.records.release import History, Release, body, key, parse
+
+KIND = "release"
+
+
+async def history(place: Place) -> History:
+    """Read the releases of the environment, newest first."""
+    found = await records.documents(place.aws, place.outputs.releases_table, KIND)
+    releases = tuple(parse(item.body) for item in found)
+    owners = {release.id: item.owner for release, item in zip(releases, found, strict=True)}
+    return History(releases=releases, owners=owners)
+
+
+async def read(place: Place, sort_key: str) -> Release | None:
+    """Read one release by its id's sort key; None if it is not on record."""
+    found = await records.get(place.aws, place.outputs.releases_table, KIND, sort_key)
+    return parse(found.body) if found else None
+
+
+async def write(place: Place, release: Release, token: str, *, took_from: str = "") -> None:
+    """Write a release as the holder of the lock.
+
+    Args:
+        place: the environment.
+        release: what to write.
+        token: the lock's, which this process holds.
+        took_from: token of the dead holder whose record this is.
+
+    Raises:
+        LockedError: another process took the environment over.
+    """
+    document = records.Document(
+        kind=KIND, key=key(release.id), state=str(release.state), owner=token, body=body(release)
+    )
+    table = place.outputs.releases_table
+    if not await records.put(place.aws, table, document, taken_from=took_from):
+        message = f"another process has taken release {release.id} over"
+        raise LockedError(message, hint=f"look at it: ./acso status --env {place.env.name}")

@@ -1,0 +1,80 @@
+"""Which release a rollback goes to: pure functions of what is on record.
+
+A rollback is always of a whole release, whatever it was named by: all services of it together.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+from ci.errors import UsageError
+from ci.release.model import Run
+from ci.release.records.release import ID, History, Release, State
+
+REVISION = re.compile(r"(?:arn:aws[\w-]*:ecs:[\w-]+:\d{12}:task-definition/)?([\w-]+):(\d+)")
+DIGEST = re.compile(r"sha256:[0-9a-f]{7,64}")
+SHOWN = 5  # validated releases that an error lists
+
+
+def find(history: History, to: str | None) -> Release | None:
+    """Return the validated release to go to; None if `to` is None and there is no earlier one.
+
+    Args:
+        history: the environment's releases.
+        to: a release's id, a task definition's revision (`family:12` or its ARN) or an image's
+            digest (`sha256:...`, seven digits or more); a revision or digest means the newest
+            validated release that holds it. None: the last validated one before the current.
+
+    Raises:
+        UsageError: there is no such release, it did not pass validation, or `to` is none of these.
+    """
+    if to is None:
+        return history.target(None)
+    if ID.fullmatch(to):
+        return history.target(to)
+    if DIGEST.fullmatch(to):
+        _unambiguous(history.releases, to)
+        return _newest(history, f"image {to}", lambda run: run.digest.startswith(to))
+    if found := REVISION.fullmatch(to):
+        name = f"{found[1]}:{found[2]}"
+        return _newest(history, f"revision {name}", lambda run: _name(run) == name)
+    raise UsageError(
+        f"{to!r} is no release, revision or digest",
+        hint="they look like 2026.11.24-3, acso-staging-supervisor:12 and sha256:0123456...",
+    )
+
+
+def validated(history: History) -> str:
+    """Say which releases can be returned to."""
+    known = [item.id for item in history.releases if item.state is State.SUCCEEDED]
+    more = f" and {len(known) - SHOWN} older ones" if len(known) > SHOWN else ""
+    return f"validated releases: {', '.join(known[:SHOWN]) or 'none'}{more}"
+
+
+def _newest(history: History, what: str, holds: Callable[[Run], bool]) -> Release:
+    """Return the newest validated release that holds something, or say why there is none."""
+    holding = [item for item in history.releases if any(map(holds, item.after.values()))]
+    good = next((item for item in holding if item.state is State.SUCCEEDED), None)
+    if good is not None:
+        return good
+    if holding:
+        words = str(holding[0].state).replace("_", " ")
+        message = f"{what} was in release {holding[0].id} alone, which did not succeed ({words})"
+    else:
+        message = f"{what} is in no release on record"
+    raise UsageError(message, hint=validated(history))
+
+
+def _unambiguous(releases: Sequence[Release], start: str) -> None:
+    found = {
+        run.digest
+        for release in releases
+        for run in release.after.values()
+        if run.digest.startswith(start)
+    }
+    if len(found) > 1:
+        message = f"{start} is the start of {len(found)} digests on record"
+        raise UsageError(message, hint=f"give more of it: {', '.join(sorted(found))}")
+
+
+def _name(run: Run) -> str:
+    return run.revision.rpartition("/")[2]

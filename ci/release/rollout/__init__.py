@@ -1,0 +1,1 @@
+"""Moving services to revisions, watching them, and judging the result."""

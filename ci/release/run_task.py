@@ -1,0 +1,187 @@
+"""One-off tasks: a command in an agent's image, with its permissions, in its network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from ci.aws import ecs, logs
+from ci.config import Agent
+from ci.errors import AwsError, TaskFailedError, UsageError
+from ci.release.model import Place, Say
+from ci.release.observe.failures import LINES, describe, link
+from ci.release.plan import desired
+from ci.release.rollout.watch import poll
+
+LIMIT = 3600  # seconds, unless told otherwise
+LOOKED_EVERY = 0.5  # seconds
+QUIET = 1.5  # seconds without a new line after which a stopped task's log is taken as whole
+LATEST = 10.0  # seconds after its end that its last lines may take
+STOPPING = 10.0  # seconds that asking for its end may take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """A one-off task that has ended; `exit_code` is None if it never started."""
+
+    agent: str
+    task: ecs.Task
+    log: tuple[str, ...]
+    link: str = ""
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's own exit code."""
+        return self.task.exit_code
+
+    def text(self) -> str:
+        """Return what it wrote."""
+        return "\n".join(self.log)
+
+    def data(self) -> dict[str, Any]:
+        """Return it for machines."""
+        return {
+            "agent": self.agent,
+            "task": self.task.id,
+            "revision": self.task.revision,
+            "exit_code": self.exit_code,
+            "what": describe(self.task),
+            "link": self.link,
+            "log": list(self.log),
+        }
+
+    def raise_for_failure(self) -> None:
+        """Raise `TaskFailedError`, with its last lines, unless it ended with 0."""
+        if self.exit_code == 0:
+            return
+        lines = [f"the task of {self.agent} failed: {describe(self.task)}"]
+        lines += [f"    | {text}" for text in self.log[-LINES:]]
+        raise TaskFailedError("\n".join(lines), hint=self.link)
+
+
+async def run_task(
+    place: Place,
+    agent: str,
+    command: Sequence[str],
+    *,
+    tell: Say,
+    say: Say,
+    seconds: float = LIMIT,
+) -> Ran:
+    """Run a command in a task of the revision that an agent's service runs, and wait for its end.
+
+    The task belongs to no service: it gets no requests and is not started again. It is stopped
+    if this is cancelled, fails, or takes too long.
+
+    Args:
+        place: the environment.
+        agent: whose image, role, size and network.
+        command: what to run in its container, in place of the agent.
+        tell: told each line that it writes.
+        say: told what happens to it.
+        seconds: how long it may take.
+
+    Raises:
+        UsageError: there is no such agent, or it does not run here.
+        AwsError: ECS has no place for the task, or may not be asked.
+        TaskFailedError: it took too long.
+    """
+    if not command:
+        message = "there is no command to run"
+        raise UsageError(message, hint=f"acso run-task --env {place.env.name} --agent X -- COMMAND")
+    known = place.config.agent(agent)
+    task = await ecs.run_task(
+        place.aws, request(place, known, await _revision(place, known), command)
+    )
+    say(f"task {task.id} of {agent}, revision {task.revision.rpartition(':')[2]}")
+    watched = _Watched(place, known, task, tell)
+    try:
+        ended = await poll(place, watched.look, seconds, every=LOOKED_EVERY)
+    except BaseException:
+        await _stop(place, task, say)
+        raise
+    if ended is None:
+        await _stop(place, task, say)
+        message = f"the task of {agent} was not done after {seconds:g} s and is stopped"
+        raise TaskFailedError(message, hint="give it more time: --seconds N")
+    await watched.drain(ended)
+    return Ran(agent=agent, task=ended, log=tuple(watched.log), link=link(place, task.id))
+
+
+def request(place: Place, agent: Agent, revision: str, command: Sequence[str]) -> dict[str, Any]:
+    """Return the RunTask request: the service's revision and network, another command; pure."""
+    service = desired.service(place, agent, revision=revision)
+    return {
+        "cluster": place.outputs.cluster,
+        "taskDefinition": revision,
+        "launchType": service["launchType"],
+        "networkConfiguration": service["networkConfiguration"],
+        "overrides": {"containerOverrides": [{"name": agent.container, "command": list(command)}]},
+        "startedBy": "acso run-task",
+    }
+
+
+class _Watched:
+    """A task on its way, and how much of its log is read."""
+
+    def __init__(self, place: Place, agent: Agent, task: ecs.Task, tell: Say) -> None:
+        self._place, self._task, self._tell = place, task, tell
+        self._stream = f"{agent.name}/{agent.container}/{task.id}"
+        self._token = ""
+        self.log: list[str] = []
+
+    async def look(self) -> ecs.Task | None:
+        """Tell its new lines; return the task once it has stopped."""
+        # The state is asked for first: a line written before it stopped is then not missed.
+        found = await ecs.tasks(self._place.aws, self._place.outputs.cluster, [self._task.id])
+        await self._read()
+        return found[0] if found and found[0].status == "STOPPED" else None
+
+    async def drain(self, task: ecs.Task) -> None:
+        """Tell the lines that come after its end: the log driver is a moment behind."""
+        if task.stop_code == "TaskFailedToStart":
+            return  # nothing ran
+        clock = self._place.clock
+        last = clock.monotonic()
+
+        async def look() -> bool | None:
+            nonlocal last
+            if await self._read():
+                last = clock.monotonic()
+            return True if clock.monotonic() - last >= QUIET else None
+
+        await poll(self._place, look, LATEST, every=LOOKED_EVERY)
+
+    async def _read(self) -> bool:
+        """Read to the end of the log as it is; tells whether there was anything new."""
+        before, group = len(self.log), self._place.outputs.log_group
+        while True:
+            token = self._token
+            lines, self._token = await logs.onward(self._place.aws, group, self._stream, token)
+            for text in lines:
+                self.log.append(text)
+                self._tell(text)
+            if self._token == token:  # "at the end of the stream": API reference, GetLogEvents
+                return len(self.log) > before
+
+
+async def _revision(place: Place, agent: Agent) -> str:
+    name = place.env.service(agent)
+    found = (await ecs.services(place.aws, place.outputs.cluster, [name])).get(name)
+    if found is None or found.status != "ACTIVE":
+        message = f"agent {agent.name} does not run in {place.env.name}"
+        raise UsageError(message, hint=f"acso deploy --env {place.env.name}")
+    return found.revision
+
+
+async def _stop(place: Place, task: ecs.Task, say: Say) -> None:
+    """Ask for the task's end, whatever ended the wait for it."""
+    with anyio.move_on_after(STOPPING, shield=True):
+        try:
+            await ecs.stop_task(
+                place.aws, place.outputs.cluster, task.id, reason="acso run-task was stopped"
+            )
+            say(f"task {task.id} is stopped")
+        except AwsError as error:
+            say(f"task {task.id} may go on: {error}")

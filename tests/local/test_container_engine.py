@@ -1,0 +1,211 @@
+"""A container engine: found where it answers, started where it is installed, never taken over."""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ci.errors import ContainerEngineError
+from ci.local import container_engine, dockerd, leftovers, paths, stack
+
+pytestmark = pytest.mark.docker
+
+
+#: Starting a daemon takes root by its nature; without it `ensure` says so, which is tested too.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a container engine")
+#: A machine where Docker is installed and does not run: no socket, no data, a network of its own.
+BARE = """
+set -e
+mount -t tmpfs tmpfs /run
+mount --bind "$1" /var/lib/docker
+ip link set lo up
+shift
+exec "$@"
+"""
+START_AND_REMOVE = """
+import anyio
+from ci.local import docker, stack
+
+async def main() -> None:
+    found = await docker.ensure(print)
+    assert found.client.ping()
+    again = await docker.ensure(print)
+    print(found.started_by_us, again.started_by_us, found.bridge)
+    print(await stack.down(print, cache=True))
+    print(await docker.find())
+
+anyio.run(main)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """State of its own, so that the machine's record of a daemon is not touched."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield tmp_path
+    anyio.run(dockerd.stop, print)  # of a test that failed: a killed one would leave mounts behind
+
+
+def throwaway(home: Path) -> tuple[list[str], Callable[[], Awaitable[bool]]]:
+    """Return the command of a daemon beside the machine's own, and whether it answers.
+
+    It has a network of its own: in the machine's, a daemon without a bridge removes docker0.
+    """
+    url = f"unix://{home}/d.sock"
+    command = [
+        *(
+            "unshare",
+            "--net",
+            "dockerd",
+            "--host",
+            url,
+            "--data-root",
+            f"{home}/data",
+            "--exec-root",
+            f"{home}/exec",
+        ),
+        *("--pidfile", f"{home}/pid", "--bridge", "none", "--iptables=false"),
+    ]
+
+    async def answers() -> bool:
+        return await container_engine.connected(url) is not None
+
+    return command, answers
+
+
+async def test_the_engine_that_answers_is_used_and_not_ours(
+    engine: container_engine.Docker,
+) -> None:
+    found = await container_engine.find()
+    assert found is not None
+    assert (found.url, found.bridge) == (engine.url, engine.bridge)
+    assert engine.client.ping()
+
+
+@as_root
+def test_a_docker_that_is_installed_and_does_not_run_is_started_and_stopped_again(
+    home: Path,
+) -> None:
+    data = home / "data"
+    data.mkdir()
+    command = ["unshare", "--mount", "--net", "sh", "-c", BARE, "sh", str(data)]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", START_AND_REMOVE],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    first, *more = done.stdout.splitlines()
+    assert first == "starting dockerd"
+    assert more[0] == "True True 172.17.0.1"
+    assert more[1].startswith("stopping dockerd (process ")
+    assert more[2:] == ["1 process", "None"]
+
+
+@as_root
+async def test_a_daemon_is_started_waited_for_and_stopped_by_down_with_cache_alone(
+    home: Path,
+) -> None:
+    command, answers = throwaway(home)
+    child = await dockerd.start(command, answers)
+    assert await answers()
+    assert dockerd.running() == child
+    await stack.down(print, cache=False)
+    assert child.alive()
+    assert await dockerd.stop(print)
+    assert not child.alive()
+    assert not await answers()
+    assert not await dockerd.stop(print)
+
+
+@as_root
+async def test_a_daemon_that_ends_at_its_start_tells_its_last_lines(home: Path) -> None:
+    command, answers = throwaway(home)
+    with pytest.raises(ContainerEngineError, match=r"(?s)ended at its start.*--no-such") as caught:
+        await dockerd.start([*command, "--no-such-option"], answers)
+    assert "dockerd.log" in caught.value.hint
+    assert dockerd.running() is None
+
+
+async def test_a_process_that_took_the_number_of_our_daemon_is_not_stopped(home: Path) -> None:
+    path = home / "state" / "acso" / ".machine" / "dockerd.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"pid": {os.getpid()}, "started": "long ago"}}')
+    assert not await dockerd.stop(print)
+
+
+async def test_a_silent_docker_host_is_an_error_and_nothing_is_installed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/nobody.sock")
+    with pytest.raises(ContainerEngineError, match=r"no container engine answers at DOCKER_HOST"):
+        await container_engine.ensure(print)
+
+
+async def test_without_root_and_engine_the_error_says_what_to_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container_engine, "candidates", lambda *_: [f"unix://{home}/nobody.sock"])
+    monkeypatch.setattr(container_engine, "DEFAULT", f"unix://{home}/nobody.sock")
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/apt-get" if "apt" in name else None)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(ContainerEngineError, match="needs root") as caught:
+        await container_engine.ensure(print)
+    assert caught.value.hint.startswith("sudo apt-get install docker.io")
+
+
+async def test_an_apt_that_fails_is_told_by_its_last_lines(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A stand-in for apt-get: a mirror that cannot be reached cannot be had on demand.
+    apt = home / "apt-get"
+    apt.write_text("#!/bin/sh\necho 'E: Failed to fetch http://mirror.test/x' >&2\nexit 100\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home}:/bin")
+    monkeypatch.setattr(container_engine, "candidates", lambda *_: [f"unix://{home}/nobody.sock"])
+    monkeypatch.setattr(container_engine, "DEFAULT", f"unix://{home}/nobody.sock")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(
+        ContainerEngineError, match=r"(?s)could not install.*mirror\.test"
+    ) as caught:
+        await container_engine.ensure(print)
+    assert "mirror cannot be reached" in caught.value.hint
+
+
+@as_root
+async def test_down_with_cache_removes_our_images_and_caches_and_our_daemon_unless_others_use_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command, answers = throwaway(home)
+    child = await dockerd.start(command, answers)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/d.sock")
+    found = await container_engine.ensure(print)
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w").close()
+    for name in ("acso/x", "mine"):
+        changes = [f"LABEL {paths.CACHE_LABEL}=1", f"LABEL name={name}"]
+        found.client.api.import_image_from_data(
+            archive.getvalue(), repository=name, tag="1", changes=changes
+        )
+    paths.cache_dir().mkdir(parents=True)
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(leftovers, "foreign_containers", lambda _: ["postgres"])
+        removed = await stack.down(said.append, cache=True)
+    assert "image acso/x:1" in removed.things
+    assert "dockerd stays: it runs postgres" in said
+    assert [image.tags for image in found.client.images.list()] == [["mine:1"]]
+    assert not paths.cache_dir().exists()
+    removed = await stack.down(said.append, cache=True)
+    assert removed.things == ("process dockerd",)
+    assert not child.alive()
+    assert str(await stack.down(print, cache=True)) == "nothing was there"

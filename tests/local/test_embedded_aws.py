@@ -1,0 +1,184 @@
+"""The embedded AWS's process: found again, started once, replaced when dead, gone after `down`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from ci.errors import HostError
+from ci.local import embedded_aws, leftovers, paths, stack
+from ci.local.aws import hook
+from ci.local.base_image import BaseImage
+from ci.local.container_engine import Docker
+from ci.local.wait import blocking
+from tests.local.aws import Aws
+
+pytestmark = pytest.mark.docker
+START = """
+import anyio
+from ci.local import docker, emulator
+
+async def main() -> None:
+    engine = await docker.ensure(lambda line: None)
+    found = await emulator.ensure(engine, lambda line: None)
+    print(found.process.pid, found.port)
+
+anyio.run(main)
+"""
+
+
+def started(number: int) -> Sequence[str]:
+    """Ask for it in several processes at once; return what each was given."""
+    children = [
+        subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE, text=True)
+        for _ in range(number)
+    ]
+    answers = [child.communicate(timeout=60)[0] for child in children]
+    assert [child.returncode for child in children] == [0] * number
+    return answers
+
+
+@pytest.mark.usefixtures("apart")
+def test_two_processes_at_once_start_one(engine: Docker) -> None:
+    first, second = started(2)
+    assert first == second
+    found = anyio.run(embedded_aws.ensure, engine, print)
+    assert f"{found.process.pid} {found.port}\n" == first
+
+
+@pytest.mark.usefixtures("apart")
+def test_it_listens_on_loopback_and_the_bridge_and_nowhere_else(engine: Docker) -> None:
+    found = anyio.run(embedded_aws.ensure, engine, print)
+    for address in ("127.0.0.1", engine.bridge):
+        socket.create_connection((address, found.port), timeout=5).close()
+    # One that listens on every address answers at any of the loopback network's.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", found.port), timeout=5).close()
+
+
+@pytest.mark.usefixtures("apart")
+async def test_a_killed_one_is_replaced_on_its_port_and_its_containers_are_removed(
+    engine: Docker, image: BaseImage
+) -> None:
+    first = await embedded_aws.ensure(engine, print)
+    aws = Aws(emulator=first, docker=engine, image=image.reference)
+    container = await anyio.to_thread.run_sync(
+        lambda: aws.container(aws.run(aws.definition({"VERSION": "one"})))
+    )
+    os.kill(first.process.pid, signal.SIGKILL)
+    assert blocking(lambda: not first.process.alive(), seconds=5)
+    assert await embedded_aws.find() is None
+    second = await embedded_aws.ensure(engine, print)
+    assert (second.port, second.process == first.process) == (first.port, False)
+    assert container.name not in leftovers.of_instance(engine)
+
+
+@pytest.mark.usefixtures("apart")
+async def test_a_port_that_is_taken_is_left_to_its_owner(engine: Docker) -> None:
+    first = await embedded_aws.ensure(engine, print)
+    os.kill(first.process.pid, signal.SIGKILL)
+    assert blocking(lambda: not first.process.alive(), seconds=5)
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", first.port)):
+        second = await embedded_aws.ensure(engine, said.append)
+    assert second.port != first.port
+    assert f"port {first.port} is in use: taking {second.port}" in said
+
+
+@pytest.mark.usefixtures("apart")
+async def test_one_that_cannot_start_tells_its_last_lines(
+    engine: Docker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An address of no interface: binding fails, as with a bridge that is gone.
+    monkeypatch.setattr(embedded_aws, "listening_addresses", lambda _: ["127.0.0.1", "192.0.2.1"])
+    monkeypatch.setattr(embedded_aws, "free_port", lambda *_: 1)
+    with pytest.raises(
+        HostError, match=r"(?s)does not start.*port 1 of 127.0.0.1 and 192.0.2.1: Cannot assign"
+    ) as caught:
+        await embedded_aws.ensure(engine, print)
+    assert str(paths.state_dir()) in caught.value.hint
+    assert await embedded_aws.find() is None
+
+
+@pytest.mark.usefixtures("apart")
+async def test_without_the_corrections_a_first_deployment_is_complete_at_once(
+    engine: Docker, image: BaseImage
+) -> None:
+    # What `plain` is for: to tell what ministack does from what the corrections do.
+    found = await embedded_aws.ensure(engine, print, plain=True)
+    assert embedded_aws.identity(found.port)["corrections"] == []
+    aws = Aws(emulator=found, docker=engine, image=image.reference)
+    service = await anyio.to_thread.run_sync(
+        lambda: aws.service(aws.definition({"DELAY": "60"}), balanced=False)
+    )
+    assert await anyio.to_thread.run_sync(service.state) == "COMPLETED"
+
+
+def test_another_ministack_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hook, "version", lambda _: "1.5.34")
+    with pytest.raises(hook.GoneError, match=r"for ministack 1\.5\.33, installed is 1\.5\.34"):
+        hook.check_release()
+
+
+def test_a_hooked_name_that_is_gone_is_told() -> None:
+    with pytest.raises(hook.GoneError, match=r"os\.no_such_name is gone"):
+        hook.replace(os, "no_such_name", lambda original: original)
+
+
+@pytest.mark.usefixtures("apart")
+async def test_down_removes_everything_of_this_instance_and_nothing_else(
+    engine: Docker, image: BaseImage
+) -> None:
+    running = (await stack.up(print)).emulator
+    mine = {paths.INSTANCE_LABEL: paths.instance()}
+    other = {paths.INSTANCE_LABEL: paths.instance() + "-x"}
+    client = engine.client
+    for labels, name in ((mine, "mine"), (other, "other")):
+        full = f"{paths.instance()}-{name}"
+        client.volumes.create(full, labels=labels)
+        client.networks.create(full, labels=labels)
+        client.containers.create(image.reference, name=full, labels=labels)
+    try:
+        removed = await stack.down(print, cache=False)
+        assert not running.process.alive()
+        assert str(removed) == "1 process, 1 container, 1 network, 1 volume"
+        assert not leftovers.of_instance(engine)
+        assert not paths.state_dir().exists()
+        assert str(await stack.down(print, cache=False)) == "nothing was there"
+    finally:
+        full = f"{paths.instance()}-other"
+        client.containers.get(full).remove()
+        client.networks.get(full).remove()
+        client.volumes.get(full).remove()
+
+
+@pytest.mark.usefixtures("apart")
+async def test_doctor_tells_the_state_of_each_part_and_changes_nothing(engine: Docker) -> None:
+    before = {item.name: item for item in await stack.doctor()}
+    assert (before["embedded AWS"].state, before["embedded AWS"].fix) == (
+        "missing",
+        "./acso up starts it",
+    )
+    assert await embedded_aws.find() is None
+    await embedded_aws.ensure(engine, print)
+    after = {item.name: item for item in await stack.doctor()}
+    assert after["embedded AWS"].state == "ok"
+    for name in ("Python", "container engine", "base image", "disk space", "package index"):
+        assert after[name].state == "ok", after[name]
+
+
+@pytest.mark.usefixtures("apart")
+async def test_doctor_notices_tasks_that_are_said_to_run_and_do_not(
+    engine: Docker, image: BaseImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await embedded_aws.ensure(engine, print)
+    said = embedded_aws.identity(found.port) | {"containers": ["0" * 64]}
+    monkeypatch.setattr(embedded_aws, "identity", lambda _: said)
+    findings = {item.name: item for item in await stack.doctor()}
+    assert findings["embedded AWS"].state == "broken"
+    del image

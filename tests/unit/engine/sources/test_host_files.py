@@ -1,0 +1,131 @@
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from ci.engine.errors import EngineError
+from ci.engine.sources import host_files
+from ci.engine.store.cache import Store
+from ci.engine.store.tree import FILE, Entry, Tree
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    root = tmp_path / "source"
+    for name in ("a.py", "a.txt", ".git/config", "src/b.py", "src/deep/c.py"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    (root / "link").symlink_to("a.py")
+    (root / "src/b.py").chmod(0o750)
+    return root
+
+
+def settled(root: Path) -> None:
+    """Wait until no file is so young that another change could go unseen."""
+    youngest = max(path.lstat().st_ctime for path in root.rglob("*"))
+    while time.time() - youngest <= host_files.RACY:
+        time.sleep(0.02)
+
+
+def test_what_is_read_is_what_is_there(store: Store, source: Path) -> None:
+    tree = host_files.upload(store, source, exclude=["**/*.txt", ".git"])
+    names = ["", "a.py", "link", "src", "src/b.py", "src/deep", "src/deep/c.py"]
+    assert sorted(tree.entries) == names
+    assert tree.entries["src/b.py"].mode == 0o750
+    assert tree.entries["link"].content == "a.py"
+    assert store.read(tree.entries["src/deep/c.py"].content) == b"src/deep/c.py"
+
+
+def test_a_file_that_did_not_change_is_not_read_again(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled(source)
+    first = host_files.upload(store, source)
+    (source / "a.py").write_text("changed")
+    read: list[str] = []
+    monkeypatch.setattr(store, "add", _spied(store, read))
+    second = host_files.upload(store, source)
+    assert [Path(name).name for name in read] == ["a.py"]
+    assert {p for p in first.entries if first.entries[p].content != second.entries[p].content} == {
+        "a.py"
+    }
+
+
+def _spied(store: Store, read: list[str]) -> object:
+    original = store.add
+
+    def add(file: object) -> tuple[str, int]:
+        read.append(file.name)  # type: ignore[attr-defined]
+        return original(file)  # type: ignore[arg-type]
+
+    return add
+
+
+def test_a_file_as_young_as_its_reading_is_read_again(store: Store, source: Path) -> None:
+    (source / "a.py").write_text("one")
+    host_files.upload(store, source)
+    stamp = (source / "a.py").stat()
+    (source / "a.py").write_text("two")  # the same size, within the same tick for all we know
+    assert store.read(host_files.upload(store, source).entries["a.py"].content) == b"two"
+    assert stamp.st_size == 3
+
+
+def test_a_content_that_the_store_lost_is_read_again(store: Store, source: Path) -> None:
+    settled(source)
+    content = host_files.upload(store, source).entries["a.py"].content
+    store.path(content).unlink()
+    host_files.upload(store, source)
+    assert store.has(content)
+
+
+def test_gitignored_files_are_not_even_walked(store: Store, source: Path) -> None:
+    (source / ".gitignore").write_text("src/deep/\n*.txt\n")
+    tree = host_files.upload(store, source, exclude=[".git"], gitignore=True)
+    assert sorted(tree.entries) == ["", ".gitignore", "a.py", "link", "src", "src/b.py"]
+
+
+def test_an_export_refuses_a_link_on_its_way(store: Store, tmp_path: Path) -> None:
+    target, outside = tmp_path / "target", tmp_path / "outside"
+    target.mkdir()
+    outside.mkdir()
+    (target / "way").symlink_to(outside)
+    entry = Entry(FILE, 0o644, content=store.add_bytes(b"x"), size=1)
+    with pytest.raises(EngineError, match="symbolic link on the way"):
+        host_files.write(store, entry, target / "way/f", target)
+    assert not list(outside.iterdir())
+
+
+def test_an_export_keeps_modes_and_replaces_files(store: Store, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.mkdir()
+    (target / "f").write_text("old")
+    entry = Entry(FILE, 0o4755, content=store.add_bytes(b"new"), size=3, mtime=1_000_000_000)
+    host_files.export(store, Tree({"": Tree().root, "f": entry}), target)
+    assert (target / "f").read_text() == "new"
+    assert stat.S_IMODE((target / "f").stat().st_mode) == 0o4755
+    assert (target / "f").stat().st_mtime == 1_000_000_000
+
+
+def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
+    assert stat.S_IMODE((store.root / "key").stat().st_mode) == 0o600
+    again = Store(store.root)
+    assert (
+        again.hashed(b"value") == store.hashed(b"value") != Store(store.root / "x").hashed(b"value")
+    )
+
+
+@pytest.mark.parametrize("path", ["../out", "a/../../out", "/tmp/out"])
+def test_a_path_that_leaves_its_root_is_not_written(
+    store: Store, tmp_path: Path, path: str
+) -> None:
+    entry = Entry(FILE, 0o644, size=1, content=store.add_bytes(b"x"))
+    root = tmp_path / "root"
+    with pytest.raises(EngineError, match="leads out of"):
+        host_files.export(store, Tree({**Tree().entries, path: entry}), root)
+    assert not list(root.iterdir())

@@ -1,0 +1,234 @@
+"""What the command line adds: writing as things happen, ending well, handing over.
+
+Here, because the world in memory is: `ci.cli.streaming` shows what happens in it.
+"""
+
+import argparse
+import dataclasses
+import json
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from ci.aws.logs import Event
+from ci.aws.session import Aws
+from ci.cli import streaming
+from ci.cli.streaming import Handover, coloured, until_interrupted
+from ci.errors import ContainerEngineError, ExecError, TaskFailedError
+from ci.local import container_engine
+from ci.release.model import Place
+from ci.release.observe import ecs_exec, logs
+from tests.unit.release.conftest import Pipeline
+from tests.unit.release.fake_logs import LoggedWorld
+from tests.unit.release.rollout.test_verdict import task
+
+HUNTER = "threat-hunter"
+
+
+@pytest.fixture
+def pipeline(new: Callable[..., Pipeline]) -> Pipeline:
+    return new(LoggedWorld)
+
+
+def world(pipeline: Pipeline) -> LoggedWorld:
+    assert isinstance(pipeline.world, LoggedWorld)
+    return pipeline.world
+
+
+@dataclasses.dataclass(frozen=True)
+class Stub:
+    """Stands in for `Acso`, of which only the place is asked for."""
+
+    where: Place
+
+    async def place(self, _: str) -> Place:
+        return self.where
+
+
+async def used(
+    addition: Callable[[argparse.Namespace], streaming.Use | None],
+    place: Place,
+    given: Mapping[str, Any],
+    **options: bool,
+) -> streaming.Result:
+    flags = {"json": False, "follow": False, "watch": True} | options
+    use = addition(argparse.Namespace(**flags))
+    assert use is not None
+    acso: Any = Stub(place)
+    return await use(acso, {"env": "staging", **given})
+
+
+async def test_lines_are_written_as_they_are_read(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world(pipeline).write(HUNTER, "t1", {"level": "info", "message": "hello"}, -1)
+    assert await used(streaming.write_logs, pipeline.place, {"agent": [HUNTER]}) == 0
+    out = capsys.readouterr().out
+    assert out == "2026-11-24 11:59:59.000  threat-hunter           info     hello\n"
+    await used(streaming.write_logs, pipeline.place, {}, json=True)
+    assert json.loads(capsys.readouterr().out)["message"] == "hello"
+
+
+async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pipeline.deploy()
+    given = {"agent": HUNTER, "args": ["check", "4"]}
+    assert await used(streaming.run_task, pipeline.place, given) == 4
+    out, err = capsys.readouterr()
+    assert out == "check\n4\n"
+    assert "task once0 of threat-hunter" in err
+    assert await used(streaming.run_task, pipeline.place, given, json=True) == 4
+    assert json.loads(capsys.readouterr().out)["log"] == ["check", "4"]
+
+
+async def test_a_one_off_task_that_never_ran_has_no_exit_code_to_give(pipeline: Pipeline) -> None:
+    await pipeline.deploy()
+    with pytest.raises(TaskFailedError, match="CannotPull"):
+        await used(streaming.run_task, pipeline.place, {"agent": HUNTER, "args": ["pull"]})
+
+
+async def test_watching_tells_what_changes_and_nothing_else(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pipeline.deploy()
+
+    async def change() -> None:
+        await anyio.sleep(20)
+        service = world(pipeline).services[f"acso-staging-{HUNTER}"]
+        service.request["desiredCount"] = 2
+        await anyio.sleep(20)
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(change)
+        await used(streaming.watch_status, pipeline.place, {})
+    lines = capsys.readouterr().out.splitlines()
+    first, later = lines[:5], lines[5:]
+    assert all("healthy, release 2026.11.24-1, revision 1" in line for line in first)
+    assert {line.split()[1] for line in later} == {f"{HUNTER}:"}
+    assert "tasks 1/2" in later[0]
+    assert "2 tasks desired; the record lists 1" in later[0]
+    assert "tasks 2/2" in later[-1]
+
+
+async def test_watching_as_json_writes_a_document_a_change(
+    pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await pipeline.deploy()
+    with anyio.move_on_after(30):
+        await used(streaming.watch_status, pipeline.place, {}, json=True)
+    (document,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert document["ok"] is True
+    assert document["time"].startswith("2026-11-24T12:00:")
+
+
+class Terminal:
+    """Standard output as a terminal would be, as far as rich asks."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def write(self, text: str) -> int:
+        self.text += text
+        return len(text)
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_on_a_terminal_the_screen_is_drawn_anew(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.deploy()
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with anyio.move_on_after(5):
+        await used(streaming.watch_status, pipeline.place, {})
+    assert terminal.text.count("release 2026.11.24-1\n") >= 2
+    assert "\x1b[" in terminal.text
+    assert "Ctrl-C ends" in terminal.text
+
+
+@pytest.mark.parametrize(("no_color", "colours"), [("", True), ("1", False)])
+async def test_colour_is_for_terminals_that_want_it(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, no_color: str, *, colours: bool
+) -> None:
+    world(pipeline).write(HUNTER, "t1", {"level": "error", "message": "[red]no[/]"}, -1)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", no_color)
+    await used(streaming.write_logs, pipeline.place, {})
+    assert ("\x1b[3" in terminal.text) is colours
+    assert "[red]no[/]" in terminal.text  # what agents write is no markup
+
+
+def test_each_part_of_a_line_has_its_colour() -> None:
+    event = Event(stream="b/b-agent/t", at=0, message='{"level": "error", "message": "m"}')
+    text = coloured(logs.line(event), 3, ["a", "b"])
+    parts = {text.plain[span.start : span.end]: span.style for span in text.spans}
+    assert parts == {"1970-01-01 00:00:00.000": "dim", "b": "magenta", "error": "bold red"}
+
+
+async def test_ctrl_c_ends_what_is_inside_and_nothing_else() -> None:
+    began = anyio.current_time()
+    async with until_interrupted():
+        await anyio.sleep(1)  # lets the listener begin
+        signal.raise_signal(signal.SIGINT)
+        await anyio.sleep(1000)
+    assert anyio.current_time() - began < 1000
+
+
+async def test_what_ends_by_itself_does_not_wait_for_ctrl_c() -> None:
+    async with until_interrupted():
+        await anyio.lowlevel.checkpoint()
+
+
+async def test_without_the_plugin_nothing_is_begun(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.deploy()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ExecError, match="no session-manager-plugin on PATH"):
+        await used(streaming.execute, pipeline.place, {"agent": HUNTER, "args": ["sh"]})
+    assert "execute_command" not in pipeline.world.calls
+
+
+async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = dataclasses.replace(pipeline.place, aws=Aws(region="x", endpoint="http://here"))
+    asked: list[tuple[str, list[str]]] = []
+
+    async def running(_: Place, agent: str) -> object:
+        assert agent == HUNTER
+        return task()
+
+    async def exec_command(id_: str, command: list[str]) -> tuple[str, ...]:
+        asked.append((id_, command))
+        return ("docker", "exec")
+
+    monkeypatch.setattr(ecs_exec, "running", running)
+    monkeypatch.setattr(container_engine, "exec_command", exec_command)
+    found = await used(streaming.execute, place, {"agent": HUNTER, "args": ["sh"]})
+    assert found == Handover(argv=("docker", "exec"))
+    assert asked == [("task8", ["sh"])]
+
+
+async def test_a_task_that_is_no_container_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def find() -> None:
+        return None
+
+    monkeypatch.setattr(container_engine, "find", find)
+    with pytest.raises(ContainerEngineError, match="no container of task t1 runs on this machine"):
+        await container_engine.exec_command("t1", ["sh"])

@@ -1,0 +1,279 @@
+"""Each thing that a release stands on, broken: found with its resource and its fix."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ci.errors import VerifyError
+from ci.release import Verified, verify
+from ci.release.prerequisites.findings import Status
+from tests.unit.release.conftest import ENV
+from tests.unit.release.standing import OUTPUTS, Standing, pushed, stand
+
+HUNTER = "threat-hunter"
+GROUP = OUTPUTS.target_groups[HUNTER]
+Break = Callable[[Standing], object]
+
+
+async def found(standing: Standing) -> Verified:
+    return await verify(stand(standing), pushed())
+
+
+def hunter(**changes: Any) -> Break:
+    return lambda world: world.targets[GROUP].update(changes)
+
+
+def trust(**changes: Any) -> Break:
+    return lambda world: world.roles["execution"]["Statement"][0].update(changes)
+
+
+def manifest(**changes: Any) -> Break:
+    return lambda world: world.manifests.update({f"acso-{HUNTER}": changes})
+
+
+def index(*architectures: str) -> Break:
+    platforms = [{"os": "linux", "architecture": name} for name in architectures]
+    attestation = {"platform": {"os": "unknown", "architecture": "unknown"}}
+    return manifest(manifests=[*({"platform": item} for item in platforms), attestation])
+
+
+IMAGE = f"registry/acso-{HUNTER}@sha256:good"
+DRIFT = "aws cloudformation detect-stack-drift --stack-name acso-staging"
+ECR = f"arn:aws:ecr:us-east-1:0:repository/acso-{HUNTER}"
+STREAM = f"arn:aws:logs:us-east-1:0:log-group:{ENV.log_group}:log-stream:any"
+#: How it is broken; what is found: at what, told how, of which resource, and the fix.
+PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
+    "another account": (
+        lambda w: setattr(w, "account", "999999999999"),
+        "account and region",
+        "credentials are of account 999999999999",
+        "123456789012",
+        "use that account's credentials",
+    ),
+    "no cluster": (
+        lambda w: setattr(w, "cluster", ""),
+        "cluster",
+        "there is none",
+        ENV.cluster,
+        DRIFT,
+    ),
+    "a deleted cluster": (
+        lambda w: setattr(w, "cluster", "INACTIVE"),
+        "cluster",
+        "INACTIVE",
+        ENV.cluster,
+        DRIFT,
+    ),
+    "no log group": (
+        lambda w: setattr(w, "log_groups", [ENV.log_group + "-old"]),
+        "log group",
+        "there is none",
+        ENV.log_group,
+        f"aws logs create-log-group --log-group-name {ENV.log_group}",
+    ),
+    "a subnet is gone": (
+        lambda w: w.subnets.pop("subnet-2"),
+        "subnets",
+        "subnet-2 does not exist",
+        "subnet-1, subnet-2",
+        DRIFT,
+    ),
+    "a subnet that cannot be used": (
+        lambda w: w.subnets["subnet-1"].update(State="failed"),
+        "subnets",
+        "subnet-1 is failed",
+        "subnet-1, subnet-2",
+        DRIFT,
+    ),
+    "no security group": (
+        lambda w: w.groups.clear(),
+        "security group",
+        "there is none",
+        "sg-1",
+        DRIFT,
+    ),
+    "the port is closed": (
+        lambda w: w.groups[0].update(IpPermissions=[]),
+        "security group",
+        "lets nobody in to port 8000",
+        "sg-1",
+        DRIFT,
+    ),
+    "a security group of another network": (
+        lambda w: w.groups[0].update(VpcId="vpc-2"),
+        "security group",
+        "is of vpc-2",
+        "sg-1",
+        DRIFT,
+    ),
+    "no execution role": (
+        lambda w: w.roles.pop("execution"),
+        "execution role",
+        "there is none",
+        OUTPUTS.execution_role,
+        DRIFT,
+    ),
+    "a role for another service": (
+        trust(Principal={"Service": "ec2.amazonaws.com"}),
+        "execution role",
+        "does not trust ecs-tasks.amazonaws.com",
+        OUTPUTS.execution_role,
+        DRIFT,
+    ),
+    "a role for another account's tasks": (
+        trust(Condition={"StringEquals": {"aws:SourceAccount": "1"}}),
+        "execution role",
+        "does not trust ecs-tasks.amazonaws.com",
+        OUTPUTS.execution_role,
+        DRIFT,
+    ),
+    "a role that allows and denies": (
+        lambda w: w.roles["execution"]["Statement"].append(
+            {"Effect": "Deny", "Principal": "*", "Action": "sts:*"}
+        ),
+        "execution role",
+        "does not trust ecs-tasks.amazonaws.com",
+        OUTPUTS.execution_role,
+        DRIFT,
+    ),
+    "a role that denies": (
+        trust(Effect="Deny"),
+        "execution role",
+        "does not trust ecs-tasks.amazonaws.com",
+        OUTPUTS.execution_role,
+        DRIFT,
+    ),
+    "no task role": (
+        lambda w: w.roles.pop(HUNTER),
+        f"role of {HUNTER}",
+        "there is none",
+        OUTPUTS.task_roles[HUNTER],
+        DRIFT,
+    ),
+    "no target group": (
+        lambda w: w.targets.pop(GROUP),
+        f"target group of {HUNTER}",
+        "there is none",
+        GROUP,
+        DRIFT,
+    ),
+    "another health path": (
+        hunter(HealthCheckPath="/alive"),
+        f"target group of {HUNTER}",
+        "health path is /alive, not /health",
+        GROUP,
+        f"modify-target-group --target-group-arn {GROUP} --health-check-path /health",
+    ),
+    "another health port": (
+        hunter(HealthCheckPort="9000"),
+        f"target group of {HUNTER}",
+        "health port is 9000, not 8000",
+        GROUP,
+        "--health-check-port traffic-port",
+    ),
+    "another protocol": (
+        hunter(Protocol="HTTPS"),
+        f"target group of {HUNTER}",
+        "protocol is HTTPS, not HTTP",
+        GROUP,
+        DRIFT,
+    ),
+    "another port": (
+        hunter(Port=80, HealthCheckPort="8000"),
+        f"target group of {HUNTER}",
+        "port is 80, not 8000",
+        GROUP,
+        DRIFT,
+    ),
+    "another target type": (
+        hunter(TargetType="instance"),
+        f"target group of {HUNTER}",
+        "target type is instance, not ip",
+        GROUP,
+        DRIFT,
+    ),
+    "no image": (
+        lambda w: w.manifests.pop(f"acso-{HUNTER}"),
+        f"image of {HUNTER}",
+        "is not in the registry",
+        IMAGE,
+        "./acso publish --env staging",
+    ),
+    "an image of another architecture": (
+        index("arm64"),
+        f"image of {HUNTER}",
+        "is for linux/arm64, the task is linux/amd64",
+        IMAGE,
+        "of linux/amd64",
+    ),
+    "no registry login": (
+        lambda w: w.forbidden.add("ecr:GetAuthorizationToken"),
+        "execution role: log in to the registry",
+        "ecr:GetAuthorizationToken is not allowed",
+        "*",
+        "allow ecr:GetAuthorizationToken on * in the policy of execution",
+    ),
+    "no logs": (
+        lambda w: w.forbidden.add("logs:PutLogEvents"),
+        "execution role: write logs",
+        "logs:PutLogEvents is not allowed",
+        STREAM,
+        f"allow logs:PutLogEvents on {STREAM}",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PROBLEMS.values(), ids=PROBLEMS)
+async def test_each_problem_is_found_with_its_resource_and_its_fix(
+    standing: Standing, case: tuple[Break, str, str, str, str]
+) -> None:
+    broken, what, told, resource, fix = case
+    broken(standing)
+    verified = await found(standing)
+    (problem,) = verified.problems
+    assert (problem.status, problem.what, problem.resource) == (Status.FAIL, what, resource)
+    assert told in problem.told
+    assert fix in problem.fix
+    with pytest.raises(VerifyError) as raised:
+        verified.raise_for_failure()
+    assert fix in str(raised.value)
+
+
+async def test_all_problems_are_told_at_once(standing: Standing) -> None:
+    for name in ("no log group", "no task role", "another health path", "no image"):
+        PROBLEMS[name][0](standing)
+    standing.forbidden.add("ecr:BatchGetImage")
+    verified = await found(standing)
+    whats = [item.what for item in verified.problems]
+    assert whats[:4] == [
+        "log group",
+        f"image of {HUNTER}",
+        f"role of {HUNTER}",
+        f"target group of {HUNTER}",
+    ]
+    pulls = [item for item in verified.problems if item.action == "ecr:BatchGetImage"]
+    assert len(pulls) == 5
+    assert ECR in {item.resource for item in pulls}
+    assert verified.summary() == "19 of 28 passed, 9 failed"
+    with pytest.raises(VerifyError) as raised:
+        verified.raise_for_failure()
+    assert all(item.fix in str(raised.value) for item in verified.problems)
+
+
+@pytest.mark.parametrize(
+    "fine",
+    [
+        pytest.param(index("arm64", "amd64"), id="an index with the platform"),
+        pytest.param(trust(Principal={"Service": ["a", "ecs-tasks.amazonaws.com"]}), id="a list"),
+        pytest.param(trust(Action=["sts:TagSession", "sts:AssumeRole"]), id="several actions"),
+        pytest.param(trust(Condition={}), id="any account's tasks"),
+        pytest.param(hunter(HealthCheckPort="8000"), id="the health port by number"),
+        pytest.param(
+            lambda w: w.groups[0].update(IpPermissions=[{"IpProtocol": "-1"}]), id="all ports"
+        ),
+    ],
+)
+async def test_another_spelling_of_what_is_right_is_right(standing: Standing, fine: Break) -> None:
+    fine(standing)
+    assert (await found(standing)).problems == ()

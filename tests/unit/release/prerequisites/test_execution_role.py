@@ -1,0 +1,124 @@
+"""What the execution role must be allowed: simulated, tried where it may be, secrets unseen."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from ci.release import Verified, verify
+from ci.release.plan import desired
+from tests.unit.release.fake import Handle
+from tests.unit.release.standing import Standing, denied, pushed, stand
+
+
+async def found(standing: Standing) -> Verified:
+    return await verify(stand(standing), pushed())
+
+
+def assumable(standing: Standing, monkeypatch: pytest.MonkeyPatch, *forbidden: str) -> None:
+    """Let who asks assume the execution role, which may not do some things when tried."""
+
+    class Assumed(Handle):
+        async def call(self, service: str, operation: str, /, **arguments: Any) -> Any:
+            if operation in forbidden:
+                raise denied(f"{service}:{operation}")
+            return await super().call(service, operation, **arguments)
+
+    async def assume(*_: Any, **__: Any) -> Handle:
+        return Assumed(standing)
+
+    # By import: under its name the package has the function.
+    monkeypatch.setattr(import_module("ci.release.verify"), "assume", assume)
+
+
+async def test_where_the_role_may_be_assumed_pulling_is_tried_too(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assumable(standing, monkeypatch, "get_download_url_for_layer")
+    problems = (await found(standing)).problems
+    assert {item.action for item in problems} == {"ecr:get_download_url_for_layer"}
+    assert len(problems) == 5
+
+
+async def test_who_may_try_need_not_simulate(
+    standing: Standing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assumable(standing, monkeypatch)
+    standing.errors["simulate_principal_policy"] = denied("iam:SimulatePrincipalPolicy")
+    verified = await found(standing)
+    # Writing a line to the logs would change something: that alone is left unseen.
+    assert [item.what for item in verified.problems] == ["execution role: write logs"]
+    pulled = next(item for item in verified.findings if "pull" in item.what)
+    assert pulled.told == "allowed (tried)"
+
+
+SECRET = "arn:aws:secretsmanager:us-east-1:0:secret:db-a1b2c3"
+
+
+@pytest.fixture
+def with_secret(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Gives every agent's container a secret from where the argument says."""
+
+    def give(value_from: str) -> None:
+        made = desired.task_definition
+
+        def definition(*arguments: Any) -> dict[str, Any]:
+            request = made(*arguments)
+            secret = {"name": "DB", "valueFrom": value_from}
+            request["containerDefinitions"][0]["secrets"] = [secret]
+            return request
+
+        monkeypatch.setattr(desired, "task_definition", definition)
+
+    return give
+
+
+@pytest.mark.parametrize(
+    ("value_from", "action", "resource"),
+    [
+        (SECRET, "secretsmanager:GetSecretValue", SECRET),
+        (f"{SECRET}:password::", "secretsmanager:GetSecretValue", SECRET),
+        ("/acso/db", "ssm:GetParameters", "arn:aws:ssm:us-east-1:0:parameter/acso/db"),
+        ("db", "ssm:GetParameters", "arn:aws:ssm:us-east-1:0:parameter/db"),
+    ],
+)
+async def test_a_secret_that_the_role_may_not_read_is_told(
+    standing: Standing,
+    with_secret: Callable[[str], None],
+    value_from: str,
+    action: str,
+    resource: str,
+) -> None:
+    with_secret(value_from)
+    assert (await found(standing)).ok
+    standing.forbidden.add(action)
+    (problem,) = (await found(standing)).problems
+    assert (problem.action, problem.resource) == (action, resource)
+
+
+@pytest.mark.parametrize(
+    ("value_from", "kept", "told"),
+    [
+        (SECRET, {}, "there is no such secret"),
+        (SECRET, {SECRET: "x"}, ""),
+        (f"{SECRET}:password::", {SECRET: '{"user": "x"}'}, "it has no key password"),
+        (f"{SECRET}:password::", {SECRET: "canary"}, "it is no JSON object"),
+        (f"{SECRET}:password::", {SECRET: '{"password": "canary"}'}, ""),
+        ("/acso/db", {}, "there is no such parameter"),
+    ],
+)
+async def test_a_secret_is_read_as_the_role_and_shown_to_nobody(
+    standing: Standing,
+    monkeypatch: pytest.MonkeyPatch,
+    with_secret: Callable[[str], None],
+    value_from: str,
+    kept: dict[str, str],
+    told: str,
+) -> None:
+    with_secret(value_from)
+    standing.secrets = kept
+    assumable(standing, monkeypatch)
+    verified = await found(standing)
+    assert [told in item.told for item in verified.problems] == [True] * bool(told)
+    assert "canary" not in verified.text()

@@ -1,0 +1,136 @@
+"""What a rollback may be told to go to: a release, a revision, a digest; only validated ones."""
+
+import dataclasses
+
+import pytest
+
+from ci.errors import TargetGoneError, UsageError
+from ci.release import Ending
+from ci.release.model import Request, Run
+from ci.release.records.release import Entry, History, Kind, Release, State
+from ci.release.records.target import find
+from tests.unit.release.conftest import Pipeline, all_of, versions
+
+ARN = "arn:aws:ecs:us-east-1:123456789012:task-definition/"
+A, B, C = ("a" * 64, "b" * 64, "abc" + "c" * 61)
+
+
+def made(number: int, state: State, *runs: tuple[str, int, str]) -> Release:
+    """Return a release of some services: each its family, revision and digest."""
+    return Release(
+        id=f"2026.11.24-{number}",
+        environment="staging",
+        kind=Kind.DEPLOY,
+        state=state,
+        entries=tuple(
+            Entry(
+                agent=family,
+                service=family,
+                action="change",
+                after=Run(
+                    revision=f"{ARN}{family}:{revision}",
+                    version="v",
+                    digest=f"sha256:{digest}",
+                    desired=1,
+                ),
+            )
+            for family, revision, digest in runs
+        ),
+        request=Request(),
+        created_at="",
+        origin=f"2026.11.24-{number}",
+    )
+
+
+HISTORY = History(
+    releases=(
+        made(5, State.SUCCEEDED, ("one", 4, A), ("two", 2, B)),
+        made(4, State.ROLLED_BACK, ("one", 3, C), ("two", 2, B)),
+        made(3, State.SUCCEEDED, ("one", 2, B), ("two", 2, B)),
+        made(2, State.SUCCEEDED, ("one", 2, B), ("two", 1, A)),
+        made(1, State.SUCCEEDED, ("one", 1, A), ("two", 1, A)),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("to", "number"),
+    [
+        (None, 3),
+        ("2026.11.24-2", 2),
+        ("one:4", 5),
+        ("one:2", 3),  # the newest that holds it
+        ("two:1", 2),
+        (f"{ARN}one:1", 1),
+        (f"sha256:{A}", 5),
+        (f"sha256:{B[:12]}", 5),
+    ],
+)
+def test_a_release_is_found_by_id_revision_or_digest(to: str | None, number: int) -> None:
+    target = find(HISTORY, to)
+    assert target is not None
+    assert target.id == f"2026.11.24-{number}"
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("one:3", "revision one:3 was in release 2026.11.24-4 alone, which did not succeed"),
+        (f"sha256:{C}", "alone, which did not succeed (rolled back)"),
+        ("one:9", "revision one:9 is in no release on record"),
+        ("three:1", "is in no release on record"),
+        (f"sha256:{'0' * 64}", "is in no release on record"),
+        ("2026.11.24-4", "never returned to"),
+        ("2026.11.24-9", "not on record"),
+        ("12", "'12' is no release, revision or digest"),
+        ("sha256:abc", "is no release, revision or digest"),
+        ("latest", "is no release, revision or digest"),
+    ],
+)
+def test_what_cannot_be_returned_to_is_told_as_what_it_is(to: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        find(HISTORY, to)
+    assert said in str(raised.value)
+    assert raised.value.hint
+
+
+def test_the_start_of_two_digests_is_refused_with_both() -> None:
+    near = made(6, State.SUCCEEDED, ("one", 5, "a" * 63 + "b"))
+    history = dataclasses.replace(HISTORY, releases=(near, *HISTORY.releases))
+    with pytest.raises(UsageError, match="the start of 2 digests") as raised:
+        find(history, "sha256:aaaaaaaa")
+    assert f"sha256:{A}" in raised.value.hint
+
+
+async def test_a_revision_takes_all_services_of_its_release_back(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good", supervisor="good-2")
+    await pipeline.deploy("good-3")
+    outcome = await pipeline.rollback("acso-staging-supervisor:2")
+    assert outcome.ending is Ending.RESTORED
+    assert versions(pipeline.world) == all_of("good", supervisor="good-2")
+
+
+async def test_a_target_that_is_gone_is_told_before_anything_changes(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    await pipeline.deploy("good-2")
+    gone = [arn for arn in pipeline.world.definitions if arn.endswith(("hunter:1", "visor:1"))]
+    for revision in gone:
+        pipeline.world.deregister_task_definition(revision)
+    before = len(pipeline.world.calls)
+    with pytest.raises(TargetGoneError) as raised:
+        await pipeline.rollback()
+    assert "acso-staging-supervisor:1" in str(raised.value)
+    assert "acso-staging-threat-hunter:1 are deregistered" in str(raised.value)
+    assert "check out abc and deploy it" in raised.value.hint
+    calls = set(pipeline.world.calls[before:])
+    assert not calls & {"update_service", "create_service", "register_task_definition"}
+    assert versions(pipeline.world) == all_of("good-2")
+
+
+async def test_going_to_the_current_release_sets_right_what_differs(pipeline: Pipeline) -> None:
+    first = await pipeline.deploy("good")
+    pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
+    await pipeline.rollback(first.release)
+    assert versions(pipeline.world) == all_of("good")
+    assert any("the current one: what differs from it is set right" in x for x in pipeline.lines)

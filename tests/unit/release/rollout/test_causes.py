@@ -1,0 +1,73 @@
+"""What counts together as one cause, and what ends a rollout with its first task."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from ci.aws.ecs import Task
+from ci.release.rollout.causes import FATAL, HEALTH, MEMORY, PULL, RESOURCES, cause, too_many
+from ci.release.rollout.verdict import Kind, judge
+from tests.unit.release.rollout.test_verdict import GOAL, LIMITS, crashed, seen, task
+
+NOT_STARTED: dict[str, Any] = {"stop_code": "TaskFailedToStart", "exit_code": None}
+CAUSES: dict[str, tuple[Task, str]] = {
+    "no such image": (
+        crashed(**NOT_STARTED, stopped_reason="CannotPullContainerError: pull image manifest..."),
+        PULL,
+    ),
+    "pull told by the container": (
+        crashed(**NOT_STARTED, container_reason="CannotPullImageManifestError: no such host"),
+        PULL,
+    ),
+    "no secret": (
+        crashed(
+            **NOT_STARTED,
+            stopped_reason="ResourceInitializationError: unable to pull secrets or registry auth",
+        ),
+        RESOURCES,
+    ),
+    "out of memory": (
+        crashed(exit_code=137, container_reason="OutOfMemoryError: Container killed due to memory"),
+        MEMORY,
+    ),
+    "exit": (crashed(), "exit code 1"),
+    "killed": (crashed(exit_code=137), "exit code 137"),
+    "target": (
+        crashed(
+            stop_code="ServiceSchedulerInitiated",
+            exit_code=0,
+            stopped_reason="Task failed ELB health checks in (target-group x)",
+        ),
+        HEALTH,
+    ),
+    "container's health": (
+        crashed(
+            stop_code="ServiceSchedulerInitiated", stopped_reason="failed container health checks"
+        ),
+        HEALTH,
+    ),
+    "runs unhealthy": (task(health="UNHEALTHY"), HEALTH),
+    "nothing known": (crashed(exit_code=None), "EssentialContainerExited"),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+def test_a_failure_has_one_cause(case: str) -> None:
+    failed, words = CAUSES[case]
+    assert cause(failed) == words
+
+
+def test_failures_of_different_causes_are_not_added_up() -> None:
+    one, other = crashed(), crashed(exit_code=139, id="dead2")
+    assert not too_many([one, other], 2)
+    assert too_many([one, other, crashed(id="dead3")], 2)
+    assert not too_many([], 1)
+
+
+@pytest.mark.parametrize("why", sorted(FATAL))
+def test_what_a_second_try_does_not_mend_ends_the_rollout_at_once(why: str) -> None:
+    failed = next(item for item, words in CAUSES.values() if words == why)
+    patient = dataclasses.replace(LIMITS, failures=5)
+    assert judge(GOAL, seen(tasks=(failed, task())), patient).kind is Kind.FAILED
+    assert judge(GOAL, seen(tasks=(crashed(), task())), patient).kind is Kind.GOOD

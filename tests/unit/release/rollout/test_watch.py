@@ -1,0 +1,244 @@
+"""The one poller: what a look costs, and what makes it slower instead of failing."""
+
+import dataclasses
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import anyio
+import pytest
+
+from ci import config as configuration
+from ci import release
+from ci.errors import AwsError
+from ci.release.plan import desired
+from ci.release.rollout.verdict import Goal, Kind, Limits
+from ci.release.rollout.watch import (
+    FIRST_PAUSE,
+    SLOWEST,
+    Teller,
+    Watched,
+    growing,
+    pause,
+    poll,
+    watch,
+)
+from tests.unit.release.conftest import ENV, Outputs, Pipeline, all_of, versions
+
+ROOT = Path(__file__).parents[4]
+MANY = 100
+LIMITS = Limits(failures=1, grace=30, timeout=600)
+THROTTLED = AwsError("ecs describe_services: ThrottlingException", code="ThrottlingException")
+
+
+def many(count: int) -> configuration.Config:
+    """Return a configuration of so many agents."""
+    kept = (ROOT / configuration.FILE).read_text()
+    head, _, rest = kept.partition("[agents.supervisor]")
+    agents = "\n".join(f"[agents.agent-{number}]" for number in range(count))
+    return configuration.parse(f"{head}{agents}\n{rest[rest.index('[environments.') :]}")
+
+
+@pytest.fixture
+def crowd(pipeline: Pipeline) -> Pipeline:
+    """A place of a hundred services."""
+    config = many(MANY)
+    groups = {agent.name: f"arn/{ENV.service(agent)}" for agent in config.agents}
+    roles = {agent.name: f"arn:role/{agent.name}" for agent in config.agents}
+    outputs = Outputs(target_groups=groups, task_roles=roles)
+    place = dataclasses.replace(pipeline.place, config=config, outputs=outputs)
+    return dataclasses.replace(pipeline, place=place)
+
+
+def created(pipeline: Pipeline) -> list[Goal]:
+    """Create every service of the place; returns what to watch for."""
+    return [one(pipeline, agent) for agent in pipeline.place.config.agents]
+
+
+def one(pipeline: Pipeline, agent: configuration.Agent) -> Goal:
+    reference = f"registry/{agent.repository}@sha256:good"
+    image = release.Image(agent=agent.name, version="good", reference=reference)
+    request = desired.task_definition(pipeline.place, agent, image)
+    revision = pipeline.world.register_task_definition(**request)["taskDefinition"]
+    arn = revision["taskDefinitionArn"]
+    service = pipeline.world.create_service(**desired.service(pipeline.place, agent, revision=arn))[
+        "service"
+    ]
+    return Goal(
+        agent=agent.name,
+        service=service["serviceName"],
+        run=release.Run(revision=arn, version="good", digest=image.digest, desired=1),
+        deployment=service["deployments"][0]["id"],
+        since=service["deployments"][0]["createdAt"],
+    )
+
+
+async def watched(pipeline: Pipeline, goals: list[Goal]) -> Watched:
+    return await watch(pipeline.place, goals, LIMITS, Teller(pipeline.lines.append))
+
+
+async def test_a_hundred_services_cost_ten_describe_services_a_look(crowd: Pipeline) -> None:
+    goals = created(crowd)
+    await anyio.sleep(60)  # all of them are up: one look is enough
+    crowd.world.calls.clear()
+    assert (await watched(crowd, goals)).good
+    assert Counter(crowd.world.calls) == {
+        "describe_services": 10,
+        "list_tasks": 2,
+        "describe_tasks": 1,
+        "describe_target_health": MANY,
+    }
+
+
+async def test_targets_are_asked_for_where_they_can_matter_alone(crowd: Pipeline) -> None:
+    goals = created(crowd)
+    assert (await watched(crowd, goals)).good
+    calls = Counter(crowd.world.calls)
+    assert calls["list_tasks"] > 2 * 3  # several looks, in the first of which no task ran
+    assert calls["describe_services"] == 5 * calls["list_tasks"]
+    assert calls["describe_target_health"] <= MANY * (calls["list_tasks"] / 2 - 1)
+
+
+async def test_what_was_good_is_asked_again_only_for_the_word_of_success(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy()
+    pipeline.world.calls.clear()
+    # One of five is slow: the others' targets are not asked at each of its looks.
+    await pipeline.deploy("good-2", threat_hunter="slow")
+    calls = Counter(pipeline.world.calls)
+    looks = calls["list_tasks"] / 2
+    assert looks > 20
+    assert calls["describe_target_health"] < 2 * looks
+    assert versions(pipeline.world) == all_of("good-2", threat_hunter="slow")
+
+
+async def test_what_was_good_and_is_no_more_at_the_end_is_no_success(pipeline: Pipeline) -> None:
+    goals = created(pipeline)
+    first, last = goals[0].service, goals[-1].service
+    modes(pipeline, {last: "slow"})
+
+    async def turn() -> None:
+        await anyio.sleep(6)
+        # Its task and its target stay as they are; it is the answer that is another.
+        modes(pipeline, {first: "liar"})
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(turn)
+        found = await watched(pipeline, goals)
+    assert f"{goals[0].agent}: 1 of 1 tasks serve" in pipeline.lines
+    assert found.verdicts[first].kind is Kind.FAILED
+    assert found.verdicts[last].kind is Kind.GOOD
+
+
+def modes(pipeline: Pipeline, changes: dict[str, str]) -> None:
+    """Let the tasks of services behave otherwise."""
+    for task in pipeline.world.tasks:
+        task.mode = changes.get(task.service, task.mode)
+
+
+async def test_stopped_tasks_are_described_once(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pipeline.deploy()
+    await pipeline.deploy("good-2")  # leaves five stopped tasks
+    described: list[str] = []
+    original = pipeline.world.describe_tasks
+
+    def describe_tasks(cluster: str, tasks: list[str]) -> object:
+        described.extend(tasks)
+        return original(cluster, tasks)
+
+    monkeypatch.setattr(pipeline.world, "describe_tasks", describe_tasks)
+    stopped = {task.id for task in pipeline.world.tasks if task.stopped is not None}
+    goals = [one_of(pipeline, service) for service in pipeline.world.services]
+    for task in pipeline.world.tasks:
+        if task.service == goals[0].service and task.stopped is None:
+            task.mode, task.created = "slow", anyio.current_time()  # as if it had just begun
+    assert (await watched(pipeline, goals)).good
+    counted = Counter(described)
+    assert len(stopped) == 5
+    assert {counted[id_] for id_ in stopped} == {1}
+    assert max(counted.values()) > 5
+
+
+def one_of(pipeline: Pipeline, service: str) -> Goal:
+    """Return a goal that is what the service is meant to run."""
+    told = pipeline.world.services[service].request
+    container = pipeline.world.definitions[told["taskDefinition"]]["containerDefinitions"][0]
+    given = {item["name"]: item["value"] for item in container["environment"]}
+    run = release.Run(
+        revision=told["taskDefinition"],
+        version=given["ACSO_VERSION"],
+        digest=given["ACSO_DIGEST"],
+        desired=1,
+    )
+    return Goal(agent=given["ACSO_AGENT"], service=service, run=run)
+
+
+async def test_throttling_stretches_the_looks_and_fails_nothing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goals = created(pipeline)
+    times: list[float] = []
+    original = pipeline.world.describe_services
+
+    def describe_services(**arguments: object) -> object:
+        times.append(anyio.current_time())
+        if len(times) <= 6:
+            raise THROTTLED
+        return original(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline.world, "describe_services", describe_services)
+    assert (await watched(pipeline, goals)).good
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert pauses[:6] == sorted(pauses[:6])
+    assert pauses[5] > 8 * pauses[0]
+    assert sum("AWS throttles" in line for line in pipeline.lines) == 6
+
+
+async def test_throttling_without_end_is_an_error_and_no_verdict(pipeline: Pipeline) -> None:
+    goals = created(pipeline)
+    pipeline.world.errors["describe_services"] = THROTTLED
+    began = anyio.current_time()
+    with pytest.raises(AwsError, match="ThrottlingException"):
+        await watched(pipeline, goals)
+    assert LIMITS.timeout < anyio.current_time() - began < LIMITS.timeout + 100
+
+
+async def test_any_other_error_ends_the_watch_at_once(pipeline: Pipeline) -> None:
+    goals = created(pipeline)
+    denied = AwsError("ecs describe_services: AccessDenied", code="AccessDeniedException")
+    pipeline.world.errors["describe_services"] = denied
+    with pytest.raises(AwsError, match="AccessDenied"):
+        await watched(pipeline, goals)
+    assert pipeline.world.calls.count("describe_services") == 1
+
+
+async def test_a_poll_ends_with_nothing_when_its_time_is_over(pipeline: Pipeline) -> None:
+    async def look() -> bool | None:
+        return None
+
+    began = anyio.current_time()
+    assert await poll(pipeline.place, look, 10) is None
+    assert 10 <= anyio.current_time() - began < 11
+
+
+@pytest.mark.parametrize(
+    ("usual", "stretch", "chance", "seconds"),
+    [
+        (5, 1, 0.5, 5),
+        (5, 1, 0, 4),
+        (5, 1, 1, 6),
+        (5, 4, 0.5, 20),
+        (5, 64, 0.5, SLOWEST),
+    ],
+)
+def test_pauses_differ_a_little_and_have_an_end(
+    usual: float, stretch: float, chance: float, seconds: float
+) -> None:
+    assert pause(usual, stretch, chance) == pytest.approx(seconds)
+
+
+def test_looks_become_rarer() -> None:
+    assert [growing(elapsed) for elapsed in (0, 10, 100, 1000)] == [FIRST_PAUSE, 0.25, 2.5, 5]
