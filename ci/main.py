@@ -1,7 +1,7 @@
 """The pipeline as a Dagger module: every function a user can call.
 
-`dagger call NAME` runs them inside a Dagger engine, `./acso NAME` in its own process; the
-docstrings are the help of both.
+`dagger call NAME` runs a function inside a Dagger engine, `./acso NAME` runs it in its own process.
+The docstrings are the help of both.
 """
 
 import datetime
@@ -16,66 +16,82 @@ import validation
 from ci import config as configuration
 from ci import release
 from ci.aws.session import Aws, Credentials, check_account
+from ci.aws.target import Target
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.pipeline import credentials, environments, images, preview
-from ci.pipeline.decorators import anew, judges, once
-from ci.pipeline.releasing import Attended
-from ci.pipeline.types import Actor, As, AuditRequired, Cancelled, Env, Format, OnCancel, Wait
+from ci.pipeline.decorators import cached_per_session, source_check, uncached
+from ci.pipeline.releasing import Releasing
+from ci.pipeline.types import (
+    Actor,
+    AuditRequired,
+    Cancelled,
+    Env,
+    Format,
+    OnCancel,
+    OutputFormat,
+    Wait,
+)
 from ci.release.observe import logs as lines
-from ci.release.records.history import history as listed
-from ci.release.records.history import recall
+from ci.release.records.history import history as list_releases
+from ci.release.records.history import release_detail
 from ci.report.progress import stage
-from ci.report.result import Told, written
+from ci.report.result import CommandResult, rendered
 from ci.stages import quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built
-from ci.stages.running import gate, together
+from ci.stages.running import run_all, run_gate
 
 
 @object_type
 class Acso:
     """Take the ACSO agents from a commit to a validated release, and back when it fails.
 
-    `check` judges the source, `deploy` does everything up to a validated environment, `rollback`
-    returns to the release before. Start with `plan --env development`: it changes nothing.
+    `check` runs the quality gates, `deploy` does everything up to a validated environment,
+    `rollback` returns to the previous release. Start with `plan --env development`: it changes
+    nothing.
     """
 
     source: Annotated[
-        dagger.Directory, DefaultPath("/"), Ignore(IGNORE), Doc("The repository to work on.")
+        dagger.Directory,
+        DefaultPath("/"),
+        Ignore(IGNORE),
+        Doc("The repository to work on."),
     ]
-    endpoint: Annotated[str | None, Doc("AWS endpoint to use instead of AWS itself.")] = None
-    registry: Annotated[str | None, Doc("Registry host instead of the account's own.")] = None
+    endpoint: Annotated[str | None, Doc("AWS endpoint URL, instead of AWS's own.")] = None
+    registry: Annotated[str | None, Doc("Registry host, instead of the account's ECR.")] = None
     load_balancer: Annotated[
-        str | None, Doc("URL pattern of load balancers, with {name}, instead of their DNS names.")
+        str | None, Doc("URL pattern of load balancers, with {name}, instead of DNS names.")
     ] = None
-    aws_access_key_id: Annotated[dagger.Secret | None, Doc("AWS access key, where needed.")] = None
-    aws_secret_access_key: Annotated[dagger.Secret | None, Doc("Its secret.")] = None
-    aws_session_token: Annotated[dagger.Secret | None, Doc("Its session token.")] = None
+    aws_access_key_id: Annotated[dagger.Secret | None, Doc("AWS access key id.")] = None
+    aws_secret_access_key: Annotated[dagger.Secret | None, Doc("AWS secret access key.")] = None
+    aws_session_token: Annotated[dagger.Secret | None, Doc("AWS session token.")] = None
     oidc_request_url: Annotated[
-        dagger.Secret | None, Doc("Where the CI system gives out identity tokens.")
+        dagger.Secret | None, Doc("URL where the CI system issues OIDC tokens.")
     ] = None
-    oidc_request_token: Annotated[dagger.Secret | None, Doc("The right to ask for one.")] = None
+    oidc_request_token: Annotated[
+        dagger.Secret | None, Doc("Token that authorises the request for an OIDC token.")
+    ] = None
     webhook: Annotated[
-        dagger.Secret | None, Doc("URL that is told of releases, as Slack's webhooks take it.")
+        dagger.Secret | None, Doc("Slack-compatible webhook URL for release notifications.")
     ] = None
 
     @function
-    @judges
+    @source_check
     async def lint(self) -> str:
-        """Check style, formatting and who imports whom (ruff, import-linter)."""
+        """Check style, formatting and import contracts (ruff, import-linter)."""
         image = (await self._config()).project.base_image
-        return await gate("lint", lambda: quality.lint(self.source, image))
+        return await run_gate("lint", lambda: quality.lint(self.source, image))
 
     @function
-    @judges
+    @source_check
     async def typecheck(self) -> str:
         """Check types in strict mode, tests included (mypy)."""
         image = (await self._config()).project.base_image
-        return await gate("typecheck", lambda: quality.typecheck(self.source, image))
+        return await run_gate("typecheck", lambda: quality.typecheck(self.source, image))
 
-    @once
-    @judges
+    @cached_per_session
+    @source_check
     async def security(self, audit_required: AuditRequired = False) -> str:
         """Look for insecure code, committed secrets and vulnerable packages."""
         image = (await self._config()).project.base_image
@@ -86,36 +102,38 @@ class Acso:
                 self.source, image, today=today, required=audit_required
             )
 
-        lines = await together(
+        lines = await run_all(
             {
-                "code": lambda: gate("code", lambda: quality.insecure_code(self.source, image)),
-                "secrets": lambda: gate(
+                "code": lambda: run_gate("code", lambda: quality.insecure_code(self.source, image)),
+                "secrets": lambda: run_gate(
                     "secrets", lambda: quality.committed_secrets(self.source, image)
                 ),
-                "packages": lambda: gate("packages", packages),
+                "packages": lambda: run_gate("packages", packages),
             }
         )
         return "\n".join(lines.values())
 
     @function
-    @judges
+    @source_check
     async def test(self) -> str:
-        """Run the fast tests; 80 % of the code that needs no containers must be covered."""
+        """Run the fast tests; at least 80 % branch coverage of code that needs no containers."""
         image = (await self._config()).project.base_image
         parts = {
-            about: partial(gate, f"test {about}", partial(quality.test, self.source, image, about))
+            about: partial(
+                run_gate, f"test {about}", partial(quality.test, self.source, image, about)
+            )
             for about in quality.TESTS
         }
-        lines = await together(parts)
+        lines = await run_all(parts)
         return "\n".join(lines.values())
 
-    @once
+    @cached_per_session
     async def check(self, audit_required: AuditRequired = False) -> str:
         """Run every quality gate in parallel: lint, typecheck, security, test.
 
-        All of them run to their end, so that one call shows all there is to mend.
+        All of them run to the end, so that one call shows every problem.
         """
-        lines = await together(
+        lines = await run_all(
             {
                 "test": self.test,  # takes the longest, so it goes first
                 "lint": self.lint,
@@ -129,274 +147,277 @@ class Acso:
     async def build(
         self, agent: Annotated[str | None, Doc("Only this agent; default: all of them.")] = None
     ) -> str:
-        """Build the agents' images and tell the content version of each."""
+        """Build the agents' images; print the content version of each."""
         config = await self._config()
         built = await images.build(
             self.source, config, (config.agent(agent),) if agent else config.agents
         )
         return "\n".join(f"{item.agent} {item.version}" for item in built)
 
-    @anew
+    @uncached
     async def publish(self, env: Env) -> str:
-        """Push the images that the registry lacks; tell every agent's reference by digest."""
-        config, _, aws = await self._open(env)
-        built = await images.build(self.source, config, config.agents)
-        pushed = await images.push(aws, config, built)
+        """Push the images that the registry lacks; print each image reference with its digest."""
+        target = await self._target(env)
+        built = await images.build(self.source, target.config, target.config.agents)
+        pushed = await images.push(target, built)
         return "\n".join(image.reference for image in pushed)
 
-    @anew
-    async def plan(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
-        """Tell what a deploy would change, service by service; nothing is touched.
+    @uncached
+    async def plan(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Show what a deploy would change, service by service; changes nothing.
 
-        The exit code of `acso plan` is 0 if nothing would change and 2 if something would (as for
-        wrong usage, which says so); `dagger call` knows only 0. The JSON document is what
-        `deploy --plan` takes: `acso plan --output FILE`, `dagger call plan --format json -o FILE`.
+        `acso plan` exits with 0 if nothing would change and with 2 if something would; `dagger
+        call` exits with 0 in both cases. Save the JSON document for `deploy --plan`: with
+        `acso plan --output FILE` or `dagger call plan --format json -o FILE`.
         """
-        config, environment, aws = await self._open(env)
-        built = await images.build(self.source, config, config.agents)
+        target = await self._target(env)
+        built = await images.build(self.source, target.config, target.config.agents)
         async with stage("plan"):
-            found = await preview.preview(aws, config, environment, built)
-        return _written(found, format, exit_code=found.exit_code)
+            found = await preview.preview(target, built)
+        return _rendered(found, format, exit_code=found.exit_code)
 
-    @anew
+    @uncached
     async def deploy(  # noqa: PLR0913, PLR0917 (its flags)
         self,
         env: Env,
-        commit: Annotated[str, Doc("Commit that the source is of, for the record.")] = "",
-        branch: Annotated[str, Doc("Its branch or tag, for the record.")] = "",
+        commit: Annotated[str, Doc("Commit of the source, for the release record.")] = "",
+        branch: Annotated[str, Doc("Branch or tag of the source, for the release record.")] = "",
         actor: Actor = "",
         dirty: Annotated[bool, Doc("The source has uncommitted changes.")] = False,
         wait: Wait = 0,
         on_cancel: Cancelled = OnCancel.KEEP,
         plan: Annotated[
-            dagger.File | None, Doc("JSON document of `plan`: refuse if it holds no more.")
+            dagger.File | None, Doc("Saved plan: refuse to deploy if it is outdated.")
         ] = None,
-        dry_run: Annotated[bool, Doc("Only plan: the same text and exit code as `plan`.")] = False,
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        dry_run: Annotated[bool, Doc("Only plan: same output and exit code as `plan`.")] = False,
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Check and build side by side, then infrastructure, push, rollout and validation.
+        """Check, build, push, roll out and validate; roll back if that fails.
 
-        Unchanged agents are not touched. A release that fails is rolled back as a whole; the
-        exit code is 0 only if every agent runs, and answers as, what was deployed.
+        Agents that did not change are not touched. A release that fails is rolled back as a whole.
+        The exit code is 0 only if every agent runs, and answers with, the deployed version.
         """
         if dry_run:
             return await self.plan(env, format)
-        config, environment, aws = await self._open(env)
-        if dirty and environment.name != "development":
-            message = f"the source has uncommitted changes, which {env} does not take"
+        target = await self._target(env)
+        if dirty and env != "development":
+            message = f"the source has uncommitted changes; {env} accepts commits only"
             raise UsageError(message, hint="commit them, or deploy to development")
-        promised = preview.parse(await plan.contents(), environment.name) if plan else None
-        attended = await self._attended(wait, on_cancel)
+        saved = preview.parse(await plan.contents(), env) if plan else None
+        releasing = await self._releasing(wait, on_cancel)
         async with stage("preconditions") as span:
-            if promised:
-                await preview.hold_standing(promised, aws, config, environment)
+            if saved:
+                await preview.require_same_environment(saved, target)
             if not wait:
-                await environments.free(aws, config, environment, span.say)
-        built = await self._checked_build(config, audit_required=aws.endpoint is None)
-        if promised:
-            await preview.hold(promised, aws, config, environment, built)
-        place = await environments.applied(aws, config, environment)
-        pushed = await images.push(aws, config, built)
-        await environments.verified(place, pushed)
+                await environments.require_unlocked(target, span.say)
+        built = await self._check_and_build(
+            target.config, audit_required=target.aws.endpoint is None
+        )
+        if saved:
+            await preview.require_current(saved, target, built)
+        context = await environments.apply(target)
+        pushed = await images.push(target, built)
+        await environments.verify(context, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
-        seen = promised.seen if promised else None
-        return _written(await attended.deploy(place, pushed, request, seen), format)
+        expected = saved.services if saved else None
+        return _rendered(await releasing.deploy(context, pushed, request, expected), format)
 
-    @anew
+    @uncached
     async def promote(  # noqa: PLR0913, PLR0917 (its flags)
         self,
-        from_: Annotated[str, Doc("Environment that has validated what is released.")],
-        env: Annotated[str, Doc("Environment that it is released to.")],
+        from_: Annotated[str, Doc("Environment whose validated release is promoted.")],
+        env: Annotated[str, Doc("Environment to promote to.")],
         release_: Annotated[
-            str | None, Doc("Which of its releases; default: the last validated one.")
+            str | None, Doc("Release to promote; default: the last validated one.")
         ] = None,
         actor: Actor = "",
         wait: Wait = 0,
         on_cancel: Cancelled = OnCancel.KEEP,
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Release to one environment what another has validated: the same digests, nothing rebuilt.
+        """Deploy a release that another environment has validated: same digests, nothing rebuilt.
 
-        Refused if that release did not pass validation there. What differs between the
-        environments in acso.toml, such as sizes and counts, is the target's own.
+        Refused if that release did not pass validation there. Settings that differ between the
+        environments in acso.toml, such as sizes and counts, are those of the target environment.
         """
         if from_ == env:
             message = f"{env} cannot be promoted to itself"
-            raise UsageError(message, hint=f"name another environment than {env} with --from")
-        config, environment, aws = await self._open(env)
-        source = await self.place(from_)
-        attended = await self._attended(wait, on_cancel)
+            raise UsageError(message, hint=f"name an environment other than {env} with --from")
+        target = await self._target(env)
+        source = await self.context(from_)
+        releasing = await self._releasing(wait, on_cancel)
         async with stage("preconditions") as span:
-            found = await release.promotion(source, release_, aws, environment)
+            found = await release.promotion(source, release_, target.aws, target.environment)
             span.result = found.request.promoted_from
             if not wait:
-                await environments.free(aws, config, environment, span.say)
-        place = await environments.applied(aws, config, environment)
-        await environments.verified(place, found.images)
+                await environments.require_unlocked(target, span.say)
+        context = await environments.apply(target)
+        await environments.verify(context, found.images)
         request = replace(found.request, actor=actor)
-        return _written(await attended.deploy(place, found.images, request), format)
+        return _rendered(await releasing.deploy(context, found.images, request), format)
 
-    @anew
-    async def verify(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
-        """Look whether an environment has all that a release needs; nothing is touched.
+    @uncached
+    async def verify(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Check that an environment has all that a release needs; changes nothing.
 
-        Account and region, images, roles and what they may do, network, target groups, logs: every
-        problem is told, with the resource, the action that lacks and the fix. `deploy` does the
-        same with the images that it brings, before it changes a service.
+        Looks at account and region, images, roles and their permissions, network, target groups
+        and logs. Lists every problem with the resource, the missing permission and the fix.
+        `deploy` does the same for its own images before it changes a service.
         """
-        place = await self.place(env)
-        return _written(await environments.verified(place, await release.running(place)), format)
+        context = await self.context(env)
+        found = await environments.verify(context, await release.running(context))
+        return _rendered(found, format)
 
-    @anew
+    @uncached
     async def validate(
         self,
         env: Env,
-        suite: Annotated[str, Doc("Which checks: smoke.")] = "smoke",
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        suite: Annotated[str, Doc("Suite to run: smoke.")] = "smoke",
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Check a running environment; fails unless every check could look and passed."""
-        place = await self.place(env)
+        """Run validation checks on an environment; fails unless every check ran and passed."""
+        context = await self.context(env)
         async with stage("validation") as span:
-            report = await validation.run(
-                suite, place.aws, place.config, place.env, place.outputs.url
-            )
+            report = await validation.run(suite, context, context.outputs.url)
             span.result = report.summary()
             if not report.ok:
                 raise ValidationError(report.text(), hint=f"acso status --env {env}")
-        return _written(report, format)
+        return _rendered(report, format)
 
-    @anew
+    @uncached
     async def rollback(
         self,
         env: Env,
         to: Annotated[
             str | None,
             Doc(
-                "Release to return to, or a revision (acso-staging-supervisor:12) or digest "
-                "(sha256:...) of one; default: the last validated."
+                "Release to roll back to: its id, or a task definition revision "
+                "(acso-staging-supervisor:12) or image digest (sha256:...) of it; default: the "
+                "last validated release before the current one."
             ),
         ] = None,
         actor: Actor = "",
         wait: Wait = 0,
         on_cancel: Cancelled = OnCancel.KEEP,
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Return every service to the last validated release before this one, and verify it."""
-        attended = await self._attended(wait, on_cancel)
-        place = await self.place(env)
-        outcome = await attended.rollback(place, to, release.Request(actor=actor))
-        return _written(outcome, format)
+        """Roll every service back to the last validated release, and verify the result."""
+        releasing = await self._releasing(wait, on_cancel)
+        context = await self.context(env)
+        outcome = await releasing.rollback(context, to, release.Request(actor=actor))
+        return _rendered(outcome, format)
 
-    @anew
-    async def status(self, env: Env, format: As = Format.TEXT) -> str:  # noqa: A002 (the flag)
-        """Tell what runs, of which release, and whether it is what the record says."""
-        return _written(await release.status(await self.place(env)), format)
+    @uncached
+    async def status(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Show what runs, of which release, and whether it matches the release record."""
+        return _rendered(await release.status(await self.context(env)), format)
 
-    @anew
+    @uncached
     async def logs(
         self,
         env: Env,
         agent: Annotated[list[str] | None, Doc("Only these agents; default: all.")] = None,
-        since: Annotated[str, Doc("A time, or how long ago: 30s, 10m, 2h (default: 10m).")] = "",
-        release: Annotated[str, Doc("Only what this release's tasks wrote in its time.")] = "",
+        since: Annotated[str, Doc("A time, or how long ago: 30s, 10m (default), 2h.")] = "",
+        release: Annotated[str, Doc("Only lines of this release's tasks.")] = "",
         grep: Annotated[str, Doc("Only lines that match this regular expression.")] = "",
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Tell what the agents wrote, all of them interleaved by time.
+        """Show the agents' log lines, interleaved by time.
 
-        As JSON it is an object a line. The command line writes lines as they come with --follow.
+        The JSON format is one object per line. `acso logs --follow` goes on as lines arrive.
         """
         query = lines.Query(agents=tuple(agent or ()), since=since, release=release, grep=grep)
-        place = await self.place(env)
-        return await lines.written(place, query, as_json=format is Format.JSON)
+        context = await self.context(env)
+        return await lines.written(context, query, as_json=format is Format.JSON)
 
-    @anew
+    @uncached
     async def run_task(
         self,
         env: Env,
-        agent: Annotated[str, Doc("Whose image, permissions, size and network.")],
-        args: Annotated[list[str], Doc("The command (--args); on the command line behind --.")],
-        seconds: Annotated[int, Doc("How long it may take.")] = 3600,
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        agent: Annotated[str, Doc("Agent whose image, role, size and network are used.")],
+        args: Annotated[list[str], Doc("The command; for `acso` after --.")],
+        seconds: Annotated[int, Doc("Time limit in seconds.")] = 3600,
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Run a command once, in a task of its own, as an agent's service would; tell its log.
+        """Run a command in a one-off task, set up like an agent's service; show its log.
 
-        The command line shows the log as it comes and ends with the command's own exit code.
+        `acso run-task` streams the log and exits with the command's own exit code.
         """
-        place = await self.place(env)
+        context = await self.context(env)
         async with stage("task") as span:
             ran = await release.run_task(
-                place, agent, args, tell=span.say, say=span.say, seconds=seconds
+                context, agent, args, tell=span.say, say=span.say, seconds=seconds
             )
             ran.raise_for_failure()
-        return _written(ran, format)
+        return _rendered(ran, format)
 
-    @anew
+    @uncached
     async def history(
         self,
         env: Env,
-        release: Annotated[str | None, Doc("One release to show as a whole.")] = None,
-        limit: Annotated[int, Doc("How many releases to list at most.")] = 20,
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        release: Annotated[str | None, Doc("Show this release in full.")] = None,
+        limit: Annotated[int, Doc("Number of releases to list.")] = 20,
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """List the releases of an environment, or show one: steps, services, failures."""
-        place = await self.place(env)
-        told: Told = await (recall(place, release) if release else listed(place, limit=limit))
-        return _written(told, format)
+        """List an environment's releases, or show one with its steps, services and failures."""
+        context = await self.context(env)
+        found: CommandResult = await (
+            release_detail(context, release) if release else list_releases(context, limit=limit)
+        )
+        return _rendered(found, format)
 
-    @anew
+    @uncached
     async def unlock(
         self,
         env: Env,
-        force: Annotated[bool, Doc("Break it although its holder is alive.")] = False,
-        format: As = Format.TEXT,  # noqa: A002 (the flag)
+        force: Annotated[bool, Doc("Break it even if its holder is alive.")] = False,
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
-        """Break the lock that a dead process left; refuses while its holder may be alive."""
-        return _written(await release.unlock(await self.place(env), force=force), format)
+        """Break a lock left by a dead process; refuses while its holder may be alive."""
+        return _rendered(await release.unlock(await self.context(env), force=force), format)
 
-    @anew
+    @uncached
     async def pipeline(
         self,
-        event: Annotated[str, Doc("What happened: push, pull_request or release.")],
-        ref: Annotated[str, Doc("The full ref it happened to, such as refs/heads/main.")],
-        commit: Annotated[str, Doc("Commit that the source is of.")] = "",
-        actor: Annotated[str, Doc("Who caused it.")] = "",
+        event: Annotated[str, Doc("Event: push, pull_request or release.")],
+        ref: Annotated[str, Doc("Full ref of the event, such as refs/heads/main.")],
+        commit: Annotated[str, Doc("Commit of the source, for the release record.")] = "",
+        actor: Actor = "",
     ) -> str:
-        """Do what an event of the repository asks for: what CI calls.
+        """Do what a repository event requires: the function that CI calls.
 
-        A push to an environment's branch and a published release deploy that environment; any
+        A push to an environment's branch, or a published release, deploys that environment; any
         other event checks and builds.
         """
         config = await self._config()
         environment = config.released_by(event, ref)
         if environment is None:
-            built = await self._checked_build(config, audit_required=False)
+            built = await self._check_and_build(config, audit_required=False)
             return "\n".join(f"{item.agent} {item.version}" for item in built)
         return await self.deploy(environment.name, commit=commit, branch=ref, actor=actor)
 
     async def _config(self) -> Config:
-        """Read acso.toml from the source, not from beside this file: the source is what counts."""
+        """Read acso.toml from the source; the module's own copy may be of another commit."""
         return configuration.parse(await self.source.file(configuration.FILE).contents())
 
-    async def _open(self, env: str) -> tuple[Config, Environment, Aws]:
-        """Return the configuration, the environment and the AWS it is in, the right account's."""
+    async def _target(self, env: str) -> Target:
+        """Return what a command acts on; raises `WrongAccountError` for another AWS account."""
         config = await self._config()
         environment = config.environment(env)
         aws = await self._aws(environment)
         await check_account(aws, environment)
-        return config, environment, aws
+        return Target(aws=aws, config=config, environment=environment)
 
-    async def place(self, env: str) -> release.Place:
-        """Return an environment whose infrastructure stands; raises where it was never applied.
+    async def context(self, env: str) -> release.ReleaseContext:
+        """Return a deployed environment; raises `UsageError` if it was never deployed.
 
-        No function of the module: what the command line adds starts from it.
+        Not a function of the module: the command line's own commands start from it.
         """
-        config, environment, aws = await self._open(env)
-        return await environments.standing(aws, config, environment)
+        return await environments.existing(await self._target(env))
 
-    async def _attended(self, wait: int, on_cancel: OnCancel) -> Attended:
+    async def _releasing(self, wait: int, on_cancel: OnCancel) -> Releasing:
         webhook = await credentials.webhook(self.webhook)
-        return Attended(wait=wait, on_cancel=on_cancel, webhook=webhook)
+        return Releasing(wait=wait, on_cancel=on_cancel, webhook=webhook)
 
     async def _aws(self, environment: Environment) -> Aws:
         return Aws(
@@ -408,29 +429,29 @@ class Acso:
         )
 
     async def _credentials(self, environment: Environment) -> Credentials | None:
-        """Return keys given as secrets, or lent for a CI run's identity; None: boto3's own."""
+        """Return credentials from the secrets or the CI job's identity; None: boto3 finds them."""
         if self.aws_access_key_id and self.aws_secret_access_key:
             token = self.aws_session_token
-            return await credentials.given(
+            return await credentials.from_secrets(
                 self.aws_access_key_id, self.aws_secret_access_key, token
             )
         if self.oidc_request_url and self.oidc_request_token:
-            url, right = self.oidc_request_url, self.oidc_request_token
-            return await credentials.lent(environment, url, right, self.endpoint)
+            url, token = self.oidc_request_url, self.oidc_request_token
+            return await credentials.from_oidc(environment, url, token, self.endpoint)
         return None
 
-    async def _checked_build(self, config: Config, *, audit_required: bool) -> list[Built]:
-        """Run the gates beside the build; both end before either's failure is told."""
+    async def _check_and_build(self, config: Config, *, audit_required: bool) -> list[Built]:
+        """Run the gates and the build in parallel, both to the end; raises for either's failure."""
 
         async def check() -> list[Built]:
             await self.check(audit_required)
             return []
 
-        done = await together(
+        done = await run_all(
             {"check": check, "build": lambda: images.build(self.source, config, config.agents)}
         )
         return done["build"]
 
 
-def _written(told: Told, form: Format, *, exit_code: int = 0) -> str:
-    return written(told, as_json=form is Format.JSON, exit_code=exit_code)
+def _rendered(result: CommandResult, form: Format, *, exit_code: int = 0) -> str:
+    return rendered(result, as_json=form is Format.JSON, exit_code=exit_code)

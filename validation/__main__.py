@@ -16,6 +16,7 @@ import anyio
 
 from ci import config as configuration
 from ci.aws.session import Aws, check_account
+from ci.aws.target import Target
 from ci.errors import AcsoError, UsageError
 from validation.model import Report
 from validation.runner import run
@@ -59,7 +60,7 @@ async def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> Repor
         load_balancer=environ.get("ACSO_LOAD_BALANCER"),
     )
     await check_account(aws, env)
-    return await run(options.suite, aws, config, env)
+    return await run(options.suite, Target(aws=aws, config=config, environment=env))
 
 
 def _parser() -> argparse.ArgumentParser:

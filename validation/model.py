@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ci.aws.session import Aws
-from ci.config import Config, Environment
+from ci.aws.target import Target
 
 
 class Status(StrEnum):
@@ -19,12 +18,9 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Subject(Target):
     """An environment as checks see it; `url` is the load balancer's, agents answer below it."""
 
-    aws: Aws
-    config: Config
-    env: Environment
     url: str
 
 

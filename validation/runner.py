@@ -5,23 +5,18 @@ from collections.abc import Sequence
 import anyio
 
 from ci.aws import elb
-from ci.aws.session import Aws
-from ci.config import Config, Environment
+from ci.aws.target import Target
 from ci.errors import AcsoError, UsageError
 from validation.model import Check, Finding, Report, Result, Subject, error
 from validation.suites import SUITES
 
 
-async def run(
-    suite: str, aws: Aws, config: Config, env: Environment, url: str | None = None
-) -> Report:
+async def run(suite: str, target: Target, url: str | None = None) -> Report:
     """Run a suite of checks on an environment.
 
     Args:
         suite: its name, such as "smoke".
-        aws: where the environment is.
-        config: the agents that it should have.
-        env: the environment.
+        target: the environment, the agents that it should have, and the AWS that it is in.
         url: base URL of its load balancer; None: looked up by its name.
 
     Raises:
@@ -31,8 +26,9 @@ async def run(
     if suite not in SUITES:
         message = f"unknown suite {suite!r}"
         raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
-    found = url or await elb.url(aws, f"{env.prefix}-alb")
-    subject = Subject(aws=aws, config=config, env=env, url=found.rstrip("/"))
+    aws, config, environment = target.aws, target.config, target.environment
+    found = url or await elb.url(aws, f"{environment.prefix}-alb")
+    subject = Subject(aws=aws, config=config, environment=environment, url=found.rstrip("/"))
     return await judge(suite, SUITES[suite], subject)
 
 
@@ -49,7 +45,7 @@ async def judge(suite: str, checks: Sequence[Check], subject: Subject) -> Report
             group.start_soon(one, check)
     return Report(
         suite=suite,
-        environment=subject.env.name,
+        environment=subject.environment.name,
         results=tuple(results[check.name] for check in checks),
         seconds=anyio.current_time() - began,
     )

@@ -1,20 +1,16 @@
 """Smoke checks: is there a cluster, do the agents run, write logs and answer, is there a model."""
 
-from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import anyio
 
 from ci.aws import bedrock, ecs, elb, logs
+from ci.common.concurrency import parallel
 from ci.config import Agent
 from validation.model import Check, Finding, Subject, failed, passed
 
 LOG_PATIENCE = 10.0  # seconds that log lines may be on their way
 PAUSE = 0.5
-
-A = TypeVar("A")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +25,16 @@ class Expected:
 
 async def cluster_active(subject: Subject) -> Finding:
     """Check that the ECS cluster is there and ACTIVE."""
-    status = await ecs.cluster_status(subject.aws, subject.env.cluster)
-    observed, expected = f"{subject.env.cluster} is {status or 'missing'}", "ACTIVE"
+    status = await ecs.cluster_status(subject.aws, subject.environment.cluster)
+    observed, expected = f"{subject.environment.cluster} is {status or 'missing'}", "ACTIVE"
     return passed(observed, expected) if status == expected else failed(observed, expected)
 
 
 async def services_running(subject: Subject) -> Finding:
     """Check that exactly the agents' services exist, each whole, with one deployment."""
-    wanted = {subject.env.service(agent) for agent in subject.config.agents}
+    wanted = {subject.environment.service(agent) for agent in subject.config.agents}
     expected = f"exactly {len(wanted)} services, running = desired > 0, one deployment each"
-    cluster = subject.env.cluster
+    cluster = subject.environment.cluster
     if await ecs.cluster_status(subject.aws, cluster) != "ACTIVE":
         return failed(f"there is no cluster {cluster}", expected)
     names = set(await ecs.service_names(subject.aws, cluster))
@@ -69,7 +65,7 @@ def problems_of(service: ecs.Service) -> list[str]:
 
 async def logs_written(subject: Subject) -> Finding:
     """Check that the log group exists and every running task has written to it."""
-    group = subject.env.log_group
+    group = subject.environment.log_group
     expected = "a log stream with events for every running task"
     if not await logs.group_exists(subject.aws, group):
         return failed(f"there is no log group {group}", expected)
@@ -99,7 +95,7 @@ async def bedrock_reachable(subject: Subject) -> Finding:
 async def agents_answer(subject: Subject) -> Finding:
     """Check that every agent answers through the load balancer, as what it should be."""
     expected = "HTTP 200, healthy, ready, in the version and digest deployed"
-    problems = await _each(lambda agent: _answers(subject, agent), subject.config.agents)
+    problems = await parallel(lambda agent: _answers(subject, agent), subject.config.agents)
     told = [text for texts in problems for text in texts]
     if told:
         return failed("; ".join(told), expected)
@@ -119,14 +115,14 @@ def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
 
 
 async def _answers(subject: Subject, agent: Agent) -> list[str]:
-    name = subject.env.service(agent)
-    service = (await ecs.services(subject.aws, subject.env.cluster, [name])).get(name)
+    name = subject.environment.service(agent)
+    service = (await ecs.services(subject.aws, subject.environment.cluster, [name])).get(name)
     definition = await ecs.task_definition(subject.aws, service.revision) if service else None
     if definition is None:
         return [f"{agent.name} has no service with a task definition"]
     told = Expected(
         agent=agent.name,
-        environment=subject.env.name,
+        environment=subject.environment.name,
         version=definition.environment.get("ACSO_VERSION", ""),
         digest=definition.image.partition("@")[2],
     )
@@ -138,10 +134,10 @@ async def _answers(subject: Subject, agent: Agent) -> list[str]:
 
 async def _running(subject: Subject) -> dict[str, list[str]]:
     """Return the ids of each agent's running tasks."""
-    names = {subject.env.service(agent): agent.name for agent in subject.config.agents}
-    ids = await ecs.task_ids(subject.aws, subject.env.cluster)
+    names = {subject.environment.service(agent): agent.name for agent in subject.config.agents}
+    ids = await ecs.task_ids(subject.aws, subject.environment.cluster)
     found: dict[str, list[str]] = {agent: [] for agent in names.values()}
-    for task in await ecs.tasks(subject.aws, subject.env.cluster, ids):
+    for task in await ecs.tasks(subject.aws, subject.environment.cluster, ids):
         if task.status == "RUNNING" and task.service in names:
             found[names[task.service]].append(task.id)
     return found
@@ -152,25 +148,11 @@ async def _silent(subject: Subject, group: str, streams: list[str]) -> list[str]
     deadline = anyio.current_time() + LOG_PATIENCE
     silent = streams
     while True:
-        lines = await _each(lambda s: logs.tail(subject.aws, group, s, lines=1), silent)
+        lines = await parallel(lambda s: logs.tail(subject.aws, group, s, lines=1), silent)
         silent = [s for s, found in zip(silent, lines, strict=True) if not found]
         if not silent or anyio.current_time() >= deadline:
             return silent
         await anyio.sleep(PAUSE)
-
-
-async def _each(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
-    """Do one work on each item at once; results in order."""
-    wanted = list(items)
-    results: dict[int, T] = {}
-
-    async def one(number: int, item: A) -> None:
-        results[number] = await work(item)
-
-    async with anyio.create_task_group() as group:
-        for number, item in enumerate(wanted):
-            group.start_soon(one, number, item)
-    return [results[number] for number in range(len(wanted))]
 
 
 CHECKS = (

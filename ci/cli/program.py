@@ -21,7 +21,7 @@ from ci.cli.signatures import Description, Function, Parameter, describe
 from ci.errors import HostError
 from ci.local import paths
 from ci.report.output import Report
-from ci.report.result import Result
+from ci.report.result import RenderedResult
 
 EPILOG = """\
 first steps:
@@ -31,7 +31,7 @@ first steps:
 
 exit codes: 0 done, 1 failure, 2 usage, 3 acso.toml, 4 this machine, 5 the engine,
   10 a quality gate or build, 20 AWS, 21 another account or region, 22 infrastructure,
-  23 the environment is locked, 25 a plan that holds no more, 26 verify,
+  23 the environment is locked, 25 the saved plan is outdated, 26 verify,
   27 a release that cannot be promoted, 30 validation, 31 a one-off task that never ran, 32 exec
 exit codes of a release that is no success:
   40 rolled back, 41 rollback failed, 42 nothing to roll back to, 43 rolled back by ECS,
@@ -202,7 +202,7 @@ async def _call(function: Function, options: argparse.Namespace) -> str | int:
     result = await call(function, arguments, constructor, choice, use)
     if isinstance(result, streaming.Handover):
         result.now()
-    if isinstance(result, Result) and options.output:
+    if isinstance(result, RenderedResult) and options.output:
         _write(options.output, result.document)
     return result if isinstance(result, str | int) else 1
 

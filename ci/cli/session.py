@@ -23,7 +23,7 @@ from ci.report.progress import stage
 
 if TYPE_CHECKING:
     from ci import engine
-    from ci.cli.streaming import Result, Use
+    from ci.cli.streaming import StreamingResult, Use
     from ci.local.container_engine import Docker
     from ci.local.embedded_aws import Emulator
 
@@ -52,7 +52,7 @@ async def call(
     constructor: Arguments,
     choice: Choice,
     use: "Use | None" = None,
-) -> "str | Result":
+) -> "str | StreamingResult":
     """Run a function of `Acso` and return what it returns.
 
     Args:
@@ -237,7 +237,7 @@ async def _called(
     constructor: dict[str, Any],
     overrides: dict[str, Any],
     use: "Use | None",
-) -> "str | Result":
+) -> "str | StreamingResult":
     import dagger  # late: takes most of a second
     from dagger import dag
 

@@ -25,7 +25,7 @@ from rich.text import Text
 
 from ci.cli.signatures import Function, Parameter
 from ci.errors import ExecError
-from ci.release.model import Place
+from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from ci.release.observe.status import Status, changes, status
 from ci.release.run_task import LIMIT
@@ -51,8 +51,8 @@ class Handover:
         os.execvp(self.argv[0], self.argv)  # noqa: S606
 
 
-Result = int | Handover
-Use = Callable[["Acso", Mapping[str, Any]], Awaitable[Result]]
+StreamingResult = int | Handover
+Use = Callable[["Acso", Mapping[str, Any]], Awaitable[StreamingResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +73,14 @@ def watch_status(options: argparse.Namespace) -> Use | None:
     if not options.watch:
         return None
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> Result:
-        place = await acso.place(given["env"])
+    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+        context = await acso.context(given["env"])
         console = Console(highlight=False)
         screen = console.is_terminal and not options.json
         async with until_interrupted():
-            await (_redrawn(place, console) if screen else _changes(place, as_json=options.json))
+            await (
+                _redrawn(context, console) if screen else _changes(context, as_json=options.json)
+            )
         return 0
 
     return use
@@ -87,15 +89,15 @@ def watch_status(options: argparse.Namespace) -> Use | None:
 def write_logs(options: argparse.Namespace) -> Use:
     """Write lines as they are read: coloured by agent on a terminal, JSON where asked for."""
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> Result:
-        place = await acso.place(given["env"])
-        wanted = await logs.scope(place, logs.query(given))
-        write = _writer(place, as_json=options.json)
+    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+        context = await acso.context(given["env"])
+        wanted = await logs.scope(context, logs.query(given))
+        write = _writer(context, as_json=options.json)
         if options.follow:
             async with until_interrupted():
-                await logs.follow(place, wanted, write)
+                await logs.follow(context, wanted, write)
         else:
-            for line in await logs.read(place, wanted):
+            for line in await logs.read(context, wanted):
                 write(line)
         return 0
 
@@ -105,10 +107,10 @@ def write_logs(options: argparse.Namespace) -> Use:
 def run_task(options: argparse.Namespace) -> Use:
     """Run a one-off task, show its log as it comes, and end with its exit code."""
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> Result:
-        place = await acso.place(given["env"])
+    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+        context = await acso.context(given["env"])
         ran = await run_once(
-            place,
+            context,
             given["agent"],
             given["args"],
             tell=_quiet if options.json else _out,
@@ -127,10 +129,10 @@ def run_task(options: argparse.Namespace) -> Use:
 def execute(_: argparse.Namespace) -> Use:
     """Hand the terminal over to a command in a running task."""
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> Result:
-        place = await acso.place(given["env"])
-        task = await ecs_exec.running(place, given["agent"])
-        if place.aws.endpoint is not None:
+    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+        context = await acso.context(given["env"])
+        task = await ecs_exec.running(context, given["agent"])
+        if context.aws.endpoint is not None:
             # The embedded AWS has no ECS Exec: its tasks are containers of this machine.
             from ci.local import container_engine  # late: Docker's client
 
@@ -139,7 +141,7 @@ def execute(_: argparse.Namespace) -> Use:
             message = f"there is no {ecs_exec.PLUGIN} on PATH, which ECS Exec needs on this side"
             hint = 'AWS Systems Manager User Guide, "Install the Session Manager plugin"'
             raise ExecError(message, hint=hint)
-        return Handover(argv=tuple(await ecs_exec.session(place, task, given["args"])))
+        return Handover(argv=tuple(await ecs_exec.session(context, task, given["args"])))
 
     return use
 
@@ -163,35 +165,35 @@ async def until_interrupted() -> AsyncIterator[None]:
         group.cancel_scope.cancel()
 
 
-async def _redrawn(place: Place, console: Console) -> None:
+async def _redrawn(context: ReleaseContext, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as screen:
         while True:
-            found = await status(place)
-            at = place.clock.now().strftime("%H:%M:%S")
+            found = await status(context)
+            at = context.clock.now().strftime("%H:%M:%S")
             screen.update(Text(f"{found.text()}\n  {at} UTC, Ctrl-C ends", no_wrap=True))
             screen.refresh()
-            await place.clock.sleep(WATCHED_EVERY)
+            await context.clock.sleep(WATCHED_EVERY)
 
 
-async def _changes(place: Place, *, as_json: bool) -> None:
+async def _changes(context: ReleaseContext, *, as_json: bool) -> None:
     before: Status | None = None
     while True:
-        found = await status(place)
-        at = place.clock.now()
+        found = await status(context)
+        at = context.clock.now()
         if as_json and found != before:
             _out(json.dumps({"time": at.isoformat(timespec="milliseconds"), **found.data()}))
         elif not as_json:
             for line in changes(before, found):
                 _out(f"{at:%H:%M:%S}  {line}")
         before = found
-        await place.clock.sleep(WATCHED_EVERY)
+        await context.clock.sleep(WATCHED_EVERY)
 
 
-def _writer(place: Place, *, as_json: bool) -> Callable[[logs.Line], None]:
+def _writer(context: ReleaseContext, *, as_json: bool) -> Callable[[logs.Line], None]:
     """Return what writes a line to standard output."""
     if as_json:
         return lambda line: _out(json.dumps(line.data(), ensure_ascii=False))
-    names = [agent.name for agent in place.config.agents]
+    names = [agent.name for agent in context.config.agents]
     width = max(map(len, names))
     console = Console(highlight=False)  # honours NO_COLOR
     if not console.is_terminal:

@@ -1,4 +1,4 @@
-"""Several things at once, with the plain error of the first that fails."""
+"""Running several things at once; the first failure is raised as itself, not in a group."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 async def parallel(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
-    """Do one work on each item at once and return the results in order.
+    """Call a function on all items at once and return the results in order.
 
-    The first failure cancels the others and is raised as it is, not in a group.
+    The first failure cancels the others and is raised as itself, not in an `ExceptionGroup`.
     """
     wanted = list(items)
     results: dict[int, T] = {}
@@ -30,9 +30,9 @@ async def parallel(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> lis
 
 
 async def until(work: Callable[[], Awaitable[T]], end: Callable[[], Awaitable[None]]) -> T | None:
-    """Do work and return its result; cancel it, and return None, if the end comes before.
+    """Call a function and return its result; cancel it and return None if `end` returns first.
 
-    Work that ends in spite of being cancelled has done so: its result is returned.
+    A function that still returns while it is being cancelled has succeeded: its result counts.
     """
     results: list[T] = []
     try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ci.aws import cloudformation, ecs, iam
 from ci.aws.cloudformation import ResourceChange, Stack, Wanted
 from ci.aws.session import Aws
-from ci.config import Config, Environment
+from ci.aws.target import Target
 from ci.errors import InfrastructureError
 from ci.infra import templates
 from ci.infra.stacks import DONE, NEVER_MADE, Say, bring, changes, remove
@@ -37,28 +37,28 @@ class Outputs:
     kms_key: str
 
 
-async def apply_registry(aws: Aws, config: Config, say: Say) -> None:
+async def apply_registry(target: Target, say: Say) -> None:
     """Bring the image repositories to acso.toml; raises `InfrastructureError`."""
-    await bring(aws, await _registry(aws, config), say)
+    await bring(target.aws, await _registry(target), say)
 
 
-async def apply(aws: Aws, config: Config, env: Environment, say: Say) -> Outputs:
+async def apply(target: Target, say: Say) -> Outputs:
     """Bring an environment's infrastructure to its template and return what it offers.
 
     Raises:
         InfrastructureError: it did not get there; CloudFormation has put back what was before.
     """
-    wanted = _environment(aws, config, env)
-    stack = await bring(aws, wanted, say)
-    if env.name == PROTECTED and not stack.protected:
-        await cloudformation.protect(aws, wanted.name, protected=True)
-    return _outputs(aws, config, stack)
+    wanted = _environment(target)
+    stack = await bring(target.aws, wanted, say)
+    if target.environment.name == PROTECTED and not stack.protected:
+        await cloudformation.protect(target.aws, wanted.name, protected=True)
+    return _outputs(target, stack)
 
 
-async def preview(aws: Aws, config: Config, env: Environment) -> list[ResourceChange]:
+async def preview(target: Target) -> list[ResourceChange]:
     """Return what `apply_registry` and `apply` would change; nothing that lasts is touched."""
-    registry = await changes(aws, await _registry(aws, config))
-    return registry + await changes(aws, _environment(aws, config, env))
+    registry = await changes(target.aws, await _registry(target))
+    return registry + await changes(target.aws, _environment(target))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,11 @@ class Standing:
     wanted: Mapping[str, str]
 
 
-async def standing(aws: Aws, config: Config, env: Environment) -> Standing:
+async def standing(target: Target) -> Standing:
     """Return the registry's and the environment's stacks as they are and should be."""
-    wanted = (await _registry(aws, config), _environment(aws, config, env))
+    wanted = (await _registry(target), _environment(target))
     return Standing(
-        found={f"stack {item.name}": await _found(aws, item.name) for item in wanted},
+        found={f"stack {item.name}": await _found(target.aws, item.name) for item in wanted},
         wanted={f"template of {item.name}": _text(item) for item in wanted},
     )
 
@@ -97,44 +97,46 @@ def _text(made_of: Wanted) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-async def outputs(aws: Aws, config: Config, env: Environment) -> Outputs | None:
+async def outputs(target: Target) -> Outputs | None:
     """Return what an environment offers, None if it was never applied."""
-    stack = await cloudformation.stack(aws, env.prefix)
+    stack = await cloudformation.stack(target.aws, target.environment.prefix)
     if stack is None or stack.status in NEVER_MADE or "Cluster" not in stack.outputs:
         return None
-    return _outputs(aws, config, stack)
+    return _outputs(target, stack)
 
 
-async def delete(aws: Aws, config: Config, env: Environment, say: Say) -> None:
+async def delete(target: Target, say: Say) -> None:
     """Delete an environment's infrastructure; the repositories stay.
 
     Raises:
         InfrastructureError: services still run in it, it is protected, or a resource of it cannot
             be deleted.
     """
-    running = await _services(aws, config, env)
+    running = await _services(target)
     if running:
         # AWS would find out after minutes, with half of the stack gone.
-        message = f"{env.name} still has services: {', '.join(running)}"
+        message = f"{target.environment.name} still has services: {', '.join(running)}"
         raise InfrastructureError(message, hint="delete them first; nothing was deleted")
-    await remove(aws, env.prefix, say)
+    await remove(target.aws, target.environment.prefix, say)
 
 
-async def _services(aws: Aws, config: Config, env: Environment) -> list[str]:
-    if await ecs.cluster_status(aws, env.cluster) != "ACTIVE":
+async def _services(target: Target) -> list[str]:
+    aws, environment = target.aws, target.environment
+    if await ecs.cluster_status(aws, environment.cluster) != "ACTIVE":
         return []
-    names = [env.service(agent) for agent in config.agents]
-    found = await ecs.services(aws, env.cluster, names)
+    names = [environment.service(agent) for agent in target.config.agents]
+    found = await ecs.services(aws, environment.cluster, names)
     return sorted(name for name, service in found.items() if service.status != "INACTIVE")
 
 
-async def _registry(aws: Aws, config: Config) -> Wanted:
+async def _registry(target: Target) -> Wanted:
+    aws, config = target.aws, target.config
     wants_provider = config.project.repository is not None and aws.endpoint is None
     provider = wants_provider and not await _others_provider(aws)
     return Wanted(
         name=templates.REGISTRY_STACK,
         template=templates.registry(config.agents),
-        parameters=templates.registry_parameters(aws, config, provider=provider),
+        parameters=templates.registry_parameters(target, provider=provider),
         tags={"project": config.project.name},
     )
 
@@ -151,21 +153,21 @@ async def _others_provider(aws: Aws) -> bool:
     return GITHUB in await iam.identity_providers(aws)
 
 
-def _environment(aws: Aws, config: Config, env: Environment) -> Wanted:
+def _environment(target: Target) -> Wanted:
     return Wanted(
-        name=env.prefix,
-        template=templates.environment(config.agents),
-        parameters=templates.parameters(aws, config, env),
-        tags={"project": config.project.name, "environment": env.name},
+        name=target.environment.prefix,
+        template=templates.environment(target.config.agents),
+        parameters=templates.parameters(target),
+        tags={"project": target.config.project.name, "environment": target.environment.name},
     )
 
 
-def _outputs(aws: Aws, config: Config, stack: Stack) -> Outputs:
+def _outputs(target: Target, stack: Stack) -> Outputs:
     told = stack.outputs
     name = told["LoadBalancerName"]
-    pattern = aws.load_balancer
+    pattern = target.aws.load_balancer
     # An agent that acso.toml has gained since the last apply has no outputs yet.
-    known = [agent.name for agent in config.agents if f"TaskRole{key(agent.name)}" in told]
+    known = [agent.name for agent in target.config.agents if f"TaskRole{key(agent.name)}" in told]
     return Outputs(
         cluster=told["Cluster"],
         subnets=tuple(told["Subnets"].split(",")),

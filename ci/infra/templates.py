@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from ci.aws.session import Aws
+from ci.aws.target import Target
 from ci.config import Agent, Config, Environment
 from ci.errors import ConfigError
 
@@ -54,20 +55,21 @@ def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     }
 
 
-def registry_parameters(aws: Aws, config: Config, *, provider: bool) -> Mapping[str, str]:
+def registry_parameters(target: Target, *, provider: bool) -> Mapping[str, str]:
     """Return the registry stack's parameters.
 
     Args:
-        aws: where it is.
-        config: the agents, and the repository whose workflow may deploy.
+        target: where it is, the agents, and the repository whose workflow may deploy.
         provider: whether GitHub's identity provider is the stack's; an account has only one.
     """
+    config = target.config
     repository = config.project.repository if provider else None
-    return {"Agents": _keys(config), "Repository": repository or ""} | _where(aws)
+    return {"Agents": _keys(config), "Repository": repository or ""} | _where(target.aws)
 
 
-def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
+def parameters(target: Target) -> Mapping[str, str]:
     """Return an environment stack's parameters."""
+    config, env = target.config, target.environment
     first, last = _ports(config)
     trusted = subjects(config, env)
     return {
@@ -82,7 +84,7 @@ def parameters(aws: Aws, config: Config, env: Environment) -> Mapping[str, str]:
         "Repository": (config.project.repository or "") if trusted else "",
         "Subjects": ",".join(trusted),
         "Model": MODEL,
-    } | _where(aws)
+    } | _where(target.aws)
 
 
 def subjects(config: Config, env: Environment) -> tuple[str, ...]:

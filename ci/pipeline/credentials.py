@@ -1,4 +1,4 @@
-"""The keys that a call of the pipeline has for AWS: given as secrets, or lent for an identity."""
+"""Credentials for AWS: access keys given as secrets, or temporary ones for an OIDC identity."""
 
 import dagger
 
@@ -8,10 +8,10 @@ from ci.config import Environment
 from ci.errors import UsageError
 
 
-async def given(
+async def from_secrets(
     key_id: dagger.Secret, secret: dagger.Secret, token: dagger.Secret | None
 ) -> Credentials:
-    """Return keys that were given by hand."""
+    """Return the access key that was given as secrets."""
     return Credentials(
         access_key_id=await key_id.plaintext(),
         secret_access_key=await secret.plaintext(),
@@ -20,28 +20,30 @@ async def given(
 
 
 async def webhook(secret: dagger.Secret | None) -> str:
-    """Return the URL of a webhook, empty if there is none; raises `UsageError` if it is no URL."""
+    """Return a webhook's URL, empty if there is none; raises `UsageError` if it is not a URL."""
     url = (await secret.plaintext()).strip() if secret else ""
     if secret and not url.startswith(("https://", "http://")):
-        message = "the webhook is no http(s) URL"  # which it might be by a slip, so not told
-        raise UsageError(message, hint="--webhook names it: env://NAME, file://PATH, cmd://COMMAND")
+        message = "the webhook is not an http(s) URL"  # it may be a secret, so it is not shown
+        raise UsageError(
+            message, hint="name it with --webhook env://NAME, file://PATH, cmd://COMMAND"
+        )
     return url
 
 
-async def lent(
-    environment: Environment, url: dagger.Secret, right: dagger.Secret, endpoint: str | None
+async def from_oidc(
+    environment: Environment, url: dagger.Secret, token: dagger.Secret, endpoint: str | None
 ) -> Credentials:
-    """Return an hour's keys of an environment's deploy role, for the identity of a CI run.
+    """Return temporary credentials (one hour) of an environment's deploy role, for a CI job.
 
     Args:
-        environment: whose role it is.
-        url: where the CI system gives out identity tokens.
-        right: the right to ask for one.
-        endpoint: of AWS STS, where it is not AWS's own.
+        environment: the environment to deploy.
+        url: where the CI system issues OIDC tokens (`ACTIONS_ID_TOKEN_REQUEST_URL` on GitHub).
+        token: authorises the request for an OIDC token (`ACTIONS_ID_TOKEN_REQUEST_TOKEN`).
+        endpoint: the STS endpoint, where it is not the default one.
 
     Raises:
-        AwsError: there is no token, or AWS does not take it.
+        AwsError: no token was issued, or STS refused it.
     """
-    identity = await oidc.fetch(await url.plaintext(), await right.plaintext())
+    identity = await oidc.fetch(await url.plaintext(), await token.plaintext())
     role = f"arn:aws:iam::{environment.account}:role/{environment.prefix}-deploy"
     return await assume_with_token(role, identity, region=environment.region, endpoint=endpoint)

@@ -1,4 +1,4 @@
-"""How functions of the module are marked, with the types that the client's decorators lack."""
+"""Decorators for functions of the module: the client's, with the types that they lack (0.21.8)."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,20 +8,20 @@ from dagger import check, function
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def anew(method: F) -> F:
-    """Mark a function that runs at every call; the client's overloads (0.21.8) lack `cache`.
+def uncached(method: F) -> F:
+    """Run the function at every call.
 
-    A Dagger engine keeps a function's result across calls unless told not to: a second deploy
-    would not deploy.
+    By default a Dagger engine caches a function's result across calls: a second `deploy` with the
+    same arguments would do nothing.
     """
     return function(method, cache="never")  # type: ignore[call-overload, no-any-return]
 
 
-def judges(method: F) -> F:
-    """Mark a function that judges the source: `dagger check` runs it."""
+def source_check(method: F) -> F:
+    """Make the function one of the checks that `dagger check` runs."""
     return check(method)  # type: ignore[return-value]
 
 
-def once(method: F) -> F:
-    """Mark a function that runs once in a session."""
+def cached_per_session(method: F) -> F:
+    """Cache the function's result for one session."""
     return function(method, cache="session")  # type: ignore[call-overload, no-any-return]

@@ -1,60 +1,73 @@
-"""What deploy, rollback and verify do with an environment, beside releasing to it."""
+"""The environment that a command acts on: its infrastructure, its prerequisites, its validation."""
 
 from collections.abc import Sequence
 
 import validation
 from ci import infra, release
-from ci.aws.session import Aws
-from ci.config import Config, Environment
+from ci.aws.target import Target
 from ci.errors import UsageError
 from ci.report.progress import stage
 
 
-async def found(aws: Aws, config: Config, environment: Environment) -> release.Place | None:
-    """Return an environment whose infrastructure stands, None if it was never applied."""
-    outputs = await infra.outputs(aws, config, environment)
-    if outputs is None:
-        return None
-    return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+async def find(target: Target) -> release.ReleaseContext | None:
+    """Return a deployed environment, None if its infrastructure was never applied."""
+    outputs = await infra.outputs(target)
+    return _context(target, outputs) if outputs else None
 
 
-async def standing(aws: Aws, config: Config, environment: Environment) -> release.Place:
-    """Return an environment whose infrastructure stands; raises where it was never applied."""
-    place = await found(aws, config, environment)
-    if place is None:
-        message = f"nothing was ever deployed to {environment.name}"
-        raise UsageError(message, hint=f"acso deploy --env {environment.name}")
-    return place
+async def existing(target: Target) -> release.ReleaseContext:
+    """Return a deployed environment; raises `UsageError` if it was never deployed."""
+    context = await find(target)
+    if context is None:
+        name = target.environment.name
+        message = f"nothing was ever deployed to {name}"
+        raise UsageError(message, hint=f"acso deploy --env {name}")
+    return context
 
 
-async def free(aws: Aws, config: Config, environment: Environment, say: release.Say) -> None:
-    """Raise `LockedError` if another process releases here now: told before long work."""
-    place = await found(aws, config, environment)
-    if place:
-        await release.refuse_if_held(place, say)
+async def require_unlocked(target: Target, say: release.Say) -> None:
+    """Raise `LockedError` if another process releases to this environment now.
+
+    For before long work that ends in taking the lock; the lock itself is taken later.
+    """
+    context = await find(target)
+    if context:
+        await release.refuse_if_held(context, say)
 
 
-async def applied(aws: Aws, config: Config, environment: Environment) -> release.Place:
-    """Bring the registry's and the environment's stacks to their templates."""
+async def apply(target: Target) -> release.ReleaseContext:
+    """Apply the templates of the registry and of the environment.
+
+    Raises:
+        InfrastructureError: CloudFormation could not apply one of them.
+    """
     async with stage("infrastructure") as span:
-        await infra.apply_registry(aws, config, span.say)
-        outputs = await infra.apply(aws, config, environment, span.say)
-    return release.Place(aws=aws, config=config, env=environment, outputs=outputs)
+        await infra.apply_registry(target, span.say)
+        outputs = await infra.apply(target, span.say)
+    return _context(target, outputs)
 
 
-async def verified(place: release.Place, found: Sequence[release.Image]) -> release.Verified:
-    """Look at what a release of these images stands on; raises `VerifyError` with every problem."""
+async def verify(
+    context: release.ReleaseContext, images: Sequence[release.Image]
+) -> release.Verification:
+    """Check all that a release of these images needs; raises `VerifyError` with every problem."""
     async with stage("verify") as span:
-        looked = await release.verify(place, found)
-        span.result = looked.summary()
-        looked.raise_for_failure()
-    return looked
+        verification = await release.verify(context, images)
+        span.result = verification.summary()
+        verification.raise_for_failure()
+    return verification
 
 
-def smoke(place: release.Place) -> release.Validate:
-    """Return the smoke checks of an environment as the function that a release ends with."""
+def smoke(context: release.ReleaseContext) -> release.Validate:
+    """Return the smoke suite of an environment as the function that a release ends with."""
 
     async def validate() -> validation.Report:
-        return await validation.run("smoke", place.aws, place.config, place.env, place.outputs.url)
+        return await validation.run("smoke", context, context.outputs.url)
 
     return validate
+
+
+def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:
+    return release.ReleaseContext(
+        aws=target.aws, config=target.config, environment=target.environment, outputs=outputs
+    )

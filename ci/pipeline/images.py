@@ -10,6 +10,7 @@ from dagger import dag
 
 from ci.aws import ecr
 from ci.aws.session import Aws
+from ci.aws.target import Target
 from ci.config import Agent, Config
 from ci.errors import StageError
 from ci.release import Image
@@ -17,41 +18,41 @@ from ci.report.progress import stage
 from ci.stages import build as building
 from ci.stages.build import Built
 from ci.stages.publish import Registry, publish
-from ci.stages.running import failure, together
+from ci.stages.running import failure, run_all
 
 
 async def build(source: dagger.Directory, config: Config, agents: tuple[Agent, ...]) -> list[Built]:
     """Build the images of these agents, side by side; raises `StageError`."""
     async with stage("build") as span:
         built = await building.build(source, config.project.base_image, agents)
-        await together({item.agent: partial(_sync, item) for item in built})
+        await run_all({item.agent: partial(_sync, item) for item in built})
         span.result = ", ".join(f"{item.agent} {item.version}" for item in built)
     return built
 
 
-async def found(aws: Aws, config: Config, built: Built) -> Image:
+async def find(target: Target, built: Built) -> Image:
     """Return an agent's image, by digest if the registry has its version already."""
-    repository = config.agent(built.agent).repository
-    digest = await ecr.digest(aws, repository, built.version)
-    reference = f"{await ecr.host(aws)}/{repository}@{digest}" if digest else ""
+    repository = target.config.agent(built.agent).repository
+    digest = await ecr.digest(target.aws, repository, built.version)
+    reference = f"{await ecr.host(target.aws)}/{repository}@{digest}" if digest else ""
     return Image(agent=built.agent, version=built.version, reference=reference)
 
 
-async def push(aws: Aws, config: Config, built: Sequence[Built]) -> list[Image]:
+async def push(target: Target, built: Sequence[Built]) -> list[Image]:
     """Push what the registry lacks, all at once; return every image by digest."""
     images: dict[str, Image] = {}
     pushed: list[str] = []
 
     async def one(item: Built, registry: Registry) -> None:
-        image = await found(aws, config, item)
+        image = await find(target, item)
         if not image.reference:
-            repository = config.agent(item.agent).repository
+            repository = target.config.agent(item.agent).repository
             image = dataclasses.replace(image, reference=await publish(item, repository, registry))
             pushed.append(item.agent)
         images[item.agent] = image
 
     async with stage("push") as span:
-        registry = await _registry(aws)
+        registry = await _registry(target.aws)
         async with anyio.create_task_group() as group:
             for item in built:
                 group.start_soon(one, item, registry)

@@ -1,7 +1,7 @@
-"""Ctrl-C while a release is under way: asked for once, and perhaps once more.
+"""Ctrl-C during a release.
 
-Elsewhere Ctrl-C cancels what runs. A release is not cancelled but told, so that it can record
-where it stopped, or go back, before anything around it is taken down.
+Elsewhere Ctrl-C cancels the running command. A release is notified instead, so that it can record
+where it stopped, or roll back, before the engine session closes.
 """
 
 import asyncio
@@ -12,27 +12,27 @@ from contextlib import contextmanager
 
 import anyio
 
-#: Seconds in which a second Ctrl-C is waited for. Below the 7.5 s after which GitHub follows a
-#: cancelled step's SIGINT by SIGTERM, which must not be taken for the user's second wish.
+#: Seconds to wait for a second Ctrl-C. GitHub sends a cancelled step SIGINT, and SIGTERM 7.5 s
+#: later: that SIGTERM must not count as a second Ctrl-C, so this is shorter.
 MOMENT = 3.0
 
 
 class Interrupts:
-    """What the user asked for so far (`ci.release.Stop`)."""
+    """The interrupts received so far; implements `ci.release.Stop`."""
 
     def __init__(self) -> None:
         self._first, self._second = anyio.Event(), anyio.Event()
 
     def note(self) -> None:
-        """Take one Ctrl-C down."""
+        """Record one Ctrl-C."""
         (self._second if self._first.is_set() else self._first).set()
 
     async def asked(self) -> None:
-        """Return once the user asks to stop."""
+        """Return at the first Ctrl-C."""
         await self._first.wait()
 
     async def asked_again(self) -> bool:
-        """Give the user a moment to ask once more; tells whether that happened."""
+        """Wait `MOMENT` seconds for a second Ctrl-C; return whether it came."""
         with anyio.move_on_after(MOMENT):
             await self._second.wait()
         return self._second.is_set()
@@ -40,9 +40,9 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Take SIGINT down instead of being cancelled by it, as long as the context lasts.
+    """Record SIGINT instead of being cancelled by it, inside the `with` block.
 
-    In a thread other than the main one, which gets no signals, nobody ever asks.
+    Outside the main thread, which alone receives signals, nothing is ever recorded.
     """
     found = Interrupts()
     if threading.current_thread() is not threading.main_thread():

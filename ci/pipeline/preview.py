@@ -1,4 +1,4 @@
-"""What a deploy would change, from images to infrastructure, and whether that still holds."""
+"""What a deploy would change, and whether a saved plan is still current."""
 
 import dataclasses
 import json
@@ -8,38 +8,46 @@ from typing import Any
 
 from ci import infra, release
 from ci.aws.session import Aws
-from ci.config import Config, Environment
+from ci.aws.target import Target
 from ci.errors import UsageError
 from ci.pipeline import environments, images
 from ci.release import Facts
 from ci.release.plan import saved
 from ci.stages.build import Built
 
-FORMAT = 1  # of the promise in a plan's document; another one is refused
+FORMAT = 2  # of a saved plan; files of another format are refused
 NOTHING, CHANGES = 0, 2  # exit codes, as `terraform plan -detailed-exitcode` has them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
-    """What a plan saw, what it stands on, and what it would bring."""
+class SavedPlan:
+    """The state that a plan was made from, and the state that it leads to; each as short texts.
+
+    `services` and `infrastructure` are what was found, `result` is what a deploy would bring.
+    """
 
     environment: str
-    seen: Facts
-    stands: Facts
-    brings: Facts
+    services: Facts
+    infrastructure: Facts
+    result: Facts
+
+    @property
+    def found(self) -> Facts:
+        """All that was found when the plan was made."""
+        return {**self.infrastructure, **self.services}
 
     def data(self) -> dict[str, Any]:
-        """Return the promise for a plan's document."""
+        """Return it as a plan's document holds it."""
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a deploy would change: services (None: all made anew), and what they stand on."""
+    """What a deploy would change: resources, and services (None: all would be created)."""
 
     services: release.Plan | None
     resources: Sequence[infra.ResourceChange]
-    promise: Promise
+    saved: SavedPlan
 
     @property
     def changed(self) -> bool:
@@ -63,95 +71,94 @@ class Preview:
         services = self.services.data() if self.services else {"services": []}
         return {
             **services,
-            "environment": self.promise.environment,
+            "environment": self.saved.environment,
             "changed": self.changed,
             "resources": [dataclasses.asdict(change) for change in self.resources],
-            "promise": self.promise.data(),
+            "saved": self.saved.data(),
         }
 
 
-async def preview(
-    aws: Aws, config: Config, environment: Environment, built: Sequence[Built]
-) -> Preview:
-    """Return what a deploy of these images would change; nothing that lasts is touched."""
-    resources = await infra.preview(aws, config, environment)
-    services, made = await _promised(aws, config, environment, built)
-    return Preview(services=services, resources=resources, promise=made)
+async def preview(target: Target, built: Sequence[Built]) -> Preview:
+    """Return what a deploy of these images would change; changes nothing that lasts."""
+    resources = await infra.preview(target)
+    services, now = await _plan(target, built)
+    return Preview(services=services, resources=resources, saved=now)
 
 
-async def hold_standing(kept: Promise, aws: Aws, config: Config, environment: Environment) -> None:
-    """Hold a plan against the environment alone: what can be told before anything is built.
+async def require_same_environment(plan: SavedPlan, target: Target) -> None:
+    """Compare a saved plan with the environment: what can be known before anything is built.
 
-    Raises `PlanOutdatedError` if the environment has moved.
+    Raises:
+        PlanOutdatedError: the environment has changed since the plan was made.
     """
-    place = await environments.found(aws, config, environment)
-    seen = saved.nothing_seen(config, environment)
-    if place:
-        names = [environment.service(agent) for agent in config.agents]
-        seen = await saved.look(place, await release.current(place, names))
-    standing = await infra.standing(aws, config, environment)
-    _hold(kept, await _stands(aws, standing), seen)
+    environment = target.environment
+    context = await environments.find(target)
+    services = saved.nothing_deployed(target.config, environment)
+    if context:
+        names = [environment.service(agent) for agent in target.config.agents]
+        services = await saved.read_facts(context, await release.current(context, names))
+    stacks = await infra.standing(target)
+    found = {**await _infrastructure(target.aws, stacks), **services}
+    saved.require_same(plan.environment, plan.found, found)
 
 
-async def hold(
-    kept: Promise, aws: Aws, config: Config, environment: Environment, built: Sequence[Built]
-) -> None:
-    """Hold a plan against what is now and what was built.
+async def require_current(plan: SavedPlan, target: Target, built: Sequence[Built]) -> None:
+    """Compare a saved plan with the environment and with what was built from the source.
 
-    Raises `PlanOutdatedError` if the environment has moved, or the source is not what was planned.
+    Raises:
+        PlanOutdatedError: the environment has changed since the plan was made, or the source is
+            not the one that was planned.
     """
-    _, now = await _promised(aws, config, environment, built)
-    saved.hold(environment.name, kept.brings, now.brings, what="the source")
-    _hold(kept, now.stands, now.seen)
+    _, now = await _plan(target, built)
+    saved.require_same(plan.environment, plan.result, now.result, what="the source")
+    saved.require_same(plan.environment, plan.found, now.found)
 
 
-def parse(text: str, environment: str) -> Promise:
-    """Return the promise in a plan's document; raises `UsageError` on what is none of this place.
+def parse(text: str, environment: str) -> SavedPlan:
+    """Return the saved plan in a document of `plan`, as `--output` writes it or `--json` prints it.
 
-    Both what `--output` writes and what `--json` prints will do.
+    Raises:
+        UsageError: the text is no plan, or one of another environment or version of acso.
     """
     hint = f"make one: ./acso plan --env {environment} --output plan.json"
     try:
         document = json.loads(text)
-        fields = dict(document.get("result", document)["promise"])
+        document = document.get("result", document)
+        fields = dict(document["saved"])
         version = fields.pop("format")
-        kept = Promise(**fields)
+        plan = SavedPlan(**fields)
+        facts = (plan.services, plan.infrastructure, plan.result)
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = "the file of --plan is no plan"
+        message = "the file given with --plan is not a plan of this version of acso"
         raise UsageError(message, hint=hint) from None
-    if version != FORMAT or not all(map(_is_facts, (kept.seen, kept.stands, kept.brings))):
-        message = f"the plan is of another version of acso (format {version}, not {FORMAT})"
+    if version != FORMAT or not all(map(_is_facts, facts)):
+        message = f"the plan was made by another version of acso (format {version}, not {FORMAT})"
         raise UsageError(message, hint=hint)
-    if kept.environment != environment:
-        message = f"the plan is of {kept.environment}, not of {environment}"
+    if plan.environment != environment:
+        message = f"the plan was made for {plan.environment}, not for {environment}"
         raise UsageError(message, hint=hint)
-    return kept
+    return plan
 
 
-async def _promised(
-    aws: Aws, config: Config, environment: Environment, built: Sequence[Built]
-) -> tuple[release.Plan | None, Promise]:
-    standing = await infra.standing(aws, config, environment)
-    place = await environments.found(aws, config, environment)
-    known = [await images.found(aws, config, item) for item in built]
-    services, seen = None, saved.nothing_seen(config, environment)
-    if place:
-        services = await release.plan(place, known)
-        seen = await saved.look(place, services.found)
-    return services, Promise(
+async def _plan(target: Target, built: Sequence[Built]) -> tuple[release.Plan | None, SavedPlan]:
+    environment = target.environment
+    stacks = await infra.standing(target)
+    context = await environments.find(target)
+    known = [await images.find(target, item) for item in built]
+    plan, services = None, saved.nothing_deployed(target.config, environment)
+    if context:
+        plan = await release.plan(context, known)
+        services = await saved.read_facts(context, plan.found)
+    return plan, SavedPlan(
         environment=environment.name,
-        seen=seen,
-        stands=await _stands(aws, standing),
-        brings={**saved.brings(known, services), **standing.wanted},
+        services=services,
+        infrastructure=await _infrastructure(target.aws, stacks),
+        result={**saved.result_facts(known, plan), **stacks.wanted},
     )
 
 
-async def _stands(aws: Aws, standing: infra.Standing) -> Facts:
-    return {"account": f"{await aws.account()} in {aws.region}", **standing.found}
-
-
-def _hold(kept: Promise, stands: Facts, seen: Facts) -> None:
-    saved.hold(kept.environment, {**kept.stands, **kept.seen}, {**stands, **seen})
+async def _infrastructure(aws: Aws, stacks: infra.Standing) -> Facts:
+    return {"account": f"{await aws.account()} in {aws.region}", **stacks.found}
 
 
 def _is_facts(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Releases with people around: one who may stop them, and some who want to be told."""
+"""Run a release with interrupt handling, lock waiting and notifications."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +12,12 @@ from ci.report.progress import stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attended:
-    """Releases as their flags want them: whether they wait, what a stop means, who is told."""
+class Releasing:
+    """How releases are run.
+
+    `wait` is the seconds to wait for the environment's lock, `on_cancel` is what Ctrl-C does, and
+    `webhook` is the URL that notifications go to beside the SNS topic (empty: none).
+    """
 
     wait: int
     on_cancel: OnCancel
@@ -21,53 +25,53 @@ class Attended:
 
     async def deploy(
         self,
-        place: release.Place,
+        context: release.ReleaseContext,
         pushed: Sequence[release.Image],
         request: release.Request,
-        promised: release.Facts | None = None,
+        expected: release.Facts | None = None,
     ) -> release.Outcome:
-        """Release images to a place; raises if that is no success."""
+        """Release images to an environment; raises an `AcsoError` unless it succeeds."""
 
-        async def work(say: release.Say, manner: release.Manner) -> release.Outcome:
-            validate = environments.smoke(place)
-            return await release.deploy(place, pushed, request, validate, say, manner)
+        async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
+            validate = environments.smoke(context)
+            return await release.deploy(context, pushed, request, validate, say, options)
 
-        return await self._done("release", place, work, promised)
+        return await self._run("release", context, work, expected)
 
     async def rollback(
-        self, place: release.Place, to: str | None, request: release.Request
+        self, context: release.ReleaseContext, to: str | None, request: release.Request
     ) -> release.Outcome:
-        """Return a place to an earlier release; raises if that is no success."""
+        """Roll an environment back; raises an `AcsoError` unless it succeeds."""
 
-        async def work(say: release.Say, manner: release.Manner) -> release.Outcome:
-            validate = environments.smoke(place)
-            return await release.rollback(place, to, request, validate, say, manner)
+        async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
+            validate = environments.smoke(context)
+            return await release.rollback(context, to, request, validate, say, options)
 
-        return await self._done("rollback", place, work)
+        return await self._run("rollback", context, work)
 
-    async def _done(
+    async def _run(
         self,
         name: str,
-        place: release.Place,
-        work: Callable[[release.Say, release.Manner], Awaitable[release.Outcome]],
-        promised: release.Facts | None = None,
+        context: release.ReleaseContext,
+        work: Callable[[release.Say, release.ReleaseOptions], Awaitable[release.Outcome]],
+        expected: release.Facts | None = None,
     ) -> release.Outcome:
-        async with stage(name) as span, self._manner(place, span.say, promised) as manner:
-            outcome = await work(span.say, manner)
+        async with stage(name) as span, self._options(context, span.say, expected) as options:
+            outcome = await work(span.say, options)
             span.result = outcome.summary()
             outcome.raise_for_failure()
         return outcome
 
     @asynccontextmanager
-    async def _manner(
-        self, place: release.Place, say: release.Say, promised: release.Facts | None
-    ) -> AsyncIterator[release.Manner]:
+    async def _options(
+        self, context: release.ReleaseContext, say: release.Say, expected: release.Facts | None
+    ) -> AsyncIterator[release.ReleaseOptions]:
         with interrupts() as stop:
-            async with release.notifying(place, say, webhook=self.webhook) as notify:
-                yield release.Manner(
+            async with release.notifying(context, say, webhook=self.webhook) as notify:
+                yield release.ReleaseOptions(
                     wait=self.wait,
                     on_cancel=release.OnCancel(self.on_cancel.value),
                     stop=stop,
-                    promised=promised,
+                    expected=expected,
                     notify=notify,
                 )

@@ -1,4 +1,4 @@
-"""What several functions of `Acso` take: the types of arguments, with their help."""
+"""Types of the arguments that several functions of `Acso` take, with their help."""
 
 import enum
 from typing import Annotated
@@ -9,7 +9,7 @@ from dagger import Doc
 
 @dagger.enum_type
 class Format(enum.Enum):
-    """How a result is written."""
+    """Output formats."""
 
     TEXT = "text"
     JSON = "json"
@@ -17,17 +17,17 @@ class Format(enum.Enum):
 
 @dagger.enum_type
 class OnCancel(enum.Enum):
-    """What becomes of a release that its user stops."""
+    """What happens to a release at Ctrl-C."""
 
     KEEP = "keep"
     ROLLBACK = "rollback"
 
 
 Env = Annotated[str, Doc("Environment of acso.toml: development, staging or production.")]
-AuditRequired = Annotated[bool, Doc("Fail if the advisory service lacks a package.")]
-As = Annotated[Format, Doc("How the result is written.")]
-Actor = Annotated[str, Doc("Who asks, for the record.")]
-Wait = Annotated[int, Doc("Seconds to wait for another release of the environment to end.")]
+AuditRequired = Annotated[bool, Doc("Fail if the advisory service does not know a package.")]
+OutputFormat = Annotated[Format, Doc("Output format.")]
+Actor = Annotated[str, Doc("Who runs this, for the release record.")]
+Wait = Annotated[int, Doc("Seconds to wait while another release of this environment runs.")]
 Cancelled = Annotated[
-    OnCancel, Doc("At Ctrl-C: keep what was done for the next deploy, or roll back.")
+    OnCancel, Doc("At Ctrl-C: keep what was done (the next deploy continues), or roll back.")
 ]

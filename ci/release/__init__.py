@@ -4,30 +4,30 @@ from ci.release.deploy import deploy
 from ci.release.model import (
     Clock,
     Image,
-    Notice,
+    Notification,
     Outputs,
-    Place,
+    ReleaseContext,
     Report,
     Request,
-    Run,
     Say,
+    ServiceRevision,
     Validate,
 )
 from ci.release.observe.failures import TaskFailure
 from ci.release.observe.logs import Line, Query
 from ci.release.observe.notifications import notifying
 from ci.release.observe.status import ServiceStatus, Status, status
-from ci.release.options import Manner, OnCancel, Stop
+from ci.release.options import OnCancel, ReleaseOptions, Stop
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan.changes import Action, Change, Plan, current, plan
 from ci.release.plan.saved import Facts
-from ci.release.prerequisites.findings import Finding, Verified
+from ci.release.prerequisites.findings import Finding, Verification
 from ci.release.promote import Promotion, promotion
-from ci.release.records.history import Listing, Whole, history, recall
+from ci.release.records.history import ReleaseDetail, ReleaseList, history, release_detail
 from ci.release.records.lock import refuse_if_held
 from ci.release.rollback import rollback
-from ci.release.run_task import Ran, run_task
-from ci.release.unlock import Unlocked, unlock
+from ci.release.run_task import TaskResult, run_task
+from ci.release.unlock import UnlockResult, unlock
 from ci.release.verify import running, verify
 
 __all__ = [
@@ -39,38 +39,38 @@ __all__ = [
     "Finding",
     "Image",
     "Line",
-    "Listing",
-    "Manner",
-    "Notice",
+    "Notification",
     "OnCancel",
     "Outcome",
     "Outputs",
-    "Place",
     "Plan",
     "Promotion",
     "Query",
-    "Ran",
+    "ReleaseContext",
+    "ReleaseDetail",
+    "ReleaseList",
+    "ReleaseOptions",
     "Report",
     "Request",
-    "Run",
     "Say",
     "ServiceResult",
+    "ServiceRevision",
     "ServiceStatus",
     "Status",
     "Stop",
     "TaskFailure",
-    "Unlocked",
+    "TaskResult",
+    "UnlockResult",
     "Validate",
-    "Verified",
-    "Whole",
+    "Verification",
     "current",
     "deploy",
     "history",
     "notifying",
     "plan",
     "promotion",
-    "recall",
     "refuse_if_held",
+    "release_detail",
     "rollback",
     "run_task",
     "running",

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ci.release.execute import Context, execute, problems
-from ci.release.model import Image, Place, Request, Say, Validate
+from ci.release.execute import Execution, execute, problems
+from ci.release.model import Image, ReleaseContext, Request, Say, Validate
 from ci.release.observe.notifications import ended
-from ci.release.options import Manner, unless_stopped
+from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Ending, Outcome, ServiceResult
 from ci.release.plan.changes import Plan, plan
-from ci.release.plan.saved import hold, seen
+from ci.release.plan.saved import facts_of, require_same
 from ci.release.records import table
 from ci.release.records.lock import Held, under_lock
 from ci.release.records.release import (
@@ -29,12 +29,12 @@ from ci.release.rollout.watch import Teller, watch
 
 
 async def deploy(
-    place: Place,
+    context: ReleaseContext,
     images: Sequence[Image],
     request: Request,
     validate: Validate,
     say: Say,
-    manner: Manner = Manner(),  # noqa: B008 (frozen)
+    options: ReleaseOptions = ReleaseOptions(),  # noqa: B008 (frozen)
 ) -> Outcome:
     """Bring every service to its image, all of them or none, and validate the result.
 
@@ -42,12 +42,12 @@ async def deploy(
     validated release. A release that an earlier process left unfinished is taken over.
 
     Args:
-        place: the environment.
+        context: the environment.
         images: one an agent, pushed, by digest.
         request: who asks, and for what source; recorded.
         validate: judges the environment once all services are stable.
         say: told of progress, a line at a time.
-        manner: whether to wait for the lock, what the user's stopping means, and what was planned.
+        options: whether to wait for the lock, what the user's stopping means, and what was planned.
 
     Returns:
         How it ended; call `raise_for_failure` for the exit code.
@@ -55,25 +55,28 @@ async def deploy(
     Raises:
         LockedError: another process releases here.
         InterruptedReleaseError: the user stopped it before anything was begun.
-        PlanOutdatedError: all is not as promised; nothing was begun.
+        PlanOutdatedError: the environment differs from the saved plan; nothing was begun.
         AwsError: AWS could not be asked; nothing was begun.
     """
 
     async def work(held: Held) -> Outcome:
-        context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
-        history = await table.history(place)
-        planned = await unless_stopped(lambda: plan(place, images), manner)
-        if manner.promised is not None:  # looked at under the lock: from here on nobody changes it
-            hold(place.env.name, manner.promised, seen(planned.found, history))
+        execution = Execution(
+            context=context, held=held, say=say, validate=validate, options=options
+        )
+        history = await table.history(context)
+        planned = await unless_stopped(lambda: plan(context, images), options)
+        if options.expected is not None:  # compared under the lock: nobody changes it now
+            found = facts_of(planned.found, history)
+            require_same(context.environment.name, options.expected, found)
         aims = [aim(change) for change in planned.changes]
         if is_done(planned, history):
-            return await unless_stopped(lambda: _look(context, history, aims), manner)
-        release = _planned(place, request, history, planned, held)
-        outcome = await execute(await take_up(context, history, release), release, aims)
-        manner.notify(ended(outcome))
-        return await tidy(place, outcome)
+            return await unless_stopped(lambda: _look(execution, history, aims), options)
+        release = _planned(context, request, history, planned, held)
+        outcome = await execute(await take_up(execution, history, release), release, aims)
+        options.notify(ended(outcome))
+        return await tidy(context, outcome)
 
-    return await under_lock(place, "deploy", say, work, manner=manner)
+    return await under_lock(context, "deploy", say, work, options=options)
 
 
 def is_done(plan: Plan, history: History) -> bool:
@@ -84,26 +87,28 @@ def is_done(plan: Plan, history: History) -> bool:
     return all(after.get(c.wanted.service) == c.current.run for c in plan.changes)
 
 
-async def take_up(context: Context, history: History, release: Release) -> Context:
+async def take_up(execution: Execution, history: History, release: Release) -> Execution:
     """Record the release as planned, then end those that it takes over.
 
     In this order a process that dies in between leaves two unfinished releases, never none: what
     to return to is in both.
     """
-    place, token = context.place, context.held.token
-    await table.write(place, release, token)
+    context, token = execution.context, execution.held.token
+    await table.write(context, release, token)
     notes = []
     for old in history.unfinished:
         why = f"stopped while {old.state.replace('_', ' ')} ({old.holder}); taken over"
-        ended = advance(old, State.FAILED, place.clock.now(), why=f"{why} by {release.id}")
-        await table.write(place, ended, token, took_from=history.owners.get(old.id, ""))
+        ended = advance(old, State.FAILED, context.clock.now(), why=f"{why} by {release.id}")
+        await table.write(context, ended, token, took_from=history.owners.get(old.id, ""))
         notes.append(f"release {old.id} {why}")
-        context.say(notes[-1])
-    return replace(context, notes=tuple(notes))
+        execution.say(notes[-1])
+    return replace(execution, notes=tuple(notes))
 
 
-def _planned(place: Place, request: Request, history: History, plan: Plan, held: Held) -> Release:
-    now = place.clock.now()
+def _planned(
+    context: ReleaseContext, request: Request, history: History, plan: Plan, held: Held
+) -> Release:
+    now = context.clock.now()
     id_ = next_id((release.id for release in history.releases), now)
     entries = tuple(
         Entry(
@@ -116,7 +121,7 @@ def _planned(place: Place, request: Request, history: History, plan: Plan, held:
     )
     release = Release(
         id=id_,
-        environment=place.env.name,
+        environment=context.environment.name,
         kind=Kind.DEPLOY,
         state=State.PLANNED,
         entries=entries,
@@ -130,32 +135,32 @@ def _planned(place: Place, request: Request, history: History, plan: Plan, held:
     return begin(release, now)
 
 
-async def _look(context: Context, history: History, aims: Sequence[Aim]) -> Outcome:
+async def _look(execution: Execution, history: History, aims: Sequence[Aim]) -> Outcome:
     """Nothing is to be changed: see that it works nevertheless."""
-    place = context.place
-    began = place.clock.monotonic()
+    context = execution.context
+    began = context.clock.monotonic()
     goals = {goal.service: goal for goal in map(looked_at, aims)}
-    patience = limits(place, place.env.health_grace)
-    watched = await watch(place, list(goals.values()), patience, Teller(_quiet))
-    why, failures = await problems(place, watched, goals)
+    patience = limits(context, context.environment.health_grace)
+    watched = await watch(context, list(goals.values()), patience, Teller(_quiet))
+    why, failures = await problems(context, watched, goals)
     if not why:
-        report = await context.validate()
+        report = await execution.validate()
         why = "" if report.ok else f"validation failed: {report.summary()}"
     return Outcome(
         ending=Ending.UNHEALTHY if why else Ending.NOTHING_TO_DO,
-        environment=place.env.name,
+        environment=context.environment.name,
         release=history.current.id if history.current else "",
         services=tuple(
             ServiceResult(
                 agent=item.agent.name,
                 service=item.service,
                 action=str(item.action),
-                url=place.url(item.agent.name),
+                url=context.url(item.agent.name),
                 run=item.run,
             )
             for item in aims
         ),
-        seconds=place.clock.monotonic() - began,
+        seconds=context.clock.monotonic() - began,
         why=why,
         failures=failures,
     )

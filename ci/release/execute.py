@@ -7,10 +7,10 @@ import anyio
 
 from ci.common.concurrency import parallel, until
 from ci.errors import AcsoError, LockedError
-from ci.release.model import Place, Run, Say, Validate
+from ci.release.model import ReleaseContext, Say, ServiceRevision, Validate
 from ci.release.observe import notifications
 from ci.release.observe.failures import TaskFailure, collect
-from ci.release.options import Manner, OnCancel
+from ci.release.options import OnCancel, ReleaseOptions
 from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
 from ci.release.records import table
 from ci.release.records.lock import Held
@@ -25,14 +25,14 @@ STOPPED = "the user stopped it"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class Execution:
     """What every step of a release needs."""
 
-    place: Place
+    context: ReleaseContext
     held: Held
     say: Say
     validate: Validate
-    manner: Manner = field(default_factory=Manner)
+    options: ReleaseOptions = field(default_factory=ReleaseOptions)
     notes: tuple[str, ...] = field(default=())
 
 
@@ -54,22 +54,22 @@ class _FailedError(Exception):
         self.end = end
 
 
-async def execute(context: Context, release: Release, aims: Sequence[Aim]) -> Outcome:
+async def execute(execution: Execution, release: Release, aims: Sequence[Aim]) -> Outcome:
     """Carry a recorded release out and return how it ended.
 
     Args:
-        context: where, under which lock, and who listens.
+        execution: where, under which lock, and who listens.
         release: the release, recorded as planned.
         aims: what each service is to run.
 
     Raises:
         LockedError: another process took the environment over; nothing more is touched.
     """
-    began = context.place.clock.monotonic()
-    journal = _Journal(context, release)
-    context.manner.notify(notifications.started(release))
+    began = execution.context.clock.monotonic()
+    journal = _Journal(execution, release)
+    execution.options.notify(notifications.started(release))
     try:
-        end = await until(lambda: _forward(journal, aims), context.manner.stop.asked)
+        end = await until(lambda: _forward(journal, aims), execution.options.stop.asked)
         end = end or await _stopped(journal)
     except anyio.get_cancelled_exc_class():
         with anyio.CancelScope(shield=True), anyio.move_on_after(LAST_WORDS):
@@ -84,17 +84,19 @@ async def execute(context: Context, release: Release, aims: Sequence[Aim]) -> Ou
         # state that nobody wants.
         with anyio.CancelScope(shield=True):
             outcome = await _backward(journal, end)
-    return replace(outcome, seconds=context.place.clock.monotonic() - began, notes=context.notes)
+    return replace(
+        outcome, seconds=execution.context.clock.monotonic() - began, notes=execution.notes
+    )
 
 
 async def problems(
-    place: Place, watched: Watched, goals: Mapping[str, Goal]
+    context: ReleaseContext, watched: Watched, goals: Mapping[str, Goal]
 ) -> tuple[str, tuple[TaskFailure, ...]]:
     """Return why services are not what they should be, with what their tasks left behind."""
     bad = [s for s, verdict in watched.verdicts.items() if verdict.kind is Kind.FAILED]
     texts = [f"agent {goals[s].agent} {_sentence(watched.verdicts[s].text)}" for s in bad]
     found = await parallel(
-        lambda s: collect(place, goals[s], watched.verdicts[s], watched.seen.get(s)), bad
+        lambda s: collect(context, goals[s], watched.verdicts[s], watched.seen.get(s)), bad
     )
     return "; ".join(texts), tuple(failure for group in found for failure in group)
 
@@ -102,17 +104,17 @@ async def problems(
 class _Journal:
     """The release's record, written before each step."""
 
-    def __init__(self, context: Context, release: Release) -> None:
-        self.context, self.release = context, release
+    def __init__(self, execution: Execution, release: Release) -> None:
+        self.execution, self.release = execution, release
 
     async def step(self, state: State, *, why: str = "") -> None:
-        now = self.context.place.clock.now()
+        now = self.execution.context.clock.now()
         await self.write(advance(self.release, state, now, why=why))
 
     async def write(self, release: Release) -> None:
         # A write that is begun is finished: what is recorded and what is known here never differ.
         with anyio.CancelScope(shield=True):
-            await table.write(self.context.place, release, self.context.held.token)
+            await table.write(self.execution.context, release, self.execution.held.token)
         self.release = release
 
     async def interrupted(self) -> None:
@@ -135,75 +137,77 @@ async def _forward(journal: _Journal, aims: Sequence[Aim]) -> _End:
 
 async def _stopped(journal: _Journal) -> _End | None:
     """Record that the user stopped the release; returns None if it is to stay as it is."""
-    context = journal.context
+    execution = journal.execution
     if journal.release.state is State.SUCCEEDED:
         return _End()  # the stop came too late
     await journal.interrupted()
-    env = f"--env {context.place.env.name}"
-    context.say(f"interrupted: `acso deploy {env}` goes on, `acso rollback {env}` undoes it")
-    back = context.manner.on_cancel is OnCancel.ROLLBACK
+    env = f"--env {execution.context.environment.name}"
+    execution.say(f"interrupted: `acso deploy {env}` goes on, `acso rollback {env}` undoes it")
+    back = execution.options.on_cancel is OnCancel.ROLLBACK
     if not back:
-        context.say("stop once more (Ctrl-C) to go back at once")
-    if back or await context.manner.stop.asked_again():
-        context.say("going back as asked; this is not stopped halfway")
+        execution.say("stop once more (Ctrl-C) to go back at once")
+    if back or await execution.options.stop.asked_again():
+        execution.say("going back as asked; this is not stopped halfway")
         return _End(why=STOPPED, stopped=True)
     return None
 
 
 async def _steps(journal: _Journal, aims: Sequence[Aim]) -> None:
-    context = journal.context
+    execution = journal.execution
     await journal.step(State.DEPLOYING)
-    aims = await register(context.place, aims)
+    aims = await register(execution.context, aims)
     runs = {item.service: item.run for item in aims}
     entries = tuple(replace(e, after=runs.get(e.service, e.after)) for e in journal.release.entries)
     await journal.write(replace(journal.release, entries=entries))
-    way = strategy.of(context.place.env)
-    watched, goals = await way.forward(context.place, aims, context.say)
-    await _good(context, watched, goals)
+    way = strategy.of(execution.context.environment)
+    watched, goals = await way.forward(execution.context, aims, execution.say)
+    await _good(execution, watched, goals)
     await journal.step(State.VALIDATING)
-    await _prove(context, goals)
+    await _prove(execution, goals)
     await journal.step(State.SUCCEEDED)
 
 
-async def _good(context: Context, watched: Watched, goals: Mapping[str, Goal]) -> None:
+async def _good(execution: Execution, watched: Watched, goals: Mapping[str, Goal]) -> None:
     """Raise with all that can be found out unless every service is what it should be."""
     if watched.good:
         return
-    context.say("failed; collecting the reasons")
-    why, failures = await problems(context.place, watched, goals)
+    execution.say("failed; collecting the reasons")
+    why, failures = await problems(execution.context, watched, goals)
     causes = tuple(verdict.cause for verdict in watched.verdicts.values() if verdict.cause)
     raise _FailedError(_End(why=why, failures=failures, causes=causes))
 
 
-async def _prove(context: Context, goals: Mapping[str, Goal]) -> None:
+async def _prove(execution: Execution, goals: Mapping[str, Goal]) -> None:
     """Validate while watching for the bake time; the first that fails ends the other."""
 
     async def validate() -> None:
-        context.say("validating")
-        report = await context.validate()
+        execution.say("validating")
+        report = await execution.validate()
         if not report.ok:
             raise _FailedError(_End(why=f"validation failed: {report.summary()}"))
 
     async def stay() -> None:
-        watched = await bake(context.place, list(goals.values()), context.say)
-        await _good(context, watched, goals)
+        watched = await bake(execution.context, list(goals.values()), execution.say)
+        await _good(execution, watched, goals)
 
     await parallel(lambda work: work(), (validate, stay))
 
 
 async def _backward(journal: _Journal, end: _End) -> Outcome:
     """Return every service to what it ran before; records and tells whether that worked."""
-    place, say = journal.context.place, journal.context.say
+    context, say = journal.execution.context, journal.execution.say
     why, failures, problem = end.why or "", end.failures, ""
     watched = Watched(verdicts={}, seen={}, seconds=0.0)
     try:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
         say(f"{why.splitlines()[0]}; going back to {kept.base or 'what was before'}")
-        await journal.write(advance(kept, State.ROLLING_BACK, place.clock.now(), why=why))
-        journal.context.manner.notify(notifications.going_back(journal.release, why))
-        watched, goals = await strategy.of(place.env).back(place, journal.release.before, say)
+        await journal.write(advance(kept, State.ROLLING_BACK, context.clock.now(), why=why))
+        journal.execution.options.notify(notifications.going_back(journal.release, why))
+        watched, goals = await strategy.of(context.environment).back(
+            context, journal.release.before, say
+        )
         if not watched.good:
-            problem, more = await problems(place, watched, goals)
+            problem, more = await problems(context, watched, goals)
             failures += more
         await _came_back(journal, end, problem)
     except LockedError:
@@ -225,7 +229,9 @@ async def _came_back(journal: _Journal, end: _End, problem: str) -> None:
         await journal.write(replace(journal.release, why=why))
     else:
         ended = replace(journal.release, ending=str(_ending(journal, end, problem)))
-        await journal.write(advance(ended, State.ROLLED_BACK, journal.context.place.clock.now()))
+        await journal.write(
+            advance(ended, State.ROLLED_BACK, journal.execution.context.clock.now())
+        )
 
 
 def _ending(journal: _Journal, end: _End, problem: str) -> Ending:
@@ -245,7 +251,7 @@ def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) ->
         environment=release.environment,
         release=release.id,
         services=tuple(
-            _result(journal.context.place, e, ending, bad.get(e.service, ""))
+            _result(journal.execution.context, e, ending, bad.get(e.service, ""))
             for e in release.entries
         ),
         seconds=0.0,
@@ -253,13 +259,13 @@ def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) ->
     )
 
 
-def _result(place: Place, entry: Entry, ending: Ending, problem: str) -> ServiceResult:
-    run: Run | None = entry.after if ending is Ending.DEPLOYED else entry.before
+def _result(context: ReleaseContext, entry: Entry, ending: Ending, problem: str) -> ServiceResult:
+    run: ServiceRevision | None = entry.after if ending is Ending.DEPLOYED else entry.before
     return ServiceResult(
         agent=entry.agent,
         service=entry.service,
         action=entry.action,
-        url=place.url(entry.agent),
+        url=context.url(entry.agent),
         run=run,
         problem=problem,
     )

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import anyio
 
-from ci.aws.session import Aws
+from ci.aws.target import Target
 from ci.config import Agent, Config, Environment
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
+class Notification:
     """What is told of a release to people who do not look on.
 
     `event` is `started`, `rolling_back` or the name of an ending.
@@ -27,10 +27,10 @@ class Notice:
     text: str
 
 
-Notify = Callable[[Notice], None]
+Notify = Callable[[Notification], None]
 
 
-def tell_nobody(_: Notice) -> None:
+def tell_nobody(_: Notification) -> None:
     """Keep a notice to oneself."""
 
 
@@ -110,12 +110,9 @@ class Clock:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a release happens: an environment, its infrastructure, and the AWS they are in."""
+class ReleaseContext(Target):
+    """A target whose infrastructure exists: what a release needs to know of it."""
 
-    aws: Aws
-    config: Config
-    env: Environment
     outputs: Outputs
     clock: Clock = field(default_factory=Clock)
 
@@ -154,7 +151,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class ServiceRevision:
     """What one service runs: a revision of its task definition, and what that revision holds."""
 
     revision: str

@@ -1,4 +1,4 @@
-"""How a release behaves to its user and to others: stopped, waiting, going on, going back."""
+"""Options of a release: waiting for the lock, interruption, a saved plan, notifications."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,23 +44,24 @@ class Unstoppable:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
-    """How a release behaves to others and to its user.
+class ReleaseOptions:
+    """How a release waits, stops and notifies.
 
-    `wait` is for the lock, in seconds; `promised` is what the plan that it carries out has seen:
-    with anything else there, nothing is begun. `notify` is told when it starts, goes back and ends.
+    `wait` is the seconds to wait for the lock; `expected` is what the saved plan found:
+    if anything differs, the release does not start. `notify` receives a notification at the start,
+    at a rollback and at the end.
     """
 
     wait: float = 0.0
     on_cancel: OnCancel = OnCancel.KEEP
     stop: Stop = field(default_factory=Unstoppable)
-    promised: Mapping[str, str] | None = None
+    expected: Mapping[str, str] | None = None
     notify: Notify = tell_nobody
 
 
-async def unless_stopped(work: Callable[[], Awaitable[T]], manner: Manner) -> T:
+async def unless_stopped(work: Callable[[], Awaitable[T]], options: ReleaseOptions) -> T:
     """Do work that changes nothing; raises `InterruptedReleaseError` if the user stops it."""
-    result = await until(work, manner.stop.asked)
+    result = await until(work, options.stop.asked)
     if result is None:
         raise InterruptedReleaseError("interrupted before anything was changed")
     return result

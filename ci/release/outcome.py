@@ -7,7 +7,7 @@ from typing import Any
 
 from ci import errors
 from ci.errors import AcsoError
-from ci.release.model import Run
+from ci.release.model import ServiceRevision
 from ci.release.observe.failures import TaskFailure
 from ci.release.rollout.verdict import Cause
 
@@ -81,7 +81,7 @@ class ServiceResult:
     service: str
     action: str
     url: str
-    run: Run | None
+    run: ServiceRevision | None
     problem: str = ""
 
     def data(self) -> dict[str, Any]:

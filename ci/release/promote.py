@@ -7,7 +7,7 @@ from ci.aws.session import Aws
 from ci.common.concurrency import parallel
 from ci.config import Agent, Environment
 from ci.errors import PromotionError, UsageError
-from ci.release.model import Image, Place, Request
+from ci.release.model import Image, ReleaseContext, Request
 from ci.release.records import table
 from ci.release.records.release import History, Release, State, key
 from ci.release.records.target import validated
@@ -21,7 +21,9 @@ class Promotion:
     request: Request
 
 
-async def promotion(source: Place, id_: str | None, aws: Aws, target: Environment) -> Promotion:
+async def promotion(
+    source: ReleaseContext, id_: str | None, aws: Aws, target: Environment
+) -> Promotion:
     """Return what a validated release is in another environment.
 
     Args:
@@ -36,12 +38,16 @@ async def promotion(source: Place, id_: str | None, aws: Aws, target: Environmen
             development takes), lacks an agent of acso.toml, or its images are not in the target's
             registry.
     """
-    release = _chosen(await table.history(source), source.env.name, id_)
+    release = _chosen(await table.history(source), source.environment.name, id_)
     if release.request.dirty and target.name != "development":
-        message = f"release {release.id} of {source.env.name} was made of uncommitted changes"
-        raise PromotionError(message, hint=f"commit them, and deploy to {source.env.name} again")
+        message = (
+            f"release {release.id} of {source.environment.name} was made of uncommitted changes"
+        )
+        raise PromotionError(
+            message, hint=f"commit them, and deploy to {source.environment.name} again"
+        )
     images = await _located(source, release, aws)
-    origin = f"{source.env.name} {release.id}"
+    origin = f"{source.environment.name} {release.id}"
     return Promotion(images=images, request=replace(release.request, promoted_from=origin))
 
 
@@ -64,17 +70,17 @@ def _chosen(history: History, environment: str, id_: str | None) -> Release:
     return found
 
 
-async def _located(source: Place, release: Release, aws: Aws) -> tuple[Image, ...]:
+async def _located(source: ReleaseContext, release: Release, aws: Aws) -> tuple[Image, ...]:
     """Return a release's images as they are in a registry, one for each agent of acso.toml."""
-    agents = {source.env.service(agent): agent for agent in source.config.agents}
+    agents = {source.environment.service(agent): agent for agent in source.config.agents}
     lacking = [agent.name for service, agent in agents.items() if service not in release.after]
     if lacking:
-        message = f"release {release.id} of {source.env.name} has no {', '.join(lacking)}"
-        raise PromotionError(message, hint=f"acso deploy --env {source.env.name}")
+        message = f"release {release.id} of {source.environment.name} has no {', '.join(lacking)}"
+        raise PromotionError(message, hint=f"acso deploy --env {source.environment.name}")
     host = await ecr.host(aws)
 
     async def located(agent: Agent) -> tuple[Image, bool]:
-        run = release.after[source.env.service(agent)]
+        run = release.after[source.environment.service(agent)]
         reference = f"{host}/{agent.repository}@{run.digest}"
         image = Image(agent=agent.name, version=run.version, reference=reference)
         return image, await ecr.has(aws, agent.repository, run.digest)

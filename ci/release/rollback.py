@@ -7,10 +7,10 @@ from ci.aws import ecs
 from ci.common.concurrency import parallel
 from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
 from ci.release.deploy import take_up
-from ci.release.execute import Context, execute, problems
-from ci.release.model import Place, Request, Run, Say, Validate, agents_of
+from ci.release.execute import Execution, execute, problems
+from ci.release.model import ReleaseContext, Request, Say, ServiceRevision, Validate, agents_of
 from ci.release.observe.notifications import ended
-from ci.release.options import Manner, unless_stopped
+from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Ending, Outcome
 from ci.release.plan.changes import current
 from ci.release.records import table
@@ -33,12 +33,12 @@ from ci.release.rollout.services import aims_at
 
 
 async def rollback(
-    place: Place,
+    context: ReleaseContext,
     to: str | None,
     request: Request,
     validate: Validate,
     say: Say,
-    manner: Manner = Manner(),  # noqa: B008 (frozen)
+    options: ReleaseOptions = ReleaseOptions(),  # noqa: B008 (frozen)
 ) -> Outcome:
     """Return every service to an earlier validated release, verify and record that.
 
@@ -46,13 +46,13 @@ async def rollback(
     last validated release; without any, the services that it made are removed.
 
     Args:
-        place: the environment.
+        context: the environment.
         to: a validated release's id, or a revision or digest that it holds
             (`ci.release.records.target`); None: the last one before the current one.
         request: who asks; recorded.
         validate: judges the environment once all services are stable.
         say: told of progress, a line at a time.
-        manner: whether to wait for the lock, and what the user's stopping means.
+        options: whether to wait for the lock, and what the user's stopping means.
 
     Raises:
         NothingToRollBackError: there is no such release.
@@ -63,43 +63,49 @@ async def rollback(
     """
 
     async def work(held: Held) -> Outcome:
-        context = Context(place=place, held=held, say=say, validate=validate, manner=manner)
-        history = await table.history(place)
+        execution = Execution(
+            context=context, held=held, say=say, validate=validate, options=options
+        )
+        history = await table.history(context)
         target = find(history, to)
         if target is None and history.unfinished:
-            outcome = await _undo(context, history)
-            manner.notify(ended(outcome))
+            outcome = await _undo(execution, history)
+            options.notify(ended(outcome))
             return outcome
         if target is None:
-            message = f"{place.env.name} has no validated release before the current one"
-            raise NothingToRollBackError(message, hint=f"./acso status --env {place.env.name}")
-        runs = _wanted(place, target)
-        await unless_stopped(lambda: _whole(place, target, runs, validated(history)), manner)
+            message = f"{context.environment.name} has no validated release before the current one"
+            raise NothingToRollBackError(
+                message, hint=f"./acso status --env {context.environment.name}"
+            )
+        runs = _wanted(context, target)
+        await unless_stopped(lambda: _whole(context, target, runs, validated(history)), options)
         known = " (the current one: what differs from it is set right)"
         say(f"going back to release {target.id}{known * (target is history.current)}")
-        release = await _planned(place, request, history, target, held)
-        context = await take_up(context, history, release)
-        aims = await aims_at(place, release.after)
-        outcome = await execute(context, release, aims)
+        release = await _planned(context, request, history, target, held)
+        execution = await take_up(execution, history, release)
+        aims = await aims_at(context, release.after)
+        outcome = await execute(execution, release, aims)
         if outcome.ending is Ending.DEPLOYED:
             outcome = replace(outcome, ending=Ending.RESTORED, back_on=target.origin)
-        manner.notify(ended(outcome))
-        return await tidy(place, outcome)
+        options.notify(ended(outcome))
+        return await tidy(context, outcome)
 
-    return await under_lock(place, "rollback", say, work, manner=manner)
+    return await under_lock(context, "rollback", say, work, options=options)
 
 
-def _wanted(place: Place, target: Release) -> Mapping[str, Run]:
+def _wanted(context: ReleaseContext, target: Release) -> Mapping[str, ServiceRevision]:
     """Return what the target lists of the agents that there still are."""
-    known = agents_of(place.config, place.env)
+    known = agents_of(context.config, context.environment)
     return {service: run for service, run in target.after.items() if service in known}
 
 
-async def _whole(place: Place, target: Release, runs: Mapping[str, Run], others: str) -> bool:
+async def _whole(
+    context: ReleaseContext, target: Release, runs: Mapping[str, ServiceRevision], others: str
+) -> bool:
     """Return True if ECS still has every revision of the target; raises `TargetGoneError`."""
 
-    async def gone(run: Run) -> str:
-        found = await ecs.task_definition(place.aws, run.revision)
+    async def gone(run: ServiceRevision) -> str:
+        found = await ecs.task_definition(context.aws, run.revision)
         return "" if found and found.active else run.revision.rpartition("/")[2]
 
     missing = [name for name in await parallel(gone, runs.values()) if name]
@@ -112,17 +118,17 @@ async def _whole(place: Place, target: Release, runs: Mapping[str, Run], others:
 
 
 async def _planned(
-    place: Place, request: Request, history: History, target: Release, held: Held
+    context: ReleaseContext, request: Request, history: History, target: Release, held: Held
 ) -> Release:
     """Return the release that a rollback is: the target's revisions, and what is there now."""
-    now = place.clock.now()
+    now = context.clock.now()
     # An agent added since then has no place in the target: it stays as it is.
-    services = dict.fromkeys([*target.after, *agents_of(place.config, place.env)])
-    states = await current(place, list(services))
+    services = dict.fromkeys([*target.after, *agents_of(context.config, context.environment)])
+    states = await current(context, list(services))
     entries = []
-    for service, agent in agents_of(place.config, place.env).items():
+    for service, agent in agents_of(context.config, context.environment).items():
         running = states[service].run
-        after: Run | None = target.after.get(service, running)
+        after: ServiceRevision | None = target.after.get(service, running)
         if after is None:
             continue
         entries.append(
@@ -136,7 +142,7 @@ async def _planned(
         )
     release = Release(
         id=next_id((item.id for item in history.releases), now),
-        environment=place.env.name,
+        environment=context.environment.name,
         kind=Kind.ROLLBACK,
         state=State.PLANNED,
         entries=tuple(entries),
@@ -150,27 +156,27 @@ async def _planned(
     return begin(release, now)
 
 
-async def _undo(context: Context, history: History) -> Outcome:
+async def _undo(execution: Execution, history: History) -> Outcome:
     """Bring the services back to where they were before the unfinished releases."""
-    place, say = context.place, context.say
-    began = place.clock.monotonic()
+    context, say = execution.context, execution.say
+    began = context.clock.monotonic()
     newest = history.unfinished[0]
     services = {entry.service: entry for item in history.unfinished for entry in item.entries}
     before = {service: history.before(service, None) for service in services}
-    watched, goals = await strategy.of(place.env).back(place, before, say)
-    why, failures = await problems(place, watched, goals)
+    watched, goals = await strategy.of(context.environment).back(context, before, say)
+    why, failures = await problems(context, watched, goals)
     if why:
-        raise RollbackFailedError(why, hint=f"./acso status --env {place.env.name}")
+        raise RollbackFailedError(why, hint=f"./acso status --env {context.environment.name}")
     for item in history.unfinished:
         state = f"stopped while {item.state.replace('_', ' ')} ({item.holder}); undone by rollback"
-        ended = advance(item, State.FAILED, place.clock.now(), why=state)
+        ended = advance(item, State.FAILED, context.clock.now(), why=state)
         owner = history.owners.get(item.id, "")
-        await table.write(place, ended, context.held.token, took_from=owner)
+        await table.write(context, ended, execution.held.token, took_from=owner)
     return Outcome(
         ending=Ending.UNDONE,
-        environment=place.env.name,
+        environment=context.environment.name,
         release=newest.id,
         services=(),
-        seconds=place.clock.monotonic() - began,
+        seconds=context.clock.monotonic() - began,
         failures=failures,
     )

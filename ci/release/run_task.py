@@ -9,7 +9,7 @@ import anyio
 from ci.aws import ecs, logs
 from ci.config import Agent
 from ci.errors import AwsError, TaskFailedError, UsageError
-from ci.release.model import Place, Say
+from ci.release.model import ReleaseContext, Say
 from ci.release.observe.failures import LINES, describe, link
 from ci.release.plan import desired
 from ci.release.rollout.watch import poll
@@ -22,7 +22,7 @@ STOPPING = 10.0  # seconds that asking for its end may take
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
+class TaskResult:
     """A one-off task that has ended; `exit_code` is None if it never started."""
 
     agent: str
@@ -61,21 +61,21 @@ class Ran:
 
 
 async def run_task(
-    place: Place,
+    context: ReleaseContext,
     agent: str,
     command: Sequence[str],
     *,
     tell: Say,
     say: Say,
     seconds: float = LIMIT,
-) -> Ran:
+) -> TaskResult:
     """Run a command in a task of the revision that an agent's service runs, and wait for its end.
 
     The task belongs to no service: it gets no requests and is not started again. It is stopped
     if this is cancelled, fails, or takes too long.
 
     Args:
-        place: the environment.
+        context: the environment.
         agent: whose image, role, size and network.
         command: what to run in its container, in place of the agent.
         tell: told each line that it writes.
@@ -89,31 +89,35 @@ async def run_task(
     """
     if not command:
         message = "there is no command to run"
-        raise UsageError(message, hint=f"acso run-task --env {place.env.name} --agent X -- COMMAND")
-    known = place.config.agent(agent)
+        raise UsageError(
+            message, hint=f"acso run-task --env {context.environment.name} --agent X -- COMMAND"
+        )
+    known = context.config.agent(agent)
     task = await ecs.run_task(
-        place.aws, request(place, known, await _revision(place, known), command)
+        context.aws, request(context, known, await _revision(context, known), command)
     )
     say(f"task {task.id} of {agent}, revision {task.revision.rpartition(':')[2]}")
-    watched = _Watched(place, known, task, tell)
+    watched = _Watched(context, known, task, tell)
     try:
-        ended = await poll(place, watched.look, seconds, every=LOOKED_EVERY)
+        ended = await poll(context, watched.look, seconds, every=LOOKED_EVERY)
     except BaseException:
-        await _stop(place, task, say)
+        await _stop(context, task, say)
         raise
     if ended is None:
-        await _stop(place, task, say)
+        await _stop(context, task, say)
         message = f"the task of {agent} was not done after {seconds:g} s and is stopped"
         raise TaskFailedError(message, hint="give it more time: --seconds N")
     await watched.drain(ended)
-    return Ran(agent=agent, task=ended, log=tuple(watched.log), link=link(place, task.id))
+    return TaskResult(agent=agent, task=ended, log=tuple(watched.log), link=link(context, task.id))
 
 
-def request(place: Place, agent: Agent, revision: str, command: Sequence[str]) -> dict[str, Any]:
+def request(
+    context: ReleaseContext, agent: Agent, revision: str, command: Sequence[str]
+) -> dict[str, Any]:
     """Return the RunTask request: the service's revision and network, another command; pure."""
-    service = desired.service(place, agent, revision=revision)
+    service = desired.service(context, agent, revision=revision)
     return {
-        "cluster": place.outputs.cluster,
+        "cluster": context.outputs.cluster,
         "taskDefinition": revision,
         "launchType": service["launchType"],
         "networkConfiguration": service["networkConfiguration"],
@@ -125,8 +129,8 @@ def request(place: Place, agent: Agent, revision: str, command: Sequence[str]) -
 class _Watched:
     """A task on its way, and how much of its log is read."""
 
-    def __init__(self, place: Place, agent: Agent, task: ecs.Task, tell: Say) -> None:
-        self._place, self._task, self._tell = place, task, tell
+    def __init__(self, context: ReleaseContext, agent: Agent, task: ecs.Task, tell: Say) -> None:
+        self._place, self._task, self._tell = context, task, tell
         self._stream = f"{agent.name}/{agent.container}/{task.id}"
         self._token = ""
         self.log: list[str] = []
@@ -166,21 +170,21 @@ class _Watched:
                 return len(self.log) > before
 
 
-async def _revision(place: Place, agent: Agent) -> str:
-    name = place.env.service(agent)
-    found = (await ecs.services(place.aws, place.outputs.cluster, [name])).get(name)
+async def _revision(context: ReleaseContext, agent: Agent) -> str:
+    name = context.environment.service(agent)
+    found = (await ecs.services(context.aws, context.outputs.cluster, [name])).get(name)
     if found is None or found.status != "ACTIVE":
-        message = f"agent {agent.name} does not run in {place.env.name}"
-        raise UsageError(message, hint=f"acso deploy --env {place.env.name}")
+        message = f"agent {agent.name} does not run in {context.environment.name}"
+        raise UsageError(message, hint=f"acso deploy --env {context.environment.name}")
     return found.revision
 
 
-async def _stop(place: Place, task: ecs.Task, say: Say) -> None:
+async def _stop(context: ReleaseContext, task: ecs.Task, say: Say) -> None:
     """Ask for the task's end, whatever ended the wait for it."""
     with anyio.move_on_after(STOPPING, shield=True):
         try:
             await ecs.stop_task(
-                place.aws, place.outputs.cluster, task.id, reason="acso run-task was stopped"
+                context.aws, context.outputs.cluster, task.id, reason="acso run-task was stopped"
             )
             say(f"task {task.id} is stopped")
         except AwsError as error:

@@ -6,12 +6,12 @@ from typing import Any
 from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import LockedError
-from ci.release.model import Place
+from ci.release.model import ReleaseContext
 from ci.release.records import lock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unlocked:
+class UnlockResult:
     """A lock that was broken: whose it was; None if there was none."""
 
     environment: str
@@ -40,35 +40,37 @@ class Unlocked:
         }
 
 
-async def unlock(place: Place, *, force: bool = False) -> Unlocked:
+async def unlock(context: ReleaseContext, *, force: bool = False) -> UnlockResult:
     """Break the lock as it was seen; its holder notices at its next heartbeat, at the latest.
 
     What the holder wrote stays, and the next `deploy` or `rollback` takes that up.
 
     Args:
-        place: the environment.
+        context: the environment.
         force: also if the holder is alive, as far as can be told.
 
     Raises:
         LockedError: it is alive, or it changed hands in this moment.
     """
-    table = place.outputs.releases_table
-    found = await lock.current(place)
-    lives = lock.alive(place, found)
+    table = context.outputs.releases_table
+    found = await lock.current(context)
+    lives = lock.alive(context, found)
     if found is None:
-        return Unlocked(environment=place.env.name, lease=None)
+        return UnlockResult(environment=context.environment.name, lease=None)
     if lives and not force:
-        left = found.expires + lock.SLACK - place.clock.now().timestamp()
+        left = found.expires + lock.SLACK - context.clock.now().timestamp()
         who = f"{lock.told(found)} (token {found.token})"
-        message = f"{place.env.name} is locked by {who}, who is alive as far as can be told"
+        message = (
+            f"{context.environment.name} is locked by {who}, who is alive as far as can be told"
+        )
         hint = f"wait: a dead holder's lock ends by itself in {left:.0f} s; --force breaks it now"
         raise LockedError(message, hint=hint)
     broken = await (
-        records.give_back(place.aws, table, found.token)
+        records.give_back(context.aws, table, found.token)
         if force  # though renewed since it was seen
-        else records.take_away(place.aws, table, found)
+        else records.take_away(context.aws, table, found)
     )
     if not broken:
-        message = f"the lock of {place.env.name} changed hands in this moment"
-        raise LockedError(message, hint=f"./acso status --env {place.env.name}")
-    return Unlocked(environment=place.env.name, lease=found, was_alive=lives)
+        message = f"the lock of {context.environment.name} changed hands in this moment"
+        raise LockedError(message, hint=f"./acso status --env {context.environment.name}")
+    return UnlockResult(environment=context.environment.name, lease=found, was_alive=lives)

@@ -10,22 +10,22 @@ import anyio
 from ci.aws.session import Aws, assume
 from ci.common.concurrency import parallel
 from ci.errors import AcsoError, AwsError
-from ci.release.model import Image, Place, agents_of
+from ci.release.model import Image, ReleaseContext, agents_of
 from ci.release.plan.changes import current
 from ci.release.prerequisites import environment, execution_role
 from ci.release.prerequisites.environment import Look
-from ci.release.prerequisites.findings import Finding, Subject, Verified
+from ci.release.prerequisites.findings import Finding, Subject, Verification
 
 SECONDS = 30.0  # that one look may take
 #: Codes by which an AWS says that it does not have an operation at all.
 NOT_THERE = frozenset({"InvalidAction", "NotImplemented", "UnknownOperationException"})
 
 
-async def verify(place: Place, images: Iterable[Image]) -> Verified:
+async def verify(context: ReleaseContext, images: Iterable[Image]) -> Verification:
     """Look at everything that a release of these images needs; changes nothing.
 
     Args:
-        place: the environment, its infrastructure applied.
+        context: the environment, its infrastructure applied.
         images: by digest; the image of an agent without one is skipped.
 
     Returns:
@@ -33,19 +33,20 @@ async def verify(place: Place, images: Iterable[Image]) -> Verified:
     """
     known = {image.agent: image for image in images}
     looks = [
-        *environment.looks(place, known),
-        *execution_role.looks(place, known, await _as_execution_role(place)),
+        *environment.looks(context, known),
+        *execution_role.looks(context, known, await _as_execution_role(context)),
     ]
     found = await parallel(_findings, looks)
-    return Verified(
-        environment=place.env.name, findings=tuple(item for group in found for item in group)
+    return Verification(
+        environment=context.environment.name,
+        findings=tuple(item for group in found for item in group),
     )
 
 
-async def running(place: Place) -> list[Image]:
+async def running(context: ReleaseContext) -> list[Image]:
     """Return the images that the services run now: what `verify` looks at without a release."""
-    agents = agents_of(place.config, place.env)
-    states = await current(place, list(agents))
+    agents = agents_of(context.config, context.environment)
+    states = await current(context, list(agents))
     return [
         Image(agent=agents[name].name, version=state.run.version, reference=state.definition.image)
         for name, state in states.items()
@@ -53,10 +54,10 @@ async def running(place: Place) -> list[Image]:
     ]
 
 
-async def _as_execution_role(place: Place) -> Aws | None:
+async def _as_execution_role(context: ReleaseContext) -> Aws | None:
     """Return AWS as the execution role sees it, if who asks may see it so; mostly nobody may."""
     try:
-        return await assume(place.aws, place.outputs.execution_role, name="acso-verify")
+        return await assume(context.aws, context.outputs.execution_role, name="acso-verify")
     except AwsError:
         return None  # IAM's simulation answers then; what else is wrong, the other looks tell
 

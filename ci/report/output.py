@@ -14,7 +14,7 @@ from ci.errors import AcsoError, EngineError
 from ci.report import github
 from ci.report.console import Timeline, listener
 from ci.report.progress import Lines, listen
-from ci.report.result import Result
+from ci.report.result import RenderedResult
 
 INTERRUPTED = 130
 
@@ -53,7 +53,7 @@ class Report:
             self._document(result=_parsed(result))
         else:
             _write(result)
-        return result.exit_code if isinstance(result, Result) else 0
+        return result.exit_code if isinstance(result, RenderedResult) else 0
 
     def _failed(self, error: BaseException) -> int:
         code, message, hint = _told(error)

@@ -6,10 +6,10 @@ tool's own output. Where a tool's exit code says too little, its report is judge
 
 import json
 
-import anyio
 import dagger
 from dagger import dag
 
+from ci.common.concurrency import parallel
 from ci.errors import StageError
 from ci.stages.base import SOURCE, part, tools
 
@@ -74,10 +74,11 @@ async def insecure_code(source: dagger.Directory, image: str) -> str:
     agents = part(source, "agents/**/*.py", "pyproject.toml")
     others = part(source, "ci/**/*.py", "validation/**/*.py", "pyproject.toml")
     tool = await tools(image, source, "security")
-    await _all(
+    runs = (
         _checked(tool, agents, [*command, "agents"]),
         _checked(tool, others, [*command, "ci", "validation"]),
     )
+    await parallel(lambda run: run.sync(), runs)
     return "no insecure code"
 
 
@@ -93,7 +94,8 @@ async def committed_secrets(source: dagger.Directory, image: str) -> str:
     parts = [part(source, name) for name in apart]
     parts.append(part(source, "**", *(f"!{name}" for name in apart)))
     tool = await tools(image, source, "security")
-    await _all(*(_checked(tool, each, ["sh", "-c", hook]) for each in parts))
+    hooks = [_checked(tool, each, ["sh", "-c", hook]) for each in parts]
+    await parallel(lambda run: run.sync(), hooks)
     return "no secrets"
 
 
@@ -102,20 +104,6 @@ def _checked(
 ) -> dagger.Container:
     """Return a tool's run on a part of the source: an edit reruns its own part alone."""
     return tool.with_mounted_directory(SOURCE, judged).with_exec(command)
-
-
-async def _all(*runs: dagger.Container) -> None:
-    """Wait for all of these at once; raises what the first that fails raises."""
-
-    async def one(run: dagger.Container) -> None:
-        await run.sync()
-
-    try:
-        async with anyio.create_task_group() as group:
-            for run in runs:
-                group.start_soon(one, run)
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
 
 
 async def vulnerable_packages(

@@ -15,7 +15,7 @@ T = TypeVar("T")
 SHOWN = 60
 
 
-async def gate(name: str, work: Callable[[], Awaitable[str]]) -> str:
+async def run_gate(name: str, work: Callable[[], Awaitable[str]]) -> str:
     """Run one stage that judges the source and return its line; raises `StageError`."""
     async with stage(name) as span:
         try:
@@ -25,7 +25,7 @@ async def gate(name: str, work: Callable[[], Awaitable[str]]) -> str:
     return f"{name}: {span.result}"
 
 
-async def together(works: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T]:
+async def run_all(works: Mapping[str, Callable[[], Awaitable[T]]]) -> dict[str, T]:
     """Run works at once, all of them to their end, and return their results by name.
 
     Raises:

@@ -55,8 +55,13 @@ async def ecs_deploy(world: World, images: Images) -> bool:
     """Deploy one service after the other: the tool takes one a call."""
     results = []
     for image in images:
-        agent = world.place.config.agent(image.agent)
-        command = ["ecs", "deploy", world.place.outputs.cluster, world.place.env.service(agent)]
+        agent = world.context.config.agent(image.agent)
+        command = [
+            "ecs",
+            "deploy",
+            world.context.outputs.cluster,
+            world.context.environment.service(agent),
+        ]
         # Kept revisions, so that each run begins with the same.
         options = ["--image", agent.container, image.reference, "--no-deregister"]
         results.append(await peer(world, [*command, *options, "--timeout", str(PATIENCE)]))
@@ -65,10 +70,10 @@ async def ecs_deploy(world: World, images: Images) -> bool:
 
 async def aws_cli(world: World, images: Images) -> bool:
     """Update one service after the other and wait for each, as the CLI's documentation shows."""
-    ecs, cluster = world.place.aws.client("ecs"), world.place.outputs.cluster
+    ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
     results = []
     for image in images:
-        service = world.place.env.service(world.place.config.agent(image.agent))
+        service = world.context.environment.service(world.context.config.agent(image.agent))
         running = world.services()[service]["taskDefinition"]
         known = ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
         known["containerDefinitions"][0]["image"] = image.reference
@@ -96,10 +101,10 @@ async def peer(world: World, command: list[str]) -> bool:
     environ = {
         "PATH": f"{peers() / 'bin'}:{os.environ['PATH']}",
         "HOME": os.environ["HOME"],
-        "AWS_ENDPOINT_URL": str(world.place.aws.endpoint),
+        "AWS_ENDPOINT_URL": str(world.context.aws.endpoint),
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": world.place.env.region,
+        "AWS_DEFAULT_REGION": world.context.environment.region,
     }
     with anyio.fail_after(PATIENCE + 60):
         done = await anyio.run_process(command, env=environ, check=False)
@@ -111,14 +116,17 @@ TOOLS: dict[str, Deploy] = {"acso": ours, "ecs-deploy": ecs_deploy, "aws cli": a
 
 def peers() -> Path:
     """Return the environment of the peers, made at its first use."""
-    place = paths.cache_dir() / "bench"
-    if not (place / LOCK.name).exists() or (place / LOCK.name).read_bytes() != LOCK.read_bytes():
+    context = paths.cache_dir() / "bench"
+    if (
+        not (context / LOCK.name).exists()
+        or (context / LOCK.name).read_bytes() != LOCK.read_bytes()
+    ):
         uv = shutil.which("uv", path=f"{sys.prefix}/bin:{os.environ['PATH']}") or "uv"
-        subprocess.run([uv, "venv", "--quiet", "--clear", str(place)], check=True)
+        subprocess.run([uv, "venv", "--quiet", "--clear", str(context)], check=True)
         install = [uv, "pip", "install", "--quiet", "--require-hashes", "--requirement", str(LOCK)]
-        subprocess.run(install, env={**os.environ, "VIRTUAL_ENV": str(place)}, check=True)
-        (place / LOCK.name).write_bytes(LOCK.read_bytes())
-    return place
+        subprocess.run(install, env={**os.environ, "VIRTUAL_ENV": str(context)}, check=True)
+        (context / LOCK.name).write_bytes(LOCK.read_bytes())
+    return context
 
 
 # --- what is measured -----------------------------------------------------------------------
@@ -180,8 +188,8 @@ async def measure(world: World, tool: str, case: str, run: int) -> Ended:
     if not outcome.ok:
         raise RuntimeError(outcome.text())
     images = CASES[case].images(world, run)
-    env = dataclasses.replace(world.place.env, bake_time=CASES[case].bake)
-    world = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    env = dataclasses.replace(world.context.environment, bake_time=CASES[case].bake)
+    world = dataclasses.replace(world, context=dataclasses.replace(world.context, environment=env))
     began = time.monotonic()
     success = await TOOLS[tool](world, images)
     seconds = time.monotonic() - began
@@ -190,12 +198,12 @@ async def measure(world: World, tool: str, case: str, run: int) -> Ended:
 
 def one_release(world: World, images: Images) -> bool:
     """Tell whether the services run all of the new images, or all of those before."""
-    ecs = world.place.aws.client("ecs")
+    ecs = world.context.aws.client("ecs")
     running = set()
     for name, service in world.services().items():
         found = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
         running.add((name, found["taskDefinition"]["containerDefinitions"][0]["image"]))
-    env, config = world.place.env, world.place.config
+    env, config = world.context.environment, world.context.config
     return any(
         running == {(env.service(config.agent(i.agent)), i.reference) for i in each}
         for each in (images, world.images("good"))
@@ -206,8 +214,8 @@ async def table(runs: int, tools: list[str], cases: list[str]) -> Table:
     """Measure everything and return it as a table; the environment is removed at the end."""
     running = await stack.up(note)
     made = await make(running)
-    env = dataclasses.replace(made.place.env, health_grace=GRACE)
-    world = dataclasses.replace(made, place=dataclasses.replace(made.place, env=env))
+    env = dataclasses.replace(made.context.environment, health_grace=GRACE)
+    world = dataclasses.replace(made, context=dataclasses.replace(made.context, environment=env))
     found: dict[tuple[str, str], list[Ended]] = {}
     try:
         for case in cases:

@@ -171,7 +171,7 @@ def healthy() -> Iterator[None]:
         elb.get = original
 
 
-def arranged(count: int) -> tuple[release.Place, list[Goal], Answers]:
+def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
     """Return a place of so many services, what each is to run, and what answers for AWS."""
     config = many(count)
     env = config.environment("staging")
@@ -189,12 +189,12 @@ def arranged(count: int) -> tuple[release.Place, list[Goal], Answers]:
         cluster=env.cluster,
         target_groups={a.name: f"{group}/{env.service(a)}/0" for a in config.agents},
     )
-    place = release.Place(aws=aws, config=config, env=env, outputs=outputs)
+    context = release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs)
     goals = [
         Goal(
             agent=agent.name,
             service=env.service(agent),
-            run=release.Run(
+            run=release.ServiceRevision(
                 revision=f"{ARN}:task-definition/{env.service(agent)}:8",
                 version="v8",
                 digest="sha256:8",
@@ -204,15 +204,15 @@ def arranged(count: int) -> tuple[release.Place, list[Goal], Answers]:
         )
         for agent in config.agents
     ]
-    return place, goals, answers
+    return context, goals, answers
 
 
 async def watched(count: int) -> Answers:
     """Watch so many services until all are healthy."""
-    place, goals, answers = arranged(count)
+    context, goals, answers = arranged(count)
     limits = Limits(failures=1, grace=30, timeout=600)
     with healthy():
-        found = await watch(place, goals, limits, Teller(lambda _: None))
+        found = await watch(context, goals, limits, Teller(lambda _: None))
     assert found.good
     return answers
 

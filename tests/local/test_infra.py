@@ -16,6 +16,7 @@ import pytest
 from ci import infra
 from ci.aws import cloudformation, ecs
 from ci.aws.session import Aws, Credentials
+from ci.aws.target import Target
 from ci.config import Config, Environment, load
 from ci.errors import AwsError, InfrastructureError
 from ci.infra.stacks import bring
@@ -54,6 +55,11 @@ Resources:
 """
 
 
+def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
+    chosen = environment or config.environment("development")
+    return Target(aws=aws, config=config, environment=chosen)
+
+
 @pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
@@ -90,11 +96,11 @@ def config() -> Config:
 async def env(aws: Aws, config: Config) -> AsyncIterator[Environment]:
     """An environment that is applied, and deleted afterwards."""
     environment = config.environment("development")
-    await infra.apply_registry(aws, config, print)
-    await infra.apply(aws, config, environment, print)
+    await infra.apply_registry(_target(aws, config), print)
+    await infra.apply(_target(aws, config, environment), print)
     yield environment
-    await infra.delete(aws, config, environment, print)
-    assert await infra.outputs(aws, config, environment) is None
+    await infra.delete(_target(aws, config, environment), print)
+    assert await infra.outputs(_target(aws, config, environment)) is None
 
 
 def silent(_: str) -> None: ...
@@ -103,7 +109,7 @@ def silent(_: str) -> None: ...
 async def test_an_environment_offers_every_agent_its_target_group_and_role(
     aws: Aws, config: Config, env: Environment
 ) -> None:
-    found = await infra.outputs(aws, config, env)
+    found = await infra.outputs(_target(aws, config, env))
     assert found is not None
     names = {agent.name for agent in config.agents}
     assert set(found.target_groups) == set(found.task_roles) == names
@@ -116,7 +122,7 @@ async def test_an_environment_offers_every_agent_its_target_group_and_role(
 async def test_the_load_balancer_sends_each_agent_its_own_path_and_knows_no_other(
     aws: Aws, config: Config, env: Environment
 ) -> None:
-    found = await infra.outputs(aws, config, env)
+    found = await infra.outputs(_target(aws, config, env))
     assert found is not None
     balancer = await aws.call("elbv2", "describe_load_balancers", Names=[found.load_balancer_name])
     arn = balancer["LoadBalancers"][0]["LoadBalancerArn"]
@@ -141,7 +147,7 @@ async def test_the_load_balancer_sends_each_agent_its_own_path_and_knows_no_othe
 async def test_every_agent_has_four_alarms_and_logs_are_encrypted_and_end(
     aws: Aws, config: Config, env: Environment
 ) -> None:
-    found = await infra.outputs(aws, config, env)
+    found = await infra.outputs(_target(aws, config, env))
     assert found is not None
     alarms = await aws.pages("cloudwatch", "describe_alarms", "MetricAlarms")
     mine = {alarm["AlarmName"] for alarm in alarms if alarm["AlarmActions"] == [found.topic]}
@@ -156,12 +162,12 @@ async def test_every_agent_has_four_alarms_and_logs_are_encrypted_and_end(
 async def test_a_second_application_changes_nothing(
     aws: Aws, config: Config, env: Environment
 ) -> None:
-    before = await infra.outputs(aws, config, env)
+    before = await infra.outputs(_target(aws, config, env))
     lines: list[str] = []
-    await infra.apply_registry(aws, config, lines.append)
-    assert await infra.apply(aws, config, env, lines.append) == before
+    await infra.apply_registry(_target(aws, config), lines.append)
+    assert await infra.apply(_target(aws, config, env), lines.append) == before
     assert lines == []
-    assert await infra.preview(aws, config, env) == []
+    assert await infra.preview(_target(aws, config, env)) == []
     assert await cloudformation.change_sets(aws, env.prefix) == {}
 
 
@@ -175,13 +181,14 @@ async def test_a_change_is_previewed_without_being_made_then_made(
         return int(groups["logGroups"][0]["retentionInDays"])
 
     changes = {
-        change.logical_id: change.action for change in await infra.preview(aws, config, longer)
+        change.logical_id: change.action
+        for change in await infra.preview(_target(aws, config, longer))
     }
     # What refers to the group's ARN may change with it, as on AWS.
     assert changes["Logs"] == "Modify"
     assert set(changes.values()) == {"Modify"}
     assert await retention() == 7
-    await infra.apply(aws, config, longer, print)
+    await infra.apply(_target(aws, config, longer), print)
     assert await retention() == 90
 
 
@@ -194,17 +201,17 @@ async def test_an_agent_more_adds_its_resources_and_touches_no_other(
         agents=(*config.agents, sixth),
         environments=MappingProxyType(dict(config.environments)),
     )
-    changes = await infra.preview(aws, more, env)
+    changes = await infra.preview(_target(aws, more, env))
     assert {change.action for change in changes} == {"Add"}
     assert {"Repositorycodereview", "TaskRolecodereview"} <= {c.logical_id for c in changes}
 
 
 async def test_a_preview_of_what_was_never_applied_leaves_nothing(aws: Aws, config: Config) -> None:
     staging = config.environment("staging")
-    changes = await infra.preview(aws, config, staging)
+    changes = await infra.preview(_target(aws, config, staging))
     assert {"Vpc", "Cluster", "Releases"} <= {change.logical_id for change in changes}
     assert {change.action for change in changes} == {"Add"}
-    assert await infra.outputs(aws, config, staging) is None
+    assert await infra.outputs(_target(aws, config, staging)) is None
     assert await cloudformation.stack(aws, staging.prefix) is None
 
 
@@ -274,27 +281,27 @@ async def test_a_change_set_that_a_killed_run_left_is_removed(
     left = cloudformation.Wanted(name=env.prefix, template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=False)
     # One that may be another run's is left alone until no run could still want it.
-    await infra.apply(aws, config, env, silent)
+    await infra.apply(_target(aws, config, env), silent)
     assert set(await cloudformation.change_sets(aws, env.prefix)) == {"acso-left"}
     monkeypatch.setattr("ci.infra.stacks.STALE", datetime.timedelta(0))
-    await infra.apply(aws, config, env, silent)
+    await infra.apply(_target(aws, config, env), silent)
     assert await cloudformation.change_sets(aws, env.prefix) == {}
 
 
 async def test_production_is_protected_and_keeps_its_data(aws: Aws, config: Config) -> None:
     production = config.environment("production")
-    await infra.apply(aws, config, production, silent)
-    assert await infra.preview(aws, config, production) == []
+    await infra.apply(_target(aws, config, production), silent)
+    assert await infra.preview(_target(aws, config, production)) == []
     with pytest.raises(InfrastructureError, match="acso-production is protected"):
-        await infra.delete(aws, config, production, silent)
-    assert await infra.outputs(aws, config, production) is not None
+        await infra.delete(_target(aws, config, production), silent)
+    assert await infra.outputs(_target(aws, config, production)) is not None
 
     async def tables() -> list[str]:
         return await aws.pages("dynamodb", "list_tables", "TableNames")
 
     kept = {"acso-production-releases", "acso-production-agent-state"}
     await cloudformation.protect(aws, production.prefix, protected=False)
-    await infra.delete(aws, config, production, silent)
+    await infra.delete(_target(aws, config, production), silent)
     assert kept == set(await tables())
 
 
@@ -309,6 +316,6 @@ async def test_an_environment_with_services_is_not_deleted(
         {"cluster": env.cluster, "serviceName": name, "taskDefinition": name, "desiredCount": 0},
     )
     with pytest.raises(InfrastructureError, match=name):
-        await infra.delete(aws, config, env, silent)
-    assert await infra.outputs(aws, config, env) is not None
+        await infra.delete(_target(aws, config, env), silent)
+    assert await infra.outputs(_target(aws, config, env)) is not None
     await ecs.delete_service(aws, env.cluster, name)

@@ -7,7 +7,7 @@ from ci.aws import logs
 from ci.aws.ecs import Task
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
-from ci.release.model import Place
+from ci.release.model import ReleaseContext
 from ci.release.rollout.verdict import Goal, Seen, Verdict
 
 LINES = 20
@@ -100,14 +100,14 @@ def describe(task: Task) -> str:
 
 
 async def collect(
-    place: Place, goal: Goal, verdict: Verdict, seen: Seen | None = None
+    context: ReleaseContext, goal: Goal, verdict: Verdict, seen: Seen | None = None
 ) -> list[TaskFailure]:
     """Return why the verdict's failing tasks failed, newest first.
 
     A log that cannot be read says so in its place; it is never an error of its own.
 
     Args:
-        place: where the service is.
+        context: where the service is.
         goal: what it was to run.
         verdict: the judgement with its failing tasks.
         seen: what that was judged by, for what the load balancer says of them.
@@ -115,7 +115,7 @@ async def collect(
     newest = sorted(
         verdict.failing, key=lambda task: task.created_at.timestamp() if task.created_at else 0.0
     )[::-1][:SHOWN_TASKS]
-    lines = await parallel(lambda task: _log(place, goal, task), newest)
+    lines = await parallel(lambda task: _log(context, goal, task), newest)
     return [
         TaskFailure(
             agent=goal.agent,
@@ -127,18 +127,18 @@ async def collect(
             health=task.health,
             container=task.container,
             target=_target(task, seen),
-            link=link(place, task.id),
+            link=link(context, task.id),
             log=tuple(log),
         )
         for task, log in zip(newest, lines, strict=True)
     ]
 
 
-def link(place: Place, task: str) -> str:
+def link(context: ReleaseContext, task: str) -> str:
     """Return the page of a task in AWS's console; empty where another endpoint stands in."""
-    if place.aws.endpoint is not None:
+    if context.aws.endpoint is not None:
         return ""
-    region, cluster = place.aws.region, place.outputs.cluster
+    region, cluster = context.aws.region, context.outputs.cluster
     host = next((host for start, host in CONSOLES if region.startswith(start)), CONSOLE)
     page = f"ecs/v2/clusters/{cluster}/tasks/{task}/configuration?region={region}"
     return f"https://{region}.{host}/{page}"
@@ -153,21 +153,21 @@ def _target(task: Task, seen: Seen | None) -> str:
     )
 
 
-async def _log(place: Place, goal: Goal, task: Task) -> list[str]:
+async def _log(context: ReleaseContext, goal: Goal, task: Task) -> list[str]:
     """Return a task's last lines, waiting a moment for those of one that has just ended."""
     if task.stop_code == "TaskFailedToStart":
         return []  # nothing ran
-    container = place.config.agent(goal.agent).container
+    container = context.config.agent(goal.agent).container
     stream = f"{goal.agent}/{container}/{task.id}"
-    deadline = place.clock.monotonic() + LOG_SECONDS
+    deadline = context.clock.monotonic() + LOG_SECONDS
     seen: list[str] | None = None
     while True:
         try:
-            lines = await logs.tail(place.aws, place.outputs.log_group, stream, lines=LINES)
+            lines = await logs.tail(context.aws, context.outputs.log_group, stream, lines=LINES)
         except AwsError as error:
             return [f"(log not readable: {error})"]
         # Two looks with the same lines: the driver has caught up.
-        if (lines and lines == seen) or place.clock.monotonic() >= deadline:
+        if (lines and lines == seen) or context.clock.monotonic() >= deadline:
             return lines
         seen = lines
-        await place.clock.sleep(LOG_PAUSE)
+        await context.clock.sleep(LOG_PAUSE)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ci.aws import ecs, logs
 from ci.errors import UsageError
-from ci.release.model import Place
+from ci.release.model import ReleaseContext
 from ci.release.records import table
 from ci.release.records.release import Release, key
 from ci.release.rollout.watch import poll
@@ -128,15 +128,15 @@ def moment(since: str, now: datetime.datetime) -> datetime.datetime:
     return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
 
 
-async def scope(place: Place, query: Query) -> Scope:
+async def scope(context: ReleaseContext, query: Query) -> Scope:
     """Work a query out; raises `UsageError` on an agent, time, release or pattern that is none."""
-    agents = frozenset(place.config.agent(name).name for name in query.agents)
-    since = moment(query.since, place.clock.now()) if query.since else None
+    agents = frozenset(context.config.agent(name).name for name in query.agents)
+    since = moment(query.since, context.clock.now()) if query.since else None
     pattern = _pattern(query.grep) if query.grep else None
     if not query.release:
-        start = since or moment("10m", place.clock.now())
+        start = since or moment("10m", context.clock.now())
         return Scope(start=_ms(start), agents=agents, pattern=pattern)
-    releases = (await table.history(place)).releases
+    releases = (await table.history(context)).releases
     release = _release(releases, query.release)
     began, end = span(releases, release)
     return Scope(
@@ -144,7 +144,7 @@ async def scope(place: Place, query: Query) -> Scope:
         end=_ms(end) if end else None,
         agents=agents,
         pattern=pattern,
-        others=await _others(place, release),
+        others=await _others(context, release),
     )
 
 
@@ -158,21 +158,21 @@ def span(
     return began, datetime.datetime.fromisoformat(following.created_at) if following else None
 
 
-async def read(place: Place, wanted: Scope) -> list[Line]:
+async def read(context: ReleaseContext, wanted: Scope) -> list[Line]:
     """Return the lines that there are, oldest first."""
     return [
-        line(event) for event in await _events(place, wanted, wanted.start) if wanted.has(event)
+        line(event) for event in await _events(context, wanted, wanted.start) if wanted.has(event)
     ]
 
 
-async def written(place: Place, asked: Query, *, as_json: bool = False) -> str:
+async def written(context: ReleaseContext, asked: Query, *, as_json: bool = False) -> str:
     """Return the lines as one text: for people, or a JSON object a line."""
-    lines = await read(place, await scope(place, asked))
+    lines = await read(context, await scope(context, asked))
     width = max((len(item.agent) for item in lines), default=0)
     return "\n".join(json.dumps(i.data()) if as_json else i.text(width) for i in lines)
 
 
-async def follow(place: Place, wanted: Scope, tell: Callable[[Line], None]) -> None:
+async def follow(context: ReleaseContext, wanted: Scope, tell: Callable[[Line], None]) -> None:
     """Tell each line, then each new one as it comes, until cancelled.
 
     Lines of one look are in order; one that comes late is told late. A scope that has an end is
@@ -182,7 +182,7 @@ async def follow(place: Place, wanted: Scope, tell: Callable[[Line], None]) -> N
 
     async def look() -> bool | None:
         nonlocal start, seen
-        events = await _events(place, wanted, start)
+        events = await _events(context, wanted, start)
         for event in events:
             if _identity(event) not in seen and wanted.has(event):
                 tell(line(event))
@@ -191,19 +191,19 @@ async def follow(place: Place, wanted: Scope, tell: Callable[[Line], None]) -> N
         seen = frozenset(_identity(event) for event in events if event.at >= start)
         return True if wanted.end is not None else None
 
-    await poll(place, look, FOREVER, every=FOLLOWED_EVERY)
+    await poll(context, look, FOREVER, every=FOLLOWED_EVERY)
 
 
-async def _events(place: Place, wanted: Scope, start: int) -> list[logs.Event]:
+async def _events(context: ReleaseContext, wanted: Scope, start: int) -> list[logs.Event]:
     only = next(iter(wanted.agents)) if len(wanted.agents) == 1 else ""
     prefix = f"{only}/" if only else ""
-    group = place.outputs.log_group
-    return await logs.between(place.aws, group, start=start, end=wanted.end, prefix=prefix)
+    group = context.outputs.log_group
+    return await logs.between(context.aws, group, start=start, end=wanted.end, prefix=prefix)
 
 
-async def _others(place: Place, release: Release) -> frozenset[str]:
+async def _others(context: ReleaseContext, release: Release) -> frozenset[str]:
     """Return the tasks that ECS still knows and that run other revisions than the release's."""
-    aws, cluster = place.aws, place.outputs.cluster
+    aws, cluster = context.aws, context.outputs.cluster
     ids = [*await ecs.task_ids(aws, cluster), *await ecs.task_ids(aws, cluster, stopped=True)]
     known = await ecs.tasks(aws, cluster, dict.fromkeys(ids))
     revisions = {run.revision for run in release.after.values()}

@@ -18,7 +18,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream
 
 from ci.aws import sns
 from ci.errors import AwsError
-from ci.release.model import Notice, Notify, Place, Say
+from ci.release.model import Notification, Notify, ReleaseContext, Say
 from ci.release.outcome import Outcome
 from ci.release.records.release import Kind, Release
 
@@ -26,7 +26,7 @@ PATIENCE = 3.0  # seconds that a webhook may take
 LAST_WORDS = 6.0  # seconds that a release's end waits for what is not sent yet
 
 
-def started(release: Release) -> Notice:
+def started(release: Release) -> Notification:
     """Return what is told once a release begins: what it changes, of which source, by whom."""
     agents = [entry.agent for entry in release.entries if entry.action != "none"]
     asked = release.request
@@ -38,17 +38,17 @@ def started(release: Release) -> Notice:
     return _notice(release, "started", f"started: release {release.id}{commit} {what}{by}")
 
 
-def going_back(release: Release, why: str) -> Notice:
+def going_back(release: Release, why: str) -> Notification:
     """Return what is told once a release has failed, before anything is undone."""
     to = f"release {release.base}" if release.base else "what ran before"
     return _notice(release, "rolling_back", f"rolling back: release {release.id}: {why}\nto {to}")
 
 
-def ended(outcome: Outcome) -> Notice:
+def ended(outcome: Outcome) -> Notification:
     """Return what is told at a release's end; `event` is the name of its ending."""
     word = "success" if outcome.ok else str(outcome.ending).replace("_", " ")
     left = "" if outcome.ok else outcome.left()
-    return Notice(
+    return Notification(
         environment=outcome.environment,
         release=outcome.release,
         event=str(outcome.ending),
@@ -57,20 +57,22 @@ def ended(outcome: Outcome) -> Notice:
 
 
 @asynccontextmanager
-async def notifying(place: Place, say: Say, *, webhook: str = "") -> AsyncIterator[Notify]:
+async def notifying(
+    context: ReleaseContext, say: Say, *, webhook: str = ""
+) -> AsyncIterator[Notify]:
     """Send what is told inside to the environment's topic and the webhook, one after the other.
 
     Args:
-        place: the environment.
+        context: the environment.
         say: told of what could not be sent.
         webhook: http(s) URL that takes Slack's `{"text": ...}`; a secret, so it is in no message.
     """
-    send, receive = anyio.create_memory_object_stream[Notice](math.inf)
+    send, receive = anyio.create_memory_object_stream[Notification](math.inf)
     sent = anyio.Event()
     async with anyio.create_task_group() as group:
 
         async def deliver() -> None:
-            await _deliver(place, webhook, receive, say)
+            await _deliver(context, webhook, receive, say)
             sent.set()
 
         group.start_soon(deliver)
@@ -84,10 +86,13 @@ async def notifying(place: Place, say: Say, *, webhook: str = "") -> AsyncIterat
 
 
 async def _deliver(
-    place: Place, webhook: str, notices: MemoryObjectReceiveStream[Notice], say: Say
+    context: ReleaseContext,
+    webhook: str,
+    notices: MemoryObjectReceiveStream[Notification],
+    say: Say,
 ) -> None:
-    receivers: dict[str, Callable[[Notice], Awaitable[None]]] = {
-        f"topic {place.outputs.topic}": partial(_publish, place)
+    receivers: dict[str, Callable[[Notification], Awaitable[None]]] = {
+        f"topic {context.outputs.topic}": partial(_publish, context)
     }
     if webhook:
         receivers["the webhook"] = partial(_post, webhook)
@@ -100,11 +105,11 @@ async def _deliver(
                     say(f"not told to {name}: {error}")
 
 
-async def _publish(place: Place, notice: Notice) -> None:
+async def _publish(context: ReleaseContext, notice: Notification) -> None:
     first = notice.text.partition("\n")[0]
     await sns.publish(
-        place.aws,
-        place.outputs.topic,
+        context.aws,
+        context.outputs.topic,
         subject=f"ACSO {notice.environment}: {first}",
         text=f"{notice.environment}: {notice.text}",
         attributes={
@@ -115,7 +120,7 @@ async def _publish(place: Place, notice: Notice) -> None:
     )
 
 
-async def _post(url: str, notice: Notice) -> None:
+async def _post(url: str, notice: Notification) -> None:
     # Source: Slack, "Sending messages using incoming webhooks".
     body = json.dumps({"text": f"*ACSO {notice.environment}* {notice.text}"}).encode()
     await anyio.to_thread.run_sync(_post_now, url, body, abandon_on_cancel=True)
@@ -143,5 +148,5 @@ def _post_now(url: str, body: bytes) -> None:
     raise AwsError(message, service="webhook", operation="post")
 
 
-def _notice(release: Release, event: str, text: str) -> Notice:
-    return Notice(environment=release.environment, release=release.id, event=event, text=text)
+def _notice(release: Release, event: str, text: str) -> Notification:
+    return Notification(environment=release.environment, release=release.id, event=event, text=text)

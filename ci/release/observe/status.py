@@ -6,7 +6,7 @@ from typing import Any
 
 from ci.aws import elb
 from ci.common.concurrency import parallel
-from ci.release.model import Place, Run, agents_of
+from ci.release.model import ReleaseContext, ServiceRevision, agents_of
 from ci.release.plan.changes import Current, current
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
@@ -24,7 +24,7 @@ class ServiceStatus:
 
     agent: str
     service: str
-    run: Run | None
+    run: ServiceRevision | None
     running: int
     health: str
     drift: str = ""
@@ -87,15 +87,15 @@ class Status:
         }
 
 
-async def status(place: Place) -> Status:
+async def status(context: ReleaseContext) -> Status:
     """Look at every service of the environment; changes nothing and takes no lock."""
-    history = await table.history(place)
-    agents = agents_of(place.config, place.env)
-    states = await current(place, list(agents))
+    history = await table.history(context)
+    agents = agents_of(context.config, context.environment)
+    states = await current(context, list(agents))
 
     async def one(service: str) -> ServiceStatus:
         found = states[service]
-        health = await _health(place, agents[service].name, found)
+        health = await _health(context, agents[service].name, found)
         state = found.service
         return ServiceStatus(
             agent=agents[service].name,
@@ -111,14 +111,14 @@ async def status(place: Place) -> Status:
     services = await parallel(one, agents)
     release = history.current.id if history.current else ""
     return Status(
-        environment=place.env.name,
+        environment=context.environment.name,
         release=release,
         services=tuple(services),
-        notes=tuple(await _notes(place, history)),
+        notes=tuple(await _notes(context, history)),
     )
 
 
-def brought_by(history: History, service: str, run: Run | None) -> str:
+def brought_by(history: History, service: str, run: ServiceRevision | None) -> str:
     """Return the release in whose rollout a service came to its revision; pure."""
     listing = [
         release.id
@@ -128,7 +128,7 @@ def brought_by(history: History, service: str, run: Run | None) -> str:
     return listing[-1] if listing else ""  # the oldest: the later ones left it as it was
 
 
-def drift(release: Release | None, service: str, run: Run | None) -> str:
+def drift(release: Release | None, service: str, run: ServiceRevision | None) -> str:
     """Say how a service differs from what the last validated release lists; pure."""
     listed = release.after.get(service) if release else None
     if listed == run:
@@ -142,14 +142,14 @@ def drift(release: Release | None, service: str, run: Run | None) -> str:
     return f"{run.desired} tasks desired; the record lists {listed.desired}"
 
 
-async def _health(place: Place, agent: str, found: Current) -> str:
+async def _health(context: ReleaseContext, agent: str, found: Current) -> str:
     """Say in a word what the agent answers through the load balancer."""
     if found.service is None or found.run is None:
         return "missing"
     if found.run.desired == 0:
         return "switched off"
-    path = place.config.agent(agent).health_path
-    answer = await elb.get(place.url(agent) + path)
+    path = context.config.agent(agent).health_path
+    answer = await elb.get(context.url(agent) + path)
     if answer.status != 200:
         return answer.error or f"HTTP {answer.status}"
     if answer.body.get("version") != found.run.version:
@@ -157,10 +157,10 @@ async def _health(place: Place, agent: str, found: Current) -> str:
     return "healthy"
 
 
-async def _notes(place: Place, history: History) -> Sequence[str]:
+async def _notes(context: ReleaseContext, history: History) -> Sequence[str]:
     """Explain who holds the lock, and what releases without an end mean."""
-    lease = await lock.current(place)
-    alive = lock.alive(place, lease)
+    lease = await lock.current(context)
+    alive = lock.alive(context, lease)
     notes = [f"locked by {lock.told(lease)}"] if lease and alive else []
     for release in history.unfinished:
         if alive and lease and release.holder == lease.holder.get("who"):

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from ci.aws import ecs
-from ci.release.model import Image, Place, Run
+from ci.release.model import Image, ReleaseContext, ServiceRevision
 from ci.release.plan.desired import Wanted, wanted
 from ci.release.plan.diff import sides
 
@@ -30,12 +30,12 @@ class Current:
     definition: ecs.TaskDefinition | None = None
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> ServiceRevision | None:
         """What the service runs, told by the task definition itself."""
         if self.service is None:
             return None
         given = self.definition.environment if self.definition else {}
-        return Run(
+        return ServiceRevision(
             revision=self.service.revision,
             version=given.get("ACSO_VERSION", ""),
             digest=given.get("ACSO_DIGEST", ""),
@@ -177,30 +177,33 @@ def _joined(settings: str, definition: str) -> str:
     return json.dumps({"service": json.loads(settings), "taskDefinition": json.loads(definition)})
 
 
-async def current(place: Place, services: Sequence[str]) -> dict[str, Current]:
+async def current(context: ReleaseContext, services: Sequence[str]) -> dict[str, Current]:
     """Read what these services are now, deleted ones counted as absent."""
-    found = await ecs.services(place.aws, place.outputs.cluster, services)
+    found = await ecs.services(context.aws, context.outputs.cluster, services)
     result = {}
     for name in services:
         service = found.get(name)
         if service is None or service.status in GONE:
             result[name] = Current(service=None)
         else:
-            definition = await ecs.task_definition(place.aws, service.revision)
+            definition = await ecs.task_definition(context.aws, service.revision)
             result[name] = Current(service=service, definition=definition)
     return result
 
 
-async def plan(place: Place, images: Sequence[Image]) -> Plan:
+async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
     """Compare every image's service with what runs in this place; nothing is touched."""
-    names = {image.agent: place.env.service(place.config.agent(image.agent)) for image in images}
-    found = await current(place, list(names.values()))
-    secrets = place.aws.secrets
+    names = {
+        image.agent: context.environment.service(context.config.agent(image.agent))
+        for image in images
+    }
+    found = await current(context, list(names.values()))
+    secrets = context.aws.secrets
     changes = []
     for image in images:
         state = found[names[image.agent]]
-        changes.append(compare(wanted(place, _located(image, state)), state, secrets))
-    return Plan(environment=place.env.name, changes=tuple(changes))
+        changes.append(compare(wanted(context, _located(image, state)), state, secrets))
+    return Plan(environment=context.environment.name, changes=tuple(changes))
 
 
 def _located(image: Image, current: Current) -> Image:

@@ -1,7 +1,7 @@
-"""A plan as a promise: a deploy of it begins only while all is as the plan saw it.
+"""Saved plans: `deploy --plan` starts only while the environment is as the plan found it.
 
-What was seen is kept as short texts under names that people know, not as one checksum, so that a
-refusal can say what has moved.
+What a plan found is kept as short texts with names that people know, not as one checksum, so that
+a refusal can list what has changed.
 """
 
 import hashlib
@@ -10,25 +10,25 @@ from collections.abc import Mapping, Sequence
 
 from ci.config import Config, Environment
 from ci.errors import PlanOutdatedError
-from ci.release.model import Image, Place
+from ci.release.model import Image, ReleaseContext
 from ci.release.plan.changes import Change, Current, Plan
 from ci.release.plan.diff import sides
 from ci.release.records import table
 from ci.release.records.release import History
 
-#: What stands under each name: release and services as seen, agents as they would be.
+#: Short texts by name: releases, services and stacks as found, agents as they would be.
 Facts = Mapping[str, str]
 ABSENT = "absent"
 NO_RELEASE = "none"
 
 
-async def look(place: Place, services: Mapping[str, Current]) -> Facts:
-    """Return what a release would start from, with the releases on record."""
-    return seen(services, await table.history(place))
+async def read_facts(context: ReleaseContext, services: Mapping[str, Current]) -> Facts:
+    """Return the state that a release would start from; reads the releases from the table."""
+    return facts_of(services, await table.history(context))
 
 
-def seen(services: Mapping[str, Current], history: History) -> Facts:
-    """Return what a release would start from: the last one, unfinished ones, each service; pure."""
+def facts_of(services: Mapping[str, Current], history: History) -> Facts:
+    """Return the state that a release would start from: last release, unfinished ones, services."""
     return {
         "last validated release": history.current.id if history.current else NO_RELEASE,
         "unfinished releases": ", ".join(r.id for r in history.unfinished) or NO_RELEASE,
@@ -36,16 +36,17 @@ def seen(services: Mapping[str, Current], history: History) -> Facts:
     }
 
 
-def nothing_seen(config: Config, environment: Environment) -> Facts:
-    """Return what a release starts from where no infrastructure stands; pure."""
+def nothing_deployed(config: Config, environment: Environment) -> Facts:
+    """Return the state that a release starts from where no infrastructure exists."""
     services = {f"service {environment.service(agent)}": ABSENT for agent in config.agents}
     return {"last validated release": NO_RELEASE, "unfinished releases": NO_RELEASE, **services}
 
 
-def brings(images: Sequence[Image], plan: Plan | None) -> Facts:
-    """Return what a release would bring: each agent's version, and its settings once known; pure.
+def result_facts(images: Sequence[Image], plan: Plan | None) -> Facts:
+    """Return what a release would lead to: each agent's version, and its settings if known.
 
-    Settings go in masked: a plan's file travels, and a checksum of a short secret tells it.
+    Secrets in the settings are masked first: a plan's file is passed around, and a short secret can
+    be guessed from its checksum.
     """
     found = {f"version of {image.agent}": image.version for image in images}
     for change in plan.changes if plan else ():
@@ -53,29 +54,33 @@ def brings(images: Sequence[Image], plan: Plan | None) -> Facts:
     return found
 
 
-def moved(promised: Facts, now: Facts) -> list[str]:
-    """Return what is no longer as promised, a line each; pure."""
-    names = [*promised, *(name for name in now if name not in promised)]
+def differences(expected: Facts, now: Facts) -> list[str]:
+    """Return a line for each fact that differs."""
+    names = [*expected, *(name for name in now if name not in expected)]
     return [
-        f"{name}: {promised.get(name, ABSENT)} -> {now.get(name, ABSENT)}"
+        f"{name}: {expected.get(name, ABSENT)} -> {now.get(name, ABSENT)}"
         for name in names
-        if promised.get(name) != now.get(name)
+        if expected.get(name) != now.get(name)
     ]
 
 
-def hold(environment: str, promised: Facts, now: Facts, *, what: str = "the environment") -> None:
-    """Raise `PlanOutdatedError` unless all is as promised.
+def require_same(
+    environment: str, expected: Facts, now: Facts, *, what: str = "the environment"
+) -> None:
+    """Raise `PlanOutdatedError`, with every difference, unless the facts are the same.
 
     Args:
-        environment: its name.
-        promised: what the plan has.
-        now: what is found.
-        what: whose facts they are, for the message.
+        environment: its name, for the hint.
+        expected: the facts in the saved plan.
+        now: the facts now.
+        what: what the facts are about, for the message.
     """
-    lines = moved(promised, now)
+    lines = differences(expected, now)
     if lines:
-        message = "\n".join([f"{what} is not as it was planned:", *(f"  {line}" for line in lines)])
-        hint = f"nothing was changed; plan again: ./acso plan --env {environment}"
+        message = "\n".join(
+            [f"the plan is outdated: {what} has changed since:", *(f"  {line}" for line in lines)]
+        )
+        hint = f"nothing was changed; make a new plan: ./acso plan --env {environment}"
         raise PlanOutdatedError(message, hint=hint)
 
 
@@ -94,7 +99,7 @@ def _service(found: Current) -> str:
 
 
 def _without_digest(change: Change) -> str:
-    """Return what a service is to be, but for what an image is called once it is pushed."""
+    """Return a service's wanted settings without the image: its digest is known after the push."""
     document = json.loads(change.wanted.content)
     for container in document["containerDefinitions"]:
         container.pop("image", None)

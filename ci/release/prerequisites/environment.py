@@ -8,7 +8,7 @@ from ci.aws import ec2, ecr, ecs, elb, iam, logs
 from ci.aws.session import check_account
 from ci.config import Agent
 from ci.errors import WrongAccountError
-from ci.release.model import Image, Place
+from ci.release.model import Image, ReleaseContext
 from ci.release.plan import desired
 from ci.release.prerequisites.findings import Finding, Subject
 
@@ -27,20 +27,20 @@ class Look:
     take: Callable[[Subject], Awaitable[Sequence[Finding]]]
 
 
-def looks(place: Place, images: Mapping[str, Image]) -> Iterator[Look]:
+def looks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Look]:
     """Yield every look but those at what the execution role may do; pure."""
-    outputs = place.outputs
+    outputs = context.outputs
 
     def look(what: str, resource: str, take: Callable[..., Awaitable[Sequence[Finding]]]) -> Look:
-        return Look(subject=Subject(what=what, resource=resource), take=partial(take, place))
+        return Look(subject=Subject(what=what, resource=resource), take=partial(take, context))
 
-    yield look("account and region", place.env.account or "", _account)
+    yield look("account and region", context.environment.account or "", _account)
     yield look("cluster", outputs.cluster, _cluster)
     yield look("log group", outputs.log_group, _log_group)
     yield look("subnets", ", ".join(outputs.subnets), _subnets)
     yield look("security group", outputs.security_group, _security_group)
     yield look("execution role", outputs.execution_role, _role)
-    for agent in place.config.agents:
+    for agent in context.config.agents:
         name = agent.name
         image = images.get(name)
         reference = image.reference if image else agent.repository
@@ -56,93 +56,95 @@ def repository(reference: str) -> str:
     return reference.partition("/")[2].partition("@")[0]
 
 
-async def _account(place: Place, subject: Subject) -> Sequence[Finding]:
+async def _account(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     try:
-        await check_account(place.aws, place.env)
+        await check_account(context.aws, context.environment)
     except WrongAccountError as error:
         return [subject.failed(str(error), error.hint)]
-    return [subject.passed(f"{await place.aws.account()} in {place.aws.region}")]
+    return [subject.passed(f"{await context.aws.account()} in {context.aws.region}")]
 
 
-async def _cluster(place: Place, subject: Subject) -> Sequence[Finding]:
-    status = await ecs.cluster_status(place.aws, subject.resource)
+async def _cluster(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    status = await ecs.cluster_status(context.aws, subject.resource)
     if status == "ACTIVE":
         return [subject.passed("ACTIVE")]
-    return [subject.failed(status or "there is none", _by_hand(place))]
+    return [subject.failed(status or "there is none", _by_hand(context))]
 
 
-async def _log_group(place: Place, subject: Subject) -> Sequence[Finding]:
-    if await logs.group_exists(place.aws, subject.resource):
+async def _log_group(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    if await logs.group_exists(context.aws, subject.resource):
         return [subject.passed("exists")]
     fix = f"aws logs create-log-group --log-group-name {subject.resource}"
     return [subject.failed("there is none: no task could start", fix)]
 
 
-async def _subnets(place: Place, subject: Subject) -> Sequence[Finding]:
-    found = await ec2.subnets(place.aws, place.outputs.subnets)
-    missing = [id_ for id_ in place.outputs.subnets if id_ not in found]
+async def _subnets(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    found = await ec2.subnets(context.aws, context.outputs.subnets)
+    missing = [id_ for id_ in context.outputs.subnets if id_ not in found]
     problems = [f"{id_} does not exist" for id_ in missing]
     problems += [f"{s.id} is {s.state}" for s in found.values() if s.state != "available"]
     if len({subnet.vpc for subnet in found.values()}) > 1:
         problems.append("they are of several VPCs")
     if problems:
-        return [subject.failed(problem, _by_hand(place)) for problem in problems]
+        return [subject.failed(problem, _by_hand(context)) for problem in problems]
     return [subject.passed(f"{len(found)} available")]
 
 
-async def _security_group(place: Place, subject: Subject) -> Sequence[Finding]:
-    found = await ec2.security_group(place.aws, subject.resource)
+async def _security_group(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    found = await ec2.security_group(context.aws, subject.resource)
     if found is None:
-        return [subject.failed("there is none", _by_hand(place))]
-    subnets = await ec2.subnets(place.aws, place.outputs.subnets)
+        return [subject.failed("there is none", _by_hand(context))]
+    subnets = await ec2.subnets(context.aws, context.outputs.subnets)
     problems = [
         f"lets nobody in to port {port}"
-        for port in sorted({agent.port for agent in place.config.agents})
+        for port in sorted({agent.port for agent in context.config.agents})
         if not found.lets_in(port)
     ]
     if subnets and found.vpc not in {subnet.vpc for subnet in subnets.values()}:
         problems.append(f"is of {found.vpc}, the subnets are not")
     if problems:
-        return [subject.failed(problem, _by_hand(place)) for problem in problems]
+        return [subject.failed(problem, _by_hand(context)) for problem in problems]
     return [subject.passed("lets the agents' ports in")]
 
 
-async def _role(place: Place, subject: Subject) -> Sequence[Finding]:
+async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     if not subject.resource:
-        return [_not_applied(place, subject)]
-    found = await iam.role(place.aws, subject.resource.rpartition("/")[2])
+        return [_not_applied(context, subject)]
+    found = await iam.role(context.aws, subject.resource.rpartition("/")[2])
     if found is None:
-        return [subject.failed("there is none", _by_hand(place))]
+        return [subject.failed("there is none", _by_hand(context))]
     if not found.trusts(TASKS, subject.resource.split(":")[4]):
         told = f"does not trust {TASKS} for this account"
-        return [subject.failed(told, _by_hand(place), action="sts:AssumeRole")]
+        return [subject.failed(told, _by_hand(context), action="sts:AssumeRole")]
     return [subject.passed(f"trusts {TASKS}")]
 
 
 async def _image(
-    place: Place, subject: Subject, *, agent: Agent, image: Image | None
+    context: ReleaseContext, subject: Subject, *, agent: Agent, image: Image | None
 ) -> Sequence[Finding]:
-    publish = f"./acso publish --env {place.env.name}"
+    publish = f"./acso publish --env {context.environment.name}"
     if image is None:
         return [subject.skipped("no service of it runs yet")]
     if not image.digest:
         return [subject.failed("is not named by digest", publish)]
-    found = await ecr.platforms(place.aws, repository(image.reference), image.digest)
+    found = await ecr.platforms(context.aws, repository(image.reference), image.digest)
     if found is None:
         return [subject.failed("is not in the registry", publish)]
-    needed = _platform(place, agent, image)
+    needed = _platform(context, agent, image)
     if needed not in found:
         told = f"is for {', '.join(found) or 'no platform'}, the task is {needed}"
         return [subject.failed(told, f"build it on a machine or for a platform of {needed}")]
     return [subject.passed(f"{needed}, {image.digest[:19]}")]
 
 
-async def _target_group(place: Place, subject: Subject, *, agent: Agent) -> Sequence[Finding]:
+async def _target_group(
+    context: ReleaseContext, subject: Subject, *, agent: Agent
+) -> Sequence[Finding]:
     if not subject.resource:
-        return [_not_applied(place, subject)]
-    found = await elb.target_group(place.aws, subject.resource)
+        return [_not_applied(context, subject)]
+    found = await elb.target_group(context.aws, subject.resource)
     if found is None:
-        return [subject.failed("there is none", _by_hand(place))]
+        return [subject.failed("there is none", _by_hand(context))]
     expected = {
         "target type": (found.kind, "ip"),
         "protocol": (found.protocol, "HTTP"),
@@ -157,33 +159,35 @@ async def _target_group(place: Place, subject: Subject, *, agent: Agent) -> Sequ
     if not wrong:
         return [subject.passed(f"HTTP {found.port} {found.health_path}")]
     return [
-        subject.failed(f"{name} is {is_}, not {meant}", _mended(place, subject, name, agent))
+        subject.failed(f"{name} is {is_}, not {meant}", _mended(context, subject, name, agent))
         for name, (is_, meant) in wrong.items()
     ]
 
 
-def _mended(place: Place, subject: Subject, name: str, agent: Agent) -> str:
+def _mended(context: ReleaseContext, subject: Subject, name: str, agent: Agent) -> str:
     """Return what mends a target group; all but its health check is fixed when it is made."""
     flags = {
         "health path": f"--health-check-path {agent.health_path}",
         "health port": "--health-check-port traffic-port",
     }
     if name not in flags:
-        return _by_hand(place)
+        return _by_hand(context)
     return f"aws elbv2 modify-target-group --target-group-arn {subject.resource} {flags[name]}"
 
 
-def _platform(place: Place, agent: Agent, image: Image) -> str:
+def _platform(context: ReleaseContext, agent: Agent, image: Image) -> str:
     """Return the platform of an agent's tasks, as images call it."""
-    asked = desired.task_definition(place, agent, image).get("runtimePlatform", {})
+    asked = desired.task_definition(context, agent, image).get("runtimePlatform", {})
     system = str(asked.get("operatingSystemFamily", "LINUX")).partition("_")[0].lower()
     return f"{system}/{ARCHITECTURES[asked.get('cpuArchitecture', 'X86_64')]}"
 
 
-def _not_applied(place: Place, subject: Subject) -> Finding:
+def _not_applied(context: ReleaseContext, subject: Subject) -> Finding:
     told = "acso.toml has the agent, the infrastructure does not yet"
-    return subject.failed(told, f"./acso deploy --env {place.env.name}")
+    return subject.failed(told, f"./acso deploy --env {context.environment.name}")
 
 
-def _by_hand(place: Place) -> str:
-    return f"{BY_HAND}aws cloudformation detect-stack-drift --stack-name {place.env.prefix}"
+def _by_hand(context: ReleaseContext) -> str:
+    return (
+        f"{BY_HAND}aws cloudformation detect-stack-drift --stack-name {context.environment.prefix}"
+    )

@@ -11,7 +11,7 @@ from ci.aws import ecr, iam, secrets
 from ci.aws.secrets import Secret
 from ci.aws.session import Aws
 from ci.errors import AwsError
-from ci.release.model import Image, Place
+from ci.release.model import Image, ReleaseContext
 from ci.release.plan import desired
 from ci.release.prerequisites.environment import Look, repository
 from ci.release.prerequisites.findings import Finding, Subject
@@ -33,17 +33,19 @@ class Need:
     attempt: Try | None = None
 
 
-def looks(place: Place, images: Mapping[str, Image], assumed: Aws | None) -> Iterator[Look]:
+def looks(
+    context: ReleaseContext, images: Mapping[str, Image], assumed: Aws | None
+) -> Iterator[Look]:
     """Yield a look for each thing that the role needs; `assumed` is AWS as the role, if any."""
-    for need in needs(place, images):
+    for need in needs(context, images):
         subject = Subject(what=f"execution role: {need.what}", resource=need.resource)
-        yield Look(subject=subject, take=partial(_allowed, place, need, assumed))
+        yield Look(subject=subject, take=partial(_allowed, context, need, assumed))
 
 
-def needs(place: Place, images: Mapping[str, Image]) -> Iterator[Need]:
+def needs(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Need]:
     """Yield what the role needs for these images, and for the agents' secrets; pure."""
-    _, partition, _, _, account, _ = place.outputs.execution_role.split(":", 5)
-    here = f"{place.env.region}:{account}"
+    _, partition, _, _, account, _ = context.outputs.execution_role.split(":", 5)
+    here = f"{context.environment.region}:{account}"
     yield Need(what="log in to the registry", actions=(LOGIN,), resource="*", attempt=_logs_in)
     # The images of several agents may be in one repository: asked once.
     pulled = {repository(image.reference): image for image in images.values() if image.digest}
@@ -54,10 +56,12 @@ def needs(place: Place, images: Mapping[str, Image]) -> Iterator[Need]:
             resource=f"arn:{partition}:ecr:{here}:repository/{name}",
             attempt=partial(_pulls, name, image),
         )
-    stream = f"log-group:{place.outputs.log_group}:log-stream:any"
+    stream = f"log-group:{context.outputs.log_group}:log-stream:any"
     yield Need(what="write logs", actions=WRITE, resource=f"arn:{partition}:logs:{here}:{stream}")
-    named = partial(secrets.parse, partition=partition, region=place.env.region, account=account)
-    for value_from in _secrets(place):
+    named = partial(
+        secrets.parse, partition=partition, region=context.environment.region, account=account
+    )
+    for value_from in _secrets(context):
         secret = named(value_from)
         yield Need(
             what=f"read {secret.arn.rpartition(':')[2]}",
@@ -68,39 +72,41 @@ def needs(place: Place, images: Mapping[str, Image]) -> Iterator[Need]:
 
 
 async def _allowed(
-    place: Place, need: Need, assumed: Aws | None, subject: Subject
+    context: ReleaseContext, need: Need, assumed: Aws | None, subject: Subject
 ) -> Sequence[Finding]:
     attempt = need.attempt if assumed else None
     try:
         lacking = await iam.lacking(
-            place.aws, place.outputs.execution_role, need.actions, need.resource
+            context.aws, context.outputs.execution_role, need.actions, need.resource
         )
         ways = ["simulated"]
     except AwsError as error:
         if not error.action or attempt is None:
             raise
         lacking, ways = [], []  # who asks may not simulate, but may try
-    problems = [_denied(place, subject, action) for action in lacking]
+    problems = [_denied(context, subject, action) for action in lacking]
     if assumed and attempt:
-        problems += await _tried(place, subject, attempt, assumed)
+        problems += await _tried(context, subject, attempt, assumed)
         ways.append("tried")
     return problems or [subject.passed(f"allowed ({' and '.join(ways)})")]
 
 
-async def _tried(place: Place, subject: Subject, attempt: Try, assumed: Aws) -> list[Finding]:
+async def _tried(
+    context: ReleaseContext, subject: Subject, attempt: Try, assumed: Aws
+) -> list[Finding]:
     try:
         wrong = await attempt(assumed)
     except AwsError as error:
         if not error.action:
             raise
-        return [_denied(place, subject, error.action)]
+        return [_denied(context, subject, error.action)]
     return [subject.failed(wrong, "make it, or mend the name that the agent has it by")] * bool(
         wrong
     )
 
 
-def _denied(place: Place, subject: Subject, action: str) -> Finding:
-    role = place.outputs.execution_role.rpartition("/")[2]
+def _denied(context: ReleaseContext, subject: Subject, action: str) -> Finding:
+    role = context.outputs.execution_role.rpartition("/")[2]
     fix = f"allow {action} on {subject.resource} in the policy of {role}"
     return subject.failed(f"{action} is not allowed", fix, action=action)
 
@@ -120,13 +126,13 @@ async def _reads(secret: Secret, assumed: Aws) -> str:
     return await secrets.problem(assumed, secret)
 
 
-def _secrets(place: Place) -> list[str]:
+def _secrets(context: ReleaseContext) -> list[str]:
     """Return where the agents' containers have secrets from, each once."""
     found: dict[str, None] = {}
-    for agent in place.config.agents:
-        if agent.name not in place.outputs.task_roles:
+    for agent in context.config.agents:
+        if agent.name not in context.outputs.task_roles:
             continue  # not applied yet, which is told of its role
         image = Image(agent=agent.name, version="")
-        for container in desired.task_definition(place, agent, image)["containerDefinitions"]:
+        for container in desired.task_definition(context, agent, image)["containerDefinitions"]:
             found |= dict.fromkeys(item["valueFrom"] for item in container.get("secrets", ()))
     return list(found)

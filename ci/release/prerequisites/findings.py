@@ -46,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verified:
+class Verification:
     """All findings of an environment, in a fixed order."""
 
     environment: str

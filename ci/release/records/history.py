@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.errors import UsageError
-from ci.release.model import Place, Run
+from ci.release.model import ReleaseContext, ServiceRevision
 from ci.release.records import table
 from ci.release.records.release import Entry, Release, body, key
 
-WIDTH = 100  # characters of a reason in a list; `recall` has all of it
+WIDTH = 100  # characters of a reason in a list; `release_detail` has all of it
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listing:
+class ReleaseList:
     """Releases, newest first; `current` is the id of the one that should run."""
 
     environment: str
@@ -60,7 +60,7 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Whole:
+class ReleaseDetail:
     """One release as a whole: its steps, its services, why it failed."""
 
     release: Release
@@ -96,28 +96,28 @@ class Whole:
             yield from _failure(failure)
 
 
-async def history(place: Place, *, limit: int = 20) -> Listing:
+async def history(context: ReleaseContext, *, limit: int = 20) -> ReleaseList:
     """Return an environment's newest releases.
 
     Args:
-        place: the environment.
+        context: the environment.
         limit: how many at most.
     """
-    found = await table.history(place)
-    return Listing(
-        environment=place.env.name,
+    found = await table.history(context)
+    return ReleaseList(
+        environment=context.environment.name,
         releases=found.releases[: max(limit, 0)],
         current=found.current.id if found.current else "",
     )
 
 
-async def recall(place: Place, id_: str) -> Whole:
+async def release_detail(context: ReleaseContext, id_: str) -> ReleaseDetail:
     """Return one release as a whole; raises `UsageError` if it is not on record."""
-    release = await table.read(place, key(id_))
+    release = await table.read(context, key(id_))
     if release is None:
-        message = f"release {id_} of {place.env.name} is not on record"
-        raise UsageError(message, hint=f"acso history --env {place.env.name}")
-    return Whole(release=release)
+        message = f"release {id_} of {context.environment.name} is not on record"
+        raise UsageError(message, hint=f"acso history --env {context.environment.name}")
+    return ReleaseDetail(release=release)
 
 
 def summary(release: Release) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _change(entry: Entry) -> str:
     return f"{entry.action}: {_run(entry.before)} -> {_run(entry.after)}"
 
 
-def _run(run: Run | None) -> str:
+def _run(run: ServiceRevision | None) -> str:
     return f"{run.version} (revision {run.number}, {run.digest[:19]})" if run else "nothing"
 
 

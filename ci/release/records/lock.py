@@ -15,8 +15,8 @@ import anyio
 from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import AwsError, LockedError
-from ci.release.model import Place, Say
-from ci.release.options import Manner, unless_stopped
+from ci.release.model import ReleaseContext, Say
+from ci.release.options import ReleaseOptions, unless_stopped
 
 LEASE = 15.0  # seconds
 BEAT = 5.0  # seconds between renewals
@@ -51,21 +51,21 @@ class Held:
 
 
 async def under_lock(
-    place: Place,
+    context: ReleaseContext,
     doing: str,
     say: Say,
     work: Callable[[Held], Awaitable[T]],
     *,
-    manner: Manner = Manner(),  # noqa: B008 (frozen)
+    options: ReleaseOptions = ReleaseOptions(),  # noqa: B008 (frozen)
 ) -> T:
     """Do work as the only one in the environment, the lease renewed meanwhile.
 
     A lease whose holder is dead is taken over: at once if it was a process of this host, else
-    when it runs out. Raises `LockedError` if the holder lives for longer than `manner.wait`, or if
+    when it runs out. Raises `LockedError` if the holder lives for longer than `options.wait`, or if
     the lease is lost.
     """
-    me = holder(doing, place.clock.now().isoformat(timespec="seconds"))
-    lease = await unless_stopped(lambda: _acquire(place, me, say, manner.wait), manner)
+    me = holder(doing, context.clock.now().isoformat(timespec="seconds"))
+    lease = await unless_stopped(lambda: _acquire(context, me, say, options.wait), options)
     results: list[T] = []
     errors: list[Exception] = []
     lost: list[str] = []
@@ -73,7 +73,7 @@ async def under_lock(
         async with anyio.create_task_group() as group:
 
             async def renew() -> None:
-                lost.append(await _keep(place, lease))
+                lost.append(await _keep(context, lease))
                 group.cancel_scope.cancel()
 
             group.start_soon(renew)
@@ -84,25 +84,27 @@ async def under_lock(
             group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(BEAT):
-            await records.give_back(place.aws, place.outputs.releases_table, lease.token)
+            await records.give_back(context.aws, context.outputs.releases_table, lease.token)
     if errors:
         raise errors[0]
     if not results:
-        raise LockedError(lost[0], hint=f"look at it: ./acso status --env {place.env.name}")
+        raise LockedError(
+            lost[0], hint=f"look at it: ./acso status --env {context.environment.name}"
+        )
     return results[0]
 
 
-async def refuse_if_held(place: Place, say: Say) -> None:
+async def refuse_if_held(context: ReleaseContext, say: Say) -> None:
     """Look whether the environment is free, before long work that ends in taking its lock.
 
     Raises `LockedError` if a living process holds it.
     """
-    await _vacant(place, say, 0.0, place.clock.monotonic())
+    await _vacant(context, say, 0.0, context.clock.monotonic())
 
 
-async def current(place: Place) -> Lease | None:
+async def current(context: ReleaseContext) -> Lease | None:
     """Return the lock as it stands, for `status`."""
-    return await records.lease(place.aws, place.outputs.releases_table)
+    return await records.lease(context.aws, context.outputs.releases_table)
 
 
 def holder(doing: str, since: str) -> Holder:
@@ -139,30 +141,30 @@ def dead(data: Mapping[str, Any]) -> bool:
     return _started(pid) != data.get("started")
 
 
-def expired(place: Place, lease: Lease) -> bool:
+def expired(context: ReleaseContext, lease: Lease) -> bool:
     """Tell whether a lease ran out without being renewed."""
-    return _now(place) > lease.expires + SLACK
+    return _now(context) > lease.expires + SLACK
 
 
-def alive(place: Place, lease: Lease | None) -> bool:
+def alive(context: ReleaseContext, lease: Lease | None) -> bool:
     """Tell whether a lock is held by somebody who may still be at work."""
-    return lease is not None and not dead(lease.holder) and not expired(place, lease)
+    return lease is not None and not dead(lease.holder) and not expired(context, lease)
 
 
-async def _acquire(place: Place, me: Holder, say: Say, wait: float) -> Lease:
+async def _acquire(context: ReleaseContext, me: Holder, say: Say, wait: float) -> Lease:
     """Take the lock: free, dead, or run out; give up once its holder lived for the wait's time."""
-    deadline = place.clock.monotonic() + wait
+    deadline = context.clock.monotonic() + wait
     while True:
-        seen = await _vacant(place, say, wait, deadline)
+        seen = await _vacant(context, say, wait, deadline)
         if seen is not None:
             say(f"taking over from {told(seen)}: that process is dead")
-        lease = Lease(token=uuid.uuid4().hex, expires=_expiry(place), holder=me.data())
-        if await records.take(place.aws, place.outputs.releases_table, lease, old=seen):
+        lease = Lease(token=uuid.uuid4().hex, expires=_expiry(context), holder=me.data())
+        if await records.take(context.aws, context.outputs.releases_table, lease, old=seen):
             return lease
         # Somebody was faster: look who.
 
 
-async def _vacant(place: Place, say: Say, wait: float, deadline: float) -> Lease | None:
+async def _vacant(context: ReleaseContext, say: Say, wait: float, deadline: float) -> Lease | None:
     """Return the lock once nobody living holds it: None, or a dead process's lease.
 
     Raises `LockedError` if its holder shows a sign of life after the deadline.
@@ -170,49 +172,49 @@ async def _vacant(place: Place, say: Say, wait: float, deadline: float) -> Lease
     first: Lease | None = None
     announced = ""
     while True:
-        seen = await records.lease(place.aws, place.outputs.releases_table)
-        if seen is None or not alive(place, seen):
+        seen = await records.lease(context.aws, context.outputs.releases_table)
+        if seen is None or not alive(context, seen):
             return seen
         if seen.token != announced:
             doing = f"waiting up to {wait:g} s" if wait else "looking whether it still runs"
             say(f"the environment is locked by {told(seen)}; {doing}")
         announced, first = seen.token, first or seen
         lives = (seen.token, seen.expires) != (first.token, first.expires)
-        if lives and place.clock.monotonic() >= deadline:
-            raise _locked(place, seen)
-        await place.clock.sleep(LOOK)
+        if lives and context.clock.monotonic() >= deadline:
+            raise _locked(context, seen)
+        await context.clock.sleep(LOOK)
 
 
-def _locked(place: Place, lease: Lease) -> LockedError:
-    env = f"--env {place.env.name}"
+def _locked(context: ReleaseContext, lease: Lease) -> LockedError:
+    env = f"--env {context.environment.name}"
     return LockedError(
-        f"{place.env.name} is locked by {told(lease)}",
+        f"{context.environment.name} is locked by {told(lease)}",
         hint=f"wait for it: --wait SECONDS; or look: acso status {env}, acso unlock {env}",
     )
 
 
-async def _keep(place: Place, lease: Lease) -> str:
+async def _keep(context: ReleaseContext, lease: Lease) -> str:
     """Renew the lease until it is lost; return how."""
-    table = place.outputs.releases_table
+    table = context.outputs.releases_table
     while True:
-        await place.clock.sleep(BEAT)
-        renewed = Lease(token=lease.token, expires=_expiry(place), holder=lease.holder)
+        await context.clock.sleep(BEAT)
+        renewed = Lease(token=lease.token, expires=_expiry(context), holder=lease.holder)
         try:
-            if not await records.take(place.aws, table, renewed, old=lease):
-                return f"another process took the lock of {place.env.name} over"
+            if not await records.take(context.aws, table, renewed, old=lease):
+                return f"another process took the lock of {context.environment.name} over"
             lease = renewed
         except AwsError as error:
             # One call may fail; what counts is whether the lease can still be ours.
-            if _now(place) > lease.expires:
-                return f"the lock of {place.env.name} could not be renewed: {error}"
+            if _now(context) > lease.expires:
+                return f"the lock of {context.environment.name} could not be renewed: {error}"
 
 
-def _now(place: Place) -> float:
-    return place.clock.now().timestamp()
+def _now(context: ReleaseContext) -> float:
+    return context.clock.now().timestamp()
 
 
-def _expiry(place: Place) -> float:
-    return round(_now(place) + LEASE, 3)
+def _expiry(context: ReleaseContext) -> float:
+    return round(_now(context) + LEASE, 3)
 
 
 def _user() -> str:

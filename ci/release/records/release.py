@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from ci.errors import UsageError
-from ci.release.model import Request, Run
+from ci.release.model import Request, ServiceRevision
 
 ID = re.compile(r"(\d{4}\.\d{2}\.\d{2})-(\d{1,6})")
 
@@ -62,8 +62,8 @@ class Entry:
     agent: str
     service: str
     action: str
-    before: Run | None = None
-    after: Run | None = None
+    before: ServiceRevision | None = None
+    after: ServiceRevision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,12 +98,12 @@ class Release:
         return self.state in ENDS
 
     @property
-    def after(self) -> dict[str, Run]:
+    def after(self) -> dict[str, ServiceRevision]:
         """What each service runs under this release, by service."""
         return {entry.service: entry.after for entry in self.entries if entry.after}
 
     @property
-    def before(self) -> dict[str, Run | None]:
+    def before(self) -> dict[str, ServiceRevision | None]:
         """What each service returns to if this release fails, by service."""
         return {entry.service: entry.before for entry in self.entries}
 
@@ -171,7 +171,8 @@ def parse(data: Mapping[str, Any]) -> Release:
 
 def _entry(data: Mapping[str, Any]) -> Entry:
     runs = {
-        when: Run(**data[when]) if data[when] is not None else None for when in ("before", "after")
+        when: ServiceRevision(**data[when]) if data[when] is not None else None
+        for when in ("before", "after")
     }
     return Entry(**dict(data) | runs)
 
@@ -193,7 +194,7 @@ class History:
         """Releases that no process brought to an end, newest first."""
         return tuple(item for item in self.releases if not item.finished)
 
-    def before(self, service: str, running: Run | None) -> Run | None:
+    def before(self, service: str, running: ServiceRevision | None) -> ServiceRevision | None:
         """Return what a service goes back to if the next release fails.
 
         That is what the last validated release lists; without one, what ran before the oldest

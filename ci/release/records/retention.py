@@ -10,7 +10,7 @@ from ci.aws import ecs, records
 from ci.aws.records import Document
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
-from ci.release.model import Place, agents_of
+from ci.release.model import ReleaseContext, agents_of
 from ci.release.outcome import Outcome
 from ci.release.records import table
 from ci.release.records.release import History, Release, State, parse
@@ -19,7 +19,7 @@ from ci.release.records.release import History, Release, State, parse
 AT_ONCE = 5
 
 
-async def tidy(place: Place, outcome: Outcome) -> Outcome:
+async def tidy(context: ReleaseContext, outcome: Outcome) -> Outcome:
     """Let go of what is past keeping, after a release that succeeded.
 
     That the past cannot be tidied is no failure of the release: the outcome's notes say so.
@@ -27,8 +27,8 @@ async def tidy(place: Place, outcome: Outcome) -> Outcome:
     if not outcome.ok:
         return outcome
     try:
-        history = await _forget(place)
-        await _deregister(place, history)
+        history = await _forget(context)
+        await _deregister(context, history)
     except AwsError as error:
         note = f"old releases and revisions are not tidied: {error}"
         return replace(outcome, notes=(*outcome.notes, note))
@@ -71,20 +71,22 @@ def kept(release: Release, history: History) -> bool:
     return not release.finished or release.id in pinned
 
 
-async def _forget(place: Place) -> History:
+async def _forget(context: ReleaseContext) -> History:
     """Delete the records beyond those to keep; returns what stays."""
-    name = place.outputs.releases_table
-    found = await records.documents(place.aws, name, table.KIND)
+    name = context.outputs.releases_table
+    found = await records.documents(context.aws, name, table.KIND)
     releases = tuple(parse(item.body) for item in found)
     history = History(releases=releases)
     past = [
         document
-        for document, release in list(zip(found, releases, strict=True))[place.env.keep_releases :]
+        for document, release in list(zip(found, releases, strict=True))[
+            context.environment.keep_releases :
+        ]
         if not kept(release, history)
     ]
 
     async def remove(document: Document) -> None:
-        await records.remove(place.aws, name, document)
+        await records.remove(context.aws, name, document)
 
     await parallel(remove, past)
     gone = {document.key for document in past}
@@ -97,22 +99,22 @@ async def _forget(place: Place) -> History:
     )
 
 
-async def _deregister(place: Place, history: History) -> None:
+async def _deregister(context: ReleaseContext, history: History) -> None:
     """Deregister the revisions of each agent that nobody can need any more."""
-    families = list(agents_of(place.config, place.env))
-    wanted = held(history) | await _running(place, families)
-    for found in await parallel(lambda family: ecs.revisions(place.aws, family), families):
-        for revision in surplus(found, place.env.keep_revisions, wanted)[:AT_ONCE]:
-            await ecs.deregister(place.aws, revision)
+    families = list(agents_of(context.config, context.environment))
+    wanted = held(history) | await _running(context, families)
+    for found in await parallel(lambda family: ecs.revisions(context.aws, family), families):
+        for revision in surplus(found, context.environment.keep_revisions, wanted)[:AT_ONCE]:
+            await ecs.deregister(context.aws, revision)
 
 
-async def _running(place: Place, services: Sequence[str]) -> set[str]:
+async def _running(context: ReleaseContext, services: Sequence[str]) -> set[str]:
     """Return the revisions that services, their deployments and any task of the cluster have."""
-    cluster = place.outputs.cluster
+    cluster = context.outputs.cluster
     # Tasks after services: one that starts in between is then seen in at least one of them.
-    found = (await ecs.services(place.aws, cluster, services)).values()
-    ids = await ecs.task_ids(place.aws, cluster)
-    tasks = await ecs.tasks(place.aws, cluster, ids)
+    found = (await ecs.services(context.aws, cluster, services)).values()
+    ids = await ecs.task_ids(context.aws, cluster)
+    tasks = await ecs.tasks(context.aws, cluster, ids)
     return (
         {service.revision for service in found}
         | {deployment.revision for service in found for deployment in service.deployments}

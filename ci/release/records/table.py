@@ -2,31 +2,33 @@
 
 from ci.aws import records
 from ci.errors import LockedError
-from ci.release.model import Place
+from ci.release.model import ReleaseContext
 from ci.release.records.release import History, Release, body, key, parse
 
 KIND = "release"
 
 
-async def history(place: Place) -> History:
+async def history(context: ReleaseContext) -> History:
     """Read the releases of the environment, newest first."""
-    found = await records.documents(place.aws, place.outputs.releases_table, KIND)
+    found = await records.documents(context.aws, context.outputs.releases_table, KIND)
     releases = tuple(parse(item.body) for item in found)
     owners = {release.id: item.owner for release, item in zip(releases, found, strict=True)}
     return History(releases=releases, owners=owners)
 
 
-async def read(place: Place, sort_key: str) -> Release | None:
+async def read(context: ReleaseContext, sort_key: str) -> Release | None:
     """Read one release by its id's sort key; None if it is not on record."""
-    found = await records.get(place.aws, place.outputs.releases_table, KIND, sort_key)
+    found = await records.get(context.aws, context.outputs.releases_table, KIND, sort_key)
     return parse(found.body) if found else None
 
 
-async def write(place: Place, release: Release, token: str, *, took_from: str = "") -> None:
+async def write(
+    context: ReleaseContext, release: Release, token: str, *, took_from: str = ""
+) -> None:
     """Write a release as the holder of the lock.
 
     Args:
-        place: the environment.
+        context: the environment.
         release: what to write.
         token: the lock's, which this process holds.
         took_from: token of the dead holder whose record this is.
@@ -37,7 +39,9 @@ async def write(place: Place, release: Release, token: str, *, took_from: str = 
     document = records.Document(
         kind=KIND, key=key(release.id), state=str(release.state), owner=token, body=body(release)
     )
-    table = place.outputs.releases_table
-    if not await records.put(place.aws, table, document, taken_from=took_from):
+    table = context.outputs.releases_table
+    if not await records.put(context.aws, table, document, taken_from=took_from):
         message = f"another process has taken release {release.id} over"
-        raise LockedError(message, hint=f"look at it: ./acso status --env {place.env.name}")
+        raise LockedError(
+            message, hint=f"look at it: ./acso status --env {context.environment.name}"
+        )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from ci.errors import UsageError
-from ci.release.model import Run
+from ci.release.model import ServiceRevision
 from ci.release.records.release import ID, History, Release, State
 
 REVISION = re.compile(r"(?:arn:aws[\w-]*:ecs:[\w-]+:\d{12}:task-definition/)?([\w-]+):(\d+)")
@@ -50,7 +50,7 @@ def validated(history: History) -> str:
     return f"validated releases: {', '.join(known[:SHOWN]) or 'none'}{more}"
 
 
-def _newest(history: History, what: str, holds: Callable[[Run], bool]) -> Release:
+def _newest(history: History, what: str, holds: Callable[[ServiceRevision], bool]) -> Release:
     """Return the newest validated release that holds something, or say why there is none."""
     holding = [item for item in history.releases if any(map(holds, item.after.values()))]
     good = next((item for item in holding if item.state is State.SUCCEEDED), None)
@@ -76,5 +76,5 @@ def _unambiguous(releases: Sequence[Release], start: str) -> None:
         raise UsageError(message, hint=f"give more of it: {', '.join(sorted(found))}")
 
 
-def _name(run: Run) -> str:
+def _name(run: ServiceRevision) -> str:
     return run.revision.rpartition("/")[2]

@@ -8,7 +8,7 @@ from ci.aws import ecs
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from ci.errors import AwsError, ReleaseFailedError
-from ci.release.model import Place, Run, Say, agents_of
+from ci.release.model import ReleaseContext, Say, ServiceRevision, agents_of
 from ci.release.plan import desired as requests
 from ci.release.plan.changes import Action, Change, Current, current
 from ci.release.rollout.verdict import Cause, Goal, Kind, Limits, Verdict
@@ -27,7 +27,7 @@ class Aim:
     agent: Agent
     service: str
     action: Action
-    run: Run
+    run: ServiceRevision
     found: Current
     request: Mapping[str, Any] | None = None
 
@@ -40,7 +40,7 @@ def aim(change: Change) -> Aim:
         agent=change.wanted.agent,
         service=change.wanted.service,
         action=change.action,
-        run=Run(
+        run=ServiceRevision(
             revision=revision,
             version=image.version,
             digest=image.digest,
@@ -51,10 +51,10 @@ def aim(change: Change) -> Aim:
     )
 
 
-async def aims_at(place: Place, runs: Mapping[str, Run]) -> list[Aim]:
+async def aims_at(context: ReleaseContext, runs: Mapping[str, ServiceRevision]) -> list[Aim]:
     """Return the aims that bring services to revisions that exist already."""
-    agents = agents_of(place.config, place.env)
-    states = await current(place, list(runs))
+    agents = agents_of(context.config, context.environment)
+    states = await current(context, list(runs))
     return [
         Aim(
             agent=agents[service],
@@ -67,79 +67,81 @@ async def aims_at(place: Place, runs: Mapping[str, Run]) -> list[Aim]:
     ]
 
 
-async def register(place: Place, aims: Sequence[Aim]) -> list[Aim]:
+async def register(context: ReleaseContext, aims: Sequence[Aim]) -> list[Aim]:
     """Register the revisions that are new; returns the aims with them."""
 
     async def one(item: Aim) -> Aim:
         if item.request is None:
             return item
-        made = await ecs.register(place.aws, item.request)
+        made = await ecs.register(context.aws, item.request)
         return replace(item, run=replace(item.run, revision=made.revision), request=None)
 
     return await parallel(one, aims)
 
 
-async def roll(place: Place, aims: Sequence[Aim], say: Say) -> tuple[Watched, dict[str, Goal]]:
+async def roll(
+    context: ReleaseContext, aims: Sequence[Aim], say: Say
+) -> tuple[Watched, dict[str, Goal]]:
     """Start the services wave by wave and watch each wave until it is good or one has failed.
 
     Returns what was seen last and the goals of the services looked at, by service.
     """
-    began = place.clock.monotonic()
+    began = context.clock.monotonic()
     tell = Teller(say)
     goals: dict[str, Goal] = {}
     watched = Watched(verdicts={}, seen={}, seconds=0.0)
-    for wave in place.config.waves():
+    for wave in context.config.waves():
         names = {agent.name for agent in wave}
         mine = [item for item in aims if item.agent.name in names]
         if not mine:
             continue
-        started = await parallel(lambda item: start(place, item, say), mine)
+        started = await parallel(lambda item: start(context, item, say), mine)
         goals |= {goal.service: goal for goal in started}
-        left = place.env.deploy_timeout - (place.clock.monotonic() - began)
+        left = context.environment.deploy_timeout - (context.clock.monotonic() - began)
         # Earlier waves are looked at again: a service that died since is no success.
-        watched = await watch(place, list(goals.values()), limits(place, left), tell)
+        watched = await watch(context, list(goals.values()), limits(context, left), tell)
         if not watched.good:
             break
     return watched, goals
 
 
-async def bake(place: Place, goals: Sequence[Goal], say: Say) -> Watched:
+async def bake(context: ReleaseContext, goals: Sequence[Goal], say: Say) -> Watched:
     """Go on watching services that are good, for the environment's bake time.
 
     A container that dies some seconds after it became healthy is found by this. Ends before that
     if one fails.
     """
-    seconds = float(place.env.bake_time)
+    seconds = float(context.environment.bake_time)
     if not seconds:
         return Watched(verdicts={}, seen={}, seconds=0.0)
     say(f"watching for {seconds:g} s whether all stays well")
-    patience = limits(place, seconds + place.env.health_grace)
-    return await watch(place, goals, patience, Teller(say), at_least=seconds)
+    patience = limits(context, seconds + context.environment.health_grace)
+    return await watch(context, goals, patience, Teller(say), at_least=seconds)
 
 
-async def start(place: Place, item: Aim, say: Say) -> Goal:
+async def start(context: ReleaseContext, item: Aim, say: Say) -> Goal:
     """Create or update one service, or leave it; returns what to watch for."""
     revision = item.run.number
     if item.action is Action.NONE:
         return looked_at(item)
     if item.action is Action.CREATE:
-        await _gone(place, item.service)
+        await _gone(context, item.service)
         say(f"{item.agent.name}: creating its service (revision {revision})")
-        request = requests.service(place, item.agent, revision=item.run.revision)
+        request = requests.service(context, item.agent, revision=item.run.revision)
         request["desiredCount"] = item.run.desired
-        return _goal(item, await ecs.create_service(place.aws, request))
+        return _goal(item, await ecs.create_service(context.aws, request))
     say(f"{item.agent.name}: updating its service to revision {revision}")
     request = requests.update(
-        place, item.agent, revision=item.run.revision, desired=item.run.desired
+        context, item.agent, revision=item.run.revision, desired=item.run.desired
     )
     before = item.found.service
     if before and before.revision == item.run.revision and _failed(item.found):
         request["forceNewDeployment"] = True  # nothing else starts a failed deployment again
-    return _goal(item, await ecs.update_service(place.aws, request))
+    return _goal(item, await ecs.update_service(context.aws, request))
 
 
 async def take_back(
-    place: Place, before: Mapping[str, Run | None], say: Say
+    context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
 ) -> tuple[Watched, dict[str, Goal]]:
     """Bring every service back to what it is to return to, all together, and wait for it.
 
@@ -151,58 +153,60 @@ async def take_back(
 
     async def go(item: Aim) -> Goal:
         try:
-            return await start(place, item, say)
+            return await start(context, item, say)
         except (AwsError, ReleaseFailedError) as error:
             refused[item.service] = Verdict(kind=Kind.FAILED, text=str(error), cause=Cause.BROKEN)
             return looked_at(item)
 
     kept = {service: run for service, run in before.items() if run is not None}
     made = [service for service, run in before.items() if run is None]
-    aims = await aims_at(place, kept)
+    aims = await aims_at(context, kept)
     goals = await parallel(go, aims)
-    await parallel(lambda service: remove(place, service, say), made)
+    await parallel(lambda service: remove(context, service, say), made)
     moving = [goal for goal in goals if goal.service not in refused]
-    patience = limits(place, place.env.rollback_timeout)
-    watched = await watch(place, moving, patience, Teller(say), to_the_end=True)
+    patience = limits(context, context.environment.rollback_timeout)
+    watched = await watch(context, moving, patience, Teller(say), to_the_end=True)
     watched = replace(watched, verdicts={**watched.verdicts, **refused})
     return watched, {goal.service: goal for goal in goals}
 
 
-async def remove(place: Place, service: str, say: Say) -> None:
+async def remove(context: ReleaseContext, service: str, say: Say) -> None:
     """Scale a service to 0, delete it and wait until it is gone; none there is fine."""
-    cluster = place.outputs.cluster
-    found = (await ecs.services(place.aws, cluster, [service])).get(service)
+    cluster = context.outputs.cluster
+    found = (await ecs.services(context.aws, cluster, [service])).get(service)
     if found is None or found.status == "INACTIVE":
         return
     say(f"removing {service}")
     if found.status == "ACTIVE":
         await ecs.update_service(
-            place.aws, {"cluster": cluster, "service": service, "desiredCount": 0}
+            context.aws, {"cluster": cluster, "service": service, "desiredCount": 0}
         )
-        await ecs.delete_service(place.aws, cluster, service)
-    await _gone(place, service)
+        await ecs.delete_service(context.aws, cluster, service)
+    await _gone(context, service)
 
 
-def limits(place: Place, timeout: float) -> Limits:
+def limits(context: ReleaseContext, timeout: float) -> Limits:
     """Return the environment's limits with the seconds that are left."""
     return Limits(
-        failures=place.env.failure_threshold, grace=place.env.health_grace, timeout=timeout
+        failures=context.environment.failure_threshold,
+        grace=context.environment.health_grace,
+        timeout=timeout,
     )
 
 
-async def _gone(place: Place, service: str) -> None:
+async def _gone(context: ReleaseContext, service: str) -> None:
     """Wait until a service is neither running nor draining: its name is free then."""
 
     async def look() -> bool | None:
-        found = (await ecs.services(place.aws, place.outputs.cluster, [service])).get(service)
+        found = (await ecs.services(context.aws, context.outputs.cluster, [service])).get(service)
         return True if found is None or found.status == "INACTIVE" else None
 
-    if await poll(place, look, DRAINING_SECONDS) is None:
+    if await poll(context, look, DRAINING_SECONDS) is None:
         message = f"service {service} is still draining after {DRAINING_SECONDS:g} s"
         raise ReleaseFailedError(message, hint="look at its tasks in the ECS console")
 
 
-def _action(found: Current, run: Run) -> Action:
+def _action(found: Current, run: ServiceRevision) -> Action:
     if found.service is None:
         return Action.CREATE
     same = found.service.revision == run.revision and found.service.desired == run.desired

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from ci.config import Environment
-from ci.release.model import Place, Run, Say
+from ci.release.model import ReleaseContext, Say, ServiceRevision
 from ci.release.rollout import services
 from ci.release.rollout.services import Aim
 from ci.release.rollout.verdict import Goal
@@ -23,10 +23,12 @@ Moved = tuple[Watched, dict[str, Goal]]
 class Strategy(Protocol):
     """One way of moving services between revisions; `aims` name revisions that are registered."""
 
-    async def forward(self, place: Place, aims: Sequence[Aim], say: Say) -> Moved:
+    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
         """Move services to their aims and watch them until all are good or one has failed."""
 
-    async def back(self, place: Place, before: Mapping[str, Run | None], say: Say) -> Moved:
+    async def back(
+        self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
+    ) -> Moved:
         """Return every service to what it ran, None for one that was not there, and wait for it.
 
         Nothing is raised for a service that does not come back: its verdict says so.
@@ -36,13 +38,15 @@ class Strategy(Protocol):
 class Rolling:
     """In waves, new tasks beside the old ones until they serve: ECS's rolling update."""
 
-    async def forward(self, place: Place, aims: Sequence[Aim], say: Say) -> Moved:
+    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
         """Start the services wave by wave."""
-        return await services.roll(place, aims, say)
+        return await services.roll(context, aims, say)
 
-    async def back(self, place: Place, before: Mapping[str, Run | None], say: Say) -> Moved:
+    async def back(
+        self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
+    ) -> Moved:
         """Bring all services back at once: what they return to has served before."""
-        return await services.take_back(place, before, say)
+        return await services.take_back(context, before, say)
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({"rolling": Rolling()})

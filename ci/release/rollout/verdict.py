@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from ci.aws.ecs import Service, Task
 from ci.aws.elb import Answer, Target
-from ci.release.model import Run
+from ci.release.model import ServiceRevision
 from ci.release.rollout.causes import too_many
 
 #: Stop codes of a task that did not end by anybody's wish.
@@ -72,7 +72,7 @@ class Goal:
 
     agent: str
     service: str
-    run: Run
+    run: ServiceRevision
     deployment: str = ""
     since: datetime.datetime | None = None
 

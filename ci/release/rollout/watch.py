@@ -8,7 +8,7 @@ from ci.aws import ecs, elb
 from ci.aws.failures import throttled
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
-from ci.release.model import Place, Say
+from ci.release.model import ReleaseContext, Say
 from ci.release.rollout.verdict import (
     Goal,
     Kind,
@@ -66,7 +66,7 @@ class Teller:
 
 
 async def watch(
-    place: Place,
+    context: ReleaseContext,
     goals: Sequence[Goal],
     limits: Limits,
     tell: Teller,
@@ -77,14 +77,14 @@ async def watch(
     """Look until all goals are good or one has failed; ends by `limits.timeout` at the latest.
 
     Args:
-        place: where the services are.
+        context: where the services are.
         goals: what each of them is to run.
         limits: when it takes too long.
         tell: told each verdict; says what changed.
         to_the_end: go on after a failure until every goal is good or failed (the way back).
         at_least: go on for these seconds although all is good, unhurriedly.
     """
-    watcher = _Watcher(place, goals, limits, tell)
+    watcher = _Watcher(context, goals, limits, tell)
 
     async def look() -> Watched | None:
         try:
@@ -100,12 +100,12 @@ async def watch(
 
     # The verdict knows the deadline and ends the loop; this one is only a net below it.
     calm = CALM_PAUSE if at_least else None
-    watched = await poll(place, look, limits.timeout + NET, every=calm)
+    watched = await poll(context, look, limits.timeout + NET, every=calm)
     return watched or await watcher.look()
 
 
 async def poll(
-    place: Place,
+    context: ReleaseContext,
     look: Callable[[], Awaitable[T | None]],
     seconds: float,
     *,
@@ -117,24 +117,24 @@ async def poll(
     minute, until looks go through again. Any other error is the caller's.
 
     Args:
-        place: whose clock it is.
+        context: whose clock it is.
         look: returns what is waited for, None as long as that is not there.
         seconds: when to give up.
         every: seconds between looks; by default more and more of them, as rollouts need it.
     """
-    began, stretch, found = place.clock.monotonic(), 1.0, None
+    began, stretch, found = context.clock.monotonic(), 1.0, None
     while True:
         try:
             found, stretch = await look(), max(1.0, stretch / 2)
         except AwsError as error:
-            if not throttled(error) or place.clock.monotonic() - began >= seconds:
+            if not throttled(error) or context.clock.monotonic() - began >= seconds:
                 raise
             stretch *= 2
-        elapsed = place.clock.monotonic() - began
+        elapsed = context.clock.monotonic() - began
         if found is not None or elapsed >= seconds:
             return found
         usual = growing(elapsed) if every is None else every
-        await place.clock.sleep(pause(usual, stretch, place.clock.chance()))
+        await context.clock.sleep(pause(usual, stretch, context.clock.chance()))
 
 
 def growing(elapsed: float) -> float:
@@ -156,9 +156,11 @@ def pause(usual: float, stretch: float, chance: float) -> float:
 class _Watcher:
     """What must be remembered from look to look."""
 
-    def __init__(self, place: Place, goals: Sequence[Goal], limits: Limits, tell: Teller) -> None:
-        self._place, self._goals, self._limits, self._tell = place, goals, limits, tell
-        self._began = place.clock.monotonic()
+    def __init__(
+        self, context: ReleaseContext, goals: Sequence[Goal], limits: Limits, tell: Teller
+    ) -> None:
+        self._place, self._goals, self._limits, self._tell = context, goals, limits, tell
+        self._began = context.clock.monotonic()
         self._ended: dict[str, ecs.Task] = {}  # stopped tasks do not change any more
         self._running_since: dict[str, float] = {}
         self._wrong_since: dict[str, float] = {}

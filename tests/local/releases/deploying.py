@@ -13,10 +13,17 @@ import anyio
 from ci import config as configuration
 from ci import infra, release
 from ci.aws.session import Aws, Credentials
+from ci.aws.target import Target
+from ci.config import Config, Environment
 from ci.errors import AcsoError
 from ci.pipeline.interrupts import interrupts
 
 ROOT = Path(__file__).parents[3]
+
+
+def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
+    chosen = environment or config.environment("development")
+    return Target(aws=aws, config=config, environment=chosen)
 
 
 async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
@@ -25,7 +32,7 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
     aws = Aws(region="us-east-1", credentials=keys, **where)
     config = configuration.load(ROOT / "tests" / configuration.FILE)
     env = config.environment("development")
-    outputs = await infra.outputs(aws, config, env)
+    outputs = await infra.outputs(_target(aws, config, env))
     assert outputs is not None
 
     async def validate() -> release.Report:
@@ -35,12 +42,12 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
 
     with interrupts() as stop:
         outcome = await release.deploy(
-            release.Place(aws=aws, config=config, env=env, outputs=outputs),
+            release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs),
             [release.Image(**image) for image in images],
             release.Request(commit="killed", actor="tests"),
             validate,
             lambda line: print(line, flush=True),
-            release.Manner(stop=stop),
+            release.ReleaseOptions(stop=stop),
         )
     outcome.raise_for_failure()
 

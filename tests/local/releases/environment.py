@@ -14,6 +14,8 @@ from ci import config as configuration
 from ci import infra, release
 from ci.aws import elb
 from ci.aws.session import Aws, Credentials
+from ci.aws.target import Target
+from ci.config import Config, Environment
 from ci.local import embedded_aws, stack
 from ci.release.records.release import Release
 from ci.release.records.table import history
@@ -26,6 +28,11 @@ import os, urllib.request
 urllib.request.urlopen(f"http://127.0.0.1:{os.environ['PORT']}/health", timeout=2)
 """
 REQUEST = release.Request(commit="abc", branch="develop", actor="tests")
+
+
+def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
+    chosen = environment or config.environment("development")
+    return Target(aws=aws, config=config, environment=chosen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +50,7 @@ class Checked:
 class World:
     """A place to release in, images for it, and what a release said."""
 
-    place: release.Place
+    context: release.ReleaseContext
     emulator: embedded_aws.Emulator
     base: str
     docker: Any
@@ -60,26 +67,26 @@ class World:
     def revisions(self) -> dict[str, str]:
         """The revision that each agent's service is meant to run."""
         found = self.services()
-        env = self.place.env
+        env = self.context.environment
         return {
             agent.name: found[env.service(agent)]["taskDefinition"].rpartition(":")[2]
-            for agent in self.place.config.agents
+            for agent in self.context.config.agents
             if env.service(agent) in found
         }
 
     def tasks(self) -> set[str]:
         """Return the ids of all running tasks."""
-        ecs = self.place.aws.client("ecs")
-        return set(ecs.list_tasks(cluster=self.place.outputs.cluster)["taskArns"])
+        ecs = self.context.aws.client("ecs")
+        return set(ecs.list_tasks(cluster=self.context.outputs.cluster)["taskArns"])
 
     async def records(self) -> tuple[Release, ...]:
         """Return the records of the environment, newest first."""
-        return (await history(self.place)).releases
+        return (await history(self.context)).releases
 
     def image(self, agent: str, name: str) -> release.Image:
         """Return an agent's image of a behaviour, such as "good" or "crash", or "good-2"."""
         # One repository for all: the stand-in is the same for every agent, and a push takes time.
-        return self.pushed(agent, name, self.place.config.agents[0].repository)
+        return self.pushed(agent, name, self.context.config.agents[0].repository)
 
     def pushed(self, agent: str, name: str, to: str) -> release.Image:
         """Return an agent's image of a behaviour, pushed to a repository."""
@@ -97,29 +104,29 @@ class World:
         """Return an image for every agent; others by the agent's name with `_`."""
         return [
             self.image(agent.name, others.get(agent.package, name))
-            for agent in self.place.config.agents
+            for agent in self.context.config.agents
         ]
 
     async def deploy(self, images: list[release.Image], *, valid: bool = True) -> release.Outcome:
         """Deploy them."""
-        return await release.deploy(self.place, images, REQUEST, validation(valid), self.say)
+        return await release.deploy(self.context, images, REQUEST, validation(valid), self.say)
 
     async def rollback(self, to: str | None = None) -> release.Outcome:
         """Go back."""
-        return await release.rollback(self.place, to, REQUEST, validation(True), self.say)
+        return await release.rollback(self.context, to, REQUEST, validation(True), self.say)
 
     async def versions(self) -> dict[str, str]:
         """Return what each agent answers through the load balancer."""
         found = {}
-        for agent in self.place.config.agents:
-            answer = await elb.get(self.place.url(agent.name) + "/health")
+        for agent in self.context.config.agents:
+            answer = await elb.get(self.context.url(agent.name) + "/health")
             found[agent.name] = str(answer.body.get("version", answer))
         return found
 
     def services(self) -> dict[str, dict[str, Any]]:
         """Return the services that ECS has, by name."""
-        ecs = self.place.aws.client("ecs")
-        cluster = self.place.outputs.cluster
+        ecs = self.context.aws.client("ecs")
+        cluster = self.context.outputs.cluster
         names = ecs.list_services(cluster=cluster)["serviceArns"]
         if not names:
             return {}
@@ -128,10 +135,10 @@ class World:
 
     def clear(self) -> None:
         """Remove every service and all records."""
-        ecs, cluster = self.place.aws.client("ecs"), self.place.outputs.cluster
+        ecs, cluster = self.context.aws.client("ecs"), self.context.outputs.cluster
         for name in self.services():
             ecs.delete_service(cluster=cluster, service=name, force=True)
-        dynamodb, table = self.place.aws.client("dynamodb"), self.place.outputs.releases_table
+        dynamodb, table = self.context.aws.client("dynamodb"), self.context.outputs.releases_table
         for item in dynamodb.scan(TableName=table)["Items"]:
             dynamodb.delete_item(TableName=table, Key={key: item[key] for key in ("pk", "sk")})
         self.lines.clear()
@@ -177,10 +184,10 @@ async def make(running: stack.Stack, name: str = "development") -> World:
     aws = reach(running.emulator)
     config = configuration.load(ROOT / "tests" / configuration.FILE)
     env = replace(config.environment(name), bake_time=0)
-    await infra.apply_registry(aws, config, print)
-    outputs = await infra.apply(aws, config, env, print)
+    await infra.apply_registry(_target(aws, config), print)
+    outputs = await infra.apply(_target(aws, config, env), print)
     return World(
-        place=release.Place(aws=aws, config=config, env=env, outputs=outputs),
+        context=release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs),
         emulator=running.emulator,
         base=running.base.reference,
         docker=running.docker.client,

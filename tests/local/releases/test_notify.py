@@ -17,7 +17,7 @@ from tests.local.releases.environment import REQUEST, World, validation
 
 pytestmark = pytest.mark.docker
 
-NOTICE = release.Notice(environment="e", release="r", event="started", text="t")
+NOTICE = release.Notification(environment="e", release="r", event="started", text="t")
 
 
 @contextmanager
@@ -54,11 +54,11 @@ def webhook(answer: Callable[[], int]) -> Iterator[tuple[str, list[str]]]:
 @pytest.fixture
 def heard(world: World) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     """A queue that is subscribed to the environment's topic; returns what came."""
-    sqs, sns = world.place.aws.client("sqs"), world.place.aws.client("sns")
+    sqs, sns = world.context.aws.client("sqs"), world.context.aws.client("sns")
     url = sqs.create_queue(QueueName="notices")["QueueUrl"]
     asked = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     arn = asked["Attributes"]["QueueArn"]
-    made = sns.subscribe(TopicArn=world.place.outputs.topic, Protocol="sqs", Endpoint=arn)
+    made = sns.subscribe(TopicArn=world.context.outputs.topic, Protocol="sqs", Endpoint=arn)
 
     def messages() -> list[dict[str, Any]]:
         found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1)
@@ -72,10 +72,10 @@ def heard(world: World) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 
 
 async def told(world: World, images: list[release.Image], url: str) -> release.Outcome:
-    async with notifications.notifying(world.place, world.say, webhook=url) as tell:
-        manner = release.Manner(notify=tell)
+    async with notifications.notifying(world.context, world.say, webhook=url) as tell:
+        options = release.ReleaseOptions(notify=tell)
         return await release.deploy(
-            world.place, images, REQUEST, validation(True), world.say, manner
+            world.context, images, REQUEST, validation(True), world.say, options
         )
 
 
@@ -107,7 +107,7 @@ async def test_a_webhook_that_fails_is_said_without_its_url(
 ) -> None:
     said_before = len(world.lines)
     with webhook(lambda: status) as (url, texts):
-        async with notifications.notifying(world.place, world.say, webhook=url) as tell:
+        async with notifications.notifying(world.context, world.say, webhook=url) as tell:
             tell(NOTICE)
             tell(NOTICE)
     assert len(texts) == 2
@@ -128,7 +128,7 @@ async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_mo
     try:
         with webhook(hang) as (url, _):
             began = anyio.current_time()
-            async with notifications.notifying(world.place, world.say, webhook=url) as tell:
+            async with notifications.notifying(world.context, world.say, webhook=url) as tell:
                 for _ in range(20):
                     tell(NOTICE)
             assert anyio.current_time() - began < 20 * 0.5
@@ -139,10 +139,10 @@ async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_mo
 
 
 async def test_a_release_of_which_nobody_can_be_told_is_no_failure(world: World) -> None:
-    known: Any = world.place.outputs
+    known: Any = world.context.outputs
     lost = f"{known.topic}-gone"
     outputs = dataclasses.replace(known, topic=lost)
-    lonely = dataclasses.replace(world, place=dataclasses.replace(world.place, outputs=outputs))
+    lonely = dataclasses.replace(world, context=dataclasses.replace(world.context, outputs=outputs))
     with webhook(lambda: 500) as (url, texts):
         outcome = await told(lonely, world.images("good", threat_hunter="good-untold"), url)
     assert outcome.ok

@@ -17,7 +17,7 @@ from ci import release
 from ci.errors import TaskFailedError, UsageError
 from ci.release.observe import logs
 from ci.release.observe.logs import Query
-from ci.release.run_task import Ran, run_task
+from ci.release.run_task import TaskResult, run_task
 from tests.local.releases.environment import ROOT, World
 
 pytestmark = pytest.mark.docker
@@ -51,13 +51,13 @@ def environ() -> dict[str, str]:
 
 
 async def lines(world: World, **asked: object) -> list[logs.Line]:
-    return await logs.read(world.place, await logs.scope(world.place, Query(**asked)))  # type: ignore[arg-type]
+    return await logs.read(world.context, await logs.scope(world.context, Query(**asked)))  # type: ignore[arg-type]
 
 
-async def talk(world: World, code: int, told: list[str] | None = None) -> Ran:
+async def talk(world: World, code: int, told: list[str] | None = None) -> TaskResult:
     """Run a task that writes two lines and ends with an exit code."""
     return await run_task(
-        world.place,
+        world.context,
         HUNTER,
         ["python3", "-u", "-c", TALKS.format(code=code)],
         tell=(told if told is not None else []).append,
@@ -68,7 +68,7 @@ async def talk(world: World, code: int, told: list[str] | None = None) -> Ran:
 
 async def test_every_agent_s_lines_come_by_time_and_can_be_narrowed(good: World) -> None:
     found = await lines(good)
-    agents = {agent.name for agent in good.place.config.agents}
+    agents = {agent.name for agent in good.context.config.agents}
     assert {item.agent for item in found if item.message == f"starting {item.agent}"} == agents
     assert [item.at for item in found] == sorted(item.at for item in found)
     only = await lines(good, agents=(HUNTER,), grep="^starting", since="1h")
@@ -104,7 +104,7 @@ async def test_a_one_off_task_that_is_cancelled_is_stopped(good: World) -> None:
     before = good.tasks()
     with anyio.move_on_after(4) as scope:
         await run_task(
-            good.place, HUNTER, ["sleep", "600"], tell=good.say, say=good.say, seconds=60
+            good.context, HUNTER, ["sleep", "600"], tell=good.say, say=good.say, seconds=60
         )
     assert scope.cancelled_caught
     assert good.tasks() == before
@@ -175,7 +175,7 @@ async def test_following_goes_on_until_ctrl_c_and_ends_with_0(
     process = started("logs", *ENV, "--follow")
     assert await line_with(process, "starting")
     await run_task(
-        good.place, HUNTER, ["echo", "while followed"], tell=good.say, say=good.say, seconds=60
+        good.context, HUNTER, ["echo", "while followed"], tell=good.say, say=good.say, seconds=60
     )
     assert HUNTER in await line_with(process, "while followed")
     process.send_signal(signal.SIGINT)
@@ -185,21 +185,23 @@ async def test_following_goes_on_until_ctrl_c_and_ends_with_0(
 async def test_a_change_by_hand_is_drift_and_watching_tells_it(
     good: World, started: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    place = good.place
-    assert (await release.status(place)).ok
+    context = good.context
+    assert (await release.status(context)).ok
     process = started("status", *ENV, "--watch")
     assert "healthy" in await line_with(process, f"{HUNTER}: ")
-    place.aws.client("ecs").update_service(
-        cluster=place.outputs.cluster, service=f"{place.env.prefix}-{HUNTER}", desiredCount=2
+    context.aws.client("ecs").update_service(
+        cluster=context.outputs.cluster,
+        service=f"{context.environment.prefix}-{HUNTER}",
+        desiredCount=2,
     )
     drift = "2 tasks desired; the record lists 1"
     assert HUNTER in await line_with(process, drift)
     process.send_signal(signal.SIGINT)
     assert await anyio.to_thread.run_sync(process.wait, 20) == 0
-    found = await release.status(place)
+    found = await release.status(context)
     assert not found.ok
     assert f"  {HUNTER}: {drift}" in found.text().splitlines()
     assert {item.agent for item in found.services if item.drift} == {HUNTER}
     outcome = await good.deploy(good.images("good"))  # brings it back
     assert outcome.ok
-    assert (await release.status(place)).ok
+    assert (await release.status(context)).ok

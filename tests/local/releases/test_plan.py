@@ -27,15 +27,17 @@ async def good(world: World) -> list[release.Image]:
 
 
 async def planned(world: World, images: list[release.Image]) -> tuple[release.Plan, Facts]:
-    found = await release.plan(world.place, images)
-    return found, await saved.look(world.place, found.found)
+    found = await release.plan(world.context, images)
+    return found, await saved.read_facts(world.context, found.found)
 
 
 async def carried_out(
-    world: World, images: list[release.Image], promised: Facts
+    world: World, images: list[release.Image], expected: Facts
 ) -> release.Outcome:
-    manner = release.Manner(promised=promised)
-    return await release.deploy(world.place, images, REQUEST, validation(True), world.say, manner)
+    options = release.ReleaseOptions(expected=expected)
+    return await release.deploy(
+        world.context, images, REQUEST, validation(True), world.say, options
+    )
 
 
 async def test_nothing_that_ecs_adds_or_reorders_is_a_change(
@@ -49,16 +51,16 @@ async def test_nothing_that_ecs_adds_or_reorders_is_a_change(
 @pytest.mark.usefixtures("good")
 async def test_a_plan_is_carried_out_once_and_then_holds_no_more(world: World) -> None:
     newer = world.images("good", threat_hunter="good-planned")
-    found, promised = await planned(world, newer)
+    found, expected = await planned(world, newer)
     (change,) = (item for item in found.changes if item.diff)
     assert change.agent == "threat-hunter"
     diff = [line for line in change.diff if line[0] in "+-"]
     assert len(diff) == 6  # image, version and digest: old and new
-    promised = json.loads(json.dumps(promised))  # as it comes out of a file
-    assert (await carried_out(world, newer, promised)).ending is Ending.DEPLOYED
+    expected = json.loads(json.dumps(expected))  # as it comes out of a file
+    assert (await carried_out(world, newer, expected)).ending is Ending.DEPLOYED
     revisions, tasks, records = world.revisions, world.tasks(), await world.records()
     with pytest.raises(PlanOutdatedError, match="service acso-development-threat-hunter"):
-        await carried_out(world, world.images("good"), promised)
+        await carried_out(world, world.images("good"), expected)
     assert (world.revisions, world.tasks()) == (revisions, tasks)
     assert await world.records() == records
 
@@ -66,20 +68,20 @@ async def test_a_plan_is_carried_out_once_and_then_holds_no_more(world: World) -
 @pytest.mark.usefixtures("good")
 async def test_a_change_by_hand_since_the_plan_is_refused(world: World) -> None:
     images = world.images("good", threat_hunter="good-by-hand")
-    _, promised = await planned(world, images)
-    service = f"{world.place.env.prefix}-supervisor"
-    ecs, cluster = world.place.aws.client("ecs"), world.place.outputs.cluster
+    _, expected = await planned(world, images)
+    service = f"{world.context.environment.prefix}-supervisor"
+    ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
     ecs.update_service(cluster=cluster, service=service, desiredCount=2)
     try:
         with pytest.raises(PlanOutdatedError, match=f"service {service}: .* 1 tasks.* 2 tasks"):
-            await carried_out(world, images, promised)
+            await carried_out(world, images, expected)
     finally:
         ecs.update_service(cluster=cluster, service=service, desiredCount=1)
 
 
 async def test_a_stack_that_stands_as_its_template_has_the_template_s_text(world: World) -> None:
-    place = world.place
-    standing = await infra.standing(place.aws, place.config, place.env)
+    context = world.context
+    standing = await infra.standing(context)
     assert list(standing.found.values()) == list(standing.wanted.values())
     assert len(standing.found) == 2
 
@@ -88,17 +90,17 @@ async def test_what_was_deployed_passes_every_look_quickly(
     world: World, good: list[release.Image]
 ) -> None:
     began = time.monotonic()
-    verified = await release.verify(world.place, good)
+    verified = await release.verify(world.context, good)
     assert time.monotonic() - began < 5
     assert {item.status for item in verified.findings} == {Status.PASS}, verified.text()
-    assert {image.agent: image.reference for image in await release.running(world.place)} == {
+    assert {image.agent: image.reference for image in await release.running(world.context)} == {
         image.agent: image.reference for image in good
     }
 
 
 @contextmanager
 def without_log_group(world: World) -> Iterator[None]:
-    logs, name = world.place.aws.client("logs"), world.place.outputs.log_group
+    logs, name = world.context.aws.client("logs"), world.context.outputs.log_group
     logs.delete_log_group(logGroupName=name)
     try:
         yield
@@ -108,7 +110,7 @@ def without_log_group(world: World) -> Iterator[None]:
 
 @contextmanager
 def without_role(world: World, arn: str) -> Iterator[None]:
-    iam, name = world.place.aws.client("iam"), arn.rpartition("/")[2]
+    iam, name = world.context.aws.client("iam"), arn.rpartition("/")[2]
     role = iam.get_role(RoleName=name)["Role"]
     names = iam.list_role_policies(RoleName=name)["PolicyNames"]
     policies = {
@@ -130,10 +132,10 @@ def without_role(world: World, arn: str) -> Iterator[None]:
 async def test_what_was_removed_is_found_all_of_it_at_once(
     world: World, good: list[release.Image]
 ) -> None:
-    place = world.place
-    elbv2, group = place.aws.client("elbv2"), place.outputs.target_groups["supervisor"]
+    context = world.context
+    elbv2, group = context.aws.client("elbv2"), context.outputs.target_groups["supervisor"]
     elbv2.modify_target_group(TargetGroupArn=group, HealthCheckPath="/alive")
-    hunter = place.outputs.task_roles["threat-hunter"]
+    hunter = context.outputs.task_roles["threat-hunter"]
     images = [good[0], *good[1:]]
     images[2] = release.Image(
         agent=good[2].agent,
@@ -142,7 +144,7 @@ async def test_what_was_removed_is_found_all_of_it_at_once(
     )
     try:
         with without_log_group(world), without_role(world, hunter):
-            verified = await release.verify(place, images)
+            verified = await release.verify(context, images)
     finally:
         elbv2.modify_target_group(TargetGroupArn=group, HealthCheckPath="/health")
     assert {item.what: item.told for item in verified.problems} == {
@@ -151,15 +153,15 @@ async def test_what_was_removed_is_found_all_of_it_at_once(
         f"image of {good[2].agent}": "is not in the registry",
         "target group of supervisor": "health path is /alive, not /health",
     }
-    again = await release.verify(place, good)
+    again = await release.verify(context, good)
     assert again.ok, again.text()
 
 
 async def test_what_the_execution_role_may_no_longer_do_is_named(
     world: World, good: list[release.Image]
 ) -> None:
-    iam = world.place.aws.client("iam")
-    name = world.place.outputs.execution_role.rpartition("/")[2]
+    iam = world.context.aws.client("iam")
+    name = world.context.outputs.execution_role.rpartition("/")[2]
     kept = iam.get_role_policy(RoleName=name, PolicyName="start-tasks")["PolicyDocument"]
     less = {
         **kept,
@@ -171,7 +173,7 @@ async def test_what_the_execution_role_may_no_longer_do_is_named(
         iam.put_role_policy(
             RoleName=name, PolicyName="start-tasks", PolicyDocument=json.dumps(less)
         )
-        verified = await release.verify(world.place, good)
+        verified = await release.verify(world.context, good)
     finally:
         iam.put_role_policy(
             RoleName=name, PolicyName="start-tasks", PolicyDocument=json.dumps(kept)

@@ -60,7 +60,7 @@ async def test_a_rollout_of_all_five_loses_no_request(world: World) -> None:
     answers: Counter[str] = Counter()
 
     async def load() -> None:
-        urls = [world.place.url(agent.name) + "/health" for agent in world.place.config.agents]
+        urls = [world.context.url(agent.name) + "/health" for agent in world.context.config.agents]
         async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
             for url in itertools.cycle(urls):
                 try:

@@ -27,13 +27,13 @@ async def staging(world: World) -> AsyncIterator[World]:
 
 
 async def promoted(world: World, to: World) -> release.Promotion:
-    return await release.promotion(world.place, None, to.place.aws, to.place.env)
+    return await release.promotion(world.context, None, to.context.aws, to.context.environment)
 
 
 async def test_what_was_validated_runs_in_the_other_environment_by_the_same_digests(
     world: World, staging: World
 ) -> None:
-    agents = world.place.config.agents
+    agents = world.context.config.agents
     images = [world.pushed(agent.name, "good-promoted", agent.repository) for agent in agents]
     assert (await world.deploy(images)).ok
     found = await promoted(world, staging)
@@ -44,13 +44,13 @@ async def test_what_was_validated_runs_in_the_other_environment_by_the_same_dige
     assert {result.run.digest for result in outcome.services if result.run} == {
         image.digest for image in images
     }
-    known = staging.place.aws
+    known = staging.context.aws
     aws = Aws(  # of another region, whose registry is empty
         region="eu-west-1",
         endpoint=known.endpoint,
         registry=known.registry,
         credentials=known.credentials,
     )
-    elsewhere = replace(staging, place=replace(staging.place, aws=aws))
+    elsewhere = replace(staging, context=replace(staging.context, aws=aws))
     with pytest.raises(PromotionError, match="not in the target's registry"):
         await promoted(world, elsewhere)

@@ -37,7 +37,7 @@ async def good(world: World) -> list[release.Image]:
 
 def everywhere(world: World, version: str, **others: str) -> dict[str, str]:
     """Return a version for every agent."""
-    agents = world.place.config.agents
+    agents = world.context.config.agents
     return {agent.name: others.get(agent.package, version) for agent in agents}
 
 
@@ -48,7 +48,7 @@ async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World
     assert await world.versions() == everywhere(world, "good")
     (record,) = await world.records()
     assert record.state is State.SUCCEEDED
-    assert (await release.status(world.place)).ok
+    assert (await release.status(world.context)).ok
 
 
 async def test_the_same_images_again_change_nothing(
@@ -94,8 +94,8 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
 
 def judged_within(world: World, record: Release) -> float:
     """Return the seconds between a release's first exit of a container and the verdict."""
-    ecs, cluster = world.place.aws.client("ecs"), world.place.outputs.cluster
-    family = f"{world.place.env.prefix}-{HUNTER}"
+    ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
+    family = f"{world.context.environment.prefix}-{HUNTER}"
     ids = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
     tasks = ecs.describe_tasks(cluster=cluster, tasks=ids)["tasks"]
     # A task's creation may be told in whole seconds.
@@ -114,7 +114,7 @@ async def test_one_bad_agent_takes_the_four_new_good_ones_back_too(world: World)
     outcome = await world.deploy(world.images("good-2", threat_hunter="crash"))
     assert outcome.ending is Ending.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
-    assert (await release.status(world.place)).ok
+    assert (await release.status(world.context)).ok
 
 
 async def test_an_image_that_is_not_there_is_told_at_once(
@@ -131,8 +131,8 @@ async def test_an_image_that_is_not_there_is_told_at_once(
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -> None:
-    env = dataclasses.replace(world.place.env, health_grace=4)
-    hasty = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    env = dataclasses.replace(world.context.environment, health_grace=4)
+    hasty = dataclasses.replace(world, context=dataclasses.replace(world.context, environment=env))
     outcome = await hasty.deploy(world.images("good", threat_hunter="sick"))
     assert outcome.ending is Ending.ROLLED_BACK
     assert HUNTER in outcome.why
@@ -141,8 +141,10 @@ async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: World) -> None:
-    env = dataclasses.replace(world.place.env, bake_time=15)
-    patient = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    env = dataclasses.replace(world.context.environment, bake_time=15)
+    patient = dataclasses.replace(
+        world, context=dataclasses.replace(world.context, environment=env)
+    )
     outcome = await patient.deploy(world.images("good", threat_hunter="late"))
     assert outcome.ending is Ending.ROLLED_BACK
     assert f"agent {HUNTER} does not stay up" in outcome.why
@@ -156,13 +158,15 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "AT_ONCE", 100)  # however many tests released before this one
-    env = dataclasses.replace(world.place.env, keep_revisions=1, keep_releases=2)
-    thrifty = dataclasses.replace(world, place=dataclasses.replace(world.place, env=env))
+    env = dataclasses.replace(world.context.environment, keep_revisions=1, keep_releases=2)
+    thrifty = dataclasses.replace(
+        world, context=dataclasses.replace(world.context, environment=env)
+    )
     for name in ("good-7", "good-8"):
         outcome = await thrifty.deploy(world.images("good", threat_hunter=name))
         assert (outcome.ending, outcome.notes) == (Ending.DEPLOYED, ())
     family = f"{env.prefix}-{HUNTER}"
-    client = world.place.aws.client("ecs")
+    client = world.context.aws.client("ecs")
     active = client.list_task_definitions(familyPrefix=family, status="ACTIVE", sort="DESC")
     numbers = [arn.rpartition(":")[2] for arn in active["taskDefinitionArns"]]
     now = int(world.revisions[HUNTER])
@@ -178,7 +182,7 @@ async def test_a_rollback_by_hand_returns_to_the_release_before(world: World) ->
     outcome = await world.rollback()
     assert outcome.ending is Ending.RESTORED
     assert await world.versions() == everywhere(world, "good")
-    assert (await release.status(world.place)).ok
+    assert (await release.status(world.context)).ok
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -241,7 +245,7 @@ def stop_halfway(
 
 def command(world: World, images: list[release.Image]) -> list[str]:
     """Return the command that deploys these images in a process of its own."""
-    aws = world.place.aws
+    aws = world.context.aws
     where = {"endpoint": aws.endpoint, "registry": aws.registry, "load_balancer": aws.load_balancer}
     arguments = [json.dumps(where), json.dumps([vars(image) for image in images])]
     return [sys.executable, "-m", "tests.local.releases.deploying", *arguments]

@@ -50,16 +50,18 @@ async def test_five_good_agents_pass_every_check(deployed: World, tmp_path: Path
 
 
 async def test_a_release_is_validated_by_them(deployed: World) -> None:
-    place = deployed.place
-    report = await validation.run("smoke", place.aws, place.config, place.env, place.outputs.url)
+    context = deployed.context
+    report = await validation.run("smoke", context, context.outputs.url)
     assert report.ok, report.text()
     assert report.seconds < 5
 
 
 async def test_an_agent_switched_off_fails_what_it_must(deployed: World, tmp_path: Path) -> None:
-    place = deployed.place
-    deployed.place.aws.client("ecs").update_service(
-        cluster=place.outputs.cluster, service=f"{place.env.prefix}-supervisor", desiredCount=0
+    context = deployed.context
+    deployed.context.aws.client("ecs").update_service(
+        cluster=context.outputs.cluster,
+        service=f"{context.environment.prefix}-supervisor",
+        desiredCount=0,
     )
     code, text, results = await smoke(deployed, tmp_path / "results.json")
     assert code == 1

@@ -12,7 +12,7 @@ from ci.cli.session import refuse_unknown, uses_local_aws
 from ci.cli.signatures import Description, describe, from_module
 from ci.config import load
 from ci.errors import HostError, UsageError
-from ci.report.result import Result
+from ci.report.result import RenderedResult
 
 ROOT = Path(__file__).parents[3]
 
@@ -115,7 +115,7 @@ def test_what_the_command_line_adds_is_done_only_where_asked_for(
 async def test_output_is_the_json_document_whatever_is_printed(
     parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = Result("2 changes", document='{"changed": true}', exit_code=2)
+    result = RenderedResult("2 changes", document='{"changed": true}', exit_code=2)
 
     async def call(*_: object) -> str:
         return result
@@ -131,7 +131,7 @@ async def test_a_file_that_cannot_be_written_is_an_error_and_not_a_defect(
     parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def call(*_: object) -> str:
-        return Result("x", document="{}")
+        return RenderedResult("x", document="{}")
 
     monkeypatch.setattr(program, "call", call)
     path = tmp_path / "plan.json"

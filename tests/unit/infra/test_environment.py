@@ -8,11 +8,17 @@ import pytest
 
 from ci import infra
 from ci.aws.session import Aws, Credentials
-from ci.config import Config, load
+from ci.aws.target import Target
+from ci.config import Config, Environment, load
 
 ROOT = Path(__file__).parents[3]
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
 GITHUB = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
+
+
+def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
+    chosen = environment or config.environment("development")
+    return Target(aws=aws, config=config, environment=chosen)
 
 
 @pytest.fixture
@@ -85,7 +91,7 @@ async def test_github_s_identity_provider_is_made_unless_somebody_else_has(
     aws = Aws(region="us-east-1", credentials=KEYS)
     account = Account(providers, outputs)
     aws._clients.update(cloudformation=account, iam=account)
-    await infra.apply_registry(aws, config, print)
+    await infra.apply_registry(_target(aws, config), print)
     assert account.asked["Repository"] == ("o/acso" if made else "")
 
 
@@ -97,7 +103,7 @@ async def test_production_s_protection_is_asked_for_once(config: Config) -> None
     account = Account([], dict.fromkeys(names, "x"))
     aws._clients.update(cloudformation=account)
     for name in ("production", "production", "staging"):
-        found = await infra.apply(aws, config, config.environment(name), print)
+        found = await infra.apply(_target(aws, config, config.environment(name)), print)
         assert found.url == "http://x"
     assert account.protected == ["acso-production"]
 
@@ -106,5 +112,5 @@ async def test_the_embedded_aws_is_not_asked_for_providers_it_cannot_have(config
     aws = Aws(region="us-east-1", endpoint="http://here", credentials=KEYS)
     account = Account([], {})
     aws._clients.update(cloudformation=account)  # and no IAM
-    await infra.apply_registry(aws, config, print)
+    await infra.apply_registry(_target(aws, config), print)
     assert account.asked["Embedded"] == "true"

@@ -13,11 +13,17 @@ import pytest
 import yaml
 
 from ci.aws.session import Aws
-from ci.config import Config, load
+from ci.aws.target import Target
+from ci.config import Config, Environment, load
 from ci.errors import ConfigError
 from ci.infra import templates
 
 ROOT = Path(__file__).parents[3]
+
+
+def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
+    chosen = environment or config.environment("development")
+    return Target(aws=aws, config=config, environment=chosen)
 
 
 class Loader(yaml.SafeLoader):
@@ -254,7 +260,7 @@ def test_tasks_are_reached_from_the_load_balancer_alone(config: Config) -> None:
 def test_security_groups_let_the_agents_ports_pass(config: Config) -> None:
     sixth = replace(config.agents[0], name="code-review", port=9000)
     more = replace(config, agents=(*config.agents, sixth))
-    found = templates.parameters(Aws(region="r"), more, config.environment("staging"))
+    found = templates.parameters(_target(Aws(region="r"), more, config.environment("staging")))
     assert (found["FirstPort"], found["LastPort"]) == ("8000", "9000")
 
 
@@ -262,15 +268,17 @@ def test_every_parameter_is_given(config: Config) -> None:
     # An omitted one would mean its default, and a stack could not be compared with what is wanted.
     aws = Aws(region="r")
     declared = set(parsed(templates.environment(config.agents))["Parameters"])
-    assert declared == set(templates.parameters(aws, config, config.environment("staging")))
+    assert declared == set(
+        templates.parameters(_target(aws, config, config.environment("staging")))
+    )
     declared = set(parsed(templates.registry(config.agents))["Parameters"])
-    assert declared == set(templates.registry_parameters(aws, config, provider=True))
+    assert declared == set(templates.registry_parameters(_target(aws, config), provider=True))
 
 
 def test_what_the_embedded_aws_lacks_is_left_out_there_alone(config: Config) -> None:
     environment = config.environment("development")
-    there = templates.parameters(Aws(region="r", endpoint="http://x"), config, environment)
-    aws = templates.parameters(Aws(region="r"), config, environment)
+    there = templates.parameters(_target(Aws(region="r", endpoint="http://x"), config, environment))
+    aws = templates.parameters(_target(Aws(region="r"), config, environment))
     assert (there["Embedded"], aws["Embedded"]) == ("true", "false")
     both = (templates.environment(config.agents), templates.registry(config.agents))
     resources = {k: v for text in both for k, v in parsed(text)["Resources"].items()}
@@ -342,7 +350,7 @@ def test_commands_in_tasks_are_allowed_where_acso_toml_says_so_alone(config: Con
     env = config.environment("staging")
     aws = Aws(region=env.region)
     on, off = replace(env, ecs_exec=True), replace(env, ecs_exec=False)
-    given = [templates.parameters(aws, config, item)["Exec"] for item in (on, off)]
+    given = [templates.parameters(_target(aws, config, item))["Exec"] for item in (on, off)]
     assert given == ["true", "false"]
 
 
@@ -389,14 +397,16 @@ def test_only_the_environment_s_own_branch_or_a_release_may_deploy_it(config: Co
 def test_an_environment_that_no_event_deploys_trusts_nobody(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
     by_hand = replace(config.environment("staging"), branch=None)
-    found = templates.parameters(Aws(region="r"), mine, by_hand)
+    found = templates.parameters(_target(Aws(region="r"), mine, by_hand))
     assert (found["Repository"], found["Subjects"]) == ("", "")  # so there is no role to assume
-    there = templates.parameters(Aws(region="r"), mine, config.environment("staging"))
+    there = templates.parameters(_target(Aws(region="r"), mine, config.environment("staging")))
     assert there["Repository"] == "o/acso"
 
 
 def test_an_identity_provider_of_somebody_else_s_is_not_made_again(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
     aws = Aws(region="r")
-    assert templates.registry_parameters(aws, mine, provider=True)["Repository"] == "o/acso"
-    assert templates.registry_parameters(aws, mine, provider=False)["Repository"] == ""
+    assert (
+        templates.registry_parameters(_target(aws, mine), provider=True)["Repository"] == "o/acso"
+    )
+    assert templates.registry_parameters(_target(aws, mine), provider=False)["Repository"] == ""

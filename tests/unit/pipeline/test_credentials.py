@@ -30,6 +30,6 @@ async def test_a_webhook_is_a_url_or_none() -> None:
 
 @pytest.mark.parametrize("text", ["", "hooks.example.org/services", "ftp://x", "needle"])
 async def test_what_is_no_url_is_refused_without_being_told(text: str) -> None:
-    with pytest.raises(UsageError, match=r"the webhook is no http\(s\) URL") as raised:
+    with pytest.raises(UsageError, match=r"the webhook is not an http\(s\) URL") as raised:
         await webhook(text)
     assert "needle" not in f"{raised.value} {raised.value.hint}"

@@ -7,21 +7,21 @@ import pytest
 
 from ci import infra
 from ci.errors import UsageError
-from ci.pipeline.preview import Preview, Promise, parse
+from ci.pipeline.preview import Preview, SavedPlan, parse
 from ci.release import Plan
 
-PROMISE = Promise(
+SAVED = SavedPlan(
     environment="staging",
-    seen={"service acso-staging-supervisor": "absent"},
-    stands={"account": "123456789012 in us-east-1"},
-    brings={"version of supervisor": "abc"},
+    services={"service acso-staging-supervisor": "absent"},
+    infrastructure={"account": "123456789012 in us-east-1"},
+    result={"version of supervisor": "abc"},
 )
 RESOURCE = infra.ResourceChange(action="Modify", logical_id="Logs", kind="AWS::Logs::LogGroup")
 NOTHING = Plan(environment="staging", changes=())
 
 
 def previewed(services: Plan | None = NOTHING, *resources: infra.ResourceChange) -> Preview:
-    return Preview(services=services, resources=resources, promise=PROMISE)
+    return Preview(services=services, resources=resources, saved=SAVED)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def previewed(services: Plan | None = NOTHING, *resources: infra.ResourceChange)
     [
         pytest.param(previewed(), 0, id="nothing"),
         pytest.param(previewed(NOTHING, RESOURCE), 2, id="only infrastructure"),
-        pytest.param(previewed(None), 2, id="no service stands yet"),
+        pytest.param(previewed(None), 2, id="nothing is deployed yet"),
     ],
 )
 def test_the_exit_code_says_whether_anything_would_change(found: Preview, code: int) -> None:
@@ -38,29 +38,29 @@ def test_the_exit_code_says_whether_anything_would_change(found: Preview, code: 
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["--output", "--json"])
-def test_the_document_holds_the_promise(*, wrapped: bool) -> None:
+def test_the_document_holds_the_saved_plan(*, wrapped: bool) -> None:
     document = previewed(NOTHING, RESOURCE).data()
     assert document["resources"][0]["logical_id"] == "Logs"
     text = json.dumps({"command": "plan", "result": document} if wrapped else document)
-    assert parse(text, "staging") == PROMISE
+    assert parse(text, "staging") == SAVED
 
 
-def promise(**changes: Any) -> str:
-    return json.dumps({"promise": PROMISE.data() | changes})
+def document(**changes: Any) -> str:
+    return json.dumps({"saved": SAVED.data() | changes})
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "is no plan"),
-        ("[]", "is no plan"),
-        ('{"result": []}', "is no plan"),
-        ('{"services": []}', "is no plan"),
-        ('{"promise": {"format": 1}}', "is no plan"),
-        (promise(more={}), "is no plan"),
-        (promise(format=99), "another version"),
-        (promise(seen={"a": 1}), "another version"),
-        (promise(environment="production"), "is of production, not of staging"),
+        ("", "is not a plan"),
+        ("[]", "is not a plan"),
+        ('{"result": []}', "is not a plan"),
+        ('{"services": []}', "is not a plan"),
+        ('{"saved": {"format": 2}}', "is not a plan"),
+        (document(more={}), "is not a plan"),
+        (document(format=99), "another version"),
+        (document(services={"a": 1}), "another version"),
+        (document(environment="production"), "was made for production, not for staging"),
     ],
 )
 def test_what_is_no_plan_of_this_environment_is_refused(text: str, told: str) -> None:

@@ -104,7 +104,7 @@ def locked(*, host: str, renewed: bool) -> Act:
     """Another process holds the lock, or left it behind."""
 
     async def act(pipeline: Pipeline) -> release.Outcome | None:
-        aws, data = pipeline.place.aws, {"who": "ann", "host": host, "doing": "deploy"}
+        aws, data = pipeline.context.aws, {"who": "ann", "host": host, "doing": "deploy"}
         left = Lease(token="t", expires=now().timestamp() + lock.LEASE, holder=data)
         assert await records.take(aws, "releases", left, old=None)
         if not renewed:
@@ -171,7 +171,7 @@ async def lost_lease(pipeline: Pipeline) -> release.Outcome | None:
         return Judged(ok=True)
 
     return await release.deploy(
-        pipeline.place, images("good-2"), REQUEST, validate, pipeline.lines.append
+        pipeline.context, images("good-2"), REQUEST, validate, pipeline.lines.append
     )
 
 

@@ -55,48 +55,50 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """A process that releases into a world; `place` is its own."""
+    """A process that releases into a world; `context` is its own."""
 
     world: World
-    place: release.Place
+    context: release.ReleaseContext
     lines: list[str] = field(default_factory=list)
-    manner: release.Manner = field(default_factory=release.Manner)
+    options: release.ReleaseOptions = field(default_factory=release.ReleaseOptions)
 
     def another(self, *, dies_at: int | None = None) -> "Pipeline":
         """Return another process in the same world; killed at its nth call if wanted."""
-        return replace(self, place=place(self.world, dies_at=dies_at), lines=[])
+        return replace(self, context=context(self.world, dies_at=dies_at), lines=[])
 
     def within(self, **changes: Any) -> "Pipeline":
         """Return a process whose acso.toml says something else of the environment."""
-        env = replace(self.place.env, **changes)
-        return replace(self, place=replace(self.place, env=env))
+        env = replace(self.context.environment, **changes)
+        return replace(self, context=replace(self.context, environment=env))
 
     def behaving(self, **changes: Any) -> "Pipeline":
         """Return a process that waits, stops or goes back otherwise."""
-        return replace(self, manner=replace(self.manner, **changes))
+        return replace(self, options=replace(self.options, **changes))
 
     async def deploy(
         self, name: str = "good", *, valid: bool = True, **others: str
     ) -> release.Outcome:
         return await release.deploy(
-            self.place,
+            self.context,
             images(name, **others),
             REQUEST,
             validation(valid),
             self.lines.append,
-            self.manner,
+            self.options,
         )
 
     async def rollback(self, to: str | None = None, *, valid: bool = True) -> release.Outcome:
         return await release.rollback(
-            self.place, to, REQUEST, validation(valid), self.lines.append, self.manner
+            self.context, to, REQUEST, validation(valid), self.lines.append, self.options
         )
 
 
-def place(world: World, *, dies_at: int | None = None) -> release.Place:
+def context(world: World, *, dies_at: int | None = None) -> release.ReleaseContext:
     handle: Any = Handle(world, dies_at=dies_at)
     clock = release.Clock(now=now, chance=lambda: 0.5)
-    return release.Place(aws=handle, config=CONFIG, env=ENV, outputs=Outputs(), clock=clock)
+    return release.ReleaseContext(
+        aws=handle, config=CONFIG, environment=ENV, outputs=Outputs(), clock=clock
+    )
 
 
 def images(name: str = "good", **others: str) -> list[release.Image]:
@@ -126,7 +128,7 @@ def new(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
             return world.answer(url)
 
         monkeypatch.setattr(elb, "get", get)
-        return Pipeline(world=world, place=place(world))
+        return Pipeline(world=world, context=context(world))
 
     return make
 

@@ -273,14 +273,14 @@ class World:
         found = self.services.get(service)
         if found is None or found.status != "ACTIVE":
             raise _refused("ServiceNotActiveException", "Service was not ACTIVE.")
-        anew = request.pop("forceNewDeployment", False)
+        uncached = request.pop("forceNewDeployment", False)
         revision = request.get("taskDefinition", found.request["taskDefinition"])
         if self.definitions[revision]["status"] != "ACTIVE" and "taskDefinition" in request:
             raise _refused("ClientException", "TaskDefinition is inactive")
-        anew = anew or revision != found.request["taskDefinition"]
+        uncached = uncached or revision != found.request["taskDefinition"]
         found.request |= request
         self.tick()
-        return {"service": self._deploy(service) if anew else self._told(service)}
+        return {"service": self._deploy(service) if uncached else self._told(service)}
 
     def delete_service(self, cluster: str, service: str, force: bool) -> dict[str, Any]:  # noqa: ARG002
         found = self.services[service]

@@ -23,7 +23,7 @@ class LoggedWorld(World):
     written: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
-    once: list[Task] = field(default_factory=list)
+    cached_per_session: list[Task] = field(default_factory=list)
     delay: float = 0.0  # seconds by which the log driver is behind
 
     def write(self, agent: str, task: str, message: str | dict[str, Any], at: float) -> None:
@@ -67,7 +67,7 @@ class LoggedWorld(World):
             failure = {"reason": "RESOURCE:MEMORY", "detail": "no room"}
             return {"tasks": [], "failures": [failure]}
         task = Task(
-            id=f"once{len(self.once)}",
+            id=f"once{len(self.cached_per_session)}",
             service="",
             deployment=request["startedBy"],
             revision=request["taskDefinition"],
@@ -75,7 +75,7 @@ class LoggedWorld(World):
             created=now,
             address="",
         )
-        self.once.append(task)
+        self.cached_per_session.append(task)
         self.tasks.append(task)
         if command[0] != "pull":
             agent = override["name"].removesuffix("-agent")
@@ -85,14 +85,14 @@ class LoggedWorld(World):
 
     def stop_task(self, task: str, **_: Any) -> dict[str, Any]:
         self.stops.append(task)
-        found = next(item for item in self.once if item.id == task)
+        found = next(item for item in self.cached_per_session if item.id == task)
         self._stop(found, anyio.current_time(), "UserInitiated", "asked for")
         return {}
 
     def tick(self) -> None:
         super().tick()
         at = anyio.current_time()
-        for task, request in zip(self.once, self.requests, strict=False):
+        for task, request in zip(self.cached_per_session, self.requests, strict=False):
             command = request["overrides"]["containerOverrides"][0]["command"]
             if task.stopped is not None or at < task.created + START:
                 continue

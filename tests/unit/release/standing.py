@@ -9,7 +9,7 @@ from typing import Any
 from ci import release
 from ci.aws.elb import Answer
 from ci.errors import AwsError
-from tests.unit.release.conftest import CONFIG, ENV, Outputs, images, place
+from tests.unit.release.conftest import CONFIG, ENV, Outputs, context, images
 from tests.unit.release.fake import World
 
 ACCOUNT = "123456789012"
@@ -159,10 +159,10 @@ class Standing(World):
         return {"InvalidParameters": [name for name in Names if name not in self.secrets]}
 
 
-def stand(world: Standing) -> release.Place:
+def stand(world: Standing) -> release.ReleaseContext:
     """Return the place whose account a world is."""
     env = dataclasses.replace(ENV, account=ACCOUNT)
-    return dataclasses.replace(place(world), env=env)
+    return dataclasses.replace(context(world), environment=env)
 
 
 def pushed() -> list[release.Image]:

@@ -19,7 +19,7 @@ async def test_a_first_deploy_creates_every_service_and_records_a_validated_rele
     outcome = await pipeline.deploy("good")
     assert outcome.ending is Ending.DEPLOYED
     assert versions(pipeline.world) == all_of("good")
-    (record,) = (await history(pipeline.place)).releases
+    (record,) = (await history(pipeline.context)).releases
     assert record.state is State.SUCCEEDED
     assert [name for name, _ in record.steps] == [
         "planned",
@@ -46,7 +46,7 @@ async def test_nothing_changed_registers_nothing_and_writes_no_record(pipeline: 
     assert second.release == first.release
     calls = set(pipeline.world.calls[before:])
     assert not calls & {"register_task_definition", "update_service", "create_service"}
-    assert len((await history(pipeline.place)).releases) == 1
+    assert len((await history(pipeline.context)).releases) == 1
 
 
 async def test_only_the_changed_agent_is_rolled(pipeline: Pipeline) -> None:
@@ -77,7 +77,7 @@ async def test_a_bad_image_takes_every_service_back(
     assert why in outcome.why
     assert "threat-hunter" in outcome.why
     assert versions(pipeline.world) == all_of("good")
-    record = (await history(pipeline.place)).releases[0]
+    record = (await history(pipeline.context)).releases[0]
     assert record.state is State.ROLLED_BACK
     assert why in record.why
     with pytest.raises(ReleaseFailedError, match="threat-hunter"):
@@ -98,7 +98,7 @@ async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipel
 async def test_a_crash_is_judged_within_five_seconds(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.deploy("good", supervisor="crash")
-    record = (await history(pipeline.place)).releases[0]
+    record = (await history(pipeline.context)).releases[0]
     crashed = min(t.stopped for t in pipeline.world.tasks if t.mode == "crash" and t.stopped)
     judged = datetime.datetime.fromisoformat(record.at(State.ROLLING_BACK))
     assert judged - EPOCH <= datetime.timedelta(seconds=crashed + 5)
@@ -135,7 +135,7 @@ async def test_a_way_back_that_fails_too_is_its_own_error(pipeline: Pipeline) ->
     assert outcome.ending is Ending.ROLLBACK_FAILED
     with pytest.raises(RollbackFailedError, match="way back failed too"):
         outcome.raise_for_failure()
-    record = (await history(pipeline.place)).releases[0]
+    record = (await history(pipeline.context)).releases[0]
     assert record.state is State.ROLLING_BACK  # so that the next deploy or rollback takes it up
     assert "the way back failed" in record.why
 
@@ -186,7 +186,7 @@ async def test_a_second_process_is_told_who_holds_the_environment(pipeline: Pipe
         return Judged(ok=True)
 
     outcome = await release.deploy(
-        pipeline.place, images("good"), REQUEST, validate, pipeline.lines.append
+        pipeline.context, images("good"), REQUEST, validate, pipeline.lines.append
     )
     assert outcome.ending is Ending.DEPLOYED
     assert "staging is locked by" in errors[0]

@@ -311,11 +311,11 @@ async def test_a_release_stopped_by_its_user_is_taken_up_by_the_next_deploy(
 ) -> None:
     await pipeline.deploy("good")
     await pipeline.behaving(stop=StopAt(0.8)).deploy("good-2")
-    assert await lock.current(pipeline.place) is None
+    assert await lock.current(pipeline.context) is None
     outcome = await pipeline.deploy("good-2")
     assert outcome.ending is Ending.DEPLOYED
     assert "2026.11.24-2 stopped while interrupted" in outcome.notes[0]
-    assert not (await history(pipeline.place)).unfinished
+    assert not (await history(pipeline.context)).unfinished
 
 
 async def test_a_refused_way_back_of_one_service_does_not_keep_the_others(

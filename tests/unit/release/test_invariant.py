@@ -21,7 +21,7 @@ from ci.release.records import lock
 from ci.release.records.release import State
 from ci.release.records.table import history
 from tests.unit.release.acts import StopAt
-from tests.unit.release.conftest import CONFIG, Pipeline, place, versions
+from tests.unit.release.conftest import CONFIG, Pipeline, context, versions
 from tests.unit.release.fake import VirtualLoop, World
 from tests.unit.release.test_killed import kill
 
@@ -104,7 +104,7 @@ def in_a_world(body: Callable[[Pipeline], Awaitable[None]]) -> None:
         return world.answer(url)
 
     async def run() -> None:
-        await body(Pipeline(world=world, place=place(world)))
+        await body(Pipeline(world=world, context=context(world)))
 
     with mock.patch.object(elb, "get", get):
         anyio.run(run, backend_options={"loop_factory": VirtualLoop})
@@ -112,7 +112,7 @@ def in_a_world(body: Callable[[Pipeline], Awaitable[None]]) -> None:
 
 async def holds(pipeline: Pipeline) -> None:
     """Check the invariant."""
-    past = await history(pipeline.place)
+    past = await history(pipeline.context)
     target = past.target(None)
     assert target is None or target.state is State.SUCCEEDED
     # A record may say succeeded only of what was validated: nothing bad is ever gone back to.
@@ -123,7 +123,7 @@ async def holds(pipeline: Pipeline) -> None:
         return
     await anyio.sleep(40)  # what ECS is still at: old tasks that stop
     listed = {s: run.version for s, run in past.current.after.items()} if past.current else {}
-    prefix = f"{pipeline.place.env.prefix}-"
+    prefix = f"{pipeline.context.environment.prefix}-"
     assert versions(pipeline.world) == {s.removeprefix(prefix): v for s, v in listed.items()}
 
 
@@ -136,8 +136,8 @@ async def story(pipeline: Pipeline, events: list[Event], *, new: bool) -> None:
         await holds(pipeline)
     outcome = await pipeline.another().deploy("good-8")
     assert outcome.ok, outcome.text()
-    assert not (await history(pipeline.place)).unfinished
-    assert await lock.current(pipeline.place) is None
+    assert not (await history(pipeline.context)).unfinished
+    assert await lock.current(pipeline.context) is None
     await holds(pipeline)
 
 

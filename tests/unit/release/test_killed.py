@@ -68,9 +68,9 @@ async def nothing(pipeline: Pipeline) -> None:
 
 async def settled(pipeline: Pipeline) -> dict[str, str]:
     """Return what runs, after checking that the records are whole and the lock is free."""
-    releases = (await history(pipeline.place)).releases
+    releases = (await history(pipeline.context)).releases
     assert all(item.state in ENDS for item in releases)
-    assert await lock.current(pipeline.place) is None
+    assert await lock.current(pipeline.context) is None
     return versions(pipeline.world)
 
 
@@ -84,7 +84,7 @@ async def test_after_a_killed_deploy_the_next_deploy_finishes(killer: Killer) ->
     for outcome, pipeline in ends:
         assert outcome.ok
         assert await settled(pipeline) == all_of("good-2")
-        current = (await history(pipeline.place)).current
+        current = (await history(pipeline.context)).current
         assert current is not None
         assert {run.version for run in current.after.values()} == {"good-2"}
 
@@ -101,7 +101,7 @@ async def test_after_a_killed_deploy_a_rollback_returns_to_the_validated_release
         found = await settled(pipeline)
         # Killed before it was recorded (or after its end), the release before is the one to leave.
         assert found in (all_of("good"), all_of("good-1"))
-        current = (await history(pipeline.place)).current
+        current = (await history(pipeline.context)).current
         assert current is not None
         assert {s: run.version for s, run in current.after.items()} == {
             f"acso-staging-{agent}": version for agent, version in found.items()
@@ -166,7 +166,7 @@ async def test_status_explains_a_release_that_nobody_ended(
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
     monkeypatch.setattr(lock, "dead", lambda _: True)
-    found = await release.status(pipeline.place)
+    found = await release.status(pipeline.context)
     assert "2026.11.24-2 stopped while deploying" in found.text()
     assert "`deploy` or `rollback` takes it up" in found.text()
 
@@ -176,9 +176,9 @@ async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> 
     with anyio.move_on_after(1.0) as scope:
         await pipeline.deploy("good-2")
     assert scope.cancelled_caught
-    record = (await history(pipeline.place)).releases[0]
+    record = (await history(pipeline.context)).releases[0]
     assert record.state is State.INTERRUPTED
-    assert await lock.current(pipeline.place) is None
+    assert await lock.current(pipeline.context) is None
     outcome = await pipeline.another().deploy("good-2")
     assert outcome.ending is Ending.DEPLOYED
     assert "2026.11.24-2 stopped while interrupted" in outcome.notes[0]
@@ -189,7 +189,7 @@ async def test_a_stop_does_not_end_the_way_back(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     with anyio.move_on_after(3.0):  # past the crash, within the way back
         await pipeline.deploy("good-2", threat_hunter="crash")
-    assert (await history(pipeline.place)).releases[0].state is State.ROLLED_BACK
+    assert (await history(pipeline.context)).releases[0].state is State.ROLLED_BACK
     assert await settled(pipeline) == all_of("good")
 
 
@@ -206,5 +206,5 @@ async def test_a_process_that_lost_its_lease_writes_nothing_more(pipeline: Pipel
         return await validation(True)()
 
     with pytest.raises(LockedError, match="over"):
-        await release.deploy(late.place, images("good-2"), release.Request(), validate, print)
+        await release.deploy(late.context, images("good-2"), release.Request(), validate, print)
     assert await settled(pipeline) == all_of("good-3")

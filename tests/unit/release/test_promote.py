@@ -33,7 +33,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 
 
 async def promoted(pipeline: Pipeline, id_: str | None = None) -> Promotion:
-    return await promotion(pipeline.place, id_, pipeline.place.aws, PRODUCTION)
+    return await promotion(pipeline.context, id_, pipeline.context.aws, PRODUCTION)
 
 
 @pytest.mark.usefixtures("held")
@@ -100,17 +100,17 @@ async def test_an_agent_that_the_release_does_not_have_is_told(pipeline: Pipelin
     await pipeline.deploy("good")
     sixth = Agent(name="code-review", port=8000, health_path="/health", calls=())
     config = dataclasses.replace(CONFIG, agents=(*CONFIG.agents, sixth))
-    place = dataclasses.replace(pipeline.place, config=config)
+    context = dataclasses.replace(pipeline.context, config=config)
     with pytest.raises(PromotionError, match=r"2026.11.24-1 of staging has no code-review"):
-        await promotion(place, None, place.aws, PRODUCTION)
+        await promotion(context, None, context.aws, PRODUCTION)
 
 
 @pytest.mark.usefixtures("held")
 async def test_uncommitted_changes_are_promoted_nowhere(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
-    (release,) = (await table.history(pipeline.place)).releases
+    (release,) = (await table.history(pipeline.context)).releases
     dirty = dataclasses.replace(release.request, dirty=True)
-    token = (await table.history(pipeline.place)).owners[release.id]
-    await table.write(pipeline.place, dataclasses.replace(release, request=dirty), token)
+    token = (await table.history(pipeline.context)).owners[release.id]
+    await table.write(pipeline.context, dataclasses.replace(release, request=dirty), token)
     with pytest.raises(PromotionError, match="uncommitted changes"):
         await promoted(pipeline)

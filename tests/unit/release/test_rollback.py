@@ -22,7 +22,7 @@ async def test_a_rollback_returns_to_the_release_before_and_is_recorded(
     assert outcome.ending is Ending.RESTORED
     assert outcome.back_on == first.release
     assert versions(pipeline.world) == all_of("good")
-    record = (await history(pipeline.place)).releases[0]
+    record = (await history(pipeline.context)).releases[0]
     assert (record.kind, record.state, record.origin) == (
         Kind.ROLLBACK,
         State.SUCCEEDED,
@@ -88,7 +88,7 @@ async def test_status_tells_release_version_and_health_of_every_service(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
-    found = await release.status(pipeline.place)
+    found = await release.status(pipeline.context)
     assert found.ok
     assert found.release == "2026.11.24-1"
     assert {item["version"] for item in found.data()["services"]} == {"good"}
@@ -99,7 +99,7 @@ async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) ->
     await pipeline.deploy("good")
     pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
     pipeline.world.delete_service("", "acso-staging-threat-hunter", force=True)
-    found = await release.status(pipeline.place)
+    found = await release.status(pipeline.context)
     assert not found.ok
     told = {item.agent: item.drift for item in found.services if item.drift}
     assert told == {
@@ -109,14 +109,14 @@ async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) ->
 
 
 async def test_status_of_nothing_says_so(pipeline: Pipeline) -> None:
-    found = await release.status(pipeline.place)
+    found = await release.status(pipeline.context)
     assert "none validated yet" in found.text()
     assert {item.health for item in found.services} == {"missing"}
 
 
 async def test_another_revision_than_the_record_lists_is_drift(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
-    current = (await history(pipeline.place)).current
+    current = (await history(pipeline.context)).current
     assert current is not None
     service, run = next(iter(current.after.items()))
     other = dataclasses.replace(run, revision="arn:f:9")

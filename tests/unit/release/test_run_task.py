@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from ci.errors import AwsError, TaskFailedError, UsageError
-from ci.release.run_task import Ran, run_task
+from ci.release.run_task import TaskResult, run_task
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fake_logs import LoggedWorld
 
@@ -27,10 +27,12 @@ def world(pipeline: Pipeline) -> LoggedWorld:
     return pipeline.world
 
 
-async def ran(pipeline: Pipeline, *command: str, seconds: float = 60) -> tuple[Ran, list[str]]:
+async def ran(
+    pipeline: Pipeline, *command: str, seconds: float = 60
+) -> tuple[TaskResult, list[str]]:
     told: list[str] = []
     done = await run_task(
-        pipeline.place,
+        pipeline.context,
         HUNTER,
         command,
         tell=told.append,

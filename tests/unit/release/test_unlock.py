@@ -18,7 +18,7 @@ async def left_behind(pipeline: Pipeline, *, seconds: float = lock.LEASE) -> Lea
     """A process elsewhere took the lock and does not renew it."""
     data = {"who": "ann on laptop", "host": "elsewhere", "doing": "deploy", "since": "12:00"}
     lease = Lease(token="ann's", expires=now().timestamp() + seconds, holder=data)
-    assert await records.take(pipeline.place.aws, "releases", lease, old=None)
+    assert await records.take(pipeline.context.aws, "releases", lease, old=None)
     return lease
 
 
@@ -52,7 +52,7 @@ async def test_a_wait_ends_with_who_holds_the_lock_and_what_to_do(pipeline: Pipe
         assert "acso unlock --env staging" in raised.value.hint
         return anyio.current_time() - before
 
-    waited = await under_lock(pipeline.place, "test", print, work)
+    waited = await under_lock(pipeline.context, "test", print, work)
     assert 60 <= waited <= 60 + lock.BEAT
 
 
@@ -61,13 +61,13 @@ async def test_waiting_can_be_stopped(pipeline: Pipeline) -> None:
         with pytest.raises(InterruptedReleaseError, match="before anything was changed"):
             await pipeline.another().behaving(wait=60, stop=StopAt(20)).deploy("good")
 
-    await under_lock(pipeline.place, "test", print, work)
+    await under_lock(pipeline.context, "test", print, work)
 
 
 async def test_a_dead_process_s_lock_is_broken_and_told(pipeline: Pipeline) -> None:
     await left_behind(pipeline, seconds=-5)
-    broken = await release.unlock(pipeline.place)
-    assert await lock.current(pipeline.place) is None
+    broken = await release.unlock(pipeline.context)
+    assert await lock.current(pipeline.context) is None
     assert "broke the lock of staging: ann on laptop, deploy since 12:00" in broken.text()
     assert (broken.data()["token"], broken.data()["was_alive"]) == ("ann's", False)
 
@@ -75,37 +75,37 @@ async def test_a_dead_process_s_lock_is_broken_and_told(pipeline: Pipeline) -> N
 async def test_a_living_process_s_lock_is_not_broken_but_by_force(pipeline: Pipeline) -> None:
     lease = await left_behind(pipeline)
     with pytest.raises(LockedError, match="ann on laptop") as raised:
-        await release.unlock(pipeline.place)
+        await release.unlock(pipeline.context)
     assert "ends by itself in 16 s" in raised.value.hint
-    assert await lock.current(pipeline.place) == lease
-    broken = await release.unlock(pipeline.place, force=True)
+    assert await lock.current(pipeline.context) == lease
+    broken = await release.unlock(pipeline.context, force=True)
     assert "still alive" in broken.text()
-    assert await lock.current(pipeline.place) is None
+    assert await lock.current(pipeline.context) is None
 
 
 async def test_nothing_locked_is_told(pipeline: Pipeline) -> None:
-    broken = await release.unlock(pipeline.place)
+    broken = await release.unlock(pipeline.context)
     assert (broken.text(), broken.data()["broken"]) == ("staging is not locked", False)
 
 
 async def test_a_lock_renewed_in_the_same_moment_is_not_broken(pipeline: Pipeline) -> None:
     """Its holder was slow, not dead: what was seen is not what would be deleted."""
-    aws = pipeline.place.aws
+    aws = pipeline.context.aws
     seen = await left_behind(pipeline, seconds=-5)
     renewed = Lease(token=seen.token, expires=now().timestamp() + 15, holder=seen.holder)
     assert await records.take(aws, "releases", renewed, old=seen)
     assert not await records.take_away(aws, "releases", seen)
-    assert await lock.current(pipeline.place) == renewed
+    assert await lock.current(pipeline.context) == renewed
 
 
 async def test_a_release_whose_lock_was_broken_ends_at_its_next_heartbeat(
     pipeline: Pipeline,
 ) -> None:
     async def work(_: Held) -> None:
-        await release.unlock(pipeline.another().place, force=True)
+        await release.unlock(pipeline.another().context, force=True)
         await anyio.sleep(60)
 
     before = anyio.current_time()
     with pytest.raises(LockedError, match="took the lock of staging over"):
-        await under_lock(pipeline.place, "test", print, work)
+        await under_lock(pipeline.context, "test", print, work)
     assert anyio.current_time() - before <= lock.BEAT + 1

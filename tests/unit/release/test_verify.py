@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from ci.errors import AwsError
-from ci.release import Verified, running, verify
+from ci.release import Verification, running, verify
 from ci.release.prerequisites.findings import Finding, Status
 from tests.unit.release.conftest import CONFIG, Pipeline
 from tests.unit.release.fake import Handle
@@ -16,7 +16,7 @@ from tests.unit.release.standing import OUTPUTS, Standing, denied, pushed, stand
 HUNTER = "threat-hunter"
 
 
-async def found(standing: Standing) -> Verified:
+async def found(standing: Standing) -> Verification:
     return await verify(stand(standing), pushed())
 
 
@@ -131,7 +131,7 @@ def test_a_problem_is_shown_with_all_that_helps_and_a_pass_in_one_line() -> None
         fix="make it",
     )
     good = Finding(status=Status.PASS, what="cluster", told="ACTIVE", resource="c")
-    text = Verified(environment="staging", findings=(bad, good)).text()
+    text = Verification(environment="staging", findings=(bad, good)).text()
     assert text.splitlines() == [
         "staging: 1 of 2 passed, 1 failed",
         "  FAIL   log group  there is none",
@@ -142,12 +142,12 @@ def test_a_problem_is_shown_with_all_that_helps_and_a_pass_in_one_line() -> None
 
 
 def test_nothing_looked_at_is_no_pass() -> None:
-    assert not Verified(environment="staging", findings=()).ok
+    assert not Verification(environment="staging", findings=()).ok
 
 
 async def test_without_a_release_the_images_are_those_that_run(pipeline: Pipeline) -> None:
-    assert await running(pipeline.place) == []
+    assert await running(pipeline.context) == []
     await pipeline.deploy("good")
-    assert [image.reference for image in await running(pipeline.place)] == [
+    assert [image.reference for image in await running(pipeline.context)] == [
         image.reference for image in pushed()
     ]

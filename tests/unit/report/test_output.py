@@ -6,7 +6,7 @@ import pytest
 
 from ci import errors
 from ci.report.output import Report
-from ci.report.result import Result
+from ci.report.result import RenderedResult
 
 
 def of(run: object, *, json_: bool = False) -> int:
@@ -33,7 +33,7 @@ def test_a_number_is_the_exit_code() -> None:
 def test_a_result_may_carry_the_exit_code(
     capsys: pytest.CaptureFixture[str], *, json_: bool
 ) -> None:
-    result = Result("2 changes", document='{"changed": true}', exit_code=2)
+    result = RenderedResult("2 changes", document='{"changed": true}', exit_code=2)
     assert of(lambda: result, json_=json_) == 2
     assert "2 changes" in capsys.readouterr().out
 

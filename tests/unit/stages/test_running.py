@@ -8,7 +8,7 @@ from dagger._exceptions import QueryErrorValue
 
 from ci.errors import AwsError, StageError
 from ci.report.progress import Span, listen
-from ci.stages.running import SHOWN, failure, gate, together
+from ci.stages.running import SHOWN, failure, run_all, run_gate
 
 
 class Kept:
@@ -44,7 +44,7 @@ async def test_a_gate_returns_its_line_and_is_a_span() -> None:
         return "fine"
 
     with listen(kept):
-        assert await gate("lint", work) == "lint: fine"
+        assert await run_gate("lint", work) == "lint: fine"
     (span,) = kept.spans
     assert (span.name, span.state, span.result) == ("lint", "ok", "fine")
 
@@ -56,7 +56,7 @@ async def test_a_failing_tool_is_told_with_command_code_and_output() -> None:
         raise exec_error(stdout="ci/x.py:1: E501", stderr="Found 1 error.")
 
     with listen(kept), pytest.raises(StageError) as error:
-        await gate("lint", work)
+        await run_gate("lint", work)
     assert str(error.value) == (
         "lint failed: exit code 1 of ruff check .\n  ci/x.py:1: E501\n  Found 1 error."
     )
@@ -85,7 +85,7 @@ async def test_together_runs_all_to_their_end_and_tells_every_failure() -> None:
         return "done"
 
     with pytest.raises(StageError) as error:
-        await together({"a": lambda: fails("a"), "b": lambda: fails("b"), "c": works})
+        await run_all({"a": lambda: fails("a"), "b": lambda: fails("b"), "c": works})
     assert sorted(ended) == ["a", "b", "c"]
     assert "a is wrong" in str(error.value)
     assert "b is wrong" in str(error.value)
@@ -101,7 +101,7 @@ async def test_a_single_failure_keeps_its_kind() -> None:
         return "done"
 
     with pytest.raises(AwsError, match="no"):
-        await together({"a": fails, "b": works})
+        await run_all({"a": fails, "b": works})
 
 
 async def test_results_come_by_name_in_the_order_asked_for() -> None:
@@ -115,4 +115,4 @@ async def test_results_come_by_name_in_the_order_asked_for() -> None:
         late.set()
         return "2"
 
-    assert list((await together({"a": first, "b": second})).items()) == [("a", "1"), ("b", "2")]
+    assert list((await run_all({"a": first, "b": second})).items()) == [("a", "1"), ("b", "2")]

@@ -7,12 +7,12 @@ import anyio
 import pytest
 
 from ci.errors import AwsError, UsageError
-from tests.unit.release.conftest import CONFIG, ENV, place
+from tests.unit.release.conftest import CONFIG, ENV, context
 from tests.unit.release.fake import World
 from validation import Check, Finding, Report, Result, Status, Subject, judge, run
 from validation.__main__ import main, write
 
-SUBJECT = Subject(aws=place(World()).aws, config=CONFIG, env=ENV, url="http://balancer")
+SUBJECT = Subject(aws=context(World()).aws, config=CONFIG, environment=ENV, url="http://balancer")
 
 
 def finding(status: Status) -> Finding:
@@ -73,7 +73,7 @@ async def test_a_check_that_raises_is_an_error(error: Exception, observed: str, 
 
 async def test_an_unknown_suite_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="unknown suite 'smok'") as raised:
-        await run("smok", SUBJECT.aws, CONFIG, ENV)
+        await run("smok", SUBJECT)
     assert raised.value.hint == "known: smoke"
 
 

@@ -10,7 +10,7 @@ from ci.aws import elb
 from ci.aws.ecs import Deployment, Service
 from ci.aws.elb import Answer
 from ci.errors import AwsError
-from tests.unit.release.conftest import CONFIG, ENV, Pipeline, place
+from tests.unit.release.conftest import Pipeline, context
 from tests.unit.release.fake import World
 from validation import Status, run
 from validation.model import Result
@@ -28,13 +28,13 @@ async def deployed(monkeypatch: pytest.MonkeyPatch) -> World:
         return world.answer(url)
 
     monkeypatch.setattr(elb, "get", get)
-    pipeline = Pipeline(world=world, place=place(world))
+    pipeline = Pipeline(world=world, context=context(world))
     assert (await pipeline.deploy("good")).ok
     return world
 
 
 async def results(world: World) -> dict[str, Result]:
-    report = await run("smoke", place(world).aws, CONFIG, ENV, "http://balancer")
+    report = await run("smoke", context(world), "http://balancer")
     assert report.ok == all(result.status is Status.PASS for result in report.results)
     return {result.check: result for result in report.results}
 

@@ -41,7 +41,7 @@ def test_a_task_is_described_once_by_everything_known() -> None:
 
 async def test_the_newest_failures_come_with_their_last_lines(pipeline: Pipeline) -> None:
     verdict = Verdict(kind=Kind.FAILED, text="", failing=tuple(crashed(n) for n in (8, 9, 10)))
-    found = await collect(pipeline.place, GOAL, verdict)
+    found = await collect(pipeline.context, GOAL, verdict)
     assert len(found) == 2
     assert found[0].log[-1] == "RuntimeError: boom"
     assert "    | RuntimeError: boom" in found[0].text()
@@ -50,7 +50,7 @@ async def test_the_newest_failures_come_with_their_last_lines(pipeline: Pipeline
 
 async def test_a_task_that_never_ran_has_no_log(pipeline: Pipeline) -> None:
     verdict = Verdict(kind=Kind.FAILED, text="", failing=(crashed(stop_code="TaskFailedToStart"),))
-    (found,) = await collect(pipeline.place, GOAL, verdict)
+    (found,) = await collect(pipeline.context, GOAL, verdict)
     assert found.log == ()
     assert "get_log_events" not in pipeline.world.calls
 
@@ -58,7 +58,7 @@ async def test_a_task_that_never_ran_has_no_log(pipeline: Pipeline) -> None:
 async def test_a_log_that_cannot_be_read_says_so(pipeline: Pipeline) -> None:
     pipeline.world.errors["get_log_events"] = AwsError("logs get_log_events: AccessDenied")
     verdict = Verdict(kind=Kind.FAILED, text="", failing=(crashed(),))
-    (found,) = await collect(pipeline.place, GOAL, verdict)
+    (found,) = await collect(pipeline.context, GOAL, verdict)
     assert found.log == ("(log not readable: logs get_log_events: AccessDenied)",)
 
 
@@ -74,7 +74,7 @@ async def test_a_failure_is_told_with_task_container_health_target_and_console(
     )
     looked = seen(targets=(Target(address="10.0.0.99", state="healthy"), why))
     verdict = Verdict(kind=Kind.FAILED, text="", failing=(task,))
-    (found,) = await collect(pipeline.place, GOAL, verdict, looked)
+    (found,) = await collect(pipeline.context, GOAL, verdict, looked)
     assert found.text().splitlines()[1] == (
         "    task dead, supervisor-agent, EssentialContainerExited, health unhealthy, "
         "target unhealthy (Target.ResponseCodeMismatch: "
@@ -93,13 +93,13 @@ async def test_a_failure_is_told_with_task_container_health_target_and_console(
     ],
 )
 def test_the_console_is_that_of_the_region(pipeline: Pipeline, region: str, begins: str) -> None:
-    place = dataclasses.replace(pipeline.place, aws=Aws(region=region))
-    assert link(place, "t1").startswith(begins)
-    assert link(place, "t1").endswith(
+    context = dataclasses.replace(pipeline.context, aws=Aws(region=region))
+    assert link(context, "t1").startswith(begins)
+    assert link(context, "t1").endswith(
         f"acso-staging-cluster/tasks/t1/configuration?region={region}"
     )
 
 
 def test_where_another_endpoint_stands_in_for_aws_there_is_no_console(pipeline: Pipeline) -> None:
-    place = dataclasses.replace(pipeline.place, aws=Aws(region="x", endpoint="http://here"))
-    assert link(place, "t1") == ""
+    context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
+    assert link(context, "t1") == ""

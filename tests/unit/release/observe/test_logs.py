@@ -51,7 +51,7 @@ def world(pipeline: Pipeline) -> LoggedWorld:
 
 
 async def lines(pipeline: Pipeline, **asked: object) -> list[str]:
-    found = await read(pipeline.place, await scope(pipeline.place, Query(**asked)))  # type: ignore[arg-type]
+    found = await read(pipeline.context, await scope(pipeline.context, Query(**asked)))  # type: ignore[arg-type]
     return [f"{item.agent} {item.message}" for item in found]
 
 
@@ -105,14 +105,14 @@ async def test_a_release_is_its_time_and_its_own_tasks(logged: Pipeline) -> None
     assert (await logged.deploy("good-2")).ok
     ended = anyio.current_time()
     new = {task.service: task.id for task in world(logged).tasks if task.id not in old.values()}
-    name = logged.place.env.service(logged.place.config.agent(HUNTER))
+    name = logged.context.environment.service(logged.context.config.agent(HUNTER))
     world(logged).write(HUNTER, old[name], "old before", began - 50)
     world(logged).write(HUNTER, old[name], "old beside", began + 1)
     world(logged).write(HUNTER, new[name], "new", began + 2)
     world(logged).write(HUNTER, "forgotten by ECS", "perhaps", began + 3)
     await anyio.sleep(100)
     world(logged).write(HUNTER, new[name], "new still", ended + 50)
-    second, first = (await history(logged.place)).releases
+    second, first = (await history(logged.context)).releases
     assert await lines(logged, release=first.id) == [f"{HUNTER} old before"]
     assert await lines(logged, release=second.id) == [
         f"{HUNTER} new",
@@ -154,8 +154,8 @@ async def test_following_tells_each_line_once_and_late_ones_too(logged: Pipeline
         group.cancel_scope.cancel()
 
     async with anyio.create_task_group() as group:
-        wanted = await scope(logged.place, Query())
-        group.start_soon(follow, logged.place, wanted, lambda item: told.append(item.message))
+        wanted = await scope(logged.context, Query())
+        group.start_soon(follow, logged.context, wanted, lambda item: told.append(item.message))
         group.start_soon(write)
     assert told == ["there", "new", "late", "newest"]
 
@@ -165,7 +165,7 @@ async def test_following_what_is_over_ends(logged: Pipeline) -> None:
     await anyio.sleep(5)
     told: list[str] = []
     over = Scope(start=ms(0), end=ms(4))
-    await follow(logged.place, over, lambda item: told.append(item.message))
+    await follow(logged.context, over, lambda item: told.append(item.message))
     assert told == ["there"]
 
 
@@ -206,11 +206,11 @@ async def test_the_text_of_all_lines_is_for_people_or_an_object_a_line(logged: P
     world(logged).write(HUNTER, "t1", TOLD, 1)
     world(logged).write(SUPERVISOR, "t2", "plain", 2)
     await anyio.sleep(5)
-    text = await written(logged.place, Query())
+    text = await written(logged.context, Query())
     assert text.splitlines()[0] == (
         "2026-11-24 12:00:01.000  threat-hunter  error    cannot [read] the rules"
     )
-    assert len((await written(logged.place, Query(), as_json=True)).splitlines()) == 2
+    assert len((await written(logged.context, Query(), as_json=True)).splitlines()) == 2
 
 
 @pytest.mark.parametrize(

@@ -2,27 +2,27 @@
 
 import pytest
 
-from ci.release import Notice, OnCancel
+from ci.release import Notification, OnCancel
 from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import Pipeline
 
 
 @pytest.fixture
-def told() -> list[Notice]:
+def told() -> list[Notification]:
     return []
 
 
 @pytest.fixture
-def telling(pipeline: Pipeline, told: list[Notice]) -> Pipeline:
+def telling(pipeline: Pipeline, told: list[Notification]) -> Pipeline:
     return pipeline.behaving(notify=told.append)
 
 
-def events(told: list[Notice]) -> list[str]:
+def events(told: list[Notification]) -> list[str]:
     return [notice.event for notice in told]
 
 
 async def test_start_and_success_are_told_with_what_was_released(
-    telling: Pipeline, told: list[Notice]
+    telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good", supervisor="good-2")
     assert events(told) == ["started", "deployed"]
@@ -36,7 +36,7 @@ async def test_start_and_success_are_told_with_what_was_released(
 
 
 async def test_a_failure_is_told_with_its_reason_before_and_after_the_way_back(
-    telling: Pipeline, told: list[Notice]
+    telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
     told.clear()
@@ -53,7 +53,7 @@ async def test_a_failure_is_told_with_its_reason_before_and_after_the_way_back(
 
 
 async def test_what_the_tasks_wrote_stays_out_of_notices(
-    telling: Pipeline, told: list[Notice]
+    telling: Pipeline, told: list[Notification]
 ) -> None:
     outcome = await telling.deploy("crash")
     logged = {line for failure in outcome.failures for line in failure.log}
@@ -62,7 +62,7 @@ async def test_what_the_tasks_wrote_stays_out_of_notices(
 
 
 async def test_a_rollback_by_hand_is_told_by_what_it_goes_back_to(
-    telling: Pipeline, told: list[Notice]
+    telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
     await telling.deploy("good-2")
@@ -75,7 +75,9 @@ async def test_a_rollback_by_hand_is_told_by_what_it_goes_back_to(
     )
 
 
-async def test_a_release_that_is_stopped_is_told_too(telling: Pipeline, told: list[Notice]) -> None:
+async def test_a_release_that_is_stopped_is_told_too(
+    telling: Pipeline, told: list[Notification]
+) -> None:
     await telling.deploy("good")
     told.clear()
     await telling.behaving(stop=StopAt(0.8)).deploy("good-2")
@@ -88,7 +90,7 @@ async def test_a_release_that_is_stopped_is_told_too(telling: Pipeline, told: li
 
 
 async def test_what_changes_nothing_is_told_to_nobody(
-    telling: Pipeline, told: list[Notice]
+    telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
     told.clear()
@@ -96,7 +98,7 @@ async def test_what_changes_nothing_is_told_to_nobody(
     assert told == []
 
 
-async def test_an_undone_first_release_is_told(telling: Pipeline, told: list[Notice]) -> None:
+async def test_an_undone_first_release_is_told(telling: Pipeline, told: list[Notification]) -> None:
     await telling.behaving(stop=StopAt(0.8)).deploy("good")
     told.clear()
     await telling.rollback()

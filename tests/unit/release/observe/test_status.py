@@ -17,7 +17,7 @@ async def test_each_service_names_the_release_that_brought_it(pipeline: Pipeline
     await pipeline.deploy()
     await pipeline.deploy("good", threat_hunter="good-2")
     await pipeline.deploy("good", threat_hunter="good-2", supervisor="good-3")
-    found = await release.status(pipeline.place)
+    found = await release.status(pipeline.context)
     assert {item.agent: item.release for item in found.services} == {
         "supervisor": "2026.11.24-3",
         HUNTER: "2026.11.24-2",
@@ -34,14 +34,14 @@ async def test_after_a_rollback_the_release_is_the_one_that_first_brought_it(
     await pipeline.deploy()
     await pipeline.deploy("good-2")
     await pipeline.rollback()
-    found = await release.status(pipeline.place)
+    found = await release.status(pipeline.context)
     assert {item.release for item in found.services} == {"2026.11.24-1"}
     assert found.release == "2026.11.24-3"
 
 
 async def test_a_revision_that_no_release_brought_is_told_as_such(pipeline: Pipeline) -> None:
     await pipeline.deploy()
-    known = await history(pipeline.place)
+    known = await history(pipeline.context)
     run = known.releases[0].after[SERVICE]
     by_hand = dataclasses.replace(run, revision="arn:by-hand:9")
     assert brought_by(known, SERVICE, run) == "2026.11.24-1"
@@ -51,7 +51,9 @@ async def test_a_revision_that_no_release_brought_is_told_as_such(pipeline: Pipe
 
 
 def item(**values: object) -> ServiceStatus:
-    run = release.Run(revision="arn:f:8", version="v8", digest="sha256:0123456789abcdef", desired=2)
+    run = release.ServiceRevision(
+        revision="arn:f:8", version="v8", digest="sha256:0123456789abcdef", desired=2
+    )
     told = {"agent": "a", "service": "s", "run": run, "running": 1, "health": "healthy"}
     return ServiceStatus(**told | values)  # type: ignore[arg-type]
 

@@ -21,7 +21,7 @@ from ci.cli import streaming
 from ci.cli.streaming import Handover, coloured, until_interrupted
 from ci.errors import ContainerEngineError, ExecError, TaskFailedError
 from ci.local import container_engine
-from ci.release.model import Place
+from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fake_logs import LoggedWorld
@@ -44,22 +44,22 @@ def world(pipeline: Pipeline) -> LoggedWorld:
 class Stub:
     """Stands in for `Acso`, of which only the place is asked for."""
 
-    where: Place
+    where: ReleaseContext
 
-    async def place(self, _: str) -> Place:
+    async def context(self, _: str) -> ReleaseContext:
         return self.where
 
 
 async def used(
     addition: Callable[[argparse.Namespace], streaming.Use | None],
-    place: Place,
+    context: ReleaseContext,
     given: Mapping[str, Any],
     **options: bool,
-) -> streaming.Result:
+) -> streaming.StreamingResult:
     flags = {"json": False, "follow": False, "watch": True} | options
     use = addition(argparse.Namespace(**flags))
     assert use is not None
-    acso: Any = Stub(place)
+    acso: Any = Stub(context)
     return await use(acso, {"env": "staging", **given})
 
 
@@ -67,10 +67,10 @@ async def test_lines_are_written_as_they_are_read(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world(pipeline).write(HUNTER, "t1", {"level": "info", "message": "hello"}, -1)
-    assert await used(streaming.write_logs, pipeline.place, {"agent": [HUNTER]}) == 0
+    assert await used(streaming.write_logs, pipeline.context, {"agent": [HUNTER]}) == 0
     out = capsys.readouterr().out
     assert out == "2026-11-24 11:59:59.000  threat-hunter           info     hello\n"
-    await used(streaming.write_logs, pipeline.place, {}, json=True)
+    await used(streaming.write_logs, pipeline.context, {}, json=True)
     assert json.loads(capsys.readouterr().out)["message"] == "hello"
 
 
@@ -79,18 +79,18 @@ async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
 ) -> None:
     await pipeline.deploy()
     given = {"agent": HUNTER, "args": ["check", "4"]}
-    assert await used(streaming.run_task, pipeline.place, given) == 4
+    assert await used(streaming.run_task, pipeline.context, given) == 4
     out, err = capsys.readouterr()
     assert out == "check\n4\n"
     assert "task once0 of threat-hunter" in err
-    assert await used(streaming.run_task, pipeline.place, given, json=True) == 4
+    assert await used(streaming.run_task, pipeline.context, given, json=True) == 4
     assert json.loads(capsys.readouterr().out)["log"] == ["check", "4"]
 
 
 async def test_a_one_off_task_that_never_ran_has_no_exit_code_to_give(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     with pytest.raises(TaskFailedError, match="CannotPull"):
-        await used(streaming.run_task, pipeline.place, {"agent": HUNTER, "args": ["pull"]})
+        await used(streaming.run_task, pipeline.context, {"agent": HUNTER, "args": ["pull"]})
 
 
 async def test_watching_tells_what_changes_and_nothing_else(
@@ -107,7 +107,7 @@ async def test_watching_tells_what_changes_and_nothing_else(
 
     async with anyio.create_task_group() as group:
         group.start_soon(change)
-        await used(streaming.watch_status, pipeline.place, {})
+        await used(streaming.watch_status, pipeline.context, {})
     lines = capsys.readouterr().out.splitlines()
     first, later = lines[:5], lines[5:]
     assert all("healthy, release 2026.11.24-1, revision 1" in line for line in first)
@@ -122,7 +122,7 @@ async def test_watching_as_json_writes_a_document_a_change(
 ) -> None:
     await pipeline.deploy()
     with anyio.move_on_after(30):
-        await used(streaming.watch_status, pipeline.place, {}, json=True)
+        await used(streaming.watch_status, pipeline.context, {}, json=True)
     (document,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert document["ok"] is True
     assert document["time"].startswith("2026-11-24T12:00:")
@@ -153,7 +153,7 @@ async def test_on_a_terminal_the_screen_is_drawn_anew(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     with anyio.move_on_after(5):
-        await used(streaming.watch_status, pipeline.place, {})
+        await used(streaming.watch_status, pipeline.context, {})
     assert terminal.text.count("release 2026.11.24-1\n") >= 2
     assert "\x1b[" in terminal.text
     assert "Ctrl-C ends" in terminal.text
@@ -168,7 +168,7 @@ async def test_colour_is_for_terminals_that_want_it(
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", no_color)
-    await used(streaming.write_logs, pipeline.place, {})
+    await used(streaming.write_logs, pipeline.context, {})
     assert ("\x1b[3" in terminal.text) is colours
     assert "[red]no[/]" in terminal.text  # what agents write is no markup
 
@@ -200,17 +200,17 @@ async def test_without_the_plugin_nothing_is_begun(
     await pipeline.deploy()
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ExecError, match="no session-manager-plugin on PATH"):
-        await used(streaming.execute, pipeline.place, {"agent": HUNTER, "args": ["sh"]})
+        await used(streaming.execute, pipeline.context, {"agent": HUNTER, "args": ["sh"]})
     assert "execute_command" not in pipeline.world.calls
 
 
 async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = dataclasses.replace(pipeline.place, aws=Aws(region="x", endpoint="http://here"))
+    context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
     asked: list[tuple[str, list[str]]] = []
 
-    async def running(_: Place, agent: str) -> object:
+    async def running(_: ReleaseContext, agent: str) -> object:
         assert agent == HUNTER
         return task()
 
@@ -220,7 +220,7 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
 
     monkeypatch.setattr(ecs_exec, "running", running)
     monkeypatch.setattr(container_engine, "exec_command", exec_command)
-    found = await used(streaming.execute, place, {"agent": HUNTER, "args": ["sh"]})
+    found = await used(streaming.execute, context, {"agent": HUNTER, "args": ["sh"]})
     assert found == Handover(argv=("docker", "exec"))
     assert asked == [("task8", ["sh"])]
 

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from ci.aws import canonical
 from ci.aws.ecs import Deployment, Service, TaskDefinition
-from ci.release import Image, Place, plan
+from ci.release import Image, ReleaseContext, plan
 from ci.release.plan.changes import Action, Current, compare
 from ci.release.plan.desired import service as service_request
 from ci.release.plan.desired import task_definition, update, wanted
-from tests.unit.release.conftest import CONFIG, ENV, Pipeline, images, place
+from tests.unit.release.conftest import CONFIG, ENV, Pipeline, context, images
 from tests.unit.release.fake import World
 
-HERE = place(World())
+HERE = context(World())
 AGENT = CONFIG.agent("threat-hunter")
 IMAGE = Image(agent=AGENT.name, version="v1", reference="r/acso-threat-hunter@sha256:1")
 REVISION = "arn:aws:ecs:us-east-1:0:task-definition/acso-staging-threat-hunter:3"
 
 
-def running(where: Place = HERE, image: Image = IMAGE, **changes: Any) -> Current:
+def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) -> Current:
     """Return the service as it is after a deploy of an image."""
     request = task_definition(where, AGENT, image)
     asked = service_request(where, AGENT, revision=REVISION)
@@ -79,12 +79,12 @@ def test_a_new_version_is_one_reason() -> None:
 
 def test_a_new_size_is_told_with_both_values() -> None:
     bigger = dataclasses.replace(ENV, cpu=1024, memory=2048)
-    change = compare(wanted(dataclasses.replace(HERE, env=bigger), IMAGE), running())
+    change = compare(wanted(dataclasses.replace(HERE, environment=bigger), IMAGE), running())
     assert change.reasons == ("cpu 512 -> 1024", "memory 1024 -> 2048")
 
 
 def test_another_number_of_tasks_needs_no_new_revision() -> None:
-    more = dataclasses.replace(HERE, env=dataclasses.replace(ENV, desired_count=3))
+    more = dataclasses.replace(HERE, environment=dataclasses.replace(ENV, desired_count=3))
     change = compare(wanted(more, IMAGE), running())
     assert change.action is Action.CHANGE
     assert not change.register
@@ -157,7 +157,7 @@ def test_every_setting_that_differs_is_a_change(seed: int, name: str) -> None:
 
 def test_nothing_in_a_task_definition_depends_on_the_commit() -> None:
     text = json.dumps(task_definition(HERE, AGENT, IMAGE))
-    assert text == json.dumps(task_definition(place(World()), AGENT, IMAGE))
+    assert text == json.dumps(task_definition(context(World()), AGENT, IMAGE))
     assert "commit" not in text.lower()
 
 
@@ -207,7 +207,7 @@ def test_an_update_keeps_everything_that_creation_sets() -> None:
 async def test_a_plan_touches_nothing_and_tells_each_service(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     before = len(pipeline.world.calls)
-    found = await plan(pipeline.place, images("good", supervisor="good-2"))
+    found = await plan(pipeline.context, images("good", supervisor="good-2"))
     assert set(pipeline.world.calls[before:]) == {"describe_services", "describe_task_definition"}
     assert found.changed
     assert "supervisor              change  version good -> good-2" in found.text()
@@ -221,6 +221,6 @@ async def test_an_image_not_pushed_yet_is_known_by_its_version(
 ) -> None:
     await pipeline.deploy("good")
     unpushed = [dataclasses.replace(image, reference="") for image in images(version)]
-    found = await plan(pipeline.place, unpushed)
+    found = await plan(pipeline.context, unpushed)
 
     assert found.changed is changed

@@ -17,27 +17,27 @@ SUPERVISOR = "acso-staging-supervisor"
 
 
 async def looked(pipeline: Pipeline) -> tuple[Plan, Facts]:
-    planned = await plan(pipeline.place, images("good-2"))
-    return planned, await saved.look(pipeline.place, planned.found)
+    planned = await plan(pipeline.context, images("good-2"))
+    return planned, await saved.read_facts(pipeline.context, planned.found)
 
 
-async def carried_out(pipeline: Pipeline, promised: Facts) -> release.Outcome:
-    manner = release.Manner(promised=promised)
+async def carried_out(pipeline: Pipeline, expected: Facts) -> release.Outcome:
+    options = release.ReleaseOptions(expected=expected)
     return await release.deploy(
-        pipeline.place, images("good-2"), REQUEST, validation(True), print, manner
+        pipeline.context, images("good-2"), REQUEST, validation(True), print, options
     )
 
 
 async def test_a_plan_that_still_holds_is_carried_out(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
-    _, promised = await looked(pipeline)
-    outcome = await carried_out(pipeline, promised)
+    _, expected = await looked(pipeline)
+    outcome = await carried_out(pipeline, expected)
     assert outcome.ending is Ending.DEPLOYED
 
 
 async def test_the_first_deploy_can_be_planned_too(pipeline: Pipeline) -> None:
-    promised = saved.nothing_seen(pipeline.place.config, pipeline.place.env)
-    outcome = await carried_out(pipeline, promised)
+    expected = saved.nothing_deployed(pipeline.context.config, pipeline.context.environment)
+    outcome = await carried_out(pipeline, expected)
     assert outcome.ending is Ending.DEPLOYED
 
 
@@ -53,7 +53,7 @@ async def test_an_environment_that_moved_is_refused_by_name_and_not_touched(
     pipeline: Pipeline, move: str, told: str
 ) -> None:
     await pipeline.deploy("good")
-    _, promised = await looked(pipeline)
+    _, expected = await looked(pipeline)
     world = pipeline.world
     if move == "deploy":
         await pipeline.another().deploy("good-3")
@@ -63,20 +63,20 @@ async def test_an_environment_that_moved_is_refused_by_name_and_not_touched(
         world.delete_service("cluster", SUPERVISOR, force=True)
     before, records = world.running(), len(world.items)
     with pytest.raises(PlanOutdatedError) as raised:
-        await carried_out(pipeline, promised)
+        await carried_out(pipeline, expected)
     assert told in str(raised.value)
-    assert raised.value.hint == "nothing was changed; plan again: ./acso plan --env staging"
+    assert raised.value.hint == "nothing was changed; make a new plan: ./acso plan --env staging"
     assert world.running() == before
     assert len(world.items) == records  # not even a record; and the lock is free again
 
 
 async def test_a_release_that_stopped_halfway_since_is_a_move(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
-    planned, promised = await looked(pipeline)
-    history = await table.history(pipeline.place)
+    planned, expected = await looked(pipeline)
+    history = await table.history(pipeline.context)
     half = dataclasses.replace(history.releases[0], id="2026.11.24-2", state=State.DEPLOYING)
-    now = saved.seen(planned.found, History(releases=(half, *history.releases)))
-    assert saved.moved(promised, now) == ["unfinished releases: none -> 2026.11.24-2"]
+    now = saved.facts_of(planned.found, History(releases=(half, *history.releases)))
+    assert saved.differences(expected, now) == ["unfinished releases: none -> 2026.11.24-2"]
 
 
 async def test_what_a_plan_brings_is_the_same_before_and_after_the_push(
@@ -84,30 +84,30 @@ async def test_what_a_plan_brings_is_the_same_before_and_after_the_push(
 ) -> None:
     await pipeline.deploy("good")
     unpushed = [dataclasses.replace(image, reference="") for image in images("good-2")]
-    before = saved.brings(unpushed, await plan(pipeline.place, unpushed))
+    before = saved.result_facts(unpushed, await plan(pipeline.context, unpushed))
     pushed = images("good-2")
-    assert saved.brings(pushed, await plan(pipeline.place, pushed)) == before
+    assert saved.result_facts(pushed, await plan(pipeline.context, pushed)) == before
     assert before["version of supervisor"] == "good-2"
 
 
 async def test_another_version_or_another_size_is_something_else(pipeline: Pipeline) -> None:
     async def brought(name: str, cpu: int) -> Facts:
-        env = dataclasses.replace(pipeline.place.env, cpu=cpu, memory=2048)
-        place = dataclasses.replace(pipeline.place, env=env)
-        return saved.brings(images(name), await plan(place, images(name)))
+        env = dataclasses.replace(pipeline.context.environment, cpu=cpu, memory=2048)
+        context = dataclasses.replace(pipeline.context, environment=env)
+        return saved.result_facts(images(name), await plan(context, images(name)))
 
     planned = await brought("good", 512)
-    bigger = saved.moved(planned, await brought("good", 1024))
+    bigger = saved.differences(planned, await brought("good", 1024))
     assert [line.partition(":")[0] for line in bigger] == [
-        f"settings of {agent.name}" for agent in pipeline.place.config.agents
+        f"settings of {agent.name}" for agent in pipeline.context.config.agents
     ]
-    newer = saved.moved(planned, await brought("good-2", 512))
+    newer = saved.differences(planned, await brought("good-2", 512))
     assert "version of supervisor: good -> good-2" in newer
 
 
 def test_what_was_not_planned_is_a_move_and_so_is_what_is_gone() -> None:
-    assert saved.moved({"a": "1", "b": "2"}, {"b": "2", "c": "3"}) == [
+    assert saved.differences({"a": "1", "b": "2"}, {"b": "2", "c": "3"}) == [
         "a: 1 -> absent",
         "c: absent -> 3",
     ]
-    saved.hold("staging", {"a": "1"}, {"a": "1"})
+    saved.require_same("staging", {"a": "1"}, {"a": "1"})

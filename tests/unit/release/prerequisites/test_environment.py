@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ci.errors import VerifyError
-from ci.release import Verified, verify
+from ci.release import Verification, verify
 from ci.release.prerequisites.findings import Status
 from tests.unit.release.conftest import ENV
 from tests.unit.release.standing import OUTPUTS, Standing, pushed, stand
@@ -16,7 +16,7 @@ GROUP = OUTPUTS.target_groups[HUNTER]
 Break = Callable[[Standing], object]
 
 
-async def found(standing: Standing) -> Verified:
+async def found(standing: Standing) -> Verification:
     return await verify(stand(standing), pushed())
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ci.release import Verified, verify
+from ci.release import Verification, verify
 from ci.release.plan import desired
 from tests.unit.release.fake import Handle
 from tests.unit.release.standing import Standing, denied, pushed, stand
 
 
-async def found(standing: Standing) -> Verified:
+async def found(standing: Standing) -> Verification:
     return await verify(stand(standing), pushed())
 
 

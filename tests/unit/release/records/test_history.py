@@ -16,7 +16,7 @@ async def test_releases_are_listed_newest_first_with_who_when_what_and_why(
     await pipeline.deploy("good")
     await pipeline.deploy("good", threat_hunter="crash")
     await pipeline.deploy("good", supervisor="good-2")
-    head, third, second, first = (await release.history(pipeline.place)).text().splitlines()
+    head, third, second, first = (await release.history(pipeline.context)).text().splitlines()
     assert head == "staging: 3 releases, newest first"
     assert third.startswith("* 2026.11.24-3  deploy  succeeded    2026-11-24 12:00")
     assert "tests  abc  supervisor" in third
@@ -28,7 +28,7 @@ async def test_releases_are_listed_newest_first_with_who_when_what_and_why(
 async def test_a_release_that_ecs_rolled_back_is_told_as_such(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.within(failure_threshold=9).deploy("good", threat_hunter="crash")
-    listing = await release.history(pipeline.place, limit=1)
+    listing = await release.history(pipeline.context, limit=1)
     assert "rolled back by ECS" in listing.text()
     (found,) = listing.data()["releases"]
     assert found["ending"] == "rolled_back_by_ecs"
@@ -39,7 +39,7 @@ async def test_a_release_that_ecs_rolled_back_is_told_as_such(pipeline: Pipeline
 async def test_one_release_is_told_whole(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     failed = await pipeline.deploy("good", threat_hunter="crash")
-    whole = await release.recall(pipeline.place, failed.release)
+    whole = await release.release_detail(pipeline.context, failed.release)
     text = whole.text()
     for line in (
         "release 2026.11.24-2 of staging: deploy, rolled back",
@@ -60,7 +60,7 @@ async def test_one_release_is_told_whole(pipeline: Pipeline) -> None:
 async def test_a_release_that_nobody_ended_has_no_duration(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
-    listing = await release.history(pipeline.place)
+    listing = await release.history(pipeline.context)
     assert listing.data()["releases"][0]["seconds"] is None
     assert "deploying" in listing.text().splitlines()[1]
 
@@ -69,14 +69,14 @@ async def test_a_rollback_tells_whose_content_it_has(pipeline: Pipeline) -> None
     await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     back = await pipeline.rollback()
-    text = (await release.recall(pipeline.place, back.release)).text()
+    text = (await release.release_detail(pipeline.context, back.release)).text()
     assert "rollback, succeeded" in text
     assert "the content of 2026.11.24-1" in text
 
 
 async def test_no_history_and_no_such_release_are_told(pipeline: Pipeline) -> None:
-    assert (await release.history(pipeline.place)).text() == "staging: no release on record"
+    assert (await release.history(pipeline.context)).text() == "staging: no release on record"
     with pytest.raises(UsageError, match=r"2026\.11\.24-7 of staging is not on record"):
-        await release.recall(pipeline.place, "2026.11.24-7")
+        await release.release_detail(pipeline.context, "2026.11.24-7")
     with pytest.raises(UsageError, match="look like"):
-        await release.recall(pipeline.place, "latest")
+        await release.release_detail(pipeline.context, "latest")

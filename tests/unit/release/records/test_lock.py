@@ -22,14 +22,14 @@ async def test_the_lease_is_renewed_while_work_goes_on_and_given_back(pipeline: 
     async def work(held: Held) -> None:
         for _ in range(3):
             await anyio.sleep(lock.LEASE)
-            lease = await lock.current(pipeline.place)
+            lease = await lock.current(pipeline.context)
             assert lease is not None
             assert lease.token == held.token
             ends.append(lease.expires - now().timestamp())
 
-    await under_lock(pipeline.place, "test", print, work)
+    await under_lock(pipeline.context, "test", print, work)
     assert all(left > lock.LEASE - lock.BEAT - 1 for left in ends)
-    assert await lock.current(pipeline.place) is None
+    assert await lock.current(pipeline.context) is None
 
 
 async def test_an_error_of_the_work_comes_out_as_it_is_and_frees_the_lock(
@@ -39,47 +39,47 @@ async def test_an_error_of_the_work_comes_out_as_it_is_and_frees_the_lock(
         raise KeyError("as it is")
 
     with pytest.raises(KeyError, match="as it is"):
-        await under_lock(pipeline.place, "test", print, work)
-    assert await lock.current(pipeline.place) is None
+        await under_lock(pipeline.context, "test", print, work)
+    assert await lock.current(pipeline.context) is None
 
 
 async def test_a_living_holder_is_told_within_a_heartbeat(pipeline: Pipeline) -> None:
     async def work(_: Held) -> float:
         before = anyio.current_time()
         with pytest.raises(LockedError, match="staging is locked by"):
-            await under_lock(pipeline.another().place, "test", print, work)
+            await under_lock(pipeline.another().context, "test", print, work)
         return anyio.current_time() - before
 
-    assert await under_lock(pipeline.place, "test", print, work) <= lock.BEAT + 1
+    assert await under_lock(pipeline.context, "test", print, work) <= lock.BEAT + 1
 
 
 async def test_who_only_looks_is_refused_by_the_living_and_takes_nothing_from_the_dead(
     pipeline: Pipeline,
 ) -> None:
-    place = pipeline.another().place
+    context = pipeline.another().context
 
     async def work(_: Held) -> None:
         with pytest.raises(LockedError, match="staging is locked by"):
-            await refuse_if_held(place, print)
+            await refuse_if_held(context, print)
 
-    await under_lock(pipeline.place, "test", print, work)
-    await refuse_if_held(place, print)
+    await under_lock(pipeline.context, "test", print, work)
+    await refuse_if_held(context, print)
     left = Lease(token="dead", expires=now().timestamp() + lock.LEASE, holder={"who": "ann"})
-    assert await records.take(place.aws, "releases", left, old=None)
-    await refuse_if_held(place, print)
-    assert await lock.current(place) == left
+    assert await records.take(context.aws, "releases", left, old=None)
+    await refuse_if_held(context, print)
+    assert await lock.current(context) == left
 
 
 async def test_a_lease_that_nobody_renews_is_taken_over(pipeline: Pipeline) -> None:
     data = {"who": "ann on laptop (process 7)", "host": "elsewhere", "since": "12:00"}
     left = Lease(token="dead", expires=now().timestamp() + lock.LEASE, holder=data)
-    assert await records.take(pipeline.place.aws, "releases", left, old=None)
+    assert await records.take(pipeline.context.aws, "releases", left, old=None)
     said: list[str] = []
 
     async def work(_: Held) -> float:
         return anyio.current_time()
 
-    assert await under_lock(pipeline.place, "test", said.append, work) <= lock.LEASE + 3
+    assert await under_lock(pipeline.context, "test", said.append, work) <= lock.LEASE + 3
     assert "locked by ann on laptop" in said[0]
     assert "taking over from ann on laptop" in said[1]
 
@@ -90,7 +90,7 @@ async def test_a_lost_lease_ends_the_work(pipeline: Pipeline) -> None:
         await anyio.sleep(60)
 
     with pytest.raises(LockedError, match="took the lock of staging over"):
-        await under_lock(pipeline.place, "test", print, work)
+        await under_lock(pipeline.context, "test", print, work)
 
 
 async def test_a_heartbeat_may_fail_but_not_for_longer_than_the_lease(pipeline: Pipeline) -> None:
@@ -104,9 +104,9 @@ async def test_a_heartbeat_may_fail_but_not_for_longer_than_the_lease(pipeline: 
         pipeline.world.errors["put_item"] = AwsError("dynamodb put_item: throttled")
         await anyio.sleep(60)
 
-    await under_lock(pipeline.place, "test", print, bears_it)
+    await under_lock(pipeline.context, "test", print, bears_it)
     with pytest.raises(LockedError, match="could not be renewed"):
-        await under_lock(pipeline.place, "test", print, gives_up)
+        await under_lock(pipeline.context, "test", print, gives_up)
 
 
 def test_this_process_lives_and_an_ended_one_does_not() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.errors import UsageError
-from ci.release.model import Request, Run
+from ci.release.model import Request, ServiceRevision
 from ci.release.records.release import (
     ENDS,
     NEXT,
@@ -30,8 +30,8 @@ NOW = datetime.datetime(2026, 11, 24, 23, 59, tzinfo=datetime.UTC)
 STATES = st.sampled_from(list(State))
 
 
-def run(number: int) -> Run:
-    return Run(
+def run(number: int) -> ServiceRevision:
+    return ServiceRevision(
         revision=f"arn:f:{number}", version=f"v{number}", digest=f"sha256:{number}", desired=1
     )
 
@@ -98,7 +98,7 @@ def test_a_reason_once_told_stays() -> None:
     why=st.text(max_size=20),
 )
 def test_a_record_survives_its_storage(
-    state: State, before: Run | None, took: list[str], why: str
+    state: State, before: ServiceRevision | None, took: list[str], why: str
 ) -> None:
     entry = dataclasses.replace(made(2).entries[0], before=before)
     release = begin(

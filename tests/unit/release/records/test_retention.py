@@ -55,7 +55,7 @@ async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
     thrifty = pipeline.within(keep_revisions=1, keep_releases=2)
     for number in range(1, 6):
         await thrifty.deploy("good", threat_hunter=f"good-{number}")
-    kept = [item.id for item in (await history(pipeline.place)).releases]
+    kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-5", "2026.11.24-4"]
     assert active(pipeline) == [4, 5]
     assert (await thrifty.rollback()).ending is Ending.RESTORED
@@ -71,7 +71,7 @@ async def test_the_current_release_and_the_way_back_stay_behind_many_failures(
     for _ in range(4):
         await thrifty.deploy("good", threat_hunter="crash")
     await thrifty.deploy("good", threat_hunter="good-3")
-    kept = [item.id for item in (await history(pipeline.place)).releases]
+    kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-7", "2026.11.24-6", "2026.11.24-2"]
     assert (await thrifty.rollback()).ending is Ending.RESTORED
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-2")

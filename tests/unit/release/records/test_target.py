@@ -6,7 +6,7 @@ import pytest
 
 from ci.errors import TargetGoneError, UsageError
 from ci.release import Ending
-from ci.release.model import Request, Run
+from ci.release.model import Request, ServiceRevision
 from ci.release.records.release import Entry, History, Kind, Release, State
 from ci.release.records.target import find
 from tests.unit.release.conftest import Pipeline, all_of, versions
@@ -27,7 +27,7 @@ def made(number: int, state: State, *runs: tuple[str, int, str]) -> Release:
                 agent=family,
                 service=family,
                 action="change",
-                after=Run(
+                after=ServiceRevision(
                     revision=f"{ARN}{family}:{revision}",
                     version="v",
                     digest=f"sha256:{digest}",

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ci.config import STRATEGIES
-from ci.release import Ending, Place, Run, Say
+from ci.release import Ending, ReleaseContext, Say, ServiceRevision
 from ci.release.plan import desired
 from ci.release.rollout import services, strategy
 from ci.release.rollout.services import Aim
@@ -22,16 +22,18 @@ class OneByOne:
     def __init__(self) -> None:
         self.moved: list[list[str]] = []
 
-    async def forward(self, place: Place, aims: Sequence[Aim], say: Say) -> Moved:
+    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
         for number in range(1, len(aims)):
             self.moved.append([item.agent.name for item in aims[:number]])
-            await services.roll(place, aims[:number], say)
+            await services.roll(context, aims[:number], say)
         self.moved.append([item.agent.name for item in aims])
-        return await services.roll(place, aims, say)
+        return await services.roll(context, aims, say)
 
-    async def back(self, place: Place, before: Mapping[str, Run | None], say: Say) -> Moved:
+    async def back(
+        self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
+    ) -> Moved:
         self.moved.append(["back"])
-        return await services.take_back(place, before, say)
+        return await services.take_back(context, before, say)
 
 
 @pytest.fixture

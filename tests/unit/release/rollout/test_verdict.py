@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ci.aws.ecs import Deployment, Service, Task
 from ci.aws.elb import Answer, Target
-from ci.release.model import Run
+from ci.release.model import ServiceRevision
 from ci.release.rollout.verdict import ANSWER_PATIENCE, Cause, Goal, Kind, Limits, Seen, judge
 
 NEW, OLD = "arn:family:8", "arn:family:7"
@@ -19,7 +19,7 @@ LIMITS = Limits(failures=1, grace=30, timeout=600)
 GOAL = Goal(
     agent="supervisor",
     service="acso-staging-supervisor",
-    run=Run(revision=NEW, version="v8", digest="sha256:8", desired=1),
+    run=ServiceRevision(revision=NEW, version="v8", digest="sha256:8", desired=1),
     deployment="ecs-svc/8",
     since=T0,
 )

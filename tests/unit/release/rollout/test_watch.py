@@ -46,35 +46,35 @@ def crowd(pipeline: Pipeline) -> Pipeline:
     groups = {agent.name: f"arn/{ENV.service(agent)}" for agent in config.agents}
     roles = {agent.name: f"arn:role/{agent.name}" for agent in config.agents}
     outputs = Outputs(target_groups=groups, task_roles=roles)
-    place = dataclasses.replace(pipeline.place, config=config, outputs=outputs)
-    return dataclasses.replace(pipeline, place=place)
+    context = dataclasses.replace(pipeline.context, config=config, outputs=outputs)
+    return dataclasses.replace(pipeline, context=context)
 
 
 def created(pipeline: Pipeline) -> list[Goal]:
     """Create every service of the place; returns what to watch for."""
-    return [one(pipeline, agent) for agent in pipeline.place.config.agents]
+    return [one(pipeline, agent) for agent in pipeline.context.config.agents]
 
 
 def one(pipeline: Pipeline, agent: configuration.Agent) -> Goal:
     reference = f"registry/{agent.repository}@sha256:good"
     image = release.Image(agent=agent.name, version="good", reference=reference)
-    request = desired.task_definition(pipeline.place, agent, image)
+    request = desired.task_definition(pipeline.context, agent, image)
     revision = pipeline.world.register_task_definition(**request)["taskDefinition"]
     arn = revision["taskDefinitionArn"]
-    service = pipeline.world.create_service(**desired.service(pipeline.place, agent, revision=arn))[
-        "service"
-    ]
+    service = pipeline.world.create_service(
+        **desired.service(pipeline.context, agent, revision=arn)
+    )["service"]
     return Goal(
         agent=agent.name,
         service=service["serviceName"],
-        run=release.Run(revision=arn, version="good", digest=image.digest, desired=1),
+        run=release.ServiceRevision(revision=arn, version="good", digest=image.digest, desired=1),
         deployment=service["deployments"][0]["id"],
         since=service["deployments"][0]["createdAt"],
     )
 
 
 async def watched(pipeline: Pipeline, goals: list[Goal]) -> Watched:
-    return await watch(pipeline.place, goals, LIMITS, Teller(pipeline.lines.append))
+    return await watch(pipeline.context, goals, LIMITS, Teller(pipeline.lines.append))
 
 
 async def test_a_hundred_services_cost_ten_describe_services_a_look(crowd: Pipeline) -> None:
@@ -167,7 +167,7 @@ def one_of(pipeline: Pipeline, service: str) -> Goal:
     told = pipeline.world.services[service].request
     container = pipeline.world.definitions[told["taskDefinition"]]["containerDefinitions"][0]
     given = {item["name"]: item["value"] for item in container["environment"]}
-    run = release.Run(
+    run = release.ServiceRevision(
         revision=told["taskDefinition"],
         version=given["ACSO_VERSION"],
         digest=given["ACSO_DIGEST"],
@@ -220,7 +220,7 @@ async def test_a_poll_ends_with_nothing_when_its_time_is_over(pipeline: Pipeline
         return None
 
     began = anyio.current_time()
-    assert await poll(pipeline.place, look, 10) is None
+    assert await poll(pipeline.context, look, 10) is None
     assert 10 <= anyio.current_time() - began < 11
 
 
