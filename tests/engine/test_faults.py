@@ -130,10 +130,12 @@ async def test_a_session_that_ends_without_its_container_engine_ends_all_the_sam
         await lab.sh("true").sync()
         assert own.containers()
         await own.stop()
-    assert any("leftovers of this session stay for the next start" in line for line in lab.lines)
+    assert any(
+        "leftovers of this session stay until the next session" in line for line in lab.lines
+    )
     await own.start()
     other = docker_api.Daemon(own.url, {})
-    await docker_api.clean(other, {"acso.instance": INSTANCE})
+    await docker_api.remove_dead_sessions(other, {"acso.instance": INSTANCE})
     other.client.close()
     assert own.containers()  # of a process that lives: this one
 

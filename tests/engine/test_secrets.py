@@ -109,7 +109,7 @@ async def test_values_come_from_environment_files_and_commands(
     }
     for uri, value in sources.items():
         assert await lab.dag.secret(uri).plaintext() == value
-    with pytest.raises(dagger.QueryError, match="no variable NOT_THERE"):
+    with pytest.raises(dagger.QueryError, match="variable NOT_THERE is not set"):
         await lab.dag.secret("env://NOT_THERE").plaintext()
     with pytest.raises(dagger.QueryError, match="keyring:// is not supported"):
         await lab.dag.secret("keyring://x").plaintext()

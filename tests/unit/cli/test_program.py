@@ -62,7 +62,7 @@ def test_a_promotion_s_target_has_two_names(flag: str, parser: argparse.Argument
     ("argv", "said"),
     [
         ([], "COMMAND"),
-        (["cache", "--keep", "5parsecs"], "'5parsecs' is no number with one of"),
+        (["cache", "--keep", "5parsecs"], "'5parsecs' is not a number with one of"),
         (["deploi"], "invalid choice: 'deploi'"),
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),
