@@ -75,15 +75,15 @@ def select_results(
 
     counts = Counter(name for item in found.items for name in item.needs)
     left = found.size(counts)
-    gone = []
+    removed = []
     # Results to be removed in any case come first: the others may then fit.
     for item in sorted(found.items, key=lambda item: (kept(item), item.used)):
         full = policy.keep is not None and left > policy.keep
         if item.used < cutoff and (full or not kept(item)):
-            gone.append(item)
+            removed.append(item)
             counts.subtract(item.needs)
             left -= found.size([name for name in item.needs if not counts[name]])
-    return sorted(gone, key=lambda item: item.used)
+    return sorted(removed, key=lambda item: item.used)
 
 
 async def prune(
@@ -99,10 +99,10 @@ async def prune(
         cutoff = min([now, *running_sessions(store).values()]) - MARGIN
         found = take_inventory(store, await images_of(daemon), await volumes_of(daemon))
         shared = set() if exclusive else {*found.images, *found.volumes}
-        gone = [
+        removed = [
             item for item in select_results(found, policy, now, cutoff) if not item.needs & shared
         ]
-        kept, contents = remove_results(store, found, gone, cutoff)
+        kept, contents = remove_results(store, found, removed, cutoff)
         loose = found.needed - kept.needed
         tags = [tag for image in loose & found.images.keys() for tag in found.images[image].tags]
         images = [tag for tag in sorted(tags) if await daemon.try_remove(client.remove_image, tag)]
@@ -143,10 +143,10 @@ def running_sessions(store: Store) -> dict[str, float]:
 
 
 def remove_results(
-    store: Store, found: Inventory, gone: Iterable[CachedResult], cutoff: float
+    store: Store, found: Inventory, removed: Iterable[CachedResult], cutoff: float
 ) -> tuple[Inventory, list[str]]:
     """Remove results, then contents that none needs; return what is left and those contents."""
-    store.remove_results((item.key for item in gone), cutoff)
+    store.remove_results((item.key for item in removed), cutoff)
     kept = take_inventory(store, found.images, found.volumes)  # some may have been used since
     return kept, remove_contents(store, kept, cutoff)
 
@@ -154,9 +154,9 @@ def remove_results(
 def remove_contents(store: Store, kept: Inventory, cutoff: float) -> list[str]:
     """Remove contents that no result needs and that were not used since the cutoff."""
     old = [name for name in kept.unneeded if kept.contents[name][1] < cutoff]
-    gone = [name for name in old if _removed(store.path(name), store.root / "tmp", cutoff)]
-    store.forget_files(gone)
-    return gone
+    removed = [name for name in old if _removed(store.path(name), store.root / "tmp", cutoff)]
+    store.forget_files(removed)
+    return removed
 
 
 def _removed(path: Path, aside: Path, cutoff: float) -> bool:

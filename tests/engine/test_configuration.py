@@ -70,10 +70,11 @@ async def the_platform_is_the_machines(lab: Lab) -> Any:
 
 @behaviour.cases()
 async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    """Expect the answers of a Dagger engine v0.21.8 (recorder: tests/engine/behaviours.py)."""
     assert await shows(lab) == answer
 
 
-# --- beyond the recording -------------------------------------------------------------------
+# --- beyond the recorded behaviours ------------------------------------------------------------
 async def test_expansion_uses_the_containers_variables(lab: Lab) -> None:
     c = lab.base.with_env_variable("V", "/opt/venv")
     c = c.with_env_variable("PATH", "${V}/bin:$PATH", expand=True)

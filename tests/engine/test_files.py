@@ -136,10 +136,11 @@ async def fifty_megabytes_travel_unchanged(lab: Lab) -> Any:
 
 @behaviour.cases()
 async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    """Expect the answers of a Dagger engine v0.21.8 (recorder: tests/engine/behaviours.py)."""
     assert await shows(lab) == answer
 
 
-# --- beyond the recording -------------------------------------------------------------------
+# --- beyond the recorded behaviours ------------------------------------------------------------
 async def test_edits_reach_a_live_container_and_deletions_a_new_one(lab: Lab) -> None:
     c = lab.sh("mkdir -p /w/deep; echo old > /w/a; echo stay > /w/deep/b")
     c = lab.sh("cat /w/a /w/n", c.with_new_file("/w/a", "new\n").with_new_file("/w/n", "n\n"))

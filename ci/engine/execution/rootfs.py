@@ -280,7 +280,7 @@ def overlay(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
     own = {p[len(prefix) :]: e for p, e in layer.entries.items() if p.startswith(prefix)}
     if place and place in layer.entries:
         own[""] = layer.entries[place]
-    gone = [p[len(prefix) :] for p in layer.removed if p.startswith(prefix)]
+    removed = [p[len(prefix) :] for p in layer.removed if p.startswith(prefix)]
     if tree is None:
         return Tree({"": FOLDER, **own}) if own else None
-    return put(Tree(without(tree.entries, gone)), "", Tree(own))
+    return put(Tree(without(tree.entries, removed)), "", Tree(own))

@@ -138,7 +138,7 @@ def below(tree: Tree, place: str) -> Tree:
 
 
 def put(tree: Tree, path: str, source: Tree) -> Tree:
-    """Return the tree with another laid over it at a path; directories merge, files replace.
+    """Return the tree with another one put at a path; directories merge, files replace.
 
     Missing directories above the path are made. Links in the way are follow_links as far as they
     stay in the tree.
@@ -161,20 +161,20 @@ def put(tree: Tree, path: str, source: Tree) -> Tree:
 
 def remove(tree: Tree, paths: Iterable[str]) -> Tree:
     """Return the tree without these paths (`*` and `?` as in a shell) and all below them."""
-    gone = []
+    removed = []
     for path in paths:
         exact = clean(path)
         if any(sign in exact for sign in "*?["):
             pattern = patterns.compile_pattern(exact)
-            gone += [place for place in tree.entries if place and pattern.regex.match(place)]
+            removed += [place for place in tree.entries if place and pattern.regex.match(place)]
         else:
-            gone.append(exact)
-    return Tree(without(tree.entries, gone))
+            removed.append(exact)
+    return Tree(without(tree.entries, removed))
 
 
-def without(entries: Mapping[str, Entry], gone: Iterable[str]) -> dict[str, Entry]:
+def without(entries: Mapping[str, Entry], removed: Iterable[str]) -> dict[str, Entry]:
     """Return the entries without exactly these paths and all below them."""
-    exact = set(gone)
+    exact = set(removed)
     return {
         path: entry
         for path, entry in entries.items()
@@ -188,8 +188,8 @@ def select(
     """Return the paths that match include, but neither exclude nor `ignored` (places)."""
     if not (include or exclude or ignored):
         return tree
-    gone = set(ignored)
-    paths = [(p, e.kind == DIRECTORY) for p, e in tree.entries.items() if p and p not in gone]
+    removed = set(ignored)
+    paths = [(p, e.kind == DIRECTORY) for p, e in tree.entries.items() if p and p not in removed]
     kept = patterns.select(paths, include, exclude)
     return Tree({path: e for path, e in tree.entries.items() if not path or path in kept})
 
@@ -197,15 +197,15 @@ def select(
 def glob(tree: Tree, pattern: str) -> list[str]:
     """Return the paths that a pattern matches; directories end with a slash."""
     regex = patterns.compile_pattern(pattern).regex
-    return sorted(shown(p, e) for p, e in tree.entries.items() if p and regex.match(p))
+    return sorted(display_name(p, e) for p, e in tree.entries.items() if p and regex.match(p))
 
 
 def names(tree: Tree) -> list[str]:
     """Return the names in a directory, sorted; directories end with a slash."""
-    return sorted(shown(p, e) for p, e in tree.entries.items() if p and "/" not in p)
+    return sorted(display_name(p, e) for p, e in tree.entries.items() if p and "/" not in p)
 
 
-def shown(path: str, entry: Entry) -> str:
+def display_name(path: str, entry: Entry) -> str:
     """Return a path as Dagger shows it."""
     return path + "/" * (entry.kind == DIRECTORY)
 
