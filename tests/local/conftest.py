@@ -47,7 +47,7 @@ def aws(engine: container_engine.Docker, image: base_image.BaseImage) -> Iterato
         yield Aws(emulator=running, docker=engine, image=f"{reference}:1")
     finally:
         anyio.run(lambda: stack.down(print, cache=False))
-        assert not leftovers.of_instance(engine)
+        assert not leftovers.list_instance(engine)
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ def apart(
     monkeypatch.setenv("ACSO_INSTANCE", name)
     yield name
     anyio.run(lambda: stack.down(print, cache=False))
-    assert not leftovers.of_instance(engine)
+    assert not leftovers.list_instance(engine)

@@ -66,7 +66,7 @@ def made_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Docker) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COUNT", str(stand_in.count))
     monkeypatch.setenv("CONTENT", str(tmp_path))
-    monkeypatch.setattr(apt, "system", lambda: {"debian"})
+    monkeypatch.setattr(apt, "system_ids", lambda: {"debian"})
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     yield stand_in
     for path in (paths.cache_dir() / "base").glob("*.json"):
@@ -191,7 +191,7 @@ async def test_a_disk_that_is_too_small_is_told_before_the_work(
     engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_by.write()
-    monkeypatch.setattr(debian_image, "SIZE", 10**15)
+    monkeypatch.setattr(debian_image, "SPACE_NEEDED", 10**15)
     with pytest.raises(HostError, match=r"the base image needs 1000000\.0 GB at .* are free"):
         await base_image.ensure(engine, print, name=ABSENT)
     assert made_by.asked == 0
@@ -212,7 +212,7 @@ async def test_a_host_that_is_no_debian_is_told_what_to_do(
     engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_by.write()
-    monkeypatch.setattr(apt, "system", lambda: {"ubuntu", "debian"})
+    monkeypatch.setattr(apt, "system_ids", lambda: {"ubuntu", "debian"})
     with pytest.raises(HostError, match="can be made on Debian only") as caught:
         await base_image.ensure(engine, print, name=ABSENT)
     assert "docker load" in caught.value.hint

@@ -201,11 +201,11 @@ async def test_down_with_cache_removes_our_images_and_caches_and_our_daemon_unle
     with monkeypatch.context() as patch:
         patch.setattr(leftovers, "foreign_containers", lambda _: ["postgres"])
         removed = await stack.down(said.append, cache=True)
-    assert "image acso/x:1" in removed.things
+    assert "image acso/x:1" in removed.items
     assert "dockerd stays: it runs postgres" in said
     assert [image.tags for image in found.client.images.list()] == [["mine:1"]]
     assert not paths.cache_dir().exists()
     removed = await stack.down(said.append, cache=True)
-    assert removed.things == ("process dockerd",)
+    assert removed.items == ("process dockerd",)
     assert not child.alive()
     assert str(await stack.down(print, cache=True)) == "nothing was there"

@@ -12,7 +12,7 @@ import pytest
 
 from ci.errors import HostError
 from ci.local import embedded_aws, leftovers, paths, stack
-from ci.local.aws import hook
+from ci.local.aws import patching
 from ci.local.base_image import BaseImage
 from ci.local.container_engine import Docker
 from ci.local.wait import blocking
@@ -75,7 +75,7 @@ async def test_a_killed_one_is_replaced_on_its_port_and_its_containers_are_remov
     assert await embedded_aws.find() is None
     second = await embedded_aws.ensure(engine, print)
     assert (second.port, second.process == first.process) == (first.port, False)
-    assert container.name not in leftovers.of_instance(engine)
+    assert container.name not in leftovers.list_instance(engine)
 
 
 @pytest.mark.usefixtures("apart")
@@ -120,14 +120,14 @@ async def test_without_the_corrections_a_first_deployment_is_complete_at_once(
 
 
 def test_another_ministack_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook, "version", lambda _: "1.5.34")
-    with pytest.raises(hook.GoneError, match=r"for ministack 1\.5\.33, installed is 1\.5\.34"):
-        hook.check_release()
+    monkeypatch.setattr(patching, "version", lambda _: "1.5.34")
+    with pytest.raises(patching.IncompatibleError, match=r"for ministack 1\.5\.33, installed is 1\.5\.34"):
+        patching.check_release()
 
 
 def test_a_hooked_name_that_is_gone_is_told() -> None:
-    with pytest.raises(hook.GoneError, match=r"os\.no_such_name is gone"):
-        hook.replace(os, "no_such_name", lambda original: original)
+    with pytest.raises(patching.IncompatibleError, match=r"os\.no_such_name is gone"):
+        patching.replace(os, "no_such_name", lambda original: original)
 
 
 @pytest.mark.usefixtures("apart")
@@ -147,7 +147,7 @@ async def test_down_removes_everything_of_this_instance_and_nothing_else(
         removed = await stack.down(print, cache=False)
         assert not running.process.alive()
         assert str(removed) == "1 process, 1 container, 1 network, 1 volume"
-        assert not leftovers.of_instance(engine)
+        assert not leftovers.list_instance(engine)
         assert not paths.state_dir().exists()
         assert str(await stack.down(print, cache=False)) == "nothing was there"
     finally:

@@ -1,4 +1,4 @@
-"""The command line: made from the functions, checked before anything starts."""
+"""The command line: generated from the functions; arguments are checked before anything starts."""
 
 import argparse
 import json
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ci.cli import program
-from ci.cli.program import _use, make_parser
-from ci.cli.session import refuse_unknown, uses_local_aws
+from ci.cli.program import _handler, make_parser
+from ci.cli.session import check_names, uses_local_aws
 from ci.cli.signatures import Description, describe, from_module
 from ci.config import load
 from ci.errors import HostError, UsageError
@@ -53,7 +53,9 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
 
 
 @pytest.mark.parametrize("flag", ["--env", "--to"])
-def test_a_promotion_s_target_has_two_names(flag: str, parser: argparse.ArgumentParser) -> None:
+def test_the_target_of_a_promotion_has_two_flags(
+    flag: str, parser: argparse.ArgumentParser
+) -> None:
     given = parser.parse_args(["promote", "--from", "staging", flag, "production"])
     assert (given.from_, given.env) == ("staging", "production")
 
@@ -62,12 +64,15 @@ def test_a_promotion_s_target_has_two_names(flag: str, parser: argparse.Argument
     ("argv", "said"),
     [
         ([], "COMMAND"),
-        (["cache", "--keep", "5parsecs"], "'5parsecs' is no number with one of"),
+        (["cache", "--keep", "5parsecs"], "'5parsecs'"),
         (["deploi"], "invalid choice: 'deploi'"),
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),
         (["deploy", "--env", "staging", "--aws", "maybe"], "invalid choice: 'maybe'"),
-        (["plan", "--env", "staging", "--output", "/no/such/place/plan.json"], "no directory"),
+        (
+            ["plan", "--env", "staging", "--output", "/no/such/place/plan.json"],
+            "its directory does not exist",
+        ),
         (["plan", "--env", "staging", "--output", "/"], "is a directory"),
         (["plan", "--env", "staging", "--output", "n" * 300], "File name too long"),
         (["--aws-access-key-id", "AKIA", "status", "--env", "x"], "env://NAME"),
@@ -87,7 +92,7 @@ def test_wrong_usage_is_exit_code_2_and_says_what(
     assert said in capsys.readouterr().err
 
 
-def test_a_command_stands_behind_two_hyphens_with_flags_of_its_own(
+def test_a_command_after_two_hyphens_keeps_its_own_flags(
     parser: argparse.ArgumentParser,
 ) -> None:
     for verb in ("run-task", "exec"):
@@ -99,20 +104,20 @@ def test_a_command_stands_behind_two_hyphens_with_flags_of_its_own(
             parser.parse_args(mine)
 
 
-def test_what_the_command_line_adds_is_done_only_where_asked_for(
+def test_streaming_replaces_a_function_only_if_its_flags_ask_for_it(
     parser: argparse.ArgumentParser,
 ) -> None:
-    def use(*argv: str) -> object:
-        return _use(parser.parse_args([*argv, "--env", "staging"]))
+    def handler(*argv: str) -> object:
+        return _handler(parser.parse_args([*argv, "--env", "staging"]))
 
-    assert use("status") is None
-    assert use("status", "--watch") is not None
-    assert use("plan") is None
+    assert handler("status") is None
+    assert handler("status", "--watch") is not None
+    assert handler("plan") is None
     for follow in ((), ("--follow",), ("--agent", "a", "--agent", "b", "--since", "1h")):
-        assert use("logs", *follow) is not None
+        assert handler("logs", *follow) is not None
 
 
-async def test_output_is_the_json_document_whatever_is_printed(
+async def test_the_output_file_is_the_json_document_whatever_is_printed(
     parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = RenderedResult("2 changes", document='{"changed": true}', exit_code=2)
@@ -127,7 +132,7 @@ async def test_output_is_the_json_document_whatever_is_printed(
     assert json.loads(path.read_text()) == {"changed": True}
 
 
-async def test_a_file_that_cannot_be_written_is_an_error_and_not_a_defect(
+async def test_an_output_file_that_cannot_be_written_is_a_host_error(
     parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def call(*_: object) -> str:
@@ -149,7 +154,9 @@ def test_a_secret_s_value_is_not_repeated_when_it_is_refused(
     assert "wJalrXUtnFEMI" not in capsys.readouterr().err
 
 
-def test_the_description_is_kept_by_content(tmp_path: Path, module: Description) -> None:
+def test_the_description_is_cached_by_the_content_of_its_sources(
+    tmp_path: Path, module: Description
+) -> None:
     main = ROOT / "ci" / "main.py"
     assert describe(main, tmp_path) == module
     (kept,) = tmp_path.iterdir()
@@ -159,7 +166,7 @@ def test_the_description_is_kept_by_content(tmp_path: Path, module: Description)
     assert describe(main, tmp_path).doc == "from the cache"
 
 
-def test_a_broken_cache_is_made_anew(tmp_path: Path, module: Description) -> None:
+def test_a_broken_cache_is_replaced(tmp_path: Path, module: Description) -> None:
     main = ROOT / "ci" / "main.py"
     describe(main, tmp_path)
     (kept,) = tmp_path.iterdir()
@@ -177,13 +184,13 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path, module: Description) -> Non
         ("development", "real", False),
     ],
 )
-def test_only_development_is_on_the_embedded_aws_by_itself(
+def test_only_development_uses_the_embedded_aws_by_default(
     name: str, chosen: str, *, local: bool
 ) -> None:
     assert uses_local_aws(load(ROOT / "tests" / "acso.toml"), name, chosen) is local
 
 
-def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
+def test_development_with_an_account_uses_the_real_aws(tmp_path: Path) -> None:
     path = tmp_path / "acso.toml"
     text = (ROOT / "tests" / "acso.toml").read_text()
     path.write_text(text.replace('branch = "develop"', 'branch = "x"\naccount = "123456789012"'))
@@ -199,8 +206,8 @@ def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
         {"agent": ["supervisor", "superviser"]},
     ],
 )
-def test_a_mistyped_name_is_told_before_anything_starts(given: dict[str, object]) -> None:
+def test_a_mistyped_name_is_reported_before_anything_starts(given: dict[str, object]) -> None:
     config = load(ROOT / "tests" / "acso.toml")
-    refuse_unknown(config, {"env": "staging", "agent": "supervisor"})
+    check_names(config, {"env": "staging", "agent": "supervisor"})
     with pytest.raises(UsageError, match="did you mean"):
-        refuse_unknown(config, given)
+        check_names(config, given)

@@ -131,15 +131,15 @@ def test_a_tool_s_own_lines_give_the_advice(line: str, advice: str) -> None:
 def test_a_system_is_known_by_its_release_file(tmp_path: Path) -> None:
     release = tmp_path / "os-release"
     release.write_text('NAME="x"\nID=linuxmint\nID_LIKE="ubuntu debian"\n')
-    assert apt.system(release) == {"linuxmint", "ubuntu", "debian"}
-    assert apt.system(tmp_path / "absent") == set()
+    assert apt.system_ids(release) == {"linuxmint", "ubuntu", "debian"}
+    assert apt.system_ids(tmp_path / "absent") == set()
 
 
 def test_room_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
     disk_space.require(tmp_path / "not" / "yet", 1, "a file")
     with pytest.raises(HostError, match=r"a file needs .* at .* are free"):
         disk_space.require(tmp_path / "not" / "yet", disk_space.free(tmp_path) * 2, "a file")
-    assert [disk_space.text(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
+    assert [disk_space.format_size(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
 
 
 def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
@@ -231,8 +231,8 @@ def test_a_content_id_is_of_files_and_configuration(
 def test_docker_s_refusal_is_found_among_its_events() -> None:
     events = [{"status": "x"}, {"error": "no space left on device"}]
     answer = "\r\n".join(json.dumps(item) for item in events)
-    assert debian_image.refusal(answer) == "no space left on device"
-    assert debian_image.refusal('{"status": "sha256:0"}') == ""
+    assert debian_image.import_error(answer) == "no space left on device"
+    assert debian_image.import_error('{"status": "sha256:0"}') == ""
 
 
 def test_a_base_image_made_by_another_recipe_is_not_taken(
@@ -249,18 +249,16 @@ def test_a_base_image_made_by_another_recipe_is_not_taken(
 
 
 def test_what_was_removed_is_told_by_kind() -> None:
-    assert (
-        str(Removed(things=("container a", "container b", "volume c"))) == "2 container, 1 volume"
-    )
+    assert str(Removed(items=("container a", "container b", "volume c"))) == "2 container, 1 volume"
     assert str(Removed()) == "nothing was there"
 
 
 def test_a_pid_file_whose_number_is_another_process_s_is_removed(tmp_path: Path) -> None:
     pid_file = tmp_path / "docker.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    dockerd.forget_another(pid_file)
+    dockerd.remove_stale_pid_file(pid_file)
     assert not pid_file.exists()
-    dockerd.forget_another(pid_file)  # none is fine too
+    dockerd.remove_stale_pid_file(pid_file)  # none is fine too
 
 
 def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
@@ -272,6 +270,6 @@ def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
         process.stdout.readline()  # the name is the program's only once that runs
         pid_file = tmp_path / "docker.pid"
         pid_file.write_text(str(process.pid))
-        dockerd.forget_another(pid_file)
+        dockerd.remove_stale_pid_file(pid_file)
         process.kill()
     assert pid_file.exists()

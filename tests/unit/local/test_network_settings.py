@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from ci.local.network_settings import (
     CA_PATH,
-    STAY,
-    TOLD_CA_VARIABLES,
+    CONTAINER_CA_VARIABLES,
+    NOT_FORWARDED,
     derive,
     pip_files,
     pip_settings,
@@ -21,8 +21,8 @@ def test_a_machine_without_settings_tells_nothing() -> None:
 
 
 def test_proxies_are_told_in_both_cases() -> None:
-    told = derive({"HTTPS_PROXY": "http://p:1", "no_proxy": "localhost"}, {}).exec_env
-    assert told == {
+    forwarded = derive({"HTTPS_PROXY": "http://p:1", "no_proxy": "localhost"}, {}).exec_env
+    assert forwarded == {
         "https_proxy": "http://p:1",
         "HTTPS_PROXY": "http://p:1",
         "no_proxy": "localhost",
@@ -53,8 +53,8 @@ def test_uv_s_own_index_goes_before_pip_s() -> None:
 
 
 def test_the_environment_goes_before_pip_s_files() -> None:
-    told = derive({"PIP_TIMEOUT": "5"}, {"PIP_TIMEOUT": "9", "PIP_RETRIES": "2"}).exec_env
-    assert told == {"PIP_TIMEOUT": "5", "PIP_RETRIES": "2"}
+    forwarded = derive({"PIP_TIMEOUT": "5"}, {"PIP_TIMEOUT": "9", "PIP_RETRIES": "2"}).exec_env
+    assert forwarded == {"PIP_TIMEOUT": "5", "PIP_RETRIES": "2"}
 
 
 def test_a_bundle_is_told_where_the_engine_shows_it(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_bundle_is_told_where_the_engine_shows_it(tmp_path: Path) -> None:
     bundle.touch()
     found = derive({"SSL_CERT_FILE": str(bundle)}, {})
     assert found.ca_bundle == bundle
-    assert found.exec_env == dict.fromkeys(TOLD_CA_VARIABLES, CA_PATH)
+    assert found.exec_env == dict.fromkeys(CONTAINER_CA_VARIABLES, CA_PATH)
 
 
 def test_a_bundle_of_pip_s_files_counts(tmp_path: Path) -> None:
@@ -116,16 +116,18 @@ def test_the_engine_shows_the_bundle_where_containers_are_told_to_look() -> None
 
 @given(
     st.dictionaries(
-        st.sampled_from(["PIP_X", "UV_X", "http_proxy", "AWS_SECRET_ACCESS_KEY", *sorted(STAY)]),
+        st.sampled_from(
+            ["PIP_X", "UV_X", "http_proxy", "AWS_SECRET_ACCESS_KEY", *sorted(NOT_FORWARDED)]
+        ),
         st.text(min_size=1, max_size=20),
     )
 )
 def test_nothing_else_of_the_environment_is_told(environ: dict[str, str]) -> None:
-    told = derive(environ, {}).exec_env
-    allowed = {"PIP_X", "UV_X", "http_proxy", "HTTP_PROXY", *TOLD_CA_VARIABLES}
-    assert set(told) <= allowed
+    forwarded = derive(environ, {}).exec_env
+    allowed = {"PIP_X", "UV_X", "http_proxy", "HTTP_PROXY", *CONTAINER_CA_VARIABLES}
+    assert set(forwarded) <= allowed
     assert all(
         not word.startswith("/")
         for name in ("PIP_X", "UV_X")
-        for word in told.get(name, "").split()
+        for word in forwarded.get(name, "").split()
     )

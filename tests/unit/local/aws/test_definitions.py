@@ -2,23 +2,23 @@
 
 import pytest
 
-from ci.local.aws.containers import local_image, own_volumes, shape
-from ci.local.aws.scheduler import pause
-from ci.local.aws.taskhealth import rule
-from ci.local.aws.templates import camel
+from ci.local.aws.containers import local_image, run_options, task_volumes
+from ci.local.aws.scheduler import restart_delay
+from ci.local.aws.task_health import health_rule
+from ci.local.aws.templates import camel_case_keys
 
 
 def test_an_empty_definition_asks_for_nothing() -> None:
-    assert shape({"name": "a", "image": "b"}, {}) == {}
+    assert run_options({"name": "a", "image": "b"}, {}) == {}
 
 
 def test_a_container_without_memory_has_its_tasks() -> None:
-    assert shape({}, {"memory": "512", "cpu": "256"}) == {
+    assert run_options({}, {"memory": "512", "cpu": "256"}) == {
         "mem_limit": "512m",
         "memswap_limit": "512m",
         "cpu_shares": 256,
     }
-    assert shape({"memory": 64}, {"memory": "512"})["mem_limit"] == "64m"
+    assert run_options({"memory": 64}, {"memory": "512"})["mem_limit"] == "64m"
 
 
 def test_a_volume_of_the_task_is_told_from_a_folder_of_the_host() -> None:
@@ -27,7 +27,7 @@ def test_a_volume_of_the_task_is_told_from_a_folder_of_the_host() -> None:
         {"sourceVolume": "own", "containerPath": "/tmp"},
         {"sourceVolume": "host", "containerPath": "/data"},
     ]
-    assert own_volumes({"mountPoints": mounts}, {"volumes": volumes}) == ["/tmp"]
+    assert task_volumes({"mountPoints": mounts}, {"volumes": volumes}) == ["/tmp"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_template_s_keys_become_the_api_s_except_where_people_chose_them() -> 
         "Secrets": [{"Name": "A", "ValueFrom": "b"}],
         "Memory": 64,
     }
-    assert camel(template) == {
+    assert camel_case_keys(template) == {
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {"awslogs-group": "G", "Mode": "x"},
@@ -68,9 +68,9 @@ def test_a_template_s_keys_become_the_api_s_except_where_people_chose_them() -> 
 
 def test_a_health_check_has_the_defaults_of_ecs() -> None:
     # ECS API Reference, HealthCheck: interval 30, retries 3, startPeriod off.
-    assert (rule({}).interval, rule({}).failures, rule({}).grace) == (30, 3, 0)
+    assert (health_rule({}).interval, health_rule({}).failures, health_rule({}).grace) == (30, 3, 0)
 
 
 def test_restarts_are_delayed_more_and_more_and_never_too_much() -> None:
-    assert [pause(number) for number in (1, 3, 4, 5, 6)] == [0, 0, 2, 4, 8]
-    assert pause(1000) == 60
+    assert [restart_delay(number) for number in (1, 3, 4, 5, 6)] == [0, 0, 2, 4, 8]
+    assert restart_delay(1000) == 60

@@ -39,7 +39,7 @@ def test_containers_stop_one_after_the_other_but_wait_for_a_slow_one_only_so_lon
         time.sleep(1.0 if task == "slow" else 0.05)
         stopping.remove(task)
 
-    cleanup = tasks.drained(ecs, targets, original)  # type: ignore[arg-type]
+    cleanup = tasks.with_draining(ecs, targets, original)  # type: ignore[arg-type]
     for name in ("a", "b", "c"):
         cleanup(name, object())
     for thread in ecs.threads:

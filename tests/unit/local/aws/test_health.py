@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.local.aws.health import FIRST, Health, Rule, matches
+from ci.local.aws.health import FIRST_INTERVAL, Health, Rule, matches
 
 RULE = Rule(interval=5, failures=2, successes=3)
 
@@ -28,9 +28,9 @@ def test_a_new_one_has_the_time_of_all_its_failures_before_it_is_unhealthy() -> 
 
 
 def test_a_start_period_forgives() -> None:
-    patient = Rule(interval=5, failures=2, grace=10)
-    assert probed(patient, [False] * 99, every=0.2).state == "initial"
-    assert probed(patient, [False] * 101, every=0.2).state == "unhealthy"
+    forgiving = Rule(interval=5, failures=2, grace=10)
+    assert probed(forgiving, [False] * 99, every=0.2).state == "initial"
+    assert probed(forgiving, [False] * 101, every=0.2).state == "unhealthy"
 
 
 def test_a_healthy_one_may_fail_once_less_than_the_threshold() -> None:
@@ -40,19 +40,19 @@ def test_a_healthy_one_may_fail_once_less_than_the_threshold() -> None:
 
 
 def test_an_unhealthy_one_needs_its_successes_in_a_row() -> None:
-    ill = [True, False, False]
-    assert probed(RULE, [*ill, True, True], every=5).state == "unhealthy"
-    assert probed(RULE, [*ill, True, True, True], every=5).state == "healthy"
-    assert probed(RULE, [*ill, True, True, False, True], every=5).state == "unhealthy"
+    unhealthy = [True, False, False]
+    assert probed(RULE, [*unhealthy, True, True], every=5).state == "unhealthy"
+    assert probed(RULE, [*unhealthy, True, True, True], every=5).state == "healthy"
+    assert probed(RULE, [*unhealthy, True, True, False, True], every=5).state == "unhealthy"
 
 
 def test_a_new_one_is_probed_soon_and_then_at_its_interval() -> None:
     health = Health(rule=RULE, since=0.0)
     assert health.due(0.0)
     health.failed(0.0, "no")
-    assert (health.due(FIRST / 2), health.due(FIRST)) == (False, True)
-    health.passed(FIRST)
-    assert (health.due(4.9), health.due(FIRST + 5)) == (False, True)
+    assert (health.due(FIRST_INTERVAL / 2), health.due(FIRST_INTERVAL)) == (False, True)
+    health.passed(FIRST_INTERVAL)
+    assert (health.due(4.9), health.due(FIRST_INTERVAL + 5)) == (False, True)
 
 
 @given(st.lists(st.booleans(), max_size=60), st.floats(min_value=0.05, max_value=20))
