@@ -1,7 +1,6 @@
 """How tasks of the embedded AWS end."""
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +10,7 @@ from ci.local.aws import tasks
 
 
 class Ecs:
-    """Of ECS's emulator, what ending a task needs."""
+    """The part of ministack's ECS that ending a task needs."""
 
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
@@ -24,31 +23,47 @@ class Ecs:
         thread.start()
         self.threads.append(thread)
 
+    def join(self) -> None:
+        for thread in self.threads:
+            thread.join(timeout=30)
+            assert not thread.is_alive()
 
-def test_containers_stop_one_after_the_other_but_wait_for_a_slow_one_only_so_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(tasks, "STAGGER", 0.3)
-    stopping: set[str] = set()
-    together: list[set[str]] = []
-    ecs, targets = Ecs(), SimpleNamespace(drain=lambda _address, **_: None)
 
-    def original(task: str, _client: Any, _extra: Any) -> None:
+TARGETS: Any = SimpleNamespace(drain=lambda _address, **_: None)
+
+
+def test_containers_are_stopped_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "STAGGER", 30)
+    ecs, stopping, together = Ecs(), set[str](), list[int]()
+
+    def stop(task: str, _client: Any, _extra: Any) -> None:
         stopping.add(task)
-        together.append(set(stopping))
-        time.sleep(1.0 if task == "slow" else 0.05)
+        threading.Event().wait(0.01)  # gives the others a chance to interfere
+        together.append(len(stopping))
         stopping.remove(task)
 
-    cleanup = tasks.with_draining(ecs, targets, original)  # type: ignore[arg-type]
+    cleanup = tasks.with_draining(ecs, TARGETS, stop)
     for name in ("a", "b", "c"):
         cleanup(name, object())
-    for thread in ecs.threads:
-        thread.join()
-    assert [len(each) for each in together] == [1, 1, 1]
+    ecs.join()
+    assert together == [1, 1, 1]
+
+
+def test_a_container_that_stops_slowly_delays_the_next_one_for_a_limited_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "STAGGER", 0.01)
+    ecs, slow_stops, next_stops = Ecs(), threading.Event(), threading.Event()
+
+    def stop(task: str, _client: Any, _extra: Any) -> None:
+        if task == "slow":
+            slow_stops.set()
+            assert next_stops.wait(30)  # so the next one does not wait for the end of this one
+        next_stops.set()
+
+    cleanup = tasks.with_draining(ecs, TARGETS, stop)
     cleanup("slow", object())
-    while "slow" not in stopping:
-        time.sleep(0.01)
+    assert slow_stops.wait(30)
     cleanup("next", object())
-    for thread in ecs.threads:
-        thread.join()
-    assert together[-1] == {"slow", "next"}
+    ecs.join()
+    assert next_stops.is_set()
