@@ -1,6 +1,7 @@
 """Commands for this machine: check it, start and remove the local stack, tests, engine, cache."""
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 async def doctor(_: argparse.Namespace) -> str | int:
     """Check that this machine has what a deployment needs; changes nothing.
 
-    `missing`: acso up (or deploy) gets or starts it. `BROKEN`: it needs a fix by hand, which is
-    printed below it. The exit code is 4 if anything is broken, 0 otherwise.
+    missing: `acso up` or `acso deploy` creates or starts it. BROKEN: it has to be fixed by hand,
+    as shown below it. The exit code is 4 if anything is broken, 0 otherwise.
     """
     from ci.local import stack  # late: Docker's client
 
@@ -86,11 +87,12 @@ async def selftest(options: argparse.Namespace) -> str | int:
 async def bench(options: argparse.Namespace) -> str | int:
     """Run a benchmark and print its figures as a table.
 
-    engine    the local engine compared with `docker build`. Arguments: the parts to run, of
-              uncached, cached, branches, upload, memory, check. Exit code 1 if a target is missed
-    deploys   releases compared with ecs-deploy and the AWS CLI. Arguments: see acso bench deploys
-              --help
-    services  time and memory of watching many services. Argument: their number (default: 100)
+    engine    Compare the local engine with `docker build`; exit code 1 if a target is missed.
+              Arguments: parts to run (uncached, cached, branches, upload, memory, check).
+    deploys   Compare releases with ecs-deploy and the AWS CLI.
+              Arguments: --runs N, --tools TOOL ..., --cases CASE ...
+    services  Measure time and memory of watching many services.
+              Argument: the number of services (default: 100).
     """
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # also for processes of the benchmark
     command = [sys.executable, "-m", f"tests.bench.{options.benchmark}", *options.arguments]
@@ -207,7 +209,7 @@ class HostCommand:
     @property
     def doc(self) -> str:
         """The command's help."""
-        return "\n".join(line.strip() for line in (self.run.__doc__ or "").splitlines())
+        return inspect.getdoc(self.run) or ""
 
     def add(self, parser: argparse.ArgumentParser) -> None:
         """Add the command's arguments to its parser."""

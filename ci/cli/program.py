@@ -32,7 +32,7 @@ first steps:
 
 exit codes of all commands:
     0  success; plan and deploy --dry-run: nothing would change
-    1  a failed test, benchmark or defect
+    1  tests or a benchmark failed, or a defect: please report it
     2  wrong usage; plan and deploy --dry-run: something would change
     3  acso.toml is invalid
     4  this machine lacks something: acso doctor
@@ -47,7 +47,7 @@ exit codes of all commands:
    26  the environment lacks something that a release needs: acso verify
    27  the release cannot be promoted
    30  validation failed
-   31  a one-off task did not run to its end
+   31  a one-off task did not run; otherwise run-task ends with the exit code of the task
    32  a command in a running task could not be started
   130  interrupted: Ctrl-C
 
@@ -64,8 +64,21 @@ exit codes of a release that did not succeed:
 """
 Run = Callable[[argparse.Namespace], Awaitable[str | int]]
 CONSTRUCTOR = "constructor_"
+#: Usage of arguments that are passed on to a program; argparse would repeat "-- COMMAND".
+PASSED_ON = {
+    "args": "-- COMMAND [ARGUMENT ...]",
+    "argv": "-- COMMAND [ARGUMENT ...]",
+    "arguments": "[ARGUMENT ...]",
+}
 #: Additional names of flags, by function and parameter.
 ALIASES = {("promote", "env"): ("--to",)}
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps line breaks of descriptions, and shows the usage of commands that are passed on."""
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        return PASSED_ON.get(action.dest) or super()._format_args(action, default_metavar)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,12 +100,14 @@ def make_parser(module: Description) -> argparse.ArgumentParser:
         prog="acso",
         description=module.doc,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     for parameter in module.parameters:
         _add(parser, parameter, prefix=CONSTRUCTOR)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, dest="command"
+    )
     for function in module.functions:
         _add_function(commands, function)
     for extension in streaming.EXTENSIONS.values():
@@ -142,7 +157,7 @@ def _command(commands: Any, name: str, doc: str, run: Run) -> argparse.ArgumentP
         name,
         help=doc.partition("\n")[0].replace("%", "%%"),
         description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -256,10 +256,17 @@ def note(line: str) -> None:
 
 def main() -> None:
     """Parse arguments and measure, in a new instance."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="acso bench deploys", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("--runs", type=int, default=3, help="runs of each deploy (default: 3)")
-    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
+    parser.add_argument(
+        "--tools", nargs="+", choices=TOOLS, default=list(TOOLS), help="tools to compare"
+    )
+    cases = ", ".join(repr(case) for case in CASES)
+    parser.add_argument(
+        "--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=cases
+    )
     options = parser.parse_args()
     os.environ["ACSO_INSTANCE"] = f"bench-{os.getpid()}"
     Console(width=140).print(anyio.run(table, options.runs, options.tools, options.cases))

@@ -266,7 +266,7 @@ async def check(_: Bench) -> Row:
     return Row(what="acso check, all cached", ours=seconds, target="2.0 s", met=seconds <= 2)
 
 
-# --- tasks in their own process --------------------------------------------------------------------
+# --- tasks in their own process ------------------------------------------------------------
 async def _figure(bench: Bench, *task: str) -> float:
     done = await anyio.run_process([*bench.program, *task], check=False)
     if done.returncode != 0:

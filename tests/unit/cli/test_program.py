@@ -2,10 +2,12 @@
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from ci import errors
 from ci.cli import program
 from ci.cli.program import _handler, make_parser
 from ci.cli.session import check_names, uses_local_aws
@@ -38,6 +40,16 @@ def test_every_function_is_a_command_with_its_own_help(
         assert function.doc.splitlines()[0] in out
         shown = [p for p in function.parameters if p.name not in ("format", "args")]
         assert all(p.flag in out for p in shown)
+
+
+def test_every_exit_code_is_listed_in_the_help(
+    parser: argparse.ArgumentParser,
+) -> None:
+    listed = set(map(int, re.findall(r"(?m)^ +(\d+)  ", program.EPILOG)))
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.AcsoError)}
+    assert listed == codes | {0}
+    assert program.EPILOG in parser.format_help()
 
 
 def test_every_function_and_parameter_is_documented(module: Description) -> None:
