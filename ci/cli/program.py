@@ -105,9 +105,8 @@ def make_parser(module: Description) -> argparse.ArgumentParser:
     )
     for parameter in module.parameters:
         _add(parser, parameter, prefix=CONSTRUCTOR)
-    commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", required=True, dest="command"
-    )
+    parser._positionals.title = "commands"  # a group of its own would come after the options
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for function in module.functions:
         _add_function(commands, function)
     for extension in streaming.EXTENSIONS.values():

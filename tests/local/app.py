@@ -4,15 +4,11 @@ import http.server
 import os
 import signal
 import socketserver
-import sys
 import threading
 import time
 from pathlib import Path
 
 given = os.environ.get
-if given("CRASH"):
-    print("boom", flush=True)
-    sys.exit(3)
 if given("EAT"):
     eaten = [bytearray(1 << 20) for _ in range(1 << 10)]
 time.sleep(float(given("DELAY", "0")))

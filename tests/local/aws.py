@@ -21,11 +21,12 @@ from ci.local.wait import blocking
 
 APP = (Path(__file__).parent / "app.py").read_text()
 CLUSTER = "tests"
+CRASH = ["sh", "-c", "exit 3"]
 BREAKER = {"enable": True, "rollback": True}
 _numbers = itertools.count(1)
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> None:
+def eventually(condition: Callable[[], Any], seconds: float = 60) -> None:
     """Wait until the condition holds; fail if it does not within the time."""
     assert blocking(lambda: bool(condition()), seconds=seconds), (
         f"the condition did not hold within {seconds} s"
@@ -68,6 +69,13 @@ class Aws:
             containerDefinitions=[container | more],
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])
+
+    def crashing(self) -> str:
+        """Register a task definition whose container exits at once, and faster than Python starts.
+
+        A task that runs for a second counts as healthy (`ci.local.aws.task_health`).
+        """
+        return self.definition(entryPoint=CRASH[:2], command=CRASH[2:])
 
     def run(self, definition: str) -> str:
         """Run one task; return its ARN."""
@@ -168,7 +176,7 @@ class Service:
         """Return the rollout state of the primary deployment."""
         return str(self.look()["deployments"][0]["rolloutState"])
 
-    def completed(self, seconds: float = 20) -> None:
+    def completed(self, seconds: float = 60) -> None:
         """Wait until the primary deployment is complete."""
         eventually(lambda: self.look()["deployments"][0]["rolloutState"] == "COMPLETED", seconds)
 

@@ -75,7 +75,7 @@ def test_tasks_that_crash_trigger_the_circuit_breaker_and_the_old_ones_keep_runn
     service = aws.service(aws.definition({"VERSION": "good"}))
     service.completed()
     with service.load() as load:
-        failed = service.update(aws.definition({"CRASH": "1"}))
+        failed = service.update(aws.crashing())
         eventually(lambda: service.deployments().get(failed) == ("ACTIVE", "FAILED"))
         service.completed()
     assert set(load.answers) == {"good"}
@@ -92,7 +92,7 @@ def test_tasks_that_crash_trigger_the_circuit_breaker_and_the_old_ones_keep_runn
 def test_a_first_deployment_that_crashes_fails_and_is_not_restarted(aws: Aws) -> None:
     # The same page: the circuit breaker applies to every deployment of a rolling update, also the
     # first one, and stops launching tasks.
-    service = aws.service(aws.definition({"CRASH": "1"}), balanced=False)
+    service = aws.service(aws.crashing(), balanced=False)
     eventually(lambda: service.state() == "FAILED")
     ended = len(service.tasks("STOPPED"))
     assert (ended, service.tasks()) == (3, [])
