@@ -73,7 +73,7 @@ def test_the_target_of_a_promotion_has_two_flags(
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "COMMAND"),
         (["cache", "--keep", "5parsecs"], "'5parsecs'"),
@@ -94,14 +94,14 @@ def test_the_target_of_a_promotion_has_two_flags(
 )
 def test_wrong_usage_is_exit_code_2_and_says_what(
     argv: list[str],
-    said: str,
+    message: str,
     parser: argparse.ArgumentParser,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as done:
         parser.parse_args(argv)
     assert done.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_command_after_two_hyphens_keeps_its_own_flags(
