@@ -90,8 +90,10 @@ async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] |
 
 async def _configuration(aws: Aws, repository: str, digest: str) -> Mapping[str, Any]:
     """Return an image's configuration by its own digest."""
-    if aws.registry:  # not AWS's own registry: it gives blobs out itself
-        url = f"http://{aws.registry}/v2/{repository}/blobs/{digest}"
+    if aws.endpoint:
+        # An emulator's download URLs are AWS's host names; its endpoint serves the blobs. Not
+        # `aws.registry`: that name is the engine's, and inside `dagger call` leads elsewhere.
+        url = f"{aws.endpoint.rstrip('/')}/v2/{repository}/blobs/{digest}"
     else:
         answer = await aws.call(
             "ecr", "get_download_url_for_layer", repositoryName=repository, layerDigest=digest

@@ -16,7 +16,7 @@ from ci.errors import HostError
 from ci.report.progress import stage
 
 if TYPE_CHECKING:
-    from ci.engine.prune import Pruned
+    from ci.engine.prune import PruneResult
     from ci.engine.usage import Usage
 
 
@@ -140,35 +140,39 @@ async def cache(options: argparse.Namespace) -> str | int:
         message = "no container engine answers; the cache keeps images and volumes there"
         raise HostError(message, hint="acso up")
     where = engine_options(found, {}, lambda _line: None)
-    wish = prune.Wish(older_than=options.older_than, keep=options.keep, everything=options.all)
-    if wish == prune.Wish():
-        return render_usage(await prune.used(where), as_json=options.json)
+    policy = prune.PrunePolicy(
+        older_than=options.older_than, keep=options.keep, everything=options.all
+    )
+    if policy == prune.PrunePolicy():
+        return render_usage(await prune.cache_usage(where), as_json=options.json)
     async with stage("prune") as span:
-        gone = await prune.pruned(where, wish)
-        span.result = prune.shown(gone.size)
+        gone = await prune.prune_cache(where, policy)
+        span.result = prune.format_size(gone.size)
     return render_pruned(gone, as_json=options.json)
 
 
 def render_usage(used: "Usage", *, as_json: bool) -> str:
     """Return the cache's contents as text or JSON; in JSON, each kind is [count, bytes]."""
-    from ci.engine.prune import shown
+    from ci.engine.prune import format_size
 
     if as_json:
         return json.dumps(vars(used))
     counts = {kind: pair for kind, pair in vars(used).items() if kind != "sessions"}
-    rows = [f"{kind:<10}{count:>8}{shown(size):>12}" for kind, (count, size) in counts.items()]
-    total = shown(sum(size for _, size in counts.values()))
+    rows = [
+        f"{kind:<10}{count:>8}{format_size(size):>12}" for kind, (count, size) in counts.items()
+    ]
+    total = format_size(sum(size for _, size in counts.values()))
     return "\n".join([*rows, f"{'total':<10}{total:>20}", f"sessions  {used.sessions:>8}"])
 
 
-def render_pruned(gone: "Pruned", *, as_json: bool) -> str:
+def render_pruned(gone: "PruneResult", *, as_json: bool) -> str:
     """Return what was removed from the cache, as text or JSON."""
-    from ci.engine.prune import shown
+    from ci.engine.prune import format_size
 
     if as_json:
         return json.dumps(vars(gone))
     counts = ", ".join(f"{count} {kind}" for kind, count in vars(gone).items() if kind != "size")
-    return f"removed {counts}: {shown(gone.size)}"
+    return f"removed {counts}: {format_size(gone.size)}"
 
 
 def _quantity(name: str) -> Callable[[str], float]:

@@ -70,8 +70,6 @@ PASSED_ON = {
     "argv": "-- COMMAND [ARGUMENT ...]",
     "arguments": "[ARGUMENT ...]",
 }
-#: Additional names of flags, by function and parameter.
-ALIASES = {("promote", "env"): ("--to",)}
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -121,7 +119,7 @@ def _add_function(commands: Any, function: Function) -> None:
     parser = _command(commands, function.command, function.doc, partial(_call, function))
     for parameter in function.parameters:
         if parameter.name != "format":  # `--json` stands for it
-            _add(parser, parameter, aliases=ALIASES.get((function.name, parameter.name), ()))
+            _add(parser, parameter)
     if extension := streaming.EXTENSIONS.get(function.name):
         extension.arguments(parser)
         parser.set_defaults(handler=extension.handler)
@@ -170,7 +168,6 @@ def _add(
     parser: argparse.ArgumentParser,
     parameter: Parameter,
     prefix: str = "",
-    aliases: Sequence[str] = (),
 ) -> None:
     # A flag is off unless given; saying so would repeat what its two names say.
     shown = parameter.kind != "flag" and parameter.default not in (None, "")
@@ -199,7 +196,7 @@ def _add(
             arguments["metavar"] = "PATH"
         case "text":
             arguments["metavar"] = parameter.metavar
-    parser.add_argument(parameter.flag, *aliases, **arguments)
+    parser.add_argument(parameter.flag, **arguments)
 
 
 def _secret(value: str) -> str:

@@ -241,6 +241,7 @@ async def _call_function(
     from dagger import dag
 
     from ci.main import Acso
+    from ci.pipeline.decorators import in_process
     from ci.pipeline.types import Format, OnCancel
     from ci.stages.base import IGNORE
 
@@ -265,8 +266,10 @@ async def _call_function(
             if parameter.kind == "file" and parameter.name in given:
                 given[parameter.name] = dag.host().file(str(given[parameter.name]))
         if handler is not None:
-            return await handler(Acso(**values), given)
-        result: str = await getattr(Acso(**values), function.name)(**given)
+            with in_process():
+                return await handler(Acso(**values), given)
+        with in_process():
+            result: str = await getattr(Acso(**values), function.name)(**given)
         return result
 
 

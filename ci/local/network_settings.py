@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The path of the CA bundle that the engine mounts into containers.
-CA_PATH = "/dev/acso/ca.pem"
+from ci.common.certificates import CA_PATH
+
 SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 #: Variables that name a bundle of CA certificates, in the order in which they are looked at.
 CA_VARIABLES = (

@@ -141,7 +141,7 @@ async def test_two_calls_at_the_same_time_build_it_once(engine: Docker, made_by:
         found.append(await base_image.ensure(engine, printed.append, name=ABSENT))
 
     async def waiting() -> bool:
-        return any("another process is at it" in line for line in printed) and made_by.asked == 1
+        return any("waiting for another process" in line for line in printed) and made_by.asked == 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(ensure)

@@ -64,14 +64,6 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     assert not hasattr(given, "commit")
 
 
-@pytest.mark.parametrize("flag", ["--env", "--to"])
-def test_the_target_of_a_promotion_has_two_flags(
-    flag: str, parser: argparse.ArgumentParser
-) -> None:
-    given = parser.parse_args(["promote", "--from", "staging", flag, "production"])
-    assert (given.from_, given.env) == ("staging", "production")
-
-
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

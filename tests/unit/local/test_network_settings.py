@@ -5,8 +5,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci.common.certificates import CA_PATH
 from ci.local.network_settings import (
-    CA_PATH,
     CONTAINER_CA_VARIABLES,
     NOT_FORWARDED,
     derive,
@@ -106,12 +106,6 @@ def test_pip_s_files_are_where_its_documentation_says() -> None:
         Path("/x"),
     ]
     assert pip_files({"PIP_CONFIG_FILE": "/dev/null"}) == []
-
-
-def test_the_engine_mounts_the_bundle_at_the_configured_path() -> None:
-    from ci import engine
-
-    assert engine.CA_PATH == CA_PATH
 
 
 @given(
