@@ -210,7 +210,7 @@ def engine_options(
         images=images,
         exec_env=settings.exec_env,
         ca_bundle=settings.ca_bundle,
-        labels={"acso.instance": paths.instance()},
+        labels=paths.instance_labels(),
         log=log,
     )
 
