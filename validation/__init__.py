@@ -1,7 +1,7 @@
 """Checks of a running environment: `python -m validation smoke --environment development`."""
 
 from validation.model import Check, Finding, Report, Result, Status, Subject
-from validation.runner import judge, run
+from validation.runner import run, run_checks
 from validation.suites import SUITES
 
 __all__ = [
@@ -12,6 +12,6 @@ __all__ = [
     "Result",
     "Status",
     "Subject",
-    "judge",
     "run",
+    "run_checks",
 ]

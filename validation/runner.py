@@ -29,10 +29,10 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
     aws, config, environment = target.aws, target.config, target.environment
     found = url or await elb.url(aws, f"{environment.prefix}-alb")
     subject = Subject(aws=aws, config=config, environment=environment, url=found.rstrip("/"))
-    return await judge(suite, SUITES[suite], subject)
+    return await run_checks(suite, SUITES[suite], subject)
 
 
-async def judge(suite: str, checks: Sequence[Check], subject: Subject) -> Report:
+async def run_checks(suite: str, checks: Sequence[Check], subject: Subject) -> Report:
     """Run checks on a subject and return their results in order."""
     began = anyio.current_time()
     results: dict[str, Result] = {}

@@ -131,7 +131,7 @@ def execute(_: argparse.Namespace) -> Use:
 
     async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
-        task = await ecs_exec.running(context, given["agent"])
+        task = await ecs_exec.running_task(context, given["agent"])
         if context.aws.endpoint is not None:
             # The embedded AWS has no ECS Exec: its tasks are containers of this machine.
             from ci.local import container_engine  # late: Docker's client
@@ -141,7 +141,7 @@ def execute(_: argparse.Namespace) -> Use:
             message = f"there is no {ecs_exec.PLUGIN} on PATH, which ECS Exec needs on this side"
             hint = 'AWS Systems Manager User Guide, "Install the Session Manager plugin"'
             raise ExecError(message, hint=hint)
-        return Handover(argv=tuple(await ecs_exec.session(context, task, given["args"])))
+        return Handover(argv=tuple(await ecs_exec.start_session(context, task, given["args"])))
 
     return use
 

@@ -3,23 +3,23 @@
 from ci.aws.cloudformation import ResourceChange
 from ci.infra.environment import (
     Outputs,
-    Standing,
+    StackFacts,
     apply,
     apply_registry,
     delete,
     outputs,
     preview,
-    standing,
+    stack_facts,
 )
 
 __all__ = [
     "Outputs",
     "ResourceChange",
-    "Standing",
+    "StackFacts",
     "apply",
     "apply_registry",
     "delete",
     "outputs",
     "preview",
-    "standing",
+    "stack_facts",
 ]

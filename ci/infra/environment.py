@@ -11,7 +11,7 @@ from ci.aws.session import Aws
 from ci.aws.target import Target
 from ci.errors import InfrastructureError
 from ci.infra import templates
-from ci.infra.stacks import DONE, NEVER_MADE, Say, bring, changes, remove
+from ci.infra.stacks import DONE, NEVER_MADE, Say, changes, create_or_update, remove
 from ci.infra.templates import key
 
 PROTECTED = "production"
@@ -39,7 +39,7 @@ class Outputs:
 
 async def apply_registry(target: Target, say: Say) -> None:
     """Bring the image repositories to acso.toml; raises `InfrastructureError`."""
-    await bring(target.aws, await _registry(target), say)
+    await create_or_update(target.aws, await _registry(target), say)
 
 
 async def apply(target: Target, say: Say) -> Outputs:
@@ -49,7 +49,7 @@ async def apply(target: Target, say: Say) -> Outputs:
         InfrastructureError: it did not get there; CloudFormation has put back what was before.
     """
     wanted = _environment(target)
-    stack = await bring(target.aws, wanted, say)
+    stack = await create_or_update(target.aws, wanted, say)
     if target.environment.name == PROTECTED and not stack.protected:
         await cloudformation.protect(target.aws, wanted.name, protected=True)
     return _outputs(target, stack)
@@ -62,23 +62,23 @@ async def preview(target: Target) -> list[ResourceChange]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
-    """The stacks by name, each as a short text: as they are, and as they should be.
+class StackFacts:
+    """A checksum of each stack by name: as it is now, and as it should be.
 
-    Two texts are the same only if template, parameters and tags are. What was changed by hand in
-    a resource is not in it.
+    Two checksums are equal if template, parameters and tags are equal. Changes made by hand to a
+    resource (drift) do not show in them.
     """
 
-    found: Mapping[str, str]
-    wanted: Mapping[str, str]
+    current: Mapping[str, str]
+    desired: Mapping[str, str]
 
 
-async def standing(target: Target) -> Standing:
+async def stack_facts(target: Target) -> StackFacts:
     """Return the registry's and the environment's stacks as they are and should be."""
     wanted = (await _registry(target), _environment(target))
-    return Standing(
-        found={f"stack {item.name}": await _found(target.aws, item.name) for item in wanted},
-        wanted={f"template of {item.name}": _text(item) for item in wanted},
+    return StackFacts(
+        current={f"stack {item.name}": await _found(target.aws, item.name) for item in wanted},
+        desired={f"template of {item.name}": _text(item) for item in wanted},
     )
 
 

@@ -37,7 +37,7 @@ SHORT, LONG = 0.1, 2.0  # seconds between two looks: first, and at most
 CLEANING = 10.0  # seconds that removing a change set may hold up an interrupted run
 
 
-async def bring(aws: Aws, wanted: Wanted, say: Say) -> Stack:
+async def create_or_update(aws: Aws, wanted: Wanted, say: Say) -> Stack:
     """Create or update a stack; does nothing where nothing would change.
 
     What an earlier, killed run left is taken up: an operation under way is waited for, a stack
@@ -60,7 +60,7 @@ async def bring(aws: Aws, wanted: Wanted, say: Say) -> Stack:
 
 
 async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
-    """Return what `bring` would change; nothing that lasts is touched.
+    """Return what `create_or_update` would change; nothing that lasts is touched.
 
     Raises:
         InfrastructureError: an operation is under way, or CloudFormation refuses the template.

@@ -7,7 +7,7 @@ from ci.release.execute import Execution, execute, problems
 from ci.release.model import Image, ReleaseContext, Request, Say, Validate
 from ci.release.observe.notifications import ended
 from ci.release.options import ReleaseOptions, unless_stopped
-from ci.release.outcome import Ending, Outcome, ServiceResult
+from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
 from ci.release.plan.changes import Plan, plan
 from ci.release.plan.saved import facts_of, require_same
 from ci.release.records import table
@@ -147,7 +147,7 @@ async def _look(execution: Execution, history: History, aims: Sequence[Aim]) -> 
         report = await execution.validate()
         why = "" if report.ok else f"validation failed: {report.summary()}"
     return Outcome(
-        ending=Ending.UNHEALTHY if why else Ending.NOTHING_TO_DO,
+        kind=OutcomeKind.UNHEALTHY if why else OutcomeKind.NOTHING_TO_DO,
         environment=context.environment.name,
         release=history.current.id if history.current else "",
         services=tuple(

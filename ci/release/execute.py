@@ -11,7 +11,7 @@ from ci.release.model import ReleaseContext, Say, ServiceRevision, Validate
 from ci.release.observe import notifications
 from ci.release.observe.failures import TaskFailure, collect
 from ci.release.options import OnCancel, ReleaseOptions
-from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
+from ci.release.outcome import Outcome, OutcomeKind, ServiceResult, outcome_kind
 from ci.release.records import table
 from ci.release.records.lock import Held
 from ci.release.records.release import Entry, Release, State, advance
@@ -76,9 +76,9 @@ async def execute(execution: Execution, release: Release, aims: Sequence[Aim]) -
             await journal.interrupted()
         raise
     if end is None:
-        outcome = replace(_ended(journal, Ending.INTERRUPTED), why=STOPPED)
+        outcome = replace(_ended(journal, OutcomeKind.INTERRUPTED), why=STOPPED)
     elif end.why is None:
-        outcome = _ended(journal, Ending.DEPLOYED)
+        outcome = _ended(journal, OutcomeKind.DEPLOYED)
     else:
         # From here on nothing stops halfway: an environment between two releases is the one
         # state that nobody wants.
@@ -214,7 +214,7 @@ async def _backward(journal: _Journal, end: _End) -> Outcome:
         raise
     except AcsoError as error:
         problem = str(error)
-    outcome = _ended(journal, _ending(journal, end, problem), watched)
+    outcome = _ended(journal, _outcome_kind(journal, end, problem), watched)
     return replace(outcome, why=why, failures=failures, way_back=problem)
 
 
@@ -228,18 +228,18 @@ async def _came_back(journal: _Journal, end: _End, problem: str) -> None:
         why = f"{end.why}; the way back failed: {problem}"
         await journal.write(replace(journal.release, why=why))
     else:
-        ended = replace(journal.release, ending=str(_ending(journal, end, problem)))
+        ended = replace(journal.release, outcome=str(_outcome_kind(journal, end, problem)))
         await journal.write(
             advance(ended, State.ROLLED_BACK, journal.execution.context.clock.now())
         )
 
 
-def _ending(journal: _Journal, end: _End, problem: str) -> Ending:
+def _outcome_kind(journal: _Journal, end: _End, problem: str) -> OutcomeKind:
     first = not any(journal.release.before.values())
-    return ending_of(end.causes, first=first, stopped=end.stopped, came_back=not problem)
+    return outcome_kind(end.causes, first=first, stopped=end.stopped, came_back=not problem)
 
 
-def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) -> Outcome:
+def _ended(journal: _Journal, kind: OutcomeKind, watched: Watched | None = None) -> Outcome:
     release = journal.release
     bad = {
         service: verdict.text
@@ -247,11 +247,11 @@ def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) ->
         if verdict.kind is Kind.FAILED
     }
     return Outcome(
-        ending=ending,
+        kind=kind,
         environment=release.environment,
         release=release.id,
         services=tuple(
-            _result(journal.execution.context, e, ending, bad.get(e.service, ""))
+            _result(journal.execution.context, e, kind, bad.get(e.service, ""))
             for e in release.entries
         ),
         seconds=0.0,
@@ -259,8 +259,10 @@ def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) ->
     )
 
 
-def _result(context: ReleaseContext, entry: Entry, ending: Ending, problem: str) -> ServiceResult:
-    run: ServiceRevision | None = entry.after if ending is Ending.DEPLOYED else entry.before
+def _result(
+    context: ReleaseContext, entry: Entry, kind: OutcomeKind, problem: str
+) -> ServiceResult:
+    run: ServiceRevision | None = entry.after if kind is OutcomeKind.DEPLOYED else entry.before
     return ServiceResult(
         agent=entry.agent,
         service=entry.service,

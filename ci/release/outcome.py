@@ -12,7 +12,7 @@ from ci.release.observe.failures import TaskFailure
 from ci.release.rollout.verdict import Cause
 
 
-class Ending(StrEnum):
+class OutcomeKind(StrEnum):
     """What became of a release."""
 
     NOTHING_TO_DO = "nothing_to_do"  # all is as wanted and works
@@ -32,29 +32,33 @@ class Ending(StrEnum):
     UNHEALTHY = "unhealthy"  # nothing to change, but what runs does not work
 
 
-GOOD = frozenset({Ending.NOTHING_TO_DO, Ending.DEPLOYED, Ending.RESTORED, Ending.UNDONE})
-ERRORS: dict[Ending, type[AcsoError]] = {
-    Ending.ROLLED_BACK: errors.ReleaseFailedError,
-    Ending.ROLLED_BACK_BY_ECS: errors.RolledBackByEcsError,
-    Ending.REPLACED: errors.ReplacedError,
-    Ending.TIMED_OUT: errors.TimedOutError,
-    Ending.WITHDRAWN: errors.WithdrawnError,
-    Ending.REMOVED: errors.ReleaseFailedError,
-    Ending.ROLLBACK_FAILED: errors.RollbackFailedError,
-    Ending.INTERRUPTED: errors.InterruptedReleaseError,
-    Ending.UNHEALTHY: errors.UnhealthyError,
+GOOD = frozenset(
+    {OutcomeKind.NOTHING_TO_DO, OutcomeKind.DEPLOYED, OutcomeKind.RESTORED, OutcomeKind.UNDONE}
+)
+ERRORS: dict[OutcomeKind, type[AcsoError]] = {
+    OutcomeKind.ROLLED_BACK: errors.ReleaseFailedError,
+    OutcomeKind.ROLLED_BACK_BY_ECS: errors.RolledBackByEcsError,
+    OutcomeKind.REPLACED: errors.ReplacedError,
+    OutcomeKind.TIMED_OUT: errors.TimedOutError,
+    OutcomeKind.WITHDRAWN: errors.WithdrawnError,
+    OutcomeKind.REMOVED: errors.ReleaseFailedError,
+    OutcomeKind.ROLLBACK_FAILED: errors.RollbackFailedError,
+    OutcomeKind.INTERRUPTED: errors.InterruptedReleaseError,
+    OutcomeKind.UNHEALTHY: errors.UnhealthyError,
 }
 #: What a release that failed for a cause is called. Of several causes the first here counts: what
 #: broke by itself is the release's own fault, whatever else happened.
 CAUSES = {
-    Cause.BROKEN: Ending.ROLLED_BACK,
-    Cause.ECS: Ending.ROLLED_BACK_BY_ECS,
-    Cause.REPLACED: Ending.REPLACED,
-    Cause.LATE: Ending.TIMED_OUT,
+    Cause.BROKEN: OutcomeKind.ROLLED_BACK,
+    Cause.ECS: OutcomeKind.ROLLED_BACK_BY_ECS,
+    Cause.REPLACED: OutcomeKind.REPLACED,
+    Cause.LATE: OutcomeKind.TIMED_OUT,
 }
 
 
-def ending_of(causes: Iterable[Cause], *, first: bool, stopped: bool, came_back: bool) -> Ending:
+def outcome_kind(
+    causes: Iterable[Cause], *, first: bool, stopped: bool, came_back: bool
+) -> OutcomeKind:
     """Return how a release ended that did not succeed; pure.
 
     Args:
@@ -65,12 +69,12 @@ def ending_of(causes: Iterable[Cause], *, first: bool, stopped: bool, came_back:
     """
     found = set(causes)
     if not came_back:
-        return Ending.ROLLBACK_FAILED
+        return OutcomeKind.ROLLBACK_FAILED
     if stopped:
-        return Ending.WITHDRAWN
+        return OutcomeKind.WITHDRAWN
     if first:
-        return Ending.REMOVED
-    return next((CAUSES[cause] for cause in CAUSES if cause in found), Ending.ROLLED_BACK)
+        return OutcomeKind.REMOVED
+    return next((CAUSES[cause] for cause in CAUSES if cause in found), OutcomeKind.ROLLED_BACK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +107,7 @@ class ServiceResult:
 class Outcome:
     """How a release ended; `back_on` is the release that runs (again) after a failure."""
 
-    ending: Ending
+    kind: OutcomeKind
     environment: str
     release: str
     services: tuple[ServiceResult, ...]
@@ -117,23 +121,23 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether the environment runs, and answers as, what was asked for."""
-        return self.ending in GOOD
+        return self.kind in GOOD
 
     def summary(self) -> str:
         """Say in one line how it ended."""
         count = len(self.services)
         changed = sum(service.action not in ("none", "") for service in self.services)
         env, release = self.environment, self.release
-        match self.ending:
-            case Ending.NOTHING_TO_DO:
+        match self.kind:
+            case OutcomeKind.NOTHING_TO_DO:
                 return f"nothing changed: all {count} services of {env} run release {release}"
-            case Ending.DEPLOYED:
+            case OutcomeKind.DEPLOYED:
                 return f"release {release} is live in {env}: {changed} of {count} services rolled"
-            case Ending.RESTORED:
+            case OutcomeKind.RESTORED:
                 return f"{env} is back on release {self.back_on} (as release {release})"
-            case Ending.UNDONE:
+            case OutcomeKind.UNDONE:
                 return f"release {release} is undone: {env} has no services any more"
-            case Ending.UNHEALTHY:
+            case OutcomeKind.UNHEALTHY:
                 return f"nothing to change in {env}, but it does not work: {self.why}"
             case _:  # its `why` says the rest, also where the user stopped it
                 return f"release {release} failed in {env}: {self.why}"
@@ -151,7 +155,7 @@ class Outcome:
     def data(self) -> dict[str, Any]:
         """Return the whole outcome for machines."""
         return {
-            "outcome": str(self.ending),
+            "outcome": str(self.kind),
             "ok": self.ok,
             "environment": self.environment,
             "release": self.release,
@@ -168,20 +172,20 @@ class Outcome:
         """Raise the error of an ending that is none to be glad of, with reasons and next step."""
         if not self.ok:
             hint = f"./acso status --env {self.environment}"
-            if self.ending is Ending.INTERRUPTED:
+            if self.kind is OutcomeKind.INTERRUPTED:
                 env = f"--env {self.environment}"
                 hint = f"./acso deploy {env} goes on; ./acso rollback {env} undoes it"
-            raise ERRORS[self.ending](self._problem(), hint=hint)
+            raise ERRORS[self.kind](self._problem(), hint=hint)
 
     def left(self) -> str:
         """Say in a line or a few what a release that failed has left behind."""
-        match self.ending:
-            case Ending.ROLLBACK_FAILED:
+        match self.kind:
+            case OutcomeKind.ROLLBACK_FAILED:
                 lines = [f"{s.agent}: {s.problem}" for s in self.services if s.problem]
                 return "\n".join([f"and the way back failed too: {self.way_back}", *lines])
-            case Ending.INTERRUPTED:
+            case OutcomeKind.INTERRUPTED:
                 return f"release {self.release} is recorded as interrupted"
-            case Ending.UNHEALTHY:
+            case OutcomeKind.UNHEALTHY:
                 return "nothing was changed"
             case _ if not any(service.run for service in self.services):
                 return "the services that this first release made are removed"

@@ -11,8 +11,8 @@ from ci.release.execute import Execution, execute, problems
 from ci.release.model import ReleaseContext, Request, Say, ServiceRevision, Validate, agents_of
 from ci.release.observe.notifications import ended
 from ci.release.options import ReleaseOptions, unless_stopped
-from ci.release.outcome import Ending, Outcome
-from ci.release.plan.changes import current
+from ci.release.outcome import Outcome, OutcomeKind
+from ci.release.plan.changes import current_services
 from ci.release.records import table
 from ci.release.records.lock import Held, under_lock
 from ci.release.records.release import (
@@ -85,8 +85,8 @@ async def rollback(
         execution = await take_up(execution, history, release)
         aims = await aims_at(context, release.after)
         outcome = await execute(execution, release, aims)
-        if outcome.ending is Ending.DEPLOYED:
-            outcome = replace(outcome, ending=Ending.RESTORED, back_on=target.origin)
+        if outcome.kind is OutcomeKind.DEPLOYED:
+            outcome = replace(outcome, kind=OutcomeKind.RESTORED, back_on=target.origin)
         options.notify(ended(outcome))
         return await tidy(context, outcome)
 
@@ -124,7 +124,7 @@ async def _planned(
     now = context.clock.now()
     # An agent added since then has no place in the target: it stays as it is.
     services = dict.fromkeys([*target.after, *agents_of(context.config, context.environment)])
-    states = await current(context, list(services))
+    states = await current_services(context, list(services))
     entries = []
     for service, agent in agents_of(context.config, context.environment).items():
         running = states[service].run
@@ -173,7 +173,7 @@ async def _undo(execution: Execution, history: History) -> Outcome:
         owner = history.owners.get(item.id, "")
         await table.write(context, ended, execution.held.token, took_from=owner)
     return Outcome(
-        ending=Ending.UNDONE,
+        kind=OutcomeKind.UNDONE,
         environment=context.environment.name,
         release=newest.id,
         services=(),

@@ -11,7 +11,7 @@ from ci.aws.session import Aws, assume
 from ci.common.concurrency import parallel
 from ci.errors import AcsoError, AwsError
 from ci.release.model import Image, ReleaseContext, agents_of
-from ci.release.plan.changes import current
+from ci.release.plan.changes import current_services
 from ci.release.prerequisites import environment, execution_role
 from ci.release.prerequisites.environment import Look
 from ci.release.prerequisites.findings import Finding, Subject, Verification
@@ -43,10 +43,10 @@ async def verify(context: ReleaseContext, images: Iterable[Image]) -> Verificati
     )
 
 
-async def running(context: ReleaseContext) -> list[Image]:
+async def running_images(context: ReleaseContext) -> list[Image]:
     """Return the images that the services run now: what `verify` looks at without a release."""
     agents = agents_of(context.config, context.environment)
-    states = await current(context, list(agents))
+    states = await current_services(context, list(agents))
     return [
         Image(agent=agents[name].name, version=state.run.version, reference=state.definition.image)
         for name, state in states.items()

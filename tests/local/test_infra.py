@@ -19,8 +19,8 @@ from ci.aws.session import Aws, Credentials
 from ci.aws.target import Target
 from ci.config import Config, Environment, load
 from ci.errors import AwsError, InfrastructureError
-from ci.infra.stacks import bring
 from ci.infra.stacks import changes as changes_of
+from ci.infra.stacks import create_or_update
 from ci.local import container_engine, embedded_aws
 
 pytestmark = pytest.mark.docker
@@ -220,25 +220,25 @@ async def test_a_stack_that_cannot_be_made_says_which_resource_and_can_be_made_l
 ) -> None:
     broken = cloudformation.Wanted(name="broken", template=BROKEN, parameters={})
     with pytest.raises(InfrastructureError, match=r"Rule .*ListenerRule"):
-        await bring(aws, broken, silent)
+        await create_or_update(aws, broken, silent)
     # What the failure left is no obstacle once the cause is mended: not to a plan, not to a deploy.
     wanted = cloudformation.Wanted(name="broken", template=GOOD, parameters={})
     assert [change.logical_id for change in await changes_of(aws, wanted)] == ["Topic"]
     assert await cloudformation.stack(aws, "broken-preview") is None
-    assert (await bring(aws, wanted, silent)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, wanted, silent)).status == "CREATE_COMPLETE"
 
 
 async def test_an_update_that_fails_puts_back_what_was_and_can_be_tried_again(aws: Aws) -> None:
     good = cloudformation.Wanted(name="old", template=GOOD, parameters={})
-    await bring(aws, good, silent)
+    await create_or_update(aws, good, silent)
     with pytest.raises(InfrastructureError, match="Rule"):
-        await bring(aws, dataclasses.replace(good, template=BROKEN), silent)
+        await create_or_update(aws, dataclasses.replace(good, template=BROKEN), silent)
     found = await cloudformation.stack(aws, "old")
     assert found is not None
     assert found.status == "UPDATE_ROLLBACK_COMPLETE"
     assert await changes_of(aws, good) == []
     renamed = GOOD.replace("acso-good", "acso-better")
-    mended = await bring(aws, dataclasses.replace(good, template=renamed), silent)
+    mended = await create_or_update(aws, dataclasses.replace(good, template=renamed), silent)
     assert mended.status == "UPDATE_COMPLETE"
 
 
@@ -247,7 +247,7 @@ async def test_a_refused_template_leaves_nothing(aws: Aws) -> None:
         name="refused", template=GOOD.replace("AWS::SNS::Topic", "AWS::No::Such"), parameters={}
     )
     with pytest.raises((InfrastructureError, AwsError), match="AWS::No::Such"):
-        await bring(aws, refused, silent)
+        await create_or_update(aws, refused, silent)
     assert await cloudformation.stack(aws, "refused") is None
 
 
@@ -257,7 +257,7 @@ async def test_what_a_killed_run_left_before_its_first_change_is_taken_up(aws: A
     found = await cloudformation.stack(aws, "left")
     assert found is not None
     assert found.status == "REVIEW_IN_PROGRESS"
-    assert (await bring(aws, left, silent)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, left, silent)).status == "CREATE_COMPLETE"
 
 
 async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed(aws: Aws) -> None:
@@ -269,7 +269,7 @@ async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed
     assert found.busy
     lines: list[str] = []
     wanted = dataclasses.replace(begun, template=GOOD)
-    assert (await bring(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
     assert lines[0] == "begun: waiting for CREATE_IN_PROGRESS of an earlier run"
     assert "begun: ROLLBACK_COMPLETE, made anew" in lines
     assert any(line.startswith("Wait CREATE_FAILED: ") for line in lines)

@@ -14,7 +14,7 @@ from ci.release.model import ReleaseContext
 PLUGIN = "session-manager-plugin"
 
 
-async def running(context: ReleaseContext, agent: str) -> ecs.Task:
+async def running_task(context: ReleaseContext, agent: str) -> ecs.Task:
     """Return the newest running task of an agent's service; raises `ExecError` without one."""
     service = context.environment.service(context.config.agent(agent))
     aws, cluster = context.aws, context.outputs.cluster
@@ -26,7 +26,9 @@ async def running(context: ReleaseContext, agent: str) -> ecs.Task:
     return max(mine, key=lambda task: task.created_at.timestamp() if task.created_at else 0.0)
 
 
-async def session(context: ReleaseContext, task: ecs.Task, command: Sequence[str]) -> list[str]:
+async def start_session(
+    context: ReleaseContext, task: ecs.Task, command: Sequence[str]
+) -> list[str]:
     """Begin a command in a task on AWS; returns the plugin's command line that carries it.
 
     Raises:

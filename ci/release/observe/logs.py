@@ -165,7 +165,7 @@ async def read(context: ReleaseContext, wanted: Scope) -> list[Line]:
     ]
 
 
-async def written(context: ReleaseContext, asked: Query, *, as_json: bool = False) -> str:
+async def render(context: ReleaseContext, asked: Query, *, as_json: bool = False) -> str:
     """Return the lines as one text: for people, or a JSON object a line."""
     lines = await read(context, await scope(context, asked))
     width = max((len(item.agent) for item in lines), default=0)

@@ -46,12 +46,12 @@ def going_back(release: Release, why: str) -> Notification:
 
 def ended(outcome: Outcome) -> Notification:
     """Return what is told at a release's end; `event` is the name of its ending."""
-    word = "success" if outcome.ok else str(outcome.ending).replace("_", " ")
+    word = "success" if outcome.ok else str(outcome.kind).replace("_", " ")
     left = "" if outcome.ok else outcome.left()
     return Notification(
         environment=outcome.environment,
         release=outcome.release,
-        event=str(outcome.ending),
+        event=str(outcome.kind),
         text="\n".join(filter(None, [f"{word}: {outcome.summary()}", left])),
     )
 

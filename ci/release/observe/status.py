@@ -7,7 +7,7 @@ from typing import Any
 from ci.aws import elb
 from ci.common.concurrency import parallel
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
-from ci.release.plan.changes import Current, current
+from ci.release.plan.changes import CurrentService, current_services
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
 
@@ -91,7 +91,7 @@ async def status(context: ReleaseContext) -> Status:
     """Look at every service of the environment; changes nothing and takes no lock."""
     history = await table.history(context)
     agents = agents_of(context.config, context.environment)
-    states = await current(context, list(agents))
+    states = await current_services(context, list(agents))
 
     async def one(service: str) -> ServiceStatus:
         found = states[service]
@@ -142,7 +142,7 @@ def drift(release: Release | None, service: str, run: ServiceRevision | None) ->
     return f"{run.desired} tasks desired; the record lists {listed.desired}"
 
 
-async def _health(context: ReleaseContext, agent: str, found: Current) -> str:
+async def _health(context: ReleaseContext, agent: str, found: CurrentService) -> str:
     """Say in a word what the agent answers through the load balancer."""
     if found.service is None or found.run is None:
         return "missing"

@@ -23,7 +23,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Current:
+class CurrentService:
     """One service as it is: None where there is no service, or no such revision any more."""
 
     service: ecs.Service | None
@@ -51,7 +51,7 @@ class Change:
     """
 
     wanted: Wanted
-    current: Current
+    current: CurrentService
     action: Action
     register: bool
     reasons: tuple[str, ...]
@@ -89,7 +89,7 @@ class Plan:
         return any(change.action is not Action.NONE for change in self.changes)
 
     @property
-    def found(self) -> dict[str, Current]:
+    def found(self) -> dict[str, CurrentService]:
         """What every service was when it was compared, by the service's name."""
         return {change.wanted.service: change.current for change in self.changes}
 
@@ -114,7 +114,7 @@ class Plan:
         }
 
 
-def compare(wanted: Wanted, current: Current, secrets: Sequence[str] = ()) -> Change:
+def compare(wanted: Wanted, current: CurrentService, secrets: Sequence[str] = ()) -> Change:
     """Return what it takes to bring one service to what is wanted; pure.
 
     Args:
@@ -151,7 +151,7 @@ def compare(wanted: Wanted, current: Current, secrets: Sequence[str] = ()) -> Ch
     )
 
 
-def _document(current: Current) -> str:
+def _document(current: CurrentService) -> str:
     """Return a service as it is in one text: its settings and its task definition."""
     if current.service is None:
         return "{}"
@@ -177,17 +177,19 @@ def _joined(settings: str, definition: str) -> str:
     return json.dumps({"service": json.loads(settings), "taskDefinition": json.loads(definition)})
 
 
-async def current(context: ReleaseContext, services: Sequence[str]) -> dict[str, Current]:
+async def current_services(
+    context: ReleaseContext, services: Sequence[str]
+) -> dict[str, CurrentService]:
     """Read what these services are now, deleted ones counted as absent."""
     found = await ecs.services(context.aws, context.outputs.cluster, services)
     result = {}
     for name in services:
         service = found.get(name)
         if service is None or service.status in GONE:
-            result[name] = Current(service=None)
+            result[name] = CurrentService(service=None)
         else:
             definition = await ecs.task_definition(context.aws, service.revision)
-            result[name] = Current(service=service, definition=definition)
+            result[name] = CurrentService(service=service, definition=definition)
     return result
 
 
@@ -197,7 +199,7 @@ async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
         image.agent: context.environment.service(context.config.agent(image.agent))
         for image in images
     }
-    found = await current(context, list(names.values()))
+    found = await current_services(context, list(names.values()))
     secrets = context.aws.secrets
     changes = []
     for image in images:
@@ -206,7 +208,7 @@ async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
     return Plan(environment=context.environment.name, changes=tuple(changes))
 
 
-def _located(image: Image, current: Current) -> Image:
+def _located(image: Image, current: CurrentService) -> Image:
     """Return an image that is not pushed yet with the reference of the same version, if it runs."""
     run = current.run
     if image.reference or run is None or current.definition is None:
@@ -216,7 +218,7 @@ def _located(image: Image, current: Current) -> Image:
     return replace(image, reference=current.definition.image)
 
 
-def _versioned(current: Current, wanted: Wanted, rolled: tuple[str, ...]) -> tuple[str, ...]:
+def _versioned(current: CurrentService, wanted: Wanted, rolled: tuple[str, ...]) -> tuple[str, ...]:
     """Say "version A -> B" instead of the three paths that follow from it."""
     run = current.run
     if run is None or run.version == wanted.image.version:

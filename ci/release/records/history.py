@@ -126,7 +126,7 @@ def summary(release: Release) -> dict[str, Any]:
         "id": release.id,
         "kind": str(release.kind),
         "state": str(release.state),
-        "ending": release.ending,
+        "outcome": release.outcome,
         "created_at": release.created_at,
         "seconds": duration(release),
         "actor": release.request.actor,
@@ -141,7 +141,7 @@ def summary(release: Release) -> dict[str, Any]:
 
 def words(release: Release) -> str:
     """Say in a few words where a release is, or how it ended."""
-    return (release.ending or str(release.state)).replace("_", " ").replace("ecs", "ECS")
+    return (release.outcome or str(release.state)).replace("_", " ").replace("ecs", "ECS")
 
 
 def touched(release: Release) -> list[str]:

@@ -94,7 +94,7 @@ async def under_lock(
     return results[0]
 
 
-async def refuse_if_held(context: ReleaseContext, say: Say) -> None:
+async def refuse_if_locked(context: ReleaseContext, say: Say) -> None:
     """Look whether the environment is free, before long work that ends in taking its lock.
 
     Raises `LockedError` if a living process holds it.

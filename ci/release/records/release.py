@@ -72,7 +72,7 @@ class Release:
 
     `base` is the validated release that a failure returns to, `origin` the release whose content
     this one has (a rollback's target; its own id otherwise), `took_over` the unfinished releases
-    that it ended, `why` the reason of an end other than success, `ending` how one that went back
+    that it ended, `why` the reason of an end other than success, `outcome` how one that went back
     by itself is called (`ci.release.outcome`).
     """
 
@@ -89,7 +89,7 @@ class Release:
     took_over: tuple[str, ...] = ()
     steps: tuple[tuple[str, str], ...] = ()
     why: str = ""
-    ending: str = ""
+    outcome: str = ""
     failures: tuple[Mapping[str, Any], ...] = field(default=())
 
     @property
@@ -155,6 +155,8 @@ def body(release: Release) -> dict[str, Any]:
 def parse(data: Mapping[str, Any]) -> Release:
     """Return the release that `body` wrote."""
     fields = dict(data)
+    if "ending" in fields:  # the field's name in records of earlier versions
+        fields["outcome"] = fields.pop("ending")
     return Release(
         **fields
         | {

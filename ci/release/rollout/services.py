@@ -10,7 +10,7 @@ from ci.config import Agent
 from ci.errors import AwsError, ReleaseFailedError
 from ci.release.model import ReleaseContext, Say, ServiceRevision, agents_of
 from ci.release.plan import desired as requests
-from ci.release.plan.changes import Action, Change, Current, current
+from ci.release.plan.changes import Action, Change, CurrentService, current_services
 from ci.release.rollout.verdict import Cause, Goal, Kind, Limits, Verdict
 from ci.release.rollout.watch import Teller, Watched, poll, watch
 
@@ -28,7 +28,7 @@ class Aim:
     service: str
     action: Action
     run: ServiceRevision
-    found: Current
+    found: CurrentService
     request: Mapping[str, Any] | None = None
 
 
@@ -54,7 +54,7 @@ def aim(change: Change) -> Aim:
 async def aims_at(context: ReleaseContext, runs: Mapping[str, ServiceRevision]) -> list[Aim]:
     """Return the aims that bring services to revisions that exist already."""
     agents = agents_of(context.config, context.environment)
-    states = await current(context, list(runs))
+    states = await current_services(context, list(runs))
     return [
         Aim(
             agent=agents[service],
@@ -206,14 +206,14 @@ async def _gone(context: ReleaseContext, service: str) -> None:
         raise ReleaseFailedError(message, hint="look at its tasks in the ECS console")
 
 
-def _action(found: Current, run: ServiceRevision) -> Action:
+def _action(found: CurrentService, run: ServiceRevision) -> Action:
     if found.service is None:
         return Action.CREATE
     same = found.service.revision == run.revision and found.service.desired == run.desired
     return Action.NONE if same and not _failed(found) else Action.CHANGE
 
 
-def _failed(found: Current) -> bool:
+def _failed(found: CurrentService) -> bool:
     primary = found.service.primary if found.service else None
     return primary is not None and primary.state == "FAILED"
 

@@ -9,7 +9,7 @@ import pytest
 
 from ci import infra, release
 from ci.errors import PlanOutdatedError
-from ci.release import Ending, Facts
+from ci.release import Facts, OutcomeKind
 from ci.release.plan import saved
 from ci.release.prerequisites.findings import Status
 from tests.local.releases.environment import REQUEST, World, validation
@@ -57,7 +57,7 @@ async def test_a_plan_is_carried_out_once_and_then_holds_no_more(world: World) -
     diff = [line for line in change.diff if line[0] in "+-"]
     assert len(diff) == 6  # image, version and digest: old and new
     expected = json.loads(json.dumps(expected))  # as it comes out of a file
-    assert (await carried_out(world, newer, expected)).ending is Ending.DEPLOYED
+    assert (await carried_out(world, newer, expected)).kind is OutcomeKind.DEPLOYED
     revisions, tasks, records = world.revisions, world.tasks(), await world.records()
     with pytest.raises(PlanOutdatedError, match="service acso-development-threat-hunter"):
         await carried_out(world, world.images("good"), expected)
@@ -81,9 +81,9 @@ async def test_a_change_by_hand_since_the_plan_is_refused(world: World) -> None:
 
 async def test_a_stack_that_stands_as_its_template_has_the_template_s_text(world: World) -> None:
     context = world.context
-    standing = await infra.standing(context)
-    assert list(standing.found.values()) == list(standing.wanted.values())
-    assert len(standing.found) == 2
+    facts = await infra.stack_facts(context)
+    assert list(facts.current.values()) == list(facts.desired.values())
+    assert len(facts.current) == 2
 
 
 async def test_what_was_deployed_passes_every_look_quickly(
@@ -93,9 +93,9 @@ async def test_what_was_deployed_passes_every_look_quickly(
     verified = await release.verify(world.context, good)
     assert time.monotonic() - began < 5
     assert {item.status for item in verified.findings} == {Status.PASS}, verified.text()
-    assert {image.agent: image.reference for image in await release.running(world.context)} == {
-        image.agent: image.reference for image in good
-    }
+    assert {
+        image.agent: image.reference for image in await release.running_images(world.context)
+    } == {image.agent: image.reference for image in good}
 
 
 @contextmanager

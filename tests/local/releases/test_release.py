@@ -16,7 +16,7 @@ import pytest
 
 from ci import release
 from ci.errors import NothingToRollBackError, ReleaseFailedError, WithdrawnError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records import retention
 from ci.release.records.release import Release, State
 from tests.local.releases.environment import ROOT, World
@@ -44,7 +44,7 @@ def everywhere(world: World, version: str, **others: str) -> dict[str, str]:
 async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World) -> None:
     world.clear()
     outcome = await world.deploy(world.images("good"))
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert await world.versions() == everywhere(world, "good")
     (record,) = await world.records()
     assert record.state is State.SUCCEEDED
@@ -57,7 +57,7 @@ async def test_the_same_images_again_change_nothing(
     before, tasks, began = world.revisions, world.tasks(), time.monotonic()
     outcome = await world.deploy(good)
     assert time.monotonic() - began < 2
-    assert outcome.ending is Ending.NOTHING_TO_DO
+    assert outcome.kind is OutcomeKind.NOTHING_TO_DO
     assert (world.revisions, world.tasks()) == (before, tasks)
 
 
@@ -65,7 +65,7 @@ async def test_the_same_images_again_change_nothing(
 async def test_only_the_agent_with_a_new_image_is_rolled(world: World) -> None:
     before, tasks = world.revisions, world.tasks()
     outcome = await world.deploy(world.images("good", threat_hunter="good-2"))
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     after = world.revisions
     assert {name for name in after if after[name] != before[name]} == {HUNTER}
     assert len(world.tasks() & tasks) == 4
@@ -78,7 +78,7 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
 ) -> None:
     before, tasks = world.revisions, world.tasks()
     outcome = await world.deploy(world.images("good", threat_hunter="crash"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
     assert world.revisions == before
     assert len(world.tasks() & tasks) == 4  # the others were never touched
@@ -112,7 +112,7 @@ def judged_within(world: World, record: Release) -> float:
 @pytest.mark.usefixtures("good")
 async def test_one_bad_agent_takes_the_four_new_good_ones_back_too(world: World) -> None:
     outcome = await world.deploy(world.images("good-2", threat_hunter="crash"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
     assert (await release.status(world.context)).ok
 
@@ -124,7 +124,7 @@ async def test_an_image_that_is_not_there_is_told_at_once(
     images = [*good]
     images[1] = dataclasses.replace(good[1], version="absent", reference=absent)
     outcome = await world.deploy(images)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert "CannotPullContainerError" in outcome.failures[0].text()
     assert await world.versions() == everywhere(world, "good")
 
@@ -134,7 +134,7 @@ async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -
     env = dataclasses.replace(world.context.environment, health_grace=4)
     hasty = dataclasses.replace(world, context=dataclasses.replace(world.context, environment=env))
     outcome = await hasty.deploy(world.images("good", threat_hunter="sick"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert HUNTER in outcome.why
     assert await world.versions() == everywhere(world, "good")
 
@@ -146,7 +146,7 @@ async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: Worl
         world, context=dataclasses.replace(world.context, environment=env)
     )
     outcome = await patient.deploy(world.images("good", threat_hunter="late"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert f"agent {HUNTER} does not stay up" in outcome.why
     assert "exit code 137" in outcome.failures[0].text()
     assert await world.versions() == everywhere(world, "good")
@@ -164,7 +164,7 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     )
     for name in ("good-7", "good-8"):
         outcome = await thrifty.deploy(world.images("good", threat_hunter=name))
-        assert (outcome.ending, outcome.notes) == (Ending.DEPLOYED, ())
+        assert (outcome.kind, outcome.notes) == (OutcomeKind.DEPLOYED, ())
     family = f"{env.prefix}-{HUNTER}"
     client = world.context.aws.client("ecs")
     active = client.list_task_definitions(familyPrefix=family, status="ACTIVE", sort="DESC")
@@ -172,7 +172,7 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     now = int(world.revisions[HUNTER])
     assert numbers == [str(now), str(now - 1)]  # what runs, and what a rollback goes to
     assert len(await world.records()) == 2
-    assert (await world.rollback(f"{family}:{now - 1}")).ending is Ending.RESTORED
+    assert (await world.rollback(f"{family}:{now - 1}")).kind is OutcomeKind.RESTORED
     assert await world.versions() == everywhere(world, "good", threat_hunter="good-7")
 
 
@@ -180,7 +180,7 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
 async def test_a_rollback_by_hand_returns_to_the_release_before(world: World) -> None:
     await world.deploy(world.images("good", threat_hunter="good-2"))
     outcome = await world.rollback()
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
     assert await world.versions() == everywhere(world, "good")
     assert (await release.status(world.context)).ok
 
@@ -214,7 +214,7 @@ async def test_a_second_ctrl_c_brings_every_service_back(world: World) -> None:
     assert code == WithdrawnError.exit_code
     assert await world.versions() == everywhere(world, "good")
     record = (await world.records())[0]
-    assert (record.state, record.ending) == (State.ROLLED_BACK, Ending.WITHDRAWN)
+    assert (record.state, record.outcome) == (State.ROLLED_BACK, OutcomeKind.WITHDRAWN)
 
 
 def stop_halfway(
@@ -256,7 +256,7 @@ async def test_a_failed_first_deploy_leaves_no_service_and_a_good_one_follows(
 ) -> None:
     world.clear()
     outcome = await world.deploy(world.images("good", threat_hunter="crash"))
-    assert outcome.ending is Ending.REMOVED
+    assert outcome.kind is OutcomeKind.REMOVED
     assert world.services() == {}
     assert world.tasks() == set()
     with pytest.raises(NothingToRollBackError):

@@ -98,7 +98,7 @@ async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubb
     is_(stub, "UPDATE_COMPLETE", **same)
     no_change_sets(stub)
     made_of(stub, TEMPLATE)
-    assert (await stacks.bring(aws, wanted, print)).status == "UPDATE_COMPLETE"
+    assert (await stacks.create_or_update(aws, wanted, print)).status == "UPDATE_COMPLETE"
     is_(stub, "UPDATE_COMPLETE", **same)
     made_of(stub, TEMPLATE)
     assert await stacks.changes(aws, wanted) == []
@@ -173,7 +173,7 @@ async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: 
     is_(stub, "UPDATE_COMPLETE", Outputs=[{"OutputKey": "A", "OutputValue": "b"}])
     happened(stub, old, begun, done)
     lines: list[str] = []
-    stack = await stacks.bring(aws, WANTED, lines.append)
+    stack = await stacks.create_or_update(aws, WANTED, lines.append)
     assert stack.outputs == {"A": "b"}
     assert lines == ["s: 1 changes", "Topic UPDATE_IN_PROGRESS", "Topic UPDATE_COMPLETE: as asked"]
 
@@ -193,7 +193,7 @@ async def test_the_first_failure_is_the_reason_not_those_that_follow(
         ("Third", "CREATE_FAILED", "no quota"),
     )
     with pytest.raises(InfrastructureError, match=r"ROLLBACK_COMPLETE: Topic \(.*\): name taken$"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, WANTED, print)
 
 
 async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
@@ -210,7 +210,7 @@ async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
     made(stub, kind="UPDATE", status="FAILED", reason="No updates are to be performed.")
     stub.add_response("delete_change_set", {})
     lines: list[str] = []
-    await stacks.bring(aws, WANTED, lines.append)
+    await stacks.create_or_update(aws, WANTED, lines.append)
     assert lines == [
         "s: waiting for UPDATE_ROLLBACK_IN_PROGRESS of an earlier run",
         "Topic UPDATE_FAILED: x",
@@ -238,7 +238,7 @@ async def test_a_first_change_set_that_fails_leaves_no_stack_in_review(
     is_(stub, "REVIEW_IN_PROGRESS")
     stub.add_response("delete_stack", {})
     with pytest.raises(InfrastructureError, match="no such map"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, WANTED, print)
 
 
 async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill(
@@ -260,7 +260,7 @@ async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
     stub.add_client_error("create_change_set", "AccessDenied", "not you")
     stub.add_client_error("delete_change_set", "AccessDenied", "nor this")
     with pytest.raises(AwsError, match="not you"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, WANTED, print)
 
 
 async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_apply(
@@ -274,7 +274,7 @@ async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_a
     stub.add_client_error("execute_change_set", "AccessDenied", "not you")
     stub.add_response("delete_change_set", {})
     with pytest.raises(InfrastructureError, match="add     Topic") as caught:
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, WANTED, print)
     assert "administrator" in caught.value.hint
 
 
@@ -286,14 +286,14 @@ async def test_waiting_ends(aws: Aws, stub: Stubber, monkeypatch: pytest.MonkeyP
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     with pytest.raises(InfrastructureError, match="still busy"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, WANTED, print)
 
 
 @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
 async def test_a_stack_that_only_a_person_can_free_says_how(
     aws: Aws, stub: Stubber, status: str
 ) -> None:
-    for use in (stacks.changes(aws, WANTED), stacks.bring(aws, WANTED, print)):
+    for use in (stacks.changes(aws, WANTED), stacks.create_or_update(aws, WANTED, print)):
         is_(stub, status, StackStatusReason="Topic is in use")
         with pytest.raises(InfrastructureError, match="Topic is in use") as caught:
             await use

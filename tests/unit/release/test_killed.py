@@ -9,7 +9,7 @@ import pytest
 
 from ci import release
 from ci.errors import LockedError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records import lock
 from ci.release.records.release import ENDS, State
 from ci.release.records.table import history
@@ -134,7 +134,7 @@ async def test_a_failure_after_a_killed_deploy_goes_back_to_the_validated_releas
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=25)
     outcome = await pipeline.another().deploy("good-3", supervisor="crash")
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await settled(pipeline) == all_of("good")
 
 
@@ -143,7 +143,7 @@ async def test_a_rollback_after_a_killed_first_deploy_removes_what_it_made(
 ) -> None:
     assert await kill(pipeline, lambda p: p.deploy("good"), at=25)
     outcome = await pipeline.another().rollback()
-    assert outcome.ending is Ending.UNDONE
+    assert outcome.kind is OutcomeKind.UNDONE
     assert await settled(pipeline) == {}
 
 
@@ -180,7 +180,7 @@ async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> 
     assert record.state is State.INTERRUPTED
     assert await lock.current(pipeline.context) is None
     outcome = await pipeline.another().deploy("good-2")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert "2026.11.24-2 stopped while interrupted" in outcome.notes[0]
     assert await settled(pipeline) == all_of("good-2")
 

@@ -6,7 +6,7 @@ import pytest
 
 from ci import release
 from ci.errors import NothingToRollBackError, UsageError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.observe.status import drift
 from ci.release.records.release import Kind, State
 from ci.release.records.table import history
@@ -19,7 +19,7 @@ async def test_a_rollback_returns_to_the_release_before_and_is_recorded(
     first = await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     outcome = await pipeline.rollback()
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
     assert outcome.back_on == first.release
     assert versions(pipeline.world) == all_of("good")
     record = (await history(pipeline.context)).releases[0]
@@ -80,7 +80,7 @@ async def test_a_rollback_that_does_not_validate_is_taken_back(pipeline: Pipelin
     await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     outcome = await pipeline.rollback(valid=False)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert versions(pipeline.world) == all_of("good-2")
 
 

@@ -31,12 +31,12 @@ async def test_a_second_deploy_waits_for_the_first_and_then_does_its_work(
     async with anyio.create_task_group() as group:
 
         async def deploy(who: Pipeline, name: str) -> None:
-            endings[name] = (await who.deploy(name)).ending
+            endings[name] = (await who.deploy(name)).kind
 
         group.start_soon(deploy, pipeline.within(bake_time=30), "good-2")
         await anyio.sleep(1)
         group.start_soon(deploy, second, "good-3")
-    assert list(endings.values()) == [release.Ending.DEPLOYED] * 2
+    assert list(endings.values()) == [release.OutcomeKind.DEPLOYED] * 2
     assert list(endings) == ["good-2", "good-3"]
     assert versions(pipeline.world) == all_of("good-3")
     assert "waiting up to 300 s" in second.lines[0]

@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from ci.errors import AwsError
-from ci.release import Verification, running, verify
+from ci.release import Verification, running_images, verify
 from ci.release.prerequisites.findings import Finding, Status
 from tests.unit.release.conftest import CONFIG, Pipeline
 from tests.unit.release.fake import Handle
@@ -146,8 +146,8 @@ def test_nothing_looked_at_is_no_pass() -> None:
 
 
 async def test_without_a_release_the_images_are_those_that_run(pipeline: Pipeline) -> None:
-    assert await running(pipeline.context) == []
+    assert await running_images(pipeline.context) == []
     await pipeline.deploy("good")
-    assert [image.reference for image in await running(pipeline.context)] == [
+    assert [image.reference for image in await running_images(pipeline.context)] == [
         image.reference for image in pushed()
     ]

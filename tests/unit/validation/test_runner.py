@@ -9,7 +9,7 @@ import pytest
 from ci.errors import AwsError, UsageError
 from tests.unit.release.conftest import CONFIG, ENV, context
 from tests.unit.release.fake import World
-from validation import Check, Finding, Report, Result, Status, Subject, judge, run
+from validation import Check, Finding, Report, Result, Status, Subject, run, run_checks
 from validation.__main__ import main, write
 
 SUBJECT = Subject(aws=context(World()).aws, config=CONFIG, environment=ENV, url="http://balancer")
@@ -44,14 +44,14 @@ def report(*statuses: Status) -> Report:
 
 async def test_checks_run_at_once_and_come_back_in_order() -> None:
     began = anyio.current_time()
-    found = await judge("test", [check("a", takes=9), check("b", takes=8)], SUBJECT)
+    found = await run_checks("test", [check("a", takes=9), check("b", takes=8)], SUBJECT)
     assert [result.check for result in found.results] == ["a", "b"]
     assert anyio.current_time() - began == pytest.approx(9)
     assert found.results[1].seconds == pytest.approx(8)
 
 
 async def test_a_check_that_hangs_is_an_error_and_stops_no_other() -> None:
-    found = await judge("test", [check("a", takes=99, limit=5), check("b")], SUBJECT)
+    found = await run_checks("test", [check("a", takes=99, limit=5), check("b")], SUBJECT)
     assert [result.status for result in found.results] == [Status.ERROR, Status.PASS]
     assert found.results[0].finding.observed == "no result within 5 s"
     assert not found.ok
@@ -66,7 +66,7 @@ async def test_a_check_that_hangs_is_an_error_and_stops_no_other() -> None:
     ],
 )
 async def test_a_check_that_raises_is_an_error(error: Exception, observed: str, hint: str) -> None:
-    (found,) = (await judge("test", [raising(error)], SUBJECT)).results
+    (found,) = (await run_checks("test", [raising(error)], SUBJECT)).results
     assert found.status is Status.ERROR
     assert (found.finding.observed, found.finding.hint) == (observed, hint)
 

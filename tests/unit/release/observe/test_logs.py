@@ -18,9 +18,9 @@ from ci.release.observe.logs import (
     moment,
     query,
     read,
+    render,
     scope,
     span,
-    written,
 )
 from ci.release.records.release import Release
 from ci.release.records.table import history
@@ -206,11 +206,11 @@ async def test_the_text_of_all_lines_is_for_people_or_an_object_a_line(logged: P
     world(logged).write(HUNTER, "t1", TOLD, 1)
     world(logged).write(SUPERVISOR, "t2", "plain", 2)
     await anyio.sleep(5)
-    text = await written(logged.context, Query())
+    text = await render(logged.context, Query())
     assert text.splitlines()[0] == (
         "2026-11-24 12:00:01.000  threat-hunter  error    cannot [read] the rules"
     )
-    assert len((await written(logged.context, Query(), as_json=True)).splitlines()) == 2
+    assert len((await render(logged.context, Query(), as_json=True)).splitlines()) == 2
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
     context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
     asked: list[tuple[str, list[str]]] = []
 
-    async def running(_: ReleaseContext, agent: str) -> object:
+    async def running_task(_: ReleaseContext, agent: str) -> object:
         assert agent == HUNTER
         return task()
 
@@ -218,7 +218,7 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
         asked.append((id_, command))
         return ("docker", "exec")
 
-    monkeypatch.setattr(ecs_exec, "running", running)
+    monkeypatch.setattr(ecs_exec, "running_task", running_task)
     monkeypatch.setattr(container_engine, "exec_command", exec_command)
     found = await used(streaming.execute, context, {"agent": HUNTER, "args": ["sh"]})
     assert found == Handover(argv=("docker", "exec"))

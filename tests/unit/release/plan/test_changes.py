@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ci.aws import canonical
 from ci.aws.ecs import Deployment, Service, TaskDefinition
 from ci.release import Image, ReleaseContext, plan
-from ci.release.plan.changes import Action, Current, compare
+from ci.release.plan.changes import Action, CurrentService, compare
 from ci.release.plan.desired import service as service_request
 from ci.release.plan.desired import task_definition, update, wanted
 from tests.unit.release.conftest import CONFIG, ENV, Pipeline, context, images
@@ -24,7 +24,7 @@ IMAGE = Image(agent=AGENT.name, version="v1", reference="r/acso-threat-hunter@sh
 REVISION = "arn:aws:ecs:us-east-1:0:task-definition/acso-staging-threat-hunter:3"
 
 
-def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) -> Current:
+def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) -> CurrentService:
     """Return the service as it is after a deploy of an image."""
     request = task_definition(where, AGENT, image)
     asked = service_request(where, AGENT, revision=REVISION)
@@ -53,7 +53,7 @@ def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) 
         image=image.reference,
         environment={item["name"]: item["value"] for item in first["environment"]},
     )
-    return Current(service=dataclasses.replace(service, **changes), definition=definition)
+    return CurrentService(service=dataclasses.replace(service, **changes), definition=definition)
 
 
 def test_what_is_as_wanted_is_left_alone() -> None:
@@ -64,7 +64,7 @@ def test_what_is_as_wanted_is_left_alone() -> None:
 
 
 def test_what_is_missing_is_created() -> None:
-    change = compare(wanted(HERE, IMAGE), Current(service=None))
+    change = compare(wanted(HERE, IMAGE), CurrentService(service=None))
     assert change.action is Action.CREATE
     assert change.register
 

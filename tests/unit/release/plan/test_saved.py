@@ -6,7 +6,7 @@ import pytest
 
 from ci import release
 from ci.errors import PlanOutdatedError
-from ci.release import Ending, Facts, plan
+from ci.release import Facts, OutcomeKind, plan
 from ci.release.plan import saved
 from ci.release.plan.changes import Plan
 from ci.release.records import table
@@ -32,13 +32,13 @@ async def test_a_plan_that_still_holds_is_carried_out(pipeline: Pipeline) -> Non
     await pipeline.deploy("good")
     _, expected = await looked(pipeline)
     outcome = await carried_out(pipeline, expected)
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
 
 
 async def test_the_first_deploy_can_be_planned_too(pipeline: Pipeline) -> None:
     expected = saved.nothing_deployed(pipeline.context.config, pipeline.context.environment)
     outcome = await carried_out(pipeline, expected)
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ async def test_a_release_that_ecs_rolled_back_is_told_as_such(pipeline: Pipeline
     listing = await release.history(pipeline.context, limit=1)
     assert "rolled back by ECS" in listing.text()
     (found,) = listing.data()["releases"]
-    assert found["ending"] == "rolled_back_by_ecs"
+    assert found["outcome"] == "rolled_back_by_ecs"
     assert found["changed"] == ["threat-hunter"]
     assert found["seconds"] > 0
 

@@ -11,7 +11,7 @@ from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import AwsError, LockedError
 from ci.release.records import lock
-from ci.release.records.lock import Held, dead, holder, refuse_if_held, under_lock
+from ci.release.records.lock import Held, dead, holder, refuse_if_locked, under_lock
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fake import now
 
@@ -60,13 +60,13 @@ async def test_who_only_looks_is_refused_by_the_living_and_takes_nothing_from_th
 
     async def work(_: Held) -> None:
         with pytest.raises(LockedError, match="staging is locked by"):
-            await refuse_if_held(context, print)
+            await refuse_if_locked(context, print)
 
     await under_lock(pipeline.context, "test", print, work)
-    await refuse_if_held(context, print)
+    await refuse_if_locked(context, print)
     left = Lease(token="dead", expires=now().timestamp() + lock.LEASE, holder={"who": "ann"})
     assert await records.take(context.aws, "releases", left, old=None)
-    await refuse_if_held(context, print)
+    await refuse_if_locked(context, print)
     assert await lock.current(context) == left
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.errors import AwsError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records.release import History, Release, State
 from ci.release.records.retention import held, surplus
 from ci.release.records.table import history
@@ -46,7 +46,7 @@ async def test_what_a_kept_release_lists_can_be_returned_to_however_old(pipeline
         await thrifty.deploy("good", threat_hunter=f"good-{number}")
     assert active(pipeline) == [1, 2, 3, 4, 5]
     outcome = await thrifty.rollback(first.release)
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
 
 
 async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
@@ -58,7 +58,7 @@ async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
     kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-5", "2026.11.24-4"]
     assert active(pipeline) == [4, 5]
-    assert (await thrifty.rollback()).ending is Ending.RESTORED
+    assert (await thrifty.rollback()).kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-4")
 
 
@@ -73,7 +73,7 @@ async def test_the_current_release_and_the_way_back_stay_behind_many_failures(
     await thrifty.deploy("good", threat_hunter="good-3")
     kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-7", "2026.11.24-6", "2026.11.24-2"]
-    assert (await thrifty.rollback()).ending is Ending.RESTORED
+    assert (await thrifty.rollback()).kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-2")
 
 
@@ -107,6 +107,6 @@ async def test_what_cannot_be_tidied_is_a_note_and_no_failure(
         await thrifty.deploy("good", threat_hunter=f"good-{number}")
     pipeline.world.errors[operation] = AwsError(f"ecs {operation}: AccessDeniedException")
     outcome = await thrifty.deploy("good", threat_hunter="good-4")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert "not tidied" in outcome.notes[-1]
     assert "AccessDeniedException" in outcome.text()

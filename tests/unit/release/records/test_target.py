@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ci.errors import TargetGoneError, UsageError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.model import Request, ServiceRevision
 from ci.release.records.release import Entry, History, Kind, Release, State
 from ci.release.records.target import find
@@ -107,7 +107,7 @@ async def test_a_revision_takes_all_services_of_its_release_back(pipeline: Pipel
     await pipeline.deploy("good", supervisor="good-2")
     await pipeline.deploy("good-3")
     outcome = await pipeline.rollback("acso-staging-supervisor:2")
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", supervisor="good-2")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ci.config import STRATEGIES
-from ci.release import Ending, ReleaseContext, Say, ServiceRevision
+from ci.release import OutcomeKind, ReleaseContext, Say, ServiceRevision
 from ci.release.plan import desired
 from ci.release.rollout import services, strategy
 from ci.release.rollout.services import Aim
@@ -54,10 +54,10 @@ async def test_another_strategy_deploys_and_goes_back_under_the_same_record_and_
 ) -> None:
     await pipeline.deploy("good")
     other = pipeline.within(strategy="one-by-one")
-    assert (await other.deploy("good-2")).ending is Ending.DEPLOYED
+    assert (await other.deploy("good-2")).kind is OutcomeKind.DEPLOYED
     assert [len(names) for names in one_by_one.moved] == [1, 2, 3, 4, 5]
     for service in pipeline.world.services.values():
         asked = service.request["deploymentConfiguration"]
         assert asked == AT_ONCE
     failed = await other.deploy("good-3", supervisor="crash")
-    assert (failed.ending, one_by_one.moved[-1]) == (Ending.ROLLED_BACK, ["back"])
+    assert (failed.kind, one_by_one.moved[-1]) == (OutcomeKind.ROLLED_BACK, ["back"])
