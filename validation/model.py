@@ -18,7 +18,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject(Target):
+class CheckContext(Target):
     """An environment as checks see it; `url` is the load balancer's, agents answer below it."""
 
     url: str
@@ -40,7 +40,7 @@ class Check:
 
     name: str
     sentence: str
-    look: Callable[[Subject], Awaitable[Finding]]
+    run: Callable[[CheckContext], Awaitable[Finding]]
     seconds: float = 30.0
 
 

@@ -7,7 +7,7 @@ import anyio
 from ci.aws import elb
 from ci.aws.target import Target
 from ci.errors import AcsoError, UsageError
-from validation.model import Check, Finding, Report, Result, Subject, error
+from validation.model import Check, CheckContext, Finding, Report, Result, error
 from validation.suites import SUITES
 
 
@@ -28,32 +28,32 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
         raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
     aws, config, environment = target.aws, target.config, target.environment
     found = url or await elb.url(aws, f"{environment.prefix}-alb")
-    subject = Subject(aws=aws, config=config, environment=environment, url=found.rstrip("/"))
-    return await run_checks(suite, SUITES[suite], subject)
+    context = CheckContext(aws=aws, config=config, environment=environment, url=found.rstrip("/"))
+    return await run_checks(suite, SUITES[suite], context)
 
 
-async def run_checks(suite: str, checks: Sequence[Check], subject: Subject) -> Report:
+async def run_checks(suite: str, checks: Sequence[Check], context: CheckContext) -> Report:
     """Run checks on a subject and return their results in order."""
     began = anyio.current_time()
     results: dict[str, Result] = {}
 
     async def one(check: Check) -> None:
-        results[check.name] = await _result(check, subject)
+        results[check.name] = await _result(check, context)
 
     async with anyio.create_task_group() as group:
         for check in checks:
             group.start_soon(one, check)
     return Report(
         suite=suite,
-        environment=subject.environment.name,
+        environment=context.environment.name,
         results=tuple(results[check.name] for check in checks),
         seconds=anyio.current_time() - began,
     )
 
 
-async def _result(check: Check, subject: Subject) -> Result:
+async def _result(check: Check, context: CheckContext) -> Result:
     began = anyio.current_time()
-    finding = await _finding(check, subject)
+    finding = await _finding(check, context)
     return Result(
         check=check.name,
         sentence=check.sentence,
@@ -62,11 +62,11 @@ async def _result(check: Check, subject: Subject) -> Result:
     )
 
 
-async def _finding(check: Check, subject: Subject) -> Finding:
+async def _finding(check: Check, context: CheckContext) -> Finding:
     """Return what a check finds; that it could not look is a finding too."""
     try:
         with anyio.fail_after(check.seconds):
-            return await check.look(subject)
+            return await check.run(context)
     except TimeoutError:
         return error(f"no result within {check.seconds:g} s")
     except AcsoError as problem:

@@ -30,7 +30,7 @@ class Dependency:
 
     @property
     def hinders(self) -> bool:
-        """Tell whether the agent cannot work because of it."""
+        """Return whether the agent cannot work because of it."""
         return self.status == "failed"
 
 

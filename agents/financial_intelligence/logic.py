@@ -69,7 +69,7 @@ def opportunities(
 
 
 def sells_more(client: Client) -> bool:
-    """Tell whether a client would buy more."""
+    """Return whether a client would buy more."""
     return (
         client.usage > UPSELL_USAGE
         and client.satisfaction > UPSELL_SATISFACTION
@@ -78,12 +78,12 @@ def sells_more(client: Client) -> bool:
 
 
 def wasted(licence: Licence) -> bool:
-    """Tell whether a product is paid for and hardly used."""
+    """Return whether a product is paid for and hardly used."""
     return licence.utilisation < LICENCE_UTILISATION and licence.monthly_cost > LICENCE_COST
 
 
 def worth_automating(process: Process) -> bool:
-    """Tell whether a program should do this work."""
+    """Return whether a program should do this work."""
     return (
         process.manual_tasks > AUTOMATION_TASKS
         and process.complexity < AUTOMATION_COMPLEXITY

@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def failed_login(self) -> bool:
-        """Tell whether somebody tried to log in and was refused."""
+        """Return whether somebody tried to log in and was refused."""
         name = self.event.lower()
         login = "login" in name or "signin" in name or name == "authentication_failure"
         return login and (self.error is not None or name == "authentication_failure")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 #: What only DescribeTaskDefinition tells; RegisterTaskDefinition does not take it.
-TOLD = frozenset(
+RESPONSE_ONLY = frozenset(
     {
         "compatibilities",
         "deregisteredAt",
@@ -49,7 +49,7 @@ UNITS = {"vcpu": 1024, "gb": 1024}
 
 def definition(data: Mapping[str, Any]) -> str:
     """Return the canonical text of a task definition, given as request or as answer."""
-    told = {key: value for key, value in data.items() if key not in TOLD}
+    told = {key: value for key, value in data.items() if key not in RESPONSE_ONLY}
     for size in ("cpu", "memory"):
         if told.get(size):
             told[size] = _number(str(told[size]))
@@ -124,16 +124,16 @@ def _number(size: str) -> str:
 
 
 def _text(data: Mapping[str, Any]) -> str:
-    return json.dumps(_level(data), indent=2, sort_keys=True)
+    return json.dumps(_normalised(data), indent=2, sort_keys=True)
 
 
-def _level(value: Any, key: str = "") -> Any:
+def _normalised(value: Any, key: str = "") -> Any:
     """Drop what is empty and sort what has no order, all the way down."""
     if isinstance(value, Mapping):
-        items = {name: _level(item, name) for name, item in value.items()}
+        items = {name: _normalised(item, name) for name, item in value.items()}
         return {name: item for name, item in items.items() if not _empty(item)}
     if isinstance(value, (list, tuple)):
-        items_ = [_level(item) for item in value]
+        items_ = [_normalised(item) for item in value]
         return (
             items_
             if key in ORDERED

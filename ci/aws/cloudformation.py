@@ -156,7 +156,7 @@ async def _page_of_events(aws: Aws, name: str, token: str) -> tuple[list[Event],
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class DesiredStack:
     """A stack as it should be."""
 
     name: str
@@ -165,7 +165,7 @@ class Wanted:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def create_change_set(aws: Aws, wanted: Wanted, name: str, *, new: bool) -> None:
+async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: bool) -> None:
     """Have CloudFormation work out what bringing a stack to what is wanted would change."""
     await aws.call(
         "cloudformation",

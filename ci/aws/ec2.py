@@ -24,8 +24,8 @@ class SecurityGroup:
     vpc: str
     ports: tuple[tuple[int, int], ...]
 
-    def lets_in(self, port: int) -> bool:
-        """Tell whether anybody may reach this port."""
+    def allows(self, port: int) -> bool:
+        """Return whether anybody may reach this port."""
         return any(first <= port <= last for first, last in self.ports)
 
 

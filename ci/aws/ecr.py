@@ -18,7 +18,7 @@ MANIFESTS = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ]
-BLOB_PATIENCE = 10.0  # seconds
+BLOB_TIMEOUT = 10.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ async def digest(aws: Aws, repository: str, tag: str) -> str | None:
 
 
 async def has(aws: Aws, repository: str, digest: str) -> bool:
-    """Tell whether a repository holds the image of this digest."""
+    """Return whether a repository holds the image of this digest."""
     return await _digest(aws, repository, {"imageDigest": digest}) is not None
 
 
@@ -97,7 +97,7 @@ async def _configuration(aws: Aws, repository: str, digest: str) -> Mapping[str,
             "ecr", "get_download_url_for_layer", repositoryName=repository, layerDigest=digest
         )
         url = str(answer["downloadUrl"])
-    got = await elb.get(url, seconds=BLOB_PATIENCE)
+    got = await elb.get(url, seconds=BLOB_TIMEOUT)
     if got.status != 200 or "architecture" not in got.body:
         # Not with its URL: that is signed, and lets everybody read who has it.
         message = f"ecr: the configuration {digest} in {repository} cannot be read: {got}"

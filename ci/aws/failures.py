@@ -33,7 +33,7 @@ UNKNOWN_KEYS = re.compile(r"InvalidClientTokenId|UnrecognizedClient|InvalidAcces
 PREFIXES = {"elbv2": "elasticloadbalancing", "bedrock-runtime": "bedrock"}
 
 
-class Place(Protocol):
+class Endpoint(Protocol):
     """Where the call went."""
 
     @property
@@ -46,12 +46,12 @@ class Place(Protocol):
 
 
 def failure(
-    place: Place, service: str, operation: str, error: Exception, secrets: Sequence[str]
+    endpoint: Endpoint, service: str, operation: str, error: Exception, secrets: Sequence[str]
 ) -> AwsError | None:
     """Return what an error of botocore means to a person; None if it is none of botocore's.
 
     Args:
-        place: where the call went.
+        endpoint: where the call went.
         service: boto3's name of the service.
         operation: boto3's name of the operation.
         error: what it raised.
@@ -63,7 +63,7 @@ def failure(
     if isinstance(error, known.ClientError):
         told = error.response.get("Error", {})
         code, sentence = str(told.get("Code", "Unknown")), str(told.get("Message", ""))
-        action = _lacking(service, operation, code, sentence)
+        action = _denied_action(service, operation, code, sentence)
         hint = f"the role lacks {action}" if action else _hint(code)
         sentence = f"{code}: {_safe(code, sentence)}"
     elif isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
@@ -71,10 +71,13 @@ def failure(
     elif isinstance(error, _login_errors()):
         sentence, hint = f"the AWS login cannot be used: {error}", LOG_IN
     elif isinstance(error, known.SSLError):
-        code, sentence = "Unreachable", f"{_where(place)} shows a certificate that is not trusted"
+        code, sentence = (
+            "Unreachable",
+            f"{_where(endpoint)} shows a certificate that is not trusted",
+        )
         hint = "behind a proxy of your own, point AWS_CA_BUNDLE at its certificate"
     elif isinstance(error, known.ConnectionError | known.HTTPClientError):
-        code, sentence = "Unreachable", f"{_where(place)} cannot be reached"
+        code, sentence = "Unreachable", f"{_where(endpoint)} cannot be reached"
         hint = "is the network up? acso doctor"
     elif not isinstance(error, known.BotoCoreError):
         return None
@@ -86,7 +89,7 @@ def failure(
 
 
 def throttled(error: AwsError) -> bool:
-    """Tell whether AWS only asks for patience; botocore's own retries are used up by then."""
+    """Return whether AWS only asks for patience; botocore's own retries are used up by then."""
     return error.code in THROTTLED
 
 
@@ -102,8 +105,8 @@ def _login_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _where(place: Place) -> str:
-    return place.endpoint or f"AWS in {place.region}"
+def _where(endpoint: Endpoint) -> str:
+    return endpoint.endpoint or f"AWS in {endpoint.region}"
 
 
 def _safe(code: str, sentence: str) -> str:
@@ -111,7 +114,7 @@ def _safe(code: str, sentence: str) -> str:
     return sentence.partition("\n")[0] if "Signature" in code else sentence
 
 
-def _lacking(service: str, operation: str, code: str, sentence: str) -> str:
+def _denied_action(service: str, operation: str, code: str, sentence: str) -> str:
     """Return the action that was denied, as policies call it; empty for any other error."""
     if not DENIED.search(code):
         return ""

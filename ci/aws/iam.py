@@ -32,7 +32,7 @@ class Role:
     denied: tuple[Trust, ...] = ()
 
     def trusts(self, service: str, account: str) -> bool:
-        """Tell whether a service may assume the role on behalf of an account."""
+        """Return whether a service may assume the role on behalf of an account."""
 
         def meets(trust: Trust) -> bool:
             mine = not trust.accounts or account in trust.accounts
@@ -58,7 +58,7 @@ async def role(aws: Aws, name: str) -> Role | None:
     )
 
 
-async def lacking(aws: Aws, role: str, actions: Iterable[str], resource: str) -> list[str]:
+async def denied_actions(aws: Aws, role: str, actions: Iterable[str], resource: str) -> list[str]:
     """Return which of these actions a role (by ARN) may not do to a resource (by ARN, or `*`).
 
     IAM works it out from the role's own policies; those of the resource are not looked at.

@@ -19,7 +19,7 @@ class Event:
 
 
 async def group_exists(aws: Aws, group: str) -> bool:
-    """Tell whether a log group of exactly this name exists."""
+    """Return whether a log group of exactly this name exists."""
     groups = await aws.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group)
     return any(item["logGroupName"] == group for item in groups)
 
@@ -42,7 +42,7 @@ async def tail(aws: Aws, group: str, stream: str, *, lines: int) -> list[str]:
     return [str(event["message"]).rstrip() for event in answer["events"]]
 
 
-async def between(
+async def events_between(
     aws: Aws, group: str, *, start: int, end: int | None = None, prefix: str = ""
 ) -> list[Event]:
     """Return a group's lines of all streams from `start` to `end` (Unix ms), by time.
@@ -89,7 +89,7 @@ def _time(event: Event) -> int:
     return event.at
 
 
-async def onward(aws: Aws, group: str, stream: str, token: str = "") -> tuple[list[str], str]:
+async def next_lines(aws: Aws, group: str, stream: str, token: str = "") -> tuple[list[str], str]:
     """Return a stream's next lines and the token for those after; none if it is not there yet."""
     place = {"nextToken": token} if token else {}
     try:

@@ -12,7 +12,7 @@ import anyio
 from ci.errors import AwsError
 
 AUDIENCE = "sts.amazonaws.com"
-PATIENCE = 20.0  # seconds
+TIMEOUT = 20.0  # seconds
 
 
 async def fetch(url: str, token: str) -> str:
@@ -34,7 +34,7 @@ def _fetch(url: str, token: str) -> str:
         f"{url}{separator}audience={AUDIENCE}", headers={"Authorization": f"bearer {token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310  # nosec B310
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  # nosec B310
             return str(json.load(answer)["value"])
     except (urllib.error.URLError, TimeoutError, ValueError, KeyError) as error:
         if isinstance(error, urllib.error.HTTPError):

@@ -14,7 +14,7 @@ from ci.aws.session import Aws
 from ci.errors import AwsError
 
 LOCK = {"pk": {"S": "lock"}, "sk": {"S": "lock"}}
-REFUSED = "ConditionalCheckFailedException"
+CONDITION_FAILED = "ConditionalCheckFailedException"
 ATTRIBUTES = {"#owner": "owner"}  # a reserved word in expressions
 
 
@@ -96,7 +96,7 @@ async def lease(aws: Aws, table: str) -> Lease | None:
     return _lease(item) if item else None
 
 
-async def take(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
+async def put_lease(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
     """Put a lease in place of the old one as it was seen; False if that changed meanwhile.
 
     Renewing is the same: `old` is one's own lease.
@@ -114,13 +114,13 @@ async def take(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
     return await _write(aws, table, item, condition, seen, {"#token": "token"})
 
 
-async def give_back(aws: Aws, table: str, token: str) -> bool:
+async def release_lease(aws: Aws, table: str, token: str) -> bool:
     """Remove the lock if it is still this holder's; tells whether it was."""
     mine = {":token": {"S": token}}
     return await _remove(aws, table, LOCK, "#token = :token", mine, {"#token": "token"})
 
 
-async def take_away(aws: Aws, table: str, seen: Lease) -> bool:
+async def break_lease(aws: Aws, table: str, seen: Lease) -> bool:
     """Remove the lock as it was seen; False if its holder renewed or another took it since."""
     values = {":token": {"S": seen.token}, ":expires": {"N": repr(seen.expires)}}
     condition = "#token = :token AND expires = :expires"
@@ -146,7 +146,7 @@ async def _remove(
             ExpressionAttributeValues=values,
         )
     except AwsError as error:
-        if error.code == REFUSED:
+        if error.code == CONDITION_FAILED:
             return False
         raise
     return True
@@ -166,7 +166,7 @@ async def _write(
     try:
         await aws.call("dynamodb", "put_item", **request)
     except AwsError as error:
-        if error.code == REFUSED:
+        if error.code == CONDITION_FAILED:
             return False
         raise
     return True

@@ -18,10 +18,10 @@ from ci.errors import WrongAccountError
 #: The account that the embedded AWS is.
 EMBEDDED_ACCOUNT = "000000000000"
 CALLS = 16  # boto3 calls at a time: more than ever wait at once, fewer than AWS throttles
-CONNECT_PATIENCE, READ_PATIENCE = 5, 60  # seconds
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds
 #: Services whose calls nothing else may wait for: tried once, and given up within seconds.
-BRIEF = frozenset({"sns"})
-BRIEF_PATIENCE = 3
+QUICK_SERVICES = frozenset({"sns"})
+QUICK_TIMEOUT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Aws:
     load_balancer: str | None = None
     credentials: Credentials | None = None
     _clients: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _client_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _limiter: anyio.CapacityLimiter = field(
         default_factory=partial(anyio.CapacityLimiter, CALLS), repr=False, compare=False
     )
@@ -62,12 +62,12 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """Return the boto3 client of a service, made once; may be called from any thread."""
-        with self._making:  # making a client is not thread-safe, using one is
+        with self._client_lock:  # making a client is not thread-safe, using one is
             if service not in self._clients:
-                self._clients[service] = self._make(service)
+                self._clients[service] = self._create_client(service)
             return self._clients[service]
 
-    def _make(self, service: str) -> Any:
+    def _create_client(self, service: str) -> Any:
         import boto3
         from botocore.config import Config
         from botocore.session import Session
@@ -82,12 +82,12 @@ class Aws:
             aws_session_token=keys.session_token if keys else None,
             region_name=self.region,
         )
-        brief = service in BRIEF
+        brief = service in QUICK_SERVICES
         config = Config(
             # Adaptive: slows down by itself once AWS throttles, for all calls of the client.
             retries={"mode": "adaptive", "total_max_attempts": 1 if brief else 6},
-            connect_timeout=BRIEF_PATIENCE if brief else CONNECT_PATIENCE,
-            read_timeout=BRIEF_PATIENCE if brief else READ_PATIENCE,
+            connect_timeout=QUICK_TIMEOUT if brief else CONNECT_TIMEOUT,
+            read_timeout=QUICK_TIMEOUT if brief else READ_TIMEOUT,
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )

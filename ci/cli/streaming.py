@@ -28,7 +28,7 @@ from ci.errors import ExecError
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from ci.release.observe.status import Status, changes, status
-from ci.release.run_task import LIMIT
+from ci.release.run_task import DEFAULT_TIMEOUT
 from ci.release.run_task import run_task as run_once
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def run_task(options: argparse.Namespace) -> Use:
             given["args"],
             tell=_quiet if options.json else _out,
             say=_err,
-            seconds=given.get("seconds", LIMIT),
+            seconds=given.get("seconds", DEFAULT_TIMEOUT),
         )
         if options.json:
             _out(json.dumps(ran.data(), indent=2))

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ci.aws import cloudformation, ecs, iam
-from ci.aws.cloudformation import ResourceChange, Stack, Wanted
+from ci.aws.cloudformation import DesiredStack, ResourceChange, Stack
 from ci.aws.session import Aws
 from ci.aws.target import Target
 from ci.errors import InfrastructureError
 from ci.infra import templates
-from ci.infra.stacks import DONE, NEVER_MADE, Say, changes, create_or_update, remove
+from ci.infra.stacks import DONE, NOT_CREATED, Say, changes, create_or_update, remove
 from ci.infra.templates import key
 
 PROTECTED = "production"
@@ -77,22 +77,26 @@ async def stack_facts(target: Target) -> StackFacts:
     """Return the registry's and the environment's stacks as they are and should be."""
     wanted = (await _registry(target), _environment(target))
     return StackFacts(
-        current={f"stack {item.name}": await _found(target.aws, item.name) for item in wanted},
-        desired={f"template of {item.name}": _text(item) for item in wanted},
+        current={
+            f"stack {item.name}": await _current_checksum(target.aws, item.name) for item in wanted
+        },
+        desired={f"template of {item.name}": _checksum(item) for item in wanted},
     )
 
 
-async def _found(aws: Aws, name: str) -> str:
+async def _current_checksum(aws: Aws, name: str) -> str:
     stack = await cloudformation.stack(aws, name)
-    if stack is None or stack.status in NEVER_MADE:
+    if stack is None or stack.status in NOT_CREATED:
         return "absent"
     template = await cloudformation.template(aws, name)
-    made_of = Wanted(name=name, template=template, parameters=stack.parameters, tags=stack.tags)
+    made_of = DesiredStack(
+        name=name, template=template, parameters=stack.parameters, tags=stack.tags
+    )
     state = "" if stack.status in DONE else f" {stack.status}"
-    return _text(made_of) + state
+    return _checksum(made_of) + state
 
 
-def _text(made_of: Wanted) -> str:
+def _checksum(made_of: DesiredStack) -> str:
     parts = [made_of.template, sorted(made_of.parameters.items()), sorted(made_of.tags.items())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
@@ -100,7 +104,7 @@ def _text(made_of: Wanted) -> str:
 async def outputs(target: Target) -> Outputs | None:
     """Return what an environment offers, None if it was never applied."""
     stack = await cloudformation.stack(target.aws, target.environment.prefix)
-    if stack is None or stack.status in NEVER_MADE or "Cluster" not in stack.outputs:
+    if stack is None or stack.status in NOT_CREATED or "Cluster" not in stack.outputs:
         return None
     return _outputs(target, stack)
 
@@ -129,11 +133,11 @@ async def _services(target: Target) -> list[str]:
     return sorted(name for name, service in found.items() if service.status != "INACTIVE")
 
 
-async def _registry(target: Target) -> Wanted:
+async def _registry(target: Target) -> DesiredStack:
     aws, config = target.aws, target.config
     wants_provider = config.project.repository is not None and aws.endpoint is None
-    provider = wants_provider and not await _others_provider(aws)
-    return Wanted(
+    provider = wants_provider and not await _provider_exists(aws)
+    return DesiredStack(
         name=templates.REGISTRY_STACK,
         template=templates.registry(config.agents),
         parameters=templates.registry_parameters(target, provider=provider),
@@ -141,7 +145,7 @@ async def _registry(target: Target) -> Wanted:
     )
 
 
-async def _others_provider(aws: Aws) -> bool:
+async def _provider_exists(aws: Aws) -> bool:
     """Whether the account has GitHub's identity provider, and not of our stack.
 
     It has at most one; whoever uses GitHub with AWS already has it, as has the stack of another
@@ -153,8 +157,8 @@ async def _others_provider(aws: Aws) -> bool:
     return GITHUB in await iam.identity_providers(aws)
 
 
-def _environment(target: Target) -> Wanted:
-    return Wanted(
+def _environment(target: Target) -> DesiredStack:
+    return DesiredStack(
         name=target.environment.prefix,
         template=templates.environment(target.config.agents),
         parameters=templates.parameters(target),

@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 
 from ci.aws import cloudformation
-from ci.aws.cloudformation import ChangeSet, Event, ResourceChange, Stack, Wanted
+from ci.aws.cloudformation import ChangeSet, DesiredStack, Event, ResourceChange, Stack
 from ci.aws.session import Aws
 from ci.errors import AwsError, InfrastructureError
 
@@ -22,22 +22,22 @@ PREFIX = "acso-"
 #: Older than this, a change set of ours is a leftover: no run takes so long to execute its own.
 STALE = datetime.timedelta(minutes=15)
 #: A stack in one of these never came to be, and can only be deleted.
-FAILED_TO_BE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+CREATION_FAILED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
 #: A change set that creates has a stack "in review", without resources, until it is executed.
 IN_REVIEW = "REVIEW_IN_PROGRESS"
-NEVER_MADE = (*FAILED_TO_BE, IN_REVIEW)
+NOT_CREATED = (*CREATION_FAILED, IN_REVIEW)
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
 #: What CloudFormation will not leave without a person, and that person's command.
 STUCK = {
     "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name {name}",
     "DELETE_FAILED": "aws cloudformation delete-stack --stack-name {name}",
 }
-PATIENCE = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
-SHORT, LONG = 0.1, 2.0  # seconds between two looks: first, and at most
-CLEANING = 10.0  # seconds that removing a change set may hold up an interrupted run
+TIMEOUT_SECONDS = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
+FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two looks: first, and at most
+CLEANUP_SECONDS = 10.0  # seconds that removing a change set may hold up an interrupted run
 
 
-async def create_or_update(aws: Aws, wanted: Wanted, say: Say) -> Stack:
+async def create_or_update(aws: Aws, wanted: DesiredStack, say: Say) -> Stack:
     """Create or update a stack; does nothing where nothing would change.
 
     What an earlier, killed run left is taken up: an operation under way is waited for, a stack
@@ -46,8 +46,8 @@ async def create_or_update(aws: Aws, wanted: Wanted, say: Say) -> Stack:
     Raises:
         InfrastructureError: the stack did not get there; the first resource that failed says why.
     """
-    old = await _ready(aws, wanted.name, say)
-    if old is not None and await _made_of(aws, old, wanted):
+    old = await _prepare(aws, wanted.name, say)
+    if old is not None and await _is_current(aws, old, wanted):
         return old
     async with _change_set(aws, wanted, old) as made:
         if made.found.empty and old is not None:
@@ -56,10 +56,10 @@ async def create_or_update(aws: Aws, wanted: Wanted, say: Say) -> Stack:
         say(f"{wanted.name}: {len(made.found.changes)} changes")
         last = await cloudformation.last_event(aws, wanted.name)
         await made.execute()
-    return await _finished(aws, wanted.name, _Watch(last=last, say=say))
+    return await _wait_until_done(aws, wanted.name, _EventReporter(last=last, say=say))
 
 
-async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
+async def changes(aws: Aws, wanted: DesiredStack) -> list[ResourceChange]:
     """Return what `create_or_update` would change; nothing that lasts is touched.
 
     Raises:
@@ -69,13 +69,13 @@ async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
     if found is not None and found.busy:
         message = f"stack {wanted.name} is {found.status}: its changes cannot be told now"
         raise InfrastructureError(message, hint="wait until it is done")
-    if found is not None and found.status in FAILED_TO_BE:
+    if found is not None and found.status in CREATION_FAILED:
         # It takes no change set any more: what its template would make is asked under another name.
         wanted = dataclasses.replace(wanted, name=f"{wanted.name}-preview")
         found = await cloudformation.stack(aws, wanted.name)
     if found is not None:
         _check_not_stuck(found)
-        if await _made_of(aws, found, wanted):
+        if await _is_current(aws, found, wanted):
             return []
     async with _change_set(aws, wanted, found) as made:
         if not made.found.empty:
@@ -89,7 +89,7 @@ async def remove(aws: Aws, name: str, say: Say) -> None:
     Raises:
         InfrastructureError: it is protected, or a resource of it cannot be deleted.
     """
-    found = await _idle(aws, name, say)
+    found = await _wait_for_earlier_run(aws, name, say)
     if found is None:
         return
     if found.protected:
@@ -99,41 +99,41 @@ async def remove(aws: Aws, name: str, say: Say) -> None:
         )
     last = await cloudformation.last_event(aws, name)
     await cloudformation.delete_stack(aws, name)
-    await _finished(aws, name, _Watch(last=last, say=say))
+    await _wait_until_done(aws, name, _EventReporter(last=last, say=say))
 
 
-def leftovers(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
+def stale_change_sets(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
     """Return which change sets no run will come back for: ours, and too old to be in use."""
     return [name for name, at in made.items() if name.startswith(PREFIX) and now - at >= STALE]
 
 
-async def _idle(aws: Aws, name: str, say: Say) -> Stack | None:
+async def _wait_for_earlier_run(aws: Aws, name: str, say: Say) -> Stack | None:
     """Return the stack once no operation on it is under way, None if there is none."""
     found = await cloudformation.stack(aws, name)
     if found is None or not found.busy:
         return found
     say(f"{name}: waiting for {found.status} of an earlier run")
     last = await cloudformation.last_event(aws, name)
-    return await _settled(aws, name, _Watch(last=last, say=say))
+    return await _wait_until_idle(aws, name, _EventReporter(last=last, say=say))
 
 
-async def _ready(aws: Aws, name: str, say: Say) -> Stack | None:
+async def _prepare(aws: Aws, name: str, say: Say) -> Stack | None:
     """Return the stack once it can be given a change set, None once there is none."""
-    found = await _idle(aws, name, say)
+    found = await _wait_for_earlier_run(aws, name, say)
     if found is None:
         return None
-    if found.status in FAILED_TO_BE:
+    if found.status in CREATION_FAILED:
         say(f"{name}: {found.status}, made anew")
         await remove(aws, name, say)
         return None
     _check_not_stuck(found)
     made = await cloudformation.change_sets(aws, name)
-    for left in leftovers(made, datetime.datetime.now(datetime.UTC)):
+    for left in stale_change_sets(made, datetime.datetime.now(datetime.UTC)):
         await cloudformation.delete_change_set(aws, name, left)
     return found if found.status != IN_REVIEW else None
 
 
-async def _made_of(aws: Aws, old: Stack, wanted: Wanted) -> bool:
+async def _is_current(aws: Aws, old: Stack, wanted: DesiredStack) -> bool:
     """Whether a stack is already what is wanted, word for word.
 
     Then a change set would be empty, but take AWS ten seconds to work out.
@@ -159,7 +159,7 @@ def _check(stack: str, found: ChangeSet) -> None:
 
 
 @dataclass(kw_only=True)
-class _Made:
+class _PreparedChangeSet:
     """A change set that was worked out, to be read and perhaps executed."""
 
     aws: Aws
@@ -184,7 +184,9 @@ class _Made:
 
 
 @asynccontextmanager
-async def _change_set(aws: Aws, wanted: Wanted, old: Stack | None) -> AsyncIterator[_Made]:
+async def _change_set(
+    aws: Aws, wanted: DesiredStack, old: Stack | None
+) -> AsyncIterator[_PreparedChangeSet]:
     """Make a change set; if nobody executes it, nothing of it is left afterwards."""
     new = old is None or old.status == IN_REVIEW
     name = f"{PREFIX}{uuid.uuid4().hex[:12]}"
@@ -196,13 +198,13 @@ async def _change_set(aws: Aws, wanted: Wanted, old: Stack | None) -> AsyncItera
 
     try:
         await cloudformation.create_change_set(aws, wanted, name, new=new)
-        found = await _until(look, f"the changes of stack {wanted.name} are not worked out")
-        made = _Made(aws=aws, stack=wanted.name, name=name, found=found)
+        found = await _poll(look, f"the changes of stack {wanted.name} are not worked out")
+        made = _PreparedChangeSet(aws=aws, stack=wanted.name, name=name, found=found)
         yield made
     finally:
         if made is None or not made.executed:
             # What cannot be removed now must not hide why; the next run removes it.
-            with anyio.move_on_after(CLEANING, shield=True), suppress(AwsError):
+            with anyio.move_on_after(CLEANUP_SECONDS, shield=True), suppress(AwsError):
                 await cloudformation.delete_change_set(aws, wanted.name, name)
                 if old is None:
                     await _discard_review(aws, wanted.name)
@@ -216,7 +218,7 @@ async def _discard_review(aws: Aws, name: str) -> None:
 
 
 @dataclass(kw_only=True)
-class _Watch:
+class _EventReporter:
     """The last event seen of a stack, and the first failure among those since."""
 
     last: str
@@ -233,8 +235,8 @@ class _Watch:
                 self.failure = f"{event.resource} ({event.kind}){reason}"
 
 
-async def _finished(aws: Aws, name: str, watch: _Watch) -> Stack:
-    found = await _settled(aws, name, watch)
+async def _wait_until_done(aws: Aws, name: str, watch: _EventReporter) -> Stack:
+    found = await _wait_until_idle(aws, name, watch)
     if found is None:
         return Stack(name=name, status="DELETE_COMPLETE")
     if found.status in DONE:
@@ -244,7 +246,7 @@ async def _finished(aws: Aws, name: str, watch: _Watch) -> Stack:
     raise InfrastructureError(message, hint="mend the cause and deploy again")
 
 
-async def _settled(aws: Aws, name: str, watch: _Watch) -> Stack | None:
+async def _wait_until_idle(aws: Aws, name: str, watch: _EventReporter) -> Stack | None:
     """Wait until no operation is under way; tell events as they come."""
     last: Stack | None = None
 
@@ -254,23 +256,23 @@ async def _settled(aws: Aws, name: str, watch: _Watch) -> Stack | None:
         watch.look(await cloudformation.events(aws, name, since=watch.last) if last else [])
         return None if last is not None and last.busy else True
 
-    await _until(look, f"stack {name} is still busy", hint="the next deploy waits for it")
+    await _poll(look, f"stack {name} is still busy", hint="the next deploy waits for it")
     return last
 
 
-async def _until(look: Callable[[], Awaitable[T | None]], late: str, *, hint: str = "") -> T:
+async def _poll(look: Callable[[], Awaitable[T | None]], late: str, *, hint: str = "") -> T:
     """Look again and again until there is something to return.
 
     Raises:
-        InfrastructureError: there was nothing for `PATIENCE` seconds; `late` says of what.
+        InfrastructureError: there was nothing for `TIMEOUT_SECONDS` seconds; `late` says of what.
     """
-    pause = SHORT
-    with anyio.move_on_after(PATIENCE):
+    pause = FIRST_PAUSE
+    with anyio.move_on_after(TIMEOUT_SECONDS):
         while True:
             found = await look()
             if found is not None:
                 return found
             await anyio.sleep(pause)
-            pause = min(pause * 1.5, LONG)
-    message = f"{late} after {PATIENCE:.0f} s"
+            pause = min(pause * 1.5, LAST_PAUSE)
+    message = f"{late} after {TIMEOUT_SECONDS:.0f} s"
     raise InfrastructureError(message, hint=hint)

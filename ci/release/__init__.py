@@ -1,4 +1,4 @@
-"""Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
+"""Releases: plan, roll out and watch all services; roll all of them back if one fails."""
 
 from ci.release.deploy import deploy
 from ci.release.model import (
@@ -13,9 +13,9 @@ from ci.release.model import (
     ServiceRevision,
     Validate,
 )
+from ci.release.notifications import notifying
 from ci.release.observe.failures import TaskFailure
 from ci.release.observe.logs import Line, Query
-from ci.release.observe.notifications import notifying
 from ci.release.observe.status import ServiceStatus, Status, status
 from ci.release.options import OnCancel, ReleaseOptions, Stop
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult

@@ -218,18 +218,18 @@ async def test_a_preview_of_what_was_never_applied_leaves_nothing(aws: Aws, conf
 async def test_a_stack_that_cannot_be_made_says_which_resource_and_can_be_made_later(
     aws: Aws,
 ) -> None:
-    broken = cloudformation.Wanted(name="broken", template=BROKEN, parameters={})
+    broken = cloudformation.DesiredStack(name="broken", template=BROKEN, parameters={})
     with pytest.raises(InfrastructureError, match=r"Rule .*ListenerRule"):
         await create_or_update(aws, broken, silent)
     # What the failure left is no obstacle once the cause is mended: not to a plan, not to a deploy.
-    wanted = cloudformation.Wanted(name="broken", template=GOOD, parameters={})
+    wanted = cloudformation.DesiredStack(name="broken", template=GOOD, parameters={})
     assert [change.logical_id for change in await changes_of(aws, wanted)] == ["Topic"]
     assert await cloudformation.stack(aws, "broken-preview") is None
     assert (await create_or_update(aws, wanted, silent)).status == "CREATE_COMPLETE"
 
 
 async def test_an_update_that_fails_puts_back_what_was_and_can_be_tried_again(aws: Aws) -> None:
-    good = cloudformation.Wanted(name="old", template=GOOD, parameters={})
+    good = cloudformation.DesiredStack(name="old", template=GOOD, parameters={})
     await create_or_update(aws, good, silent)
     with pytest.raises(InfrastructureError, match="Rule"):
         await create_or_update(aws, dataclasses.replace(good, template=BROKEN), silent)
@@ -243,7 +243,7 @@ async def test_an_update_that_fails_puts_back_what_was_and_can_be_tried_again(aw
 
 
 async def test_a_refused_template_leaves_nothing(aws: Aws) -> None:
-    refused = cloudformation.Wanted(
+    refused = cloudformation.DesiredStack(
         name="refused", template=GOOD.replace("AWS::SNS::Topic", "AWS::No::Such"), parameters={}
     )
     with pytest.raises((InfrastructureError, AwsError), match="AWS::No::Such"):
@@ -252,7 +252,7 @@ async def test_a_refused_template_leaves_nothing(aws: Aws) -> None:
 
 
 async def test_what_a_killed_run_left_before_its_first_change_is_taken_up(aws: Aws) -> None:
-    left = cloudformation.Wanted(name="left", template=GOOD, parameters={})
+    left = cloudformation.DesiredStack(name="left", template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=True)
     found = await cloudformation.stack(aws, "left")
     assert found is not None
@@ -261,7 +261,7 @@ async def test_what_a_killed_run_left_before_its_first_change_is_taken_up(aws: A
 
 
 async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed(aws: Aws) -> None:
-    begun = cloudformation.Wanted(name="begun", template=NEVER_DONE, parameters={})
+    begun = cloudformation.DesiredStack(name="begun", template=NEVER_DONE, parameters={})
     await cloudformation.create_change_set(aws, begun, "acso-begun", new=True)
     await cloudformation.execute_change_set(aws, "begun", "acso-begun")
     found = await cloudformation.stack(aws, "begun")
@@ -278,7 +278,7 @@ async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed
 async def test_a_change_set_that_a_killed_run_left_is_removed(
     aws: Aws, config: Config, env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = cloudformation.Wanted(name=env.prefix, template=GOOD, parameters={})
+    left = cloudformation.DesiredStack(name=env.prefix, template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=False)
     # One that may be another run's is left alone until no run could still want it.
     await infra.apply(_target(aws, config, env), silent)

@@ -1,7 +1,7 @@
-"""Saved plans: `deploy --plan` starts only while the environment is as the plan found it.
+"""Saved plans: `deploy --plan` starts only if the environment is still as the plan found it.
 
-What a plan found is kept as short texts with names that people know, not as one checksum, so that
-a refusal can list what has changed.
+A plan stores what it found as named short texts, not as one checksum, so that an outdated plan
+can list what has changed.
 """
 
 import hashlib
@@ -100,13 +100,13 @@ def _service(found: CurrentService) -> str:
 
 def _without_digest(change: Change) -> str:
     """Return a service's wanted settings without the image: its digest is known after the push."""
-    document = json.loads(change.wanted.content)
+    document = json.loads(change.desired.content)
     for container in document["containerDefinitions"]:
         container.pop("image", None)
         entries = container.get("environment", [])
         container["environment"] = [item for item in entries if item["name"] != "ACSO_DIGEST"]
     shown = sides("{}", json.dumps(document)).new
-    return json.dumps([shown, change.wanted.settings], sort_keys=True)
+    return json.dumps([shown, change.desired.settings], sort_keys=True)
 
 
 def _checksum(text: str) -> str:

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from ci import release
-from ci.release.observe import notifications
+from ci.release import notifications
 from tests.local.releases.environment import REQUEST, World, validation
 
 pytestmark = pytest.mark.docker
@@ -111,14 +111,14 @@ async def test_a_webhook_that_fails_is_said_without_its_url(
             tell(NOTICE)
             tell(NOTICE)
     assert len(texts) == 2
-    assert world.lines[said_before:] == [f"not told to the webhook: {said}"] * 2
+    assert world.lines[said_before:] == [f"notification to the webhook: {said}"] * 2
 
 
 async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_most(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notifications, "PATIENCE", 0.5)
-    monkeypatch.setattr(notifications, "LAST_WORDS", 1.0)
+    monkeypatch.setattr(notifications, "WEBHOOK_TIMEOUT", 0.5)
+    monkeypatch.setattr(notifications, "FLUSH_SECONDS", 1.0)
     free = threading.Event()
 
     def hang() -> int:
@@ -135,7 +135,7 @@ async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_mo
             free.set()
     finally:
         free.set()
-    assert "not told to the webhook: TimeoutError" in world.lines
+    assert "notification to the webhook: TimeoutError" in world.lines
 
 
 async def test_a_release_of_which_nobody_can_be_told_is_no_failure(world: World) -> None:
@@ -147,4 +147,4 @@ async def test_a_release_of_which_nobody_can_be_told_is_no_failure(world: World)
         outcome = await told(lonely, world.images("good", threat_hunter="good-untold"), url)
     assert outcome.ok
     assert len(texts) == 2
-    assert any(line.startswith(f"not told to topic {lost}: ") for line in world.lines)
+    assert any(line.startswith(f"notification to topic {lost}: ") for line in world.lines)

@@ -202,6 +202,6 @@ async def test_a_change_by_hand_is_drift_and_watching_tells_it(
     assert not found.ok
     assert f"  {HUNTER}: {drift}" in found.text().splitlines()
     assert {item.agent for item in found.services if item.drift} == {HUNTER}
-    outcome = await good.deploy(good.images("good"))  # brings it back
+    outcome = await good.deploy(good.images("good"))  # updates it back
     assert outcome.ok
     assert (await release.status(context)).ok

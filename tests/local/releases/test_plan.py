@@ -147,9 +147,9 @@ async def test_what_was_removed_is_found_all_of_it_at_once(
             verified = await release.verify(context, images)
     finally:
         elbv2.modify_target_group(TargetGroupArn=group, HealthCheckPath="/health")
-    assert {item.what: item.told for item in verified.problems} == {
-        "log group": "there is none: no task could start",
-        "role of threat-hunter": "there is none",
+    assert {item.what: item.message for item in verified.problems} == {
+        "log group": "does not exist: no task could start",
+        "role of threat-hunter": "does not exist",
         f"image of {good[2].agent}": "is not in the registry",
         "target group of supervisor": "health path is /alive, not /health",
     }

@@ -13,7 +13,7 @@ import pytest
 
 from ci import release
 from ci.release import OutcomeKind
-from ci.release.records.release import ENDS, State
+from ci.release.records.release import FINAL_STATES, State
 from tests.local.releases.environment import ROOT, World
 from tests.local.releases.test_release import HUNTER, command, everywhere
 
@@ -94,7 +94,7 @@ async def test_a_deploy_killed_anywhere_is_all_old_or_all_new_after_the_next_com
     versions = await world.versions()
     assert versions in (everywhere(world, "good"), everywhere(world, name))
     records = await world.records()
-    assert all(record.state in ENDS for record in records)
+    assert all(record.state in FINAL_STATES for record in records)
     current = next(record for record in records if record.state is State.SUCCEEDED)
     assert {entry.agent: run.version for entry in current.entries if (run := entry.after)} == (
         versions

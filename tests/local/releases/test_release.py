@@ -157,7 +157,9 @@ async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: Worl
 async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "AT_ONCE", 100)  # however many tests released before this one
+    monkeypatch.setattr(
+        retention, "MAX_DEREGISTERED", 100
+    )  # however many tests released before this one
     env = dataclasses.replace(world.context.environment, keep_revisions=1, keep_releases=2)
     thrifty = dataclasses.replace(
         world, context=dataclasses.replace(world.context, environment=env)

@@ -54,7 +54,7 @@ def test_a_client_is_made_once_for_all_threads(monkeypatch: pytest.MonkeyPatch, 
         time.sleep(0.02)  # long enough for every other thread to ask meanwhile
         return object()
 
-    monkeypatch.setattr(Aws, "_make", make)
+    monkeypatch.setattr(Aws, "_create_client", make)
     with ThreadPoolExecutor(max_workers=8) as pool:
         clients = list(pool.map(aws.client, ["ecs"] * 8))
     assert made == ["ecs"]

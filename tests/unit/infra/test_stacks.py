@@ -9,14 +9,14 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from ci.aws import cloudformation
-from ci.aws.cloudformation import ChangeSet, Event, ResourceChange, Wanted
+from ci.aws.cloudformation import ChangeSet, DesiredStack, Event, ResourceChange
 from ci.aws.session import Aws, Credentials
 from ci.errors import AwsError, InfrastructureError
 from ci.infra import stacks
 
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
-WANTED = Wanted(name="s", template="{}", parameters={})
+DESIRED = DesiredStack(name="s", template="{}", parameters={})
 TEMPLATE = "Resources: {}"
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:stack/s/1"
 TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic"}
@@ -30,7 +30,7 @@ def aws() -> Aws:
 @pytest.fixture
 def stub(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     """CloudFormation's answers, in order; what is scripted must be asked for."""
-    monkeypatch.setattr(stacks, "SHORT", 0.001)
+    monkeypatch.setattr(stacks, "FIRST_PAUSE", 0.001)
     with Stubber(aws.client("cloudformation")) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -93,7 +93,7 @@ async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubb
         "Tags": [{"Key": "project", "Value": "acso"}],
     }
     wanted = dataclasses.replace(
-        WANTED, template=TEMPLATE, parameters={"A": "1"}, tags={"project": "acso"}
+        DESIRED, template=TEMPLATE, parameters={"A": "1"}, tags={"project": "acso"}
     )
     is_(stub, "UPDATE_COMPLETE", **same)
     no_change_sets(stub)
@@ -124,7 +124,7 @@ async def test_a_stack_that_differs_otherwise_is_asked_for_its_changes(
     )
     made(stub, kind="UPDATE")
     stub.add_response("delete_change_set", {})
-    wanted = dataclasses.replace(WANTED, parameters={"A": "1"}, tags={"project": "acso"})
+    wanted = dataclasses.replace(DESIRED, parameters={"A": "1"}, tags={"project": "acso"})
     assert len(await stacks.changes(aws, wanted)) == 1
 
 
@@ -173,7 +173,7 @@ async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: 
     is_(stub, "UPDATE_COMPLETE", Outputs=[{"OutputKey": "A", "OutputValue": "b"}])
     happened(stub, old, begun, done)
     lines: list[str] = []
-    stack = await stacks.create_or_update(aws, WANTED, lines.append)
+    stack = await stacks.create_or_update(aws, DESIRED, lines.append)
     assert stack.outputs == {"A": "b"}
     assert lines == ["s: 1 changes", "Topic UPDATE_IN_PROGRESS", "Topic UPDATE_COMPLETE: as asked"]
 
@@ -193,7 +193,7 @@ async def test_the_first_failure_is_the_reason_not_those_that_follow(
         ("Third", "CREATE_FAILED", "no quota"),
     )
     with pytest.raises(InfrastructureError, match=r"ROLLBACK_COMPLETE: Topic \(.*\): name taken$"):
-        await stacks.create_or_update(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
 async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
@@ -210,7 +210,7 @@ async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
     made(stub, kind="UPDATE", status="FAILED", reason="No updates are to be performed.")
     stub.add_response("delete_change_set", {})
     lines: list[str] = []
-    await stacks.create_or_update(aws, WANTED, lines.append)
+    await stacks.create_or_update(aws, DESIRED, lines.append)
     assert lines == [
         "s: waiting for UPDATE_ROLLBACK_IN_PROGRESS of an earlier run",
         "Topic UPDATE_FAILED: x",
@@ -238,7 +238,7 @@ async def test_a_first_change_set_that_fails_leaves_no_stack_in_review(
     is_(stub, "REVIEW_IN_PROGRESS")
     stub.add_response("delete_stack", {})
     with pytest.raises(InfrastructureError, match="no such map"):
-        await stacks.create_or_update(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
 async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill(
@@ -248,7 +248,7 @@ async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill
     made(stub, kind="CREATE")
     stub.add_response("delete_change_set", {})
     is_(stub, "CREATE_IN_PROGRESS")
-    assert [str(change) for change in await stacks.changes(aws, WANTED)] == [
+    assert [str(change) for change in await stacks.changes(aws, DESIRED)] == [
         "add     Topic AWS::SNS::Topic"
     ]
 
@@ -260,7 +260,7 @@ async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
     stub.add_client_error("create_change_set", "AccessDenied", "not you")
     stub.add_client_error("delete_change_set", "AccessDenied", "nor this")
     with pytest.raises(AwsError, match="not you"):
-        await stacks.create_or_update(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
 async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_apply(
@@ -274,26 +274,26 @@ async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_a
     stub.add_client_error("execute_change_set", "AccessDenied", "not you")
     stub.add_response("delete_change_set", {})
     with pytest.raises(InfrastructureError, match="add     Topic") as caught:
-        await stacks.create_or_update(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
     assert "administrator" in caught.value.hint
 
 
 async def test_waiting_ends(aws: Aws, stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "PATIENCE", 0.05)
-    monkeypatch.setattr(stacks, "SHORT", 10.0)
+    monkeypatch.setattr(stacks, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(stacks, "FIRST_PAUSE", 10.0)
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     with pytest.raises(InfrastructureError, match="still busy"):
-        await stacks.create_or_update(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
 @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
 async def test_a_stack_that_only_a_person_can_free_says_how(
     aws: Aws, stub: Stubber, status: str
 ) -> None:
-    for use in (stacks.changes(aws, WANTED), stacks.create_or_update(aws, WANTED, print)):
+    for use in (stacks.changes(aws, DESIRED), stacks.create_or_update(aws, DESIRED, print)):
         is_(stub, status, StackStatusReason="Topic is in use")
         with pytest.raises(InfrastructureError, match="Topic is in use") as caught:
             await use
@@ -303,7 +303,7 @@ async def test_a_stack_that_only_a_person_can_free_says_how(
 async def test_a_preview_of_a_busy_stack_says_so(aws: Aws, stub: Stubber) -> None:
     is_(stub, "UPDATE_IN_PROGRESS")
     with pytest.raises(InfrastructureError, match="UPDATE_IN_PROGRESS"):
-        await stacks.changes(aws, WANTED)
+        await stacks.changes(aws, DESIRED)
 
 
 async def test_a_long_change_set_is_read_to_its_end(aws: Aws, stub: Stubber) -> None:
@@ -329,7 +329,7 @@ def test_only_old_change_sets_of_ours_are_leftovers() -> None:
         "acso-new": NOW - datetime.timedelta(minutes=1),
         "somebody-s": NOW - datetime.timedelta(hours=1),
     }
-    assert stacks.leftovers(made, NOW) == ["acso-old"]
+    assert stacks.stale_change_sets(made, NOW) == ["acso-old"]
 
 
 @pytest.mark.parametrize(

@@ -105,17 +105,17 @@ def locked(*, host: str, renewed: bool) -> Act:
 
     async def act(pipeline: Pipeline) -> release.Outcome | None:
         aws, data = pipeline.context.aws, {"who": "ann", "host": host, "doing": "deploy"}
-        left = Lease(token="t", expires=now().timestamp() + lock.LEASE, holder=data)
-        assert await records.take(aws, "releases", left, old=None)
+        left = Lease(token="t", expires=now().timestamp() + lock.LEASE_SECONDS, holder=data)
+        assert await records.put_lease(aws, "releases", left, old=None)
         if not renewed:
             return await pipeline.deploy("good-2")
 
         async def renew() -> None:
             last = left
             while True:
-                await anyio.sleep(lock.BEAT)
-                newer = dataclasses.replace(last, expires=now().timestamp() + lock.LEASE)
-                assert await records.take(aws, "releases", newer, old=last)
+                await anyio.sleep(lock.RENEWAL_SECONDS)
+                newer = dataclasses.replace(last, expires=now().timestamp() + lock.LEASE_SECONDS)
+                assert await records.put_lease(aws, "releases", newer, old=last)
                 last = newer
 
         results = []

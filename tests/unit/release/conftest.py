@@ -95,7 +95,7 @@ class Pipeline:
 
 def context(world: World, *, dies_at: int | None = None) -> release.ReleaseContext:
     handle: Any = Handle(world, dies_at=dies_at)
-    clock = release.Clock(now=now, chance=lambda: 0.5)
+    clock = release.Clock(now=now, jitter=lambda: 0.5)
     return release.ReleaseContext(
         aws=handle, config=CONFIG, environment=ENV, outputs=Outputs(), clock=clock
     )

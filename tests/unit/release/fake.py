@@ -129,16 +129,16 @@ class World:
         agent = url.split("/")[3]
         self.tick()
         at = anyio.current_time()
-        serving = [
+        all_running = [
             task
             for task in self.tasks
             if task.service.endswith(f"-{agent}") and task.healthy(at) and task.stopped is None
         ]
-        if not serving:
+        if not all_running:
             return Answer(status=503, error="")
-        container = self.definitions[serving[-1].revision]["containerDefinitions"][0]
+        container = self.definitions[all_running[-1].revision]["containerDefinitions"][0]
         given = {item["name"]: item["value"] for item in container["environment"]}
-        version = "another" if serving[-1].mode == "liar" else given["ACSO_VERSION"]
+        version = "another" if all_running[-1].mode == "liar" else given["ACSO_VERSION"]
         body = {
             "status": "healthy",
             "agent": given["ACSO_AGENT"],

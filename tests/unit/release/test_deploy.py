@@ -133,11 +133,11 @@ async def test_a_way_back_that_fails_too_is_its_own_error(pipeline: Pipeline) ->
         pipeline.world.broken_revisions[revision] = "crash"  # what ran before does not start again
     outcome = await pipeline.deploy("good", threat_hunter="crash")
     assert outcome.kind is OutcomeKind.ROLLBACK_FAILED
-    with pytest.raises(RollbackFailedError, match="way back failed too"):
+    with pytest.raises(RollbackFailedError, match="rollback failed too"):
         outcome.raise_for_failure()
     record = (await history(pipeline.context)).releases[0]
-    assert record.state is State.ROLLING_BACK  # so that the next deploy or rollback takes it up
-    assert "the way back failed" in record.why
+    assert record.state is State.ROLLING_BACK  # so that the next deploy or rollback takes it over
+    assert "the rollback failed" in record.why
 
 
 async def test_a_service_deleted_by_hand_is_created_again(pipeline: Pipeline) -> None:

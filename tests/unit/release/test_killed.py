@@ -11,7 +11,7 @@ from ci import release
 from ci.errors import LockedError
 from ci.release import OutcomeKind
 from ci.release.records import lock
-from ci.release.records.release import ENDS, State
+from ci.release.records.release import FINAL_STATES, State
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, images, validation, versions
 from tests.unit.release.fake import Killed
@@ -69,7 +69,7 @@ async def nothing(pipeline: Pipeline) -> None:
 async def settled(pipeline: Pipeline) -> dict[str, str]:
     """Return what runs, after checking that the records are whole and the lock is free."""
     releases = (await history(pipeline.context)).releases
-    assert all(item.state in ENDS for item in releases)
+    assert all(item.state in FINAL_STATES for item in releases)
     assert await lock.current(pipeline.context) is None
     return versions(pipeline.world)
 
@@ -152,11 +152,11 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
 ) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=25)
-    monkeypatch.setattr(lock, "dead", lambda _: True)
+    monkeypatch.setattr(lock, "holder_is_dead", lambda _: True)
     before = anyio.current_time()
     other = pipeline.another()
     await other.deploy("good-2")
-    assert anyio.current_time() - before < lock.LEASE
+    assert anyio.current_time() - before < lock.LEASE_SECONDS
     assert any("that process is dead" in line for line in other.lines)
 
 
@@ -165,10 +165,10 @@ async def test_status_explains_a_release_that_nobody_ended(
 ) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
-    monkeypatch.setattr(lock, "dead", lambda _: True)
+    monkeypatch.setattr(lock, "holder_is_dead", lambda _: True)
     found = await release.status(pipeline.context)
-    assert "2026.11.24-2 stopped while deploying" in found.text()
-    assert "`deploy` or `rollback` takes it up" in found.text()
+    assert "2026.11.24-2 is unfinished" in found.text()
+    assert "`deploy` or `rollback` takes it over" in found.text()
 
 
 async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> None:

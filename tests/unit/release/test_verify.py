@@ -46,7 +46,8 @@ async def test_what_may_not_be_looked_at_is_an_error_with_the_action_and_no_pass
     problem = next(item for item in verified.problems if item.what == what)
     assert (problem.status, problem.action) == (Status.ERROR, action)
     assert (
-        problem.fix == f"allow who asks {action}, as DeployRole in ci/infra/environment.yaml does"
+        problem.fix
+        == f"allow {action} for your role, as DeployRole in ci/infra/environment.yaml does"
     )
 
 
@@ -59,7 +60,7 @@ async def test_what_this_aws_does_not_have_is_skipped_only_if_it_says_so(
     assert verified.ok
     skipped = [item for item in verified.findings if item.status is Status.SKIP]
     assert len(skipped) == 6
-    assert "this AWS has no iam get_role" in skipped[0].told
+    assert "this AWS endpoint does not have iam get_role" in skipped[0].message
     standing.errors["get_role"] = AwsError("it broke", code="InternalFailure")
     assert not (await found(standing)).ok
 
@@ -77,7 +78,7 @@ async def test_an_answer_that_never_comes_is_an_error(
     monkeypatch.setattr(Handle, "call", hang)
     problems = (await found(standing)).problems
     assert len(problems) == 6
-    assert problems[0].told == "no answer within 30 s"
+    assert problems[0].message == "no answer within 30 s"
 
 
 async def test_a_broken_look_hides_no_other(standing: Standing) -> None:
@@ -93,13 +94,13 @@ async def test_an_unreadable_configuration_is_an_error_without_its_signed_url(
     standing.configuration = {"text": "<Error>"}
     problems = (await found(standing)).problems
     assert {item.status for item in problems} == {Status.ERROR}
-    assert "canary" not in "".join(item.told for item in problems)
+    assert "canary" not in "".join(item.message for item in problems)
 
 
 async def test_an_image_not_named_by_digest_is_refused(standing: Standing) -> None:
     images = [dataclasses.replace(pushed()[0], reference="registry/acso-supervisor:latest")]
     (problem,) = (await verify(stand(standing), images)).problems
-    assert problem.told == "is not named by digest"
+    assert problem.message == "is not referenced by digest"
 
 
 async def test_without_anything_running_images_are_skipped(standing: Standing) -> None:
@@ -126,15 +127,15 @@ def test_a_problem_is_shown_with_all_that_helps_and_a_pass_in_one_line() -> None
     bad = Finding(
         status=Status.FAIL,
         what="log group",
-        told="there is none",
+        message="does not exist",
         resource="/aws/x",
         fix="make it",
     )
-    good = Finding(status=Status.PASS, what="cluster", told="ACTIVE", resource="c")
+    good = Finding(status=Status.PASS, what="cluster", message="ACTIVE", resource="c")
     text = Verification(environment="staging", findings=(bad, good)).text()
     assert text.splitlines() == [
         "staging: 1 of 2 passed, 1 failed",
-        "  FAIL   log group  there is none",
+        "  FAIL   log group  does not exist",
         "         resource: /aws/x",
         "         fix: make it",
         "  PASS   cluster    ACTIVE",

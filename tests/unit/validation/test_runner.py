@@ -9,10 +9,12 @@ import pytest
 from ci.errors import AwsError, UsageError
 from tests.unit.release.conftest import CONFIG, ENV, context
 from tests.unit.release.fake import World
-from validation import Check, Finding, Report, Result, Status, Subject, run, run_checks
+from validation import Check, CheckContext, Finding, Report, Result, Status, run, run_checks
 from validation.__main__ import main, write
 
-SUBJECT = Subject(aws=context(World()).aws, config=CONFIG, environment=ENV, url="http://balancer")
+SUBJECT = CheckContext(
+    aws=context(World()).aws, config=CONFIG, environment=ENV, url="http://balancer"
+)
 
 
 def finding(status: Status) -> Finding:
@@ -20,18 +22,18 @@ def finding(status: Status) -> Finding:
 
 
 def check(name: str, status: Status = Status.PASS, *, takes: float = 0, limit: float = 30) -> Check:
-    async def look(_: Subject) -> Finding:
+    async def run(_: CheckContext) -> Finding:
         await anyio.sleep(takes)
         return finding(status)
 
-    return Check(name=name, sentence=f"{name} is well", look=look, seconds=limit)
+    return Check(name=name, sentence=f"{name} is well", run=run, seconds=limit)
 
 
 def raising(error: Exception) -> Check:
-    async def look(_: Subject) -> Finding:
+    async def run(_: CheckContext) -> Finding:
         raise error
 
-    return Check(name="raising", sentence="it raises", look=look)
+    return Check(name="raising", sentence="it raises", run=run)
 
 
 def report(*statuses: Status) -> Report:

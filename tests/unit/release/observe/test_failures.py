@@ -11,7 +11,7 @@ from ci.errors import AwsError
 from ci.release.observe.failures import collect, describe, exit_words, link
 from ci.release.rollout.verdict import Kind, Verdict
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.rollout.test_verdict import GOAL, crashed, seen
+from tests.unit.release.rollout.test_verdict import EXPECTATION, crashed, snapshot
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_a_task_is_described_once_by_everything_known() -> None:
 
 
 async def test_the_newest_failures_come_with_their_last_lines(pipeline: Pipeline) -> None:
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=tuple(crashed(n) for n in (8, 9, 10)))
-    found = await collect(pipeline.context, GOAL, verdict)
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=tuple(crashed(n) for n in (8, 9, 10)))
+    found = await collect(pipeline.context, EXPECTATION, verdict)
     assert len(found) == 2
     assert found[0].log[-1] == "RuntimeError: boom"
     assert "    | RuntimeError: boom" in found[0].text()
@@ -49,16 +49,18 @@ async def test_the_newest_failures_come_with_their_last_lines(pipeline: Pipeline
 
 
 async def test_a_task_that_never_ran_has_no_log(pipeline: Pipeline) -> None:
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=(crashed(stop_code="TaskFailedToStart"),))
-    (found,) = await collect(pipeline.context, GOAL, verdict)
+    verdict = Verdict(
+        kind=Kind.FAILED, text="", failed_tasks=(crashed(stop_code="TaskFailedToStart"),)
+    )
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict)
     assert found.log == ()
     assert "get_log_events" not in pipeline.world.calls
 
 
 async def test_a_log_that_cannot_be_read_says_so(pipeline: Pipeline) -> None:
     pipeline.world.errors["get_log_events"] = AwsError("logs get_log_events: AccessDenied")
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=(crashed(),))
-    (found,) = await collect(pipeline.context, GOAL, verdict)
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=(crashed(),))
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict)
     assert found.log == ("(log not readable: logs get_log_events: AccessDenied)",)
 
 
@@ -72,9 +74,9 @@ async def test_a_failure_is_told_with_task_container_health_target_and_console(
         code="Target.ResponseCodeMismatch",
         reason="Health checks failed with these codes: [500]",
     )
-    looked = seen(targets=(Target(address="10.0.0.99", state="healthy"), why))
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=(task,))
-    (found,) = await collect(pipeline.context, GOAL, verdict, looked)
+    looked = snapshot(targets=(Target(address="10.0.0.99", state="healthy"), why))
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=(task,))
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict, looked)
     assert found.text().splitlines()[1] == (
         "    task dead, supervisor-agent, EssentialContainerExited, health unhealthy, "
         "target unhealthy (Target.ResponseCodeMismatch: "

@@ -84,9 +84,9 @@ async def test_agents_time_and_pattern_narrow_it(logged: Pipeline) -> None:
     ("asked", "said"),
     [
         ({"agents": ("threat-huntr",)}, "did you mean 'threat-hunter'"),
-        ({"since": "yesterday"}, "is no time"),
-        ({"grep": "("}, "is no regular expression"),
-        ({"release": "7"}, "is no release"),
+        ({"since": "yesterday"}, "is not a duration or time"),
+        ({"grep": "("}, "is not a valid regular expression"),
+        ({"release": "7"}, "is not a release"),
         ({"release": "2026.11.24-9"}, "is not on record"),
     ],
 )

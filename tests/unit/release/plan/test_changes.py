@@ -13,8 +13,8 @@ from ci.aws import canonical
 from ci.aws.ecs import Deployment, Service, TaskDefinition
 from ci.release import Image, ReleaseContext, plan
 from ci.release.plan.changes import Action, CurrentService, compare
+from ci.release.plan.desired import desired_service, task_definition, update
 from ci.release.plan.desired import service as service_request
-from ci.release.plan.desired import task_definition, update, wanted
 from tests.unit.release.conftest import CONFIG, ENV, Pipeline, context, images
 from tests.unit.release.fake import World
 
@@ -57,21 +57,21 @@ def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) 
 
 
 def test_what_is_as_wanted_is_left_alone() -> None:
-    change = compare(wanted(HERE, IMAGE), running())
+    change = compare(desired_service(HERE, IMAGE), running())
     assert change.action is Action.NONE
     assert not change.register
     assert change.reasons == ()
 
 
 def test_what_is_missing_is_created() -> None:
-    change = compare(wanted(HERE, IMAGE), CurrentService(service=None))
+    change = compare(desired_service(HERE, IMAGE), CurrentService(service=None))
     assert change.action is Action.CREATE
     assert change.register
 
 
 def test_a_new_version_is_one_reason() -> None:
     newer = Image(agent=AGENT.name, version="v2", reference="r/acso-threat-hunter@sha256:2")
-    change = compare(wanted(HERE, newer), running())
+    change = compare(desired_service(HERE, newer), running())
     assert change.action is Action.CHANGE
     assert change.register
     assert change.reasons == ("version v1 -> v2",)
@@ -79,20 +79,22 @@ def test_a_new_version_is_one_reason() -> None:
 
 def test_a_new_size_is_told_with_both_values() -> None:
     bigger = dataclasses.replace(ENV, cpu=1024, memory=2048)
-    change = compare(wanted(dataclasses.replace(HERE, environment=bigger), IMAGE), running())
+    change = compare(
+        desired_service(dataclasses.replace(HERE, environment=bigger), IMAGE), running()
+    )
     assert change.reasons == ("cpu 512 -> 1024", "memory 1024 -> 2048")
 
 
 def test_another_number_of_tasks_needs_no_new_revision() -> None:
     more = dataclasses.replace(HERE, environment=dataclasses.replace(ENV, desired_count=3))
-    change = compare(wanted(more, IMAGE), running())
+    change = compare(desired_service(more, IMAGE), running())
     assert change.action is Action.CHANGE
     assert not change.register
     assert change.reasons == ("desiredCount 1 -> 3",)
 
 
 def test_a_revision_that_was_deleted_is_registered_again() -> None:
-    change = compare(wanted(HERE, IMAGE), dataclasses.replace(running(), definition=None))
+    change = compare(desired_service(HERE, IMAGE), dataclasses.replace(running(), definition=None))
     assert change.register
 
 
@@ -100,7 +102,7 @@ def test_a_failed_deployment_starts_anew() -> None:
     state = running()
     assert state.service is not None
     failed = dataclasses.replace(state.service.deployments[0], state="FAILED")
-    change = compare(wanted(HERE, IMAGE), running(deployments=(failed,)))
+    change = compare(desired_service(HERE, IMAGE), running(deployments=(failed,)))
     assert change.action is Action.CHANGE
     assert change.register
     assert change.reasons == ("its last deployment failed",)

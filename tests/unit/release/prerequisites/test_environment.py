@@ -54,7 +54,7 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no cluster": (
         lambda w: setattr(w, "cluster", ""),
         "cluster",
-        "there is none",
+        "does not exist",
         ENV.cluster,
         DRIFT,
     ),
@@ -68,7 +68,7 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no log group": (
         lambda w: setattr(w, "log_groups", [ENV.log_group + "-old"]),
         "log group",
-        "there is none",
+        "does not exist",
         ENV.log_group,
         f"aws logs create-log-group --log-group-name {ENV.log_group}",
     ),
@@ -89,28 +89,28 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no security group": (
         lambda w: w.groups.clear(),
         "security group",
-        "there is none",
+        "does not exist",
         "sg-1",
         DRIFT,
     ),
     "the port is closed": (
         lambda w: w.groups[0].update(IpPermissions=[]),
         "security group",
-        "lets nobody in to port 8000",
+        "does not allow port 8000",
         "sg-1",
         DRIFT,
     ),
     "a security group of another network": (
         lambda w: w.groups[0].update(VpcId="vpc-2"),
         "security group",
-        "is of vpc-2",
+        "is in vpc-2",
         "sg-1",
         DRIFT,
     ),
     "no execution role": (
         lambda w: w.roles.pop("execution"),
         "execution role",
-        "there is none",
+        "does not exist",
         OUTPUTS.execution_role,
         DRIFT,
     ),
@@ -147,14 +147,14 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no task role": (
         lambda w: w.roles.pop(HUNTER),
         f"role of {HUNTER}",
-        "there is none",
+        "does not exist",
         OUTPUTS.task_roles[HUNTER],
         DRIFT,
     ),
     "no target group": (
         lambda w: w.targets.pop(GROUP),
         f"target group of {HUNTER}",
-        "there is none",
+        "does not exist",
         GROUP,
         DRIFT,
     ),
@@ -203,9 +203,9 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "an image of another architecture": (
         index("arm64"),
         f"image of {HUNTER}",
-        "is for linux/arm64, the task is linux/amd64",
+        "is for linux/arm64, the task needs linux/amd64",
         IMAGE,
-        "of linux/amd64",
+        "for linux/amd64",
     ),
     "no registry login": (
         lambda w: w.forbidden.add("ecr:GetAuthorizationToken"),
@@ -233,7 +233,7 @@ async def test_each_problem_is_found_with_its_resource_and_its_fix(
     verified = await found(standing)
     (problem,) = verified.problems
     assert (problem.status, problem.what, problem.resource) == (Status.FAIL, what, resource)
-    assert told in problem.told
+    assert told in problem.message
     assert fix in problem.fix
     with pytest.raises(VerifyError) as raised:
         verified.raise_for_failure()

@@ -50,7 +50,7 @@ async def test_who_may_try_need_not_simulate(
     # Writing a line to the logs would change something: that alone is left unseen.
     assert [item.what for item in verified.problems] == ["execution role: write logs"]
     pulled = next(item for item in verified.findings if "pull" in item.what)
-    assert pulled.told == "allowed (tried)"
+    assert pulled.message == "allowed (tried)"
 
 
 SECRET = "arn:aws:secretsmanager:us-east-1:0:secret:db-a1b2c3"
@@ -120,5 +120,5 @@ async def test_a_secret_is_read_as_the_role_and_shown_to_nobody(
     standing.secrets = kept
     assumable(standing, monkeypatch)
     verified = await found(standing)
-    assert [told in item.told for item in verified.problems] == [True] * bool(told)
+    assert [told in item.message for item in verified.problems] == [True] * bool(told)
     assert "canary" not in verified.text()

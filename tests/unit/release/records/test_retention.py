@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ci.errors import AwsError
 from ci.release import OutcomeKind
 from ci.release.records.release import History, Release, State
-from ci.release.records.retention import held, surplus
+from ci.release.records.retention import revisions_to_remove, rollback_revisions
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, versions
 from tests.unit.release.records.test_release import made
@@ -24,7 +24,7 @@ def active(pipeline: Pipeline, family: str = HUNTER) -> list[int]:
 
 @given(keep=st.integers(1, 15), wanted=st.sets(st.sampled_from(REVISIONS)))
 def test_the_newest_and_the_held_stay_and_nothing_else(keep: int, wanted: set[str]) -> None:
-    gone = surplus(REVISIONS, keep, wanted)
+    gone = revisions_to_remove(REVISIONS, keep, wanted)
     assert set(REVISIONS) - set(gone) == set(REVISIONS[:keep]) | wanted
     assert gone == [item for item in reversed(REVISIONS) if item in gone]  # oldest first
 
@@ -91,7 +91,7 @@ async def test_what_a_task_or_a_deployment_runs_is_never_deregistered(pipeline: 
 
 def test_releases_hold_what_they_could_return_to_and_failed_ones_hold_nothing() -> None:
     def of(*releases: Release) -> set[str]:
-        return held(History(releases=releases))
+        return rollback_revisions(History(releases=releases))
 
     assert of(made(2)) == {"arn:f:2"}  # what is validated is gone back to, not what was before it
     assert of(made(2, State.DEPLOYING)) == {"arn:f:1", "arn:f:2"}
@@ -108,5 +108,5 @@ async def test_what_cannot_be_tidied_is_a_note_and_no_failure(
     pipeline.world.errors[operation] = AwsError(f"ecs {operation}: AccessDeniedException")
     outcome = await thrifty.deploy("good", threat_hunter="good-4")
     assert outcome.kind is OutcomeKind.DEPLOYED
-    assert "not tidied" in outcome.notes[-1]
+    assert "could not be removed" in outcome.notes[-1]
     assert "AccessDeniedException" in outcome.text()

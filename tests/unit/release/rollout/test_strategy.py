@@ -9,7 +9,7 @@ from ci.config import STRATEGIES
 from ci.release import OutcomeKind, ReleaseContext, Say, ServiceRevision
 from ci.release.plan import desired
 from ci.release.rollout import services, strategy
-from ci.release.rollout.services import Aim
+from ci.release.rollout.services import ServiceUpdate
 from ci.release.rollout.strategy import Moved
 from tests.unit.release.conftest import Pipeline
 
@@ -22,18 +22,20 @@ class OneByOne:
     def __init__(self) -> None:
         self.moved: list[list[str]] = []
 
-    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
-        for number in range(1, len(aims)):
-            self.moved.append([item.agent.name for item in aims[:number]])
-            await services.roll(context, aims[:number], say)
-        self.moved.append([item.agent.name for item in aims])
-        return await services.roll(context, aims, say)
+    async def forward(
+        self, context: ReleaseContext, updates: Sequence[ServiceUpdate], say: Say
+    ) -> Moved:
+        for number in range(1, len(updates)):
+            self.moved.append([item.agent.name for item in updates[:number]])
+            await services.roll_out(context, updates[:number], say)
+        self.moved.append([item.agent.name for item in updates])
+        return await services.roll_out(context, updates, say)
 
     async def back(
         self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
     ) -> Moved:
         self.moved.append(["back"])
-        return await services.take_back(context, before, say)
+        return await services.restore(context, before, say)
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ async def test_start_and_success_are_told_with_what_was_released(
         ("staging", "2026.11.24-1")
     }
     begin, end = (notice.text for notice in told)
-    assert begin.startswith("started: release 2026.11.24-1 of commit abc brings supervisor, threat")
+    assert begin.startswith(
+        "started: release 2026.11.24-1 of commit abc updates supervisor, threat"
+    )
     assert begin.endswith("(by tests)")
     assert end == "success: release 2026.11.24-1 is live in staging: 5 of 5 services rolled"
 
@@ -69,7 +71,7 @@ async def test_a_rollback_by_hand_is_told_by_what_it_goes_back_to(
     told.clear()
     await telling.rollback()
     assert events(told) == ["started", "restored"]
-    assert told[0].text.endswith("goes back to release 2026.11.24-1 (by tests)")
+    assert told[0].text.endswith("rolls back to release 2026.11.24-1 (by tests)")
     assert told[1].text == (
         "success: staging is back on release 2026.11.24-1 (as release 2026.11.24-3)"
     )

@@ -12,7 +12,7 @@ from ci.release import OnCancel, OutcomeKind
 from ci.release.outcome import outcome_kind
 from ci.release.records import lock
 from ci.release.records.table import history
-from ci.release.rollout.verdict import Cause
+from ci.release.rollout.verdict import FailureCause
 from tests.unit.release.acts import (
     HUNTER,
     Act,
@@ -52,7 +52,7 @@ class Row:
     first: bool = False
 
 
-LATE = "threat-hunter does not stay up (revision 2, 1 stopped task)"
+CRASHED = "threat-hunter does not stay up (revision 2, 1 stopped task)"
 ROWS: dict[str, Row] = {
     "completed": Row(
         act=deploy(),
@@ -68,13 +68,13 @@ ROWS: dict[str, Row] = {
         act=deploy("slow"), code=0, kind=OutcomeKind.DEPLOYED, said="is live", runs="slow"
     ),
     "crash at start": Row(
-        act=deploy(threat_hunter="crash"), code=40, kind=OutcomeKind.ROLLED_BACK, said=LATE
+        act=deploy(threat_hunter="crash"), code=40, kind=OutcomeKind.ROLLED_BACK, said=CRASHED
     ),
     "crash after 20 s": Row(
         act=within(deploy(threat_hunter="late"), bake_time=30),
         code=40,
         kind=OutcomeKind.ROLLED_BACK,
-        said=LATE,
+        said=CRASHED,
     ),
     "cannot pull": Row(
         act=deploy(threat_hunter="pull"),
@@ -113,7 +113,7 @@ ROWS: dict[str, Row] = {
         act=deploy(threat_hunter="crash"),
         code=40,
         kind=OutcomeKind.REMOVED,
-        said="the services that this first release made are removed",
+        said="the services that this first release created are removed",
         runs=None,
         first=True,
     ),
@@ -121,7 +121,7 @@ ROWS: dict[str, Row] = {
         act=within(deploy(threat_hunter="crash"), failure_threshold=9),
         code=43,
         kind=OutcomeKind.ROLLED_BACK_BY_ECS,
-        said="ECS gave the deployment up and runs revision 1 again: circuit breaker",
+        said="ECS rolled the deployment back to revision 1: circuit breaker",
     ),
     "rolled back by ECS and forgotten": Row(
         act=meanwhile(
@@ -129,13 +129,13 @@ ROWS: dict[str, Row] = {
         ),
         code=43,
         kind=OutcomeKind.ROLLED_BACK_BY_ECS,
-        said="runs revision 1 again: tasks failed to start",
+        said="rolled the deployment back to revision 1: tasks failed to start",
     ),
     "replaced by another deploy": Row(
         act=meanwhile(deploy(), 0.8, replace_service),
         code=44,
         kind=OutcomeKind.REPLACED,
-        said="another deployment (revision 3) took this one's place",
+        said="another deployment (revision 3) replaced this one",
     ),
     "service deleted meanwhile (INACTIVE)": Row(
         act=meanwhile(deploy(), 0.8, delete_service),
@@ -165,7 +165,7 @@ ROWS: dict[str, Row] = {
         act=within(deploy(threat_hunter="stuck"), deploy_timeout=20),
         code=45,
         kind=OutcomeKind.TIMED_OUT,
-        said="not done after 20 s: 1 tasks wanted, provisioning",
+        said="not done after 20 s: 1 tasks desired, provisioning",
     ),
     "nothing to change but unhealthy": Row(
         act=broken_by_itself,
@@ -204,7 +204,7 @@ ROWS: dict[str, Row] = {
         said="is live",
         runs="good-2",
     ),
-    "lock lost": Row(act=lost_lease, code=23, said="took the lock of staging over", runs="good-2"),
+    "lock lost": Row(act=lost_lease, code=23, said="took over the lock of staging", runs="good-2"),
     "rollback": Row(
         act=back_by_hand,
         code=0,
@@ -214,7 +214,7 @@ ROWS: dict[str, Row] = {
     "rollback target gone": Row(
         act=target_gone,
         code=48,
-        said=f"release 2026.11.24-1 cannot be returned to: {HUNTER}:1 is deregistered",
+        said=f"cannot roll back to release 2026.11.24-1: {HUNTER}:1 is deregistered",
         runs="good-2",
     ),
     "nothing to roll back to": Row(act=nothing_before, code=42, said="no validated release"),
@@ -222,7 +222,7 @@ ROWS: dict[str, Row] = {
         act=never_starts_again,
         code=41,
         kind=OutcomeKind.ROLLBACK_FAILED,
-        said="and the way back failed too",
+        said="the rollback failed too",
         runs=None,
     ),
     "cancelled before update": Row(
@@ -261,13 +261,13 @@ ROWS: dict[str, Row] = {
         act=stopped(deploy(threat_hunter="crash"), 3.0),
         code=40,
         kind=OutcomeKind.ROLLED_BACK,
-        said=LATE,
+        said=CRASHED,
     ),
     "cancelled first deploy, undone": Row(
         act=stopped(deploy(), 0.8, again=True),
         code=47,
         kind=OutcomeKind.WITHDRAWN,
-        said="the services that this first release made are removed",
+        said="the services that this first release created are removed",
         runs="",
         first=True,
     ),
@@ -339,17 +339,21 @@ async def test_a_refused_way_back_of_one_service_does_not_keep_the_others(
     ("causes", "others", "kind"),
     [
         ([], {}, OutcomeKind.ROLLED_BACK),
-        ([Cause.LATE, Cause.REPLACED, Cause.ECS, Cause.BROKEN], {}, OutcomeKind.ROLLED_BACK),
-        ([Cause.LATE, Cause.ECS], {}, OutcomeKind.ROLLED_BACK_BY_ECS),
-        ([Cause.LATE, Cause.REPLACED], {}, OutcomeKind.REPLACED),
-        ([Cause.LATE], {}, OutcomeKind.TIMED_OUT),
-        ([Cause.LATE], {"first": True}, OutcomeKind.REMOVED),
+        (
+            [FailureCause.TIMEOUT, FailureCause.REPLACED, FailureCause.ECS, FailureCause.BROKEN],
+            {},
+            OutcomeKind.ROLLED_BACK,
+        ),
+        ([FailureCause.TIMEOUT, FailureCause.ECS], {}, OutcomeKind.ROLLED_BACK_BY_ECS),
+        ([FailureCause.TIMEOUT, FailureCause.REPLACED], {}, OutcomeKind.REPLACED),
+        ([FailureCause.TIMEOUT], {}, OutcomeKind.TIMED_OUT),
+        ([FailureCause.TIMEOUT], {"first": True}, OutcomeKind.REMOVED),
         ([], {"first": True, "stopped": True}, OutcomeKind.WITHDRAWN),
-        ([Cause.ECS], {"stopped": True, "came_back": False}, OutcomeKind.ROLLBACK_FAILED),
+        ([FailureCause.ECS], {"stopped": True, "restored": False}, OutcomeKind.ROLLBACK_FAILED),
     ],
 )
 def test_an_end_is_called_by_what_matters_most(
-    causes: list[Cause], others: dict[str, bool], kind: OutcomeKind
+    causes: list[FailureCause], others: dict[str, bool], kind: OutcomeKind
 ) -> None:
-    given = {"first": False, "stopped": False, "came_back": True} | others
+    given = {"first": False, "stopped": False, "restored": True} | others
     assert outcome_kind(causes, **given) is kind
