@@ -1,9 +1,8 @@
 """Deploy: from images to a validated release, or back to the release before."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
-from ci.release.execute import Execution, execute, finish, problems
+from ci.release.execute import Execution, execute, finish, problems, take_over
 from ci.release.model import Image, ReleaseContext, Request, Say, Validate
 from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
@@ -17,7 +16,6 @@ from ci.release.records.release import (
     Kind,
     Release,
     State,
-    advance,
     next_id,
     timestamp,
     with_first_step,
@@ -72,7 +70,7 @@ async def deploy(
                 lambda: _check_unchanged(execution, history, updates), options
             )
         release = _new_release(context, request, history, planned, held)
-        outcome = await execute(await take_up(execution, history, release), release, updates)
+        outcome = await execute(await take_over(execution, history, release), release, updates)
         return await finish(execution, outcome)
 
     return await under_lock(context, "deploy", say, work, options=options)
@@ -84,24 +82,6 @@ def is_done(plan: Plan, history: History) -> bool:
         return False
     after = history.current.after
     return all(after.get(c.desired.service) == c.current.run for c in plan.changes)
-
-
-async def take_up(execution: Execution, history: History, release: Release) -> Execution:
-    """Record the release as planned, then close the unfinished releases that it takes over.
-
-    The order matters: a process that dies in between leaves two unfinished releases, never none,
-    and both say what to return to.
-    """
-    context, token = execution.context, execution.held.token
-    await table.write(context, release, token)
-    notes = []
-    for old in history.unfinished:
-        why = f"stopped while {old.state.replace('_', ' ')} ({old.holder}); taken over"
-        ended = advance(old, State.FAILED, context.clock.now(), why=f"{why} by {release.id}")
-        await table.write(context, ended, token, took_from=history.owners.get(old.id, ""))
-        notes.append(f"release {old.id} {why}")
-        execution.say(notes[-1])
-    return replace(execution, notes=tuple(notes))
 
 
 def _new_release(

@@ -14,7 +14,7 @@ from ci.release.options import OnCancel, ReleaseOptions
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult, outcome_kind
 from ci.release.records import table
 from ci.release.records.lock import HeldLock
-from ci.release.records.release import Entry, Release, State, advance
+from ci.release.records.release import Entry, History, Release, State, advance
 from ci.release.records.retention import apply_retention
 from ci.release.rollout import strategy
 from ci.release.rollout.services import ServiceUpdate, bake, register
@@ -89,6 +89,24 @@ async def execute(
     return replace(
         outcome, seconds=execution.context.clock.monotonic() - began, notes=execution.notes
     )
+
+
+async def take_over(execution: Execution, history: History, release: Release) -> Execution:
+    """Record the release as planned, then close the unfinished releases that it takes over.
+
+    The order matters: a process that dies in between leaves two unfinished releases, never none,
+    and both say what to return to.
+    """
+    context, token = execution.context, execution.held.token
+    await table.write(context, release, token)
+    notes = []
+    for old in history.unfinished:
+        why = f"stopped while {old.state.replace('_', ' ')} ({old.holder}); taken over"
+        ended = advance(old, State.FAILED, context.clock.now(), why=f"{why} by {release.id}")
+        await table.write(context, ended, token, took_from=history.owners.get(old.id, ""))
+        notes.append(f"release {old.id} {why}")
+        execution.say(notes[-1])
+    return replace(execution, notes=tuple(notes))
 
 
 async def finish(execution: Execution, outcome: Outcome) -> Outcome:

@@ -6,8 +6,7 @@ from dataclasses import replace
 from ci.aws import ecs
 from ci.common.concurrency import parallel
 from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
-from ci.release.deploy import take_up
-from ci.release.execute import Execution, execute, finish, problems
+from ci.release.execute import Execution, execute, finish, problems, take_over
 from ci.release.model import ReleaseContext, Request, Say, ServiceRevision, Validate, agents_of
 from ci.release.notifications import ended
 from ci.release.options import ReleaseOptions, unless_stopped
@@ -83,7 +82,7 @@ async def rollback(
         known = " (the current one: services that differ from it are restored)"
         say(f"rolling back to release {target.id}{known * (target is history.current)}")
         release = await _new_release(context, request, history, target, held)
-        execution = await take_up(execution, history, release)
+        execution = await take_over(execution, history, release)
         updates = await updates_to(context, release.after)
         outcome = await execute(execution, release, updates)
         if outcome.kind is OutcomeKind.DEPLOYED:
