@@ -1,4 +1,4 @@
-"""Smoke checks: is there a cluster, do the agents run, write logs and answer, is there a model."""
+"""Smoke checks: the cluster is active, agents run, log and answer, Bedrock offers a model."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from ci.common.concurrency import parallel
 from ci.config import Agent
 from validation.model import Check, CheckContext, Finding, failed, passed
 
-LOG_PATIENCE = 10.0  # seconds that log lines may be on their way
+LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
 PAUSE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What an agent should say of itself, by the task definition that its service runs."""
+    """What an agent should answer, read from the task definition that its service runs."""
 
     agent: str
     environment: str
@@ -24,22 +24,22 @@ class Expected:
 
 
 async def cluster_active(context: CheckContext) -> Finding:
-    """Check that the ECS cluster is there and ACTIVE."""
+    """Check that the ECS cluster exists and is ACTIVE."""
     status = await ecs.cluster_status(context.aws, context.environment.cluster)
     observed, expected = f"{context.environment.cluster} is {status or 'missing'}", "ACTIVE"
     return passed(observed, expected) if status == expected else failed(observed, expected)
 
 
 async def services_running(context: CheckContext) -> Finding:
-    """Check that exactly the agents' services exist, each whole, with one deployment."""
+    """Check that only the agents' services exist, with all their tasks and one deployment each."""
     wanted = {context.environment.service(agent) for agent in context.config.agents}
     expected = f"exactly {len(wanted)} services, running = desired > 0, one deployment each"
     cluster = context.environment.cluster
     if await ecs.cluster_status(context.aws, cluster) != "ACTIVE":
-        return failed(f"there is no cluster {cluster}", expected)
+        return failed(f"cluster {cluster} does not exist", expected)
     names = set(await ecs.service_names(context.aws, cluster))
     problems = [f"{name} is missing" for name in sorted(wanted - names)]
-    problems += [f"{name} does not belong here" for name in sorted(names - wanted)]
+    problems += [f"{name} is not a service of an agent" for name in sorted(names - wanted)]
     found = await ecs.services(context.aws, cluster, sorted(names & wanted))
     problems += [text for name in sorted(found) for text in problems_of(found[name])]
     if problems:
@@ -49,7 +49,7 @@ async def services_running(context: CheckContext) -> Finding:
 
 
 def problems_of(service: ecs.Service) -> list[str]:
-    """Say what is wrong with one service; pure."""
+    """Return what is wrong with one service; pure."""
     problems = []
     if service.status != "ACTIVE":
         problems.append(f"{service.name} is {service.status}")
@@ -68,7 +68,7 @@ async def logs_written(context: CheckContext) -> Finding:
     group = context.environment.log_group
     expected = "a log stream with events for every running task"
     if not await logs.group_exists(context.aws, group):
-        return failed(f"there is no log group {group}", expected)
+        return failed(f"log group {group} does not exist", expected)
     tasks = await _running(context)
     idle = [agent.name for agent in context.config.agents if not tasks[agent.name]]
     if idle:
@@ -80,30 +80,30 @@ async def logs_written(context: CheckContext) -> Finding:
     ]
     silent = await _silent(context, group, streams)
     if silent:
-        hint = "may the execution role create log streams and put log events?"
+        hint = "the execution role needs logs:CreateLogStream and logs:PutLogEvents"
         return failed(f"nothing written to {', '.join(silent)}", expected, hint=hint)
     return passed(f"{len(streams)} tasks write to {group}", expected)
 
 
 async def bedrock_reachable(context: CheckContext) -> Finding:
-    """Check that Bedrock offers at least one model here."""
+    """Check that Bedrock offers at least one model in the region."""
     models = await bedrock.models(context.aws)
     observed, expected = f"{len(models)} models in {context.aws.region}", "one model or more"
     return passed(observed, expected) if models else failed(observed, expected)
 
 
 async def agents_answer(context: CheckContext) -> Finding:
-    """Check that every agent answers through the load balancer, as what it should be."""
-    expected = "HTTP 200, healthy, ready, in the version and digest deployed"
+    """Check that every agent answers through the load balancer, with the deployed version."""
+    expected = "HTTP 200, healthy, ready, with the deployed version and digest"
     problems = await parallel(lambda agent: _answers(context, agent), context.config.agents)
-    told = [text for texts in problems for text in texts]
-    if told:
-        return failed("; ".join(told), expected)
+    found = [text for texts in problems for text in texts]
+    if found:
+        return failed("; ".join(found), expected)
     return passed(f"{len(problems)} agents are healthy and ready at {context.url}", expected)
 
 
 def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
-    """Say what is wrong with an agent's answer to `/health`; pure."""
+    """Return what is wrong with an agent's answer to `/health`; pure."""
     if answer.status != 200:
         return [f"{expected.agent} answers {answer}"]
     wanted = {"status": "healthy", **vars(expected)}
@@ -120,14 +120,14 @@ async def _answers(context: CheckContext, agent: Agent) -> list[str]:
     definition = await ecs.task_definition(context.aws, service.revision) if service else None
     if definition is None:
         return [f"{agent.name} has no service with a task definition"]
-    told = Expected(
+    expected = Expected(
         agent=agent.name,
         environment=context.environment.name,
         version=definition.environment.get("ACSO_VERSION", ""),
         digest=definition.image.partition("@")[2],
     )
     base = f"{context.url}/{agent.name}"
-    problems = health_problems(told, await elb.get(base + agent.health_path))
+    problems = health_problems(expected, await elb.get(base + agent.health_path))
     ready = await elb.get(f"{base}/ready")
     return problems + [f"{agent.name} is not ready: {ready}"] * (ready.status != 200)
 
@@ -144,8 +144,8 @@ async def _running(context: CheckContext) -> dict[str, list[str]]:
 
 
 async def _silent(context: CheckContext, group: str, streams: list[str]) -> list[str]:
-    """Return the streams without an event, after waiting for those that may be on their way."""
-    deadline = anyio.current_time() + LOG_PATIENCE
+    """Return the streams without an event, after waiting for lines that may still arrive."""
+    deadline = anyio.current_time() + LOG_SECONDS
     silent = streams
     while True:
         lines = await parallel(lambda s: logs.tail(context.aws, group, s, lines=1), silent)

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: what tasks have written."""
+"""CloudWatch Logs: the log lines of tasks."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ ABSENT = "ResourceNotFoundException"
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One line: its stream (`PREFIX/CONTAINER/TASK`), when it was written (Unix ms), its text."""
+    """One log line: its stream (`PREFIX/CONTAINER/TASK`), time (Unix ms) and text."""
 
     stream: str
     at: int
@@ -48,11 +48,11 @@ async def events_between(
     """Return a group's lines of all streams from `start` to `end` (Unix ms), by time.
 
     Args:
-        aws: where the group is.
+        aws: the group's account and region.
         group: its name.
         start: first moment, included.
         end: last moment, included; None for now.
-        prefix: only streams whose names begin so. The embedded AWS leaves this out of account.
+        prefix: only streams with this prefix. The embedded AWS ignores it.
 
     Returns:
         The lines; none if the group does not exist (yet).
@@ -90,8 +90,8 @@ def _time(event: Event) -> int:
 
 
 async def next_lines(aws: Aws, group: str, stream: str, token: str = "") -> tuple[list[str], str]:
-    """Return a stream's next lines and the token for those after; none if it is not there yet."""
-    place = {"nextToken": token} if token else {}
+    """Return a stream's next lines and the token for the following call; none if it is new."""
+    position = {"nextToken": token} if token else {}
     try:
         answer = await aws.call(
             "logs",
@@ -99,7 +99,7 @@ async def next_lines(aws: Aws, group: str, stream: str, token: str = "") -> tupl
             logGroupName=group,
             logStreamName=stream,
             startFromHead=True,
-            **place,
+            **position,
         )
     except AwsError as error:
         if error.code == ABSENT:

@@ -1,4 +1,4 @@
-"""What lives long: CloudFormation, one stack for the registry and one for each environment."""
+"""Long-lived infrastructure: a CloudFormation stack for the registry, and one per environment."""
 
 from ci.aws.cloudformation import ResourceChange
 from ci.infra.environment import (

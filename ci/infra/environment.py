@@ -1,4 +1,4 @@
-"""The registry and the environments as stacks, and what an environment offers its services."""
+"""The stacks of the registry and of an environment, and the outputs of the latter."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ GITHUB = "token.actions.githubusercontent.com"
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What an environment offers: names, ids and ARNs, by agent where each has its own."""
+    """Outputs of an environment's stack: names, ids and ARNs, some of them by agent."""
 
     cluster: str
     subnets: tuple[str, ...]
@@ -38,15 +38,15 @@ class Outputs:
 
 
 async def apply_registry(target: Target, say: Say) -> None:
-    """Bring the image repositories to acso.toml; raises `InfrastructureError`."""
+    """Create or update the image repositories of the agents; raises `InfrastructureError`."""
     await create_or_update(target.aws, await _registry(target), say)
 
 
 async def apply(target: Target, say: Say) -> Outputs:
-    """Bring an environment's infrastructure to its template and return what it offers.
+    """Create or update an environment's infrastructure and return its outputs.
 
     Raises:
-        InfrastructureError: it did not get there; CloudFormation has put back what was before.
+        InfrastructureError: it failed, and CloudFormation rolled the stack back.
     """
     wanted = _environment(target)
     stack = await create_or_update(target.aws, wanted, say)
@@ -56,7 +56,7 @@ async def apply(target: Target, say: Say) -> Outputs:
 
 
 async def preview(target: Target) -> list[ResourceChange]:
-    """Return what `apply_registry` and `apply` would change; nothing that lasts is touched."""
+    """Return what `apply_registry` and `apply` would change; changes no resource."""
     registry = await changes(target.aws, await _registry(target))
     return registry + await changes(target.aws, _environment(target))
 
@@ -74,7 +74,7 @@ class StackFacts:
 
 
 async def stack_facts(target: Target) -> StackFacts:
-    """Return the registry's and the environment's stacks as they are and should be."""
+    """Return the checksums of the registry's and the environment's stacks."""
     wanted = (await _registry(target), _environment(target))
     return StackFacts(
         current={
@@ -89,20 +89,20 @@ async def _current_checksum(aws: Aws, name: str) -> str:
     if stack is None or stack.status in NOT_CREATED:
         return "absent"
     template = await cloudformation.template(aws, name)
-    made_of = DesiredStack(
+    content = DesiredStack(
         name=name, template=template, parameters=stack.parameters, tags=stack.tags
     )
     state = "" if stack.status in DONE else f" {stack.status}"
-    return _checksum(made_of) + state
+    return _checksum(content) + state
 
 
-def _checksum(made_of: DesiredStack) -> str:
-    parts = [made_of.template, sorted(made_of.parameters.items()), sorted(made_of.tags.items())]
+def _checksum(stack: DesiredStack) -> str:
+    parts = [stack.template, sorted(stack.parameters.items()), sorted(stack.tags.items())]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
 async def outputs(target: Target) -> Outputs | None:
-    """Return what an environment offers, None if it was never applied."""
+    """Return an environment's outputs, None if it was never applied."""
     stack = await cloudformation.stack(target.aws, target.environment.prefix)
     if stack is None or stack.status in NOT_CREATED or "Cluster" not in stack.outputs:
         return None
@@ -118,7 +118,7 @@ async def delete(target: Target, say: Say) -> None:
     """
     running = await _services(target)
     if running:
-        # AWS would find out after minutes, with half of the stack gone.
+        # CloudFormation would fail after minutes, with half of the stack deleted.
         message = f"{target.environment.name} still has services: {', '.join(running)}"
         raise InfrastructureError(message, hint="delete them first; nothing was deleted")
     await remove(target.aws, target.environment.prefix, say)
@@ -146,10 +146,10 @@ async def _registry(target: Target) -> DesiredStack:
 
 
 async def _provider_exists(aws: Aws) -> bool:
-    """Whether the account has GitHub's identity provider, and not of our stack.
+    """Return whether the account has GitHub's identity provider from elsewhere than our stack.
 
-    It has at most one; whoever uses GitHub with AWS already has it, as has the stack of another
-    region. AWS would refuse a second one and with it the whole stack.
+    An account can have only one; the provider may exist already, or belong to the stack of another
+    region. AWS would refuse a second one, and the whole stack with it.
     """
     stack = await cloudformation.stack(aws, templates.REGISTRY_STACK)
     if stack is not None and "IdentityProvider" in stack.outputs:
@@ -167,23 +167,23 @@ def _environment(target: Target) -> DesiredStack:
 
 
 def _outputs(target: Target, stack: Stack) -> Outputs:
-    told = stack.outputs
-    name = told["LoadBalancerName"]
+    found = stack.outputs
+    name = found["LoadBalancerName"]
     pattern = target.aws.load_balancer
-    # An agent that acso.toml has gained since the last apply has no outputs yet.
-    known = [agent.name for agent in target.config.agents if f"TaskRole{key(agent.name)}" in told]
+    # An agent that was added to acso.toml after the last apply has no outputs yet.
+    known = [agent.name for agent in target.config.agents if f"TaskRole{key(agent.name)}" in found]
     return Outputs(
-        cluster=told["Cluster"],
-        subnets=tuple(told["Subnets"].split(",")),
-        security_group=told["SecurityGroup"],
-        target_groups={agent: told[f"TargetGroup{key(agent)}"] for agent in known},
-        execution_role=told["ExecutionRole"],
-        task_roles={agent: told[f"TaskRole{key(agent)}"] for agent in known},
-        log_group=told["LogGroup"],
+        cluster=found["Cluster"],
+        subnets=tuple(found["Subnets"].split(",")),
+        security_group=found["SecurityGroup"],
+        target_groups={agent: found[f"TargetGroup{key(agent)}"] for agent in known},
+        execution_role=found["ExecutionRole"],
+        task_roles={agent: found[f"TaskRole{key(agent)}"] for agent in known},
+        log_group=found["LogGroup"],
         load_balancer_name=name,
-        url=pattern.format(name=name) if pattern else f"http://{told['LoadBalancerHost']}",
-        releases_table=told["ReleasesTable"],
-        state_table=told["StateTable"],
-        topic=told["Topic"],
-        kms_key=told["KeyArn"],
+        url=pattern.format(name=name) if pattern else f"http://{found['LoadBalancerHost']}",
+        releases_table=found["ReleasesTable"],
+        state_table=found["StateTable"],
+        topic=found["Topic"],
+        kms_key=found["KeyArn"],
     )

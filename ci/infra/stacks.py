@@ -1,4 +1,4 @@
-"""Bringing a stack to its template: by change set, waited for, its events told as they come."""
+"""Create, update and delete a stack: by change set, waiting for its end, reporting its events."""
 
 import dataclasses
 import datetime
@@ -17,34 +17,34 @@ from ci.errors import AwsError, InfrastructureError
 
 Say = Callable[[str], None]
 T = TypeVar("T")
-#: Change sets of this name are ours; leftovers of killed runs are removed.
+#: Prefix of our change sets' names; those left by killed runs are removed.
 PREFIX = "acso-"
-#: Older than this, a change set of ours is a leftover: no run takes so long to execute its own.
+#: Age after which a change set of ours is not in use: every run executes its own earlier.
 STALE = datetime.timedelta(minutes=15)
-#: A stack in one of these never came to be, and can only be deleted.
+#: Statuses of a stack whose creation failed; it can only be deleted.
 CREATION_FAILED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
-#: A change set that creates has a stack "in review", without resources, until it is executed.
+#: Status of a stack without resources, whose first change set is not executed yet.
 IN_REVIEW = "REVIEW_IN_PROGRESS"
 NOT_CREATED = (*CREATION_FAILED, IN_REVIEW)
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-#: What CloudFormation will not leave without a person, and that person's command.
+#: Statuses that need a manual command to continue.
 STUCK = {
     "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name {name}",
     "DELETE_FAILED": "aws cloudformation delete-stack --stack-name {name}",
 }
 TIMEOUT_SECONDS = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
-FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two looks: first, and at most
-CLEANUP_SECONDS = 10.0  # seconds that removing a change set may hold up an interrupted run
+FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two polls: first, and at most
+CLEANUP_SECONDS = 10.0  # at most, to remove a change set when a run is interrupted
 
 
 async def create_or_update(aws: Aws, wanted: DesiredStack, say: Say) -> Stack:
-    """Create or update a stack; does nothing where nothing would change.
+    """Create or update a stack; does nothing if nothing would change.
 
-    What an earlier, killed run left is taken up: an operation under way is waited for, a stack
-    that never came to be is deleted and made anew.
+    After an earlier, killed run, this waits for its operation to end, and deletes and creates
+    again a stack whose creation failed.
 
     Raises:
-        InfrastructureError: the stack did not get there; the first resource that failed says why.
+        InfrastructureError: it failed; the message names the first resource that failed, and why.
     """
     old = await _prepare(aws, wanted.name, say)
     if old is not None and await _is_current(aws, old, wanted):
@@ -60,17 +60,17 @@ async def create_or_update(aws: Aws, wanted: DesiredStack, say: Say) -> Stack:
 
 
 async def changes(aws: Aws, wanted: DesiredStack) -> list[ResourceChange]:
-    """Return what `create_or_update` would change; nothing that lasts is touched.
+    """Return what `create_or_update` would change; changes no resource.
 
     Raises:
         InfrastructureError: an operation is under way, or CloudFormation refuses the template.
     """
     found = await cloudformation.stack(aws, wanted.name)
     if found is not None and found.busy:
-        message = f"stack {wanted.name} is {found.status}: its changes cannot be told now"
-        raise InfrastructureError(message, hint="wait until it is done")
+        message = f"stack {wanted.name} is {found.status}: its changes cannot be computed now"
+        raise InfrastructureError(message, hint="wait until the operation has ended")
     if found is not None and found.status in CREATION_FAILED:
-        # It takes no change set any more: what its template would make is asked under another name.
+        # Such a stack accepts no change set: compute the changes under another name.
         wanted = dataclasses.replace(wanted, name=f"{wanted.name}-preview")
         found = await cloudformation.stack(aws, wanted.name)
     if found is not None:
@@ -84,10 +84,10 @@ async def changes(aws: Aws, wanted: DesiredStack) -> list[ResourceChange]:
 
 
 async def remove(aws: Aws, name: str, say: Say) -> None:
-    """Delete a stack and wait until it is gone; does nothing where there is none.
+    """Delete a stack and wait until it is gone; does nothing if it does not exist.
 
     Raises:
-        InfrastructureError: it is protected, or a resource of it cannot be deleted.
+        InfrastructureError: it is protected, or one of its resources cannot be deleted.
     """
     found = await _wait_for_earlier_run(aws, name, say)
     if found is None:
@@ -95,7 +95,7 @@ async def remove(aws: Aws, name: str, say: Say) -> None:
     if found.protected:
         message = f"stack {name} is protected from deletion"
         raise InfrastructureError(
-            message, hint="nothing was deleted; take the protection off first"
+            message, hint="nothing was deleted; turn off termination protection first"
         )
     last = await cloudformation.last_event(aws, name)
     await cloudformation.delete_stack(aws, name)
@@ -103,12 +103,12 @@ async def remove(aws: Aws, name: str, say: Say) -> None:
 
 
 def stale_change_sets(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
-    """Return which change sets no run will come back for: ours, and too old to be in use."""
+    """Return our change sets that are too old to be in use; pure."""
     return [name for name, at in made.items() if name.startswith(PREFIX) and now - at >= STALE]
 
 
 async def _wait_for_earlier_run(aws: Aws, name: str, say: Say) -> Stack | None:
-    """Return the stack once no operation on it is under way, None if there is none."""
+    """Wait for an operation of an earlier run; return the stack, None if it does not exist."""
     found = await cloudformation.stack(aws, name)
     if found is None or not found.busy:
         return found
@@ -118,12 +118,12 @@ async def _wait_for_earlier_run(aws: Aws, name: str, say: Say) -> Stack | None:
 
 
 async def _prepare(aws: Aws, name: str, say: Say) -> Stack | None:
-    """Return the stack once it can be given a change set, None once there is none."""
+    """Return the stack once it accepts a change set, None once it does not exist."""
     found = await _wait_for_earlier_run(aws, name, say)
     if found is None:
         return None
     if found.status in CREATION_FAILED:
-        say(f"{name}: {found.status}, made anew")
+        say(f"{name}: {found.status}; deleting it and creating it again")
         await remove(aws, name, say)
         return None
     _check_not_stuck(found)
@@ -134,9 +134,9 @@ async def _prepare(aws: Aws, name: str, say: Say) -> Stack | None:
 
 
 async def _is_current(aws: Aws, old: Stack, wanted: DesiredStack) -> bool:
-    """Whether a stack is already what is wanted, word for word.
+    """Return whether template, parameters and tags of a stack are already the desired ones.
 
-    Then a change set would be empty, but take AWS ten seconds to work out.
+    Its change set would be empty, but AWS needs ten seconds to compute it.
     """
     return (
         old.status in DONE
@@ -160,7 +160,7 @@ def _check(stack: str, found: ChangeSet) -> None:
 
 @dataclass(kw_only=True)
 class _PreparedChangeSet:
-    """A change set that was worked out, to be read and perhaps executed."""
+    """A change set that CloudFormation has computed, to be read and perhaps executed."""
 
     aws: Aws
     stack: str
@@ -169,16 +169,16 @@ class _PreparedChangeSet:
     executed: bool = False
 
     async def execute(self) -> None:
-        """Begin its changes; raises `InfrastructureError` if these credentials may not."""
+        """Execute it; raises `InfrastructureError` if the credentials do not allow that."""
         try:
             await cloudformation.execute_change_set(self.aws, self.stack, self.name)
         except AwsError as error:
             if "AccessDenied" not in error.code:
                 raise
-            # CI's role may see what would change, and no more.
-            lines = [f"stack {self.stack} would change, which these credentials may not do:"]
+            # CI's role may create change sets, but not execute them.
+            lines = [f"these credentials may not update stack {self.stack}; its changes:"]
             message = "\n  ".join([*lines, *map(str, self.found.changes)])
-            hint = "an administrator applies it with acso deploy"
+            hint = "an administrator applies them with ./acso deploy"
             raise InfrastructureError(message, hint=hint) from error
         self.executed = True
 
@@ -187,7 +187,7 @@ class _PreparedChangeSet:
 async def _change_set(
     aws: Aws, wanted: DesiredStack, old: Stack | None
 ) -> AsyncIterator[_PreparedChangeSet]:
-    """Make a change set; if nobody executes it, nothing of it is left afterwards."""
+    """Create a change set; remove it afterwards unless it was executed."""
     new = old is None or old.status == IN_REVIEW
     name = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     made = None
@@ -198,12 +198,12 @@ async def _change_set(
 
     try:
         await cloudformation.create_change_set(aws, wanted, name, new=new)
-        found = await _poll(look, f"the changes of stack {wanted.name} are not worked out")
+        found = await _poll(look, f"the changes of stack {wanted.name} are not computed")
         made = _PreparedChangeSet(aws=aws, stack=wanted.name, name=name, found=found)
         yield made
     finally:
         if made is None or not made.executed:
-            # What cannot be removed now must not hide why; the next run removes it.
+            # An error here must not hide the original one; the next run removes the change set.
             with anyio.move_on_after(CLEANUP_SECONDS, shield=True), suppress(AwsError):
                 await cloudformation.delete_change_set(aws, wanted.name, name)
                 if old is None:
@@ -211,7 +211,7 @@ async def _change_set(
 
 
 async def _discard_review(aws: Aws, name: str) -> None:
-    """Delete the empty stack that a change set made, unless another run began to fill it."""
+    """Delete the empty stack that a change set created, unless another run uses it."""
     found = await cloudformation.stack(aws, name)
     if found is not None and found.status == IN_REVIEW:
         await cloudformation.delete_stack(aws, name)
@@ -219,14 +219,14 @@ async def _discard_review(aws: Aws, name: str) -> None:
 
 @dataclass(kw_only=True)
 class _EventReporter:
-    """The last event seen of a stack, and the first failure among those since."""
+    """Reports a stack's events; keeps the last event and the first failure."""
 
     last: str
     say: Say
     failure: str = ""
 
     def look(self, events: list[Event]) -> None:
-        """Tell what is new."""
+        """Report new events."""
         for event in events:
             self.last = event.id
             reason = f": {event.reason}" if event.reason else ""
@@ -243,11 +243,11 @@ async def _wait_until_done(aws: Aws, name: str, watch: _EventReporter) -> Stack:
         return found
     why = watch.failure or found.reason or "no reason given"
     message = f"stack {name} is {found.status}: {why}"
-    raise InfrastructureError(message, hint="mend the cause and deploy again")
+    raise InfrastructureError(message, hint="fix the cause and deploy again")
 
 
 async def _wait_until_idle(aws: Aws, name: str, watch: _EventReporter) -> Stack | None:
-    """Wait until no operation is under way; tell events as they come."""
+    """Wait until no operation is in progress; report events as they happen."""
     last: Stack | None = None
 
     async def look() -> bool | None:
@@ -261,10 +261,10 @@ async def _wait_until_idle(aws: Aws, name: str, watch: _EventReporter) -> Stack 
 
 
 async def _poll(look: Callable[[], Awaitable[T | None]], late: str, *, hint: str = "") -> T:
-    """Look again and again until there is something to return.
+    """Call a function until it returns a value.
 
     Raises:
-        InfrastructureError: there was nothing for `TIMEOUT_SECONDS` seconds; `late` says of what.
+        InfrastructureError: there was no value for `TIMEOUT_SECONDS`; `late` is the message.
     """
     pause = FIRST_PAUSE
     with anyio.move_on_after(TIMEOUT_SECONDS):

@@ -90,7 +90,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "memory = 600",
             "environments.development.memory: 600: with cpu 256, 512 to 2048 MiB in steps of 512",
         ),
-        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is no port"),
+        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is not a port"),
         ('region = "us-east-1"', "", "environments.development.region: missing value (a text)"),
         (
             'health_path = "/health"',
@@ -106,7 +106,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "[agents.threat-hunter]",
             '[agents.threat-hunter]\ncalls = ["supervisor"]',
-            "agents: their `calls` form a circle",
+            "agents: their `calls` form a cycle",
         ),
         (
             'strategy = "rolling"',
@@ -116,7 +116,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "[environments.staging]",
             '[environments.staging]\naccount = "12"',
-            "environments.staging.account: an account is twelve digits",
+            "environments.staging.account: must be twelve digits",
         ),
         (
             "deploy_timeout = 600",

@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from agents.common.app import MOST_BYTES, MOST_ERRORS, create
+from agents.common.app import MAX_BYTES, MAX_ERRORS, create
 from agents.common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -119,7 +119,7 @@ async def test_a_request_that_makes_no_sense_is_refused(
 
 async def test_a_body_that_would_fill_the_memory_is_refused(client: Open) -> None:
     # Spaces are JSON, so nothing but the size is wrong with it.
-    body = b'{"goal": "patch"}'.ljust(MOST_BYTES + 1)
+    body = b'{"goal": "patch"}'.ljust(MAX_BYTES + 1)
     headers = {"Content-Type": "application/json"}
     async with client(Settings(agent="supervisor")) as http:
         for prefix in ("", "/supervisor"):
@@ -159,7 +159,7 @@ async def test_of_many_errors_the_first_are_told_as_fastapi_tells_them(client: O
         answer = await http.post("/goals", json=unknown)
     errors = answer.json()["detail"]
     assert answer.status_code == 422
-    assert len(errors) == MOST_ERRORS
+    assert len(errors) == MAX_ERRORS
     assert all(error["loc"][0] == "body" and error["msg"] for error in errors)
 
 

@@ -221,7 +221,7 @@ async def test_a_one_off_task_is_run_or_the_reason_told(aws: Aws) -> None:
         with pytest.raises(AwsError, match=r"RESOURCE:CPU \(too little\)") as raised:
             await ecs.run_task(aws, request)
         assert raised.value.code == "RESOURCE:CPU"
-        with pytest.raises(AwsError, match="nothing started"):
+        with pytest.raises(AwsError, match="no task was started"):
             await ecs.run_task(aws, request)
 
 

@@ -121,7 +121,7 @@ async def test_a_denied_call_names_the_missing_action(
         with pytest.raises(AwsError) as raised:
             await aws.call(service, operation, **_least(aws.client(service), operation))
     error = raised.value
-    assert error.hint == f"the role lacks {action}"
+    assert error.hint == f"missing permission: {action}"
     assert (error.service, error.operation) == (service, operation)
     assert error.code == "AccessDeniedException"
     assert sentence in str(error)
@@ -138,8 +138,8 @@ def _least(client: Any, operation: str) -> dict[str, Any]:
     ("code", "hint"),
     [
         ("ExpiredTokenException", "expired"),
-        ("UnrecognizedClientException", "does not know these keys"),
-        ("InvalidClientTokenId", "does not know these keys"),
+        ("UnrecognizedClientException", "does not know these credentials"),
+        ("InvalidClientTokenId", "does not know these credentials"),
         ("ThrottlingException", ""),
     ],
 )

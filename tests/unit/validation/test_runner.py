@@ -62,7 +62,7 @@ async def test_a_check_that_hangs_is_an_error_and_stops_no_other() -> None:
 @pytest.mark.parametrize(
     ("error", "observed", "hint"),
     [
-        (AwsError("denied", hint="the role lacks it"), "denied", "the role lacks it"),
+        (AwsError("denied", hint="missing permission: it"), "denied", "missing permission: it"),
         (KeyError("body"), "the check itself failed: KeyError: 'body'", ""),
         (ExceptionGroup("", [ExceptionGroup("", [AwsError("no", hint="h")])]), "no", "h"),
     ],

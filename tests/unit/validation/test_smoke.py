@@ -93,13 +93,13 @@ def sick(world: World) -> None:
     ("damage", "check", "observed"),
     [
         (no_cluster, "cluster", "acso-staging-cluster is missing"),
-        (no_cluster, "services", "there is no cluster acso-staging-cluster"),
-        (a_stranger, "services", "acso-staging-stranger does not belong here"),
+        (no_cluster, "services", "cluster acso-staging-cluster does not exist"),
+        (a_stranger, "services", "acso-staging-stranger is not a service of an agent"),
         (one_deleted, "services", "acso-staging-supervisor is missing"),
         (one_deleted, "logs", "no running task of supervisor"),
         (scaled_to_nothing, "services", "acso-staging-supervisor is scaled to 0"),
         (silent, "logs", "nothing written to supervisor/supervisor-agent/task"),
-        (no_log_group, "logs", "there is no log group /aws/acso/staging/agents"),
+        (no_log_group, "logs", "log group /aws/acso/staging/agents does not exist"),
         (no_models, "bedrock", "0 models"),
         (lying, "agents", "supervisor says version 'another', not 'good'"),
         (sick, "agents", "supervisor answers HTTP 503"),
@@ -142,12 +142,12 @@ async def test_a_check_that_cannot_look_is_an_error_with_the_permission_it_needs
     deployed: World, operation: str, check: str
 ) -> None:
     deployed.errors[operation] = AwsError(
-        f"{operation}: AccessDeniedException: no", hint=f"the role lacks {operation}"
+        f"{operation}: AccessDeniedException: no", hint=f"missing permission: {operation}"
     )
     found = (await results(deployed))[check]
     assert found.status is Status.ERROR
     assert "AccessDenied" in found.finding.observed
-    assert found.finding.hint == f"the role lacks {operation}"
+    assert found.finding.hint == f"missing permission: {operation}"
 
 
 HEALTHY = Service(

@@ -75,7 +75,7 @@ async def test_a_refusal_of_ecs_is_told(pipeline: Pipeline) -> None:
     stub.add_client_error("execute_command", "AccessDeniedException", "no")
     with stub, pytest.raises(AwsError, match="AccessDenied") as raised:
         await ecs_exec.start_session(context, ON, ["sh"])
-    assert raised.value.hint == "the role lacks ecs:ExecuteCommand"
+    assert raised.value.hint == "missing permission: ecs:ExecuteCommand"
 
 
 async def test_the_newest_running_task_of_the_agent_is_entered(pipeline: Pipeline) -> None:
