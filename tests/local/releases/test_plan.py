@@ -1,7 +1,6 @@
 """Plans that hold or are refused, and verifying, on the embedded AWS."""
 
 import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,12 +85,10 @@ async def test_a_stack_that_stands_as_its_template_has_the_template_s_text(world
     assert len(facts.current) == 2
 
 
-async def test_what_was_deployed_passes_every_look_quickly(
+async def test_what_was_deployed_passes_every_check(
     world: World, good: list[release.Image]
 ) -> None:
-    began = time.monotonic()
     verified = await release.verify(world.context, good)
-    assert time.monotonic() - began < 5
     assert {item.status for item in verified.findings} == {Status.PASS}, verified.text()
     assert {
         image.agent: image.reference for image in await release.running_images(world.context)

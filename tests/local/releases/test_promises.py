@@ -56,7 +56,7 @@ async def test_a_stable_release_that_fails_its_validation_is_taken_back(world: W
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_rollout_of_all_five_loses_no_request(world: World) -> None:
+async def test_a_rollout_of_all_services_loses_no_request(world: World) -> None:
     answers: Counter[str] = Counter()
 
     async def load() -> None:

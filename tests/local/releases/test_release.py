@@ -5,12 +5,10 @@ does nothing where the test before left those running.
 """
 
 import dataclasses
-import datetime
 import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,7 +16,7 @@ from ci import release
 from ci.errors import NothingToRollBackError, ReleaseFailedError, WithdrawnError
 from ci.release import OutcomeKind
 from ci.release.records import retention
-from ci.release.records.release import Release, State
+from ci.release.records.release import State
 from tests.local.releases.environment import ROOT, World
 
 pytestmark = pytest.mark.docker
@@ -54,9 +52,8 @@ async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World
 async def test_the_same_images_again_change_nothing(
     world: World, good: list[release.Image]
 ) -> None:
-    before, tasks, began = world.revisions, world.tasks(), time.monotonic()
+    before, tasks = world.revisions, world.tasks()
     outcome = await world.deploy(good)
-    assert time.monotonic() - began < 2
     assert outcome.kind is OutcomeKind.NOTHING_TO_DO
     assert (world.revisions, world.tasks()) == (before, tasks)
 
@@ -68,7 +65,7 @@ async def test_only_the_agent_with_a_new_image_is_rolled(world: World) -> None:
     assert outcome.kind is OutcomeKind.DEPLOYED
     after = world.revisions
     assert {name for name in after if after[name] != before[name]} == {HUNTER}
-    assert len(world.tasks() & tasks) == 4
+    assert len(world.tasks() & tasks) == len(tasks) - 1
     assert await world.versions() == everywhere(world, "good", threat_hunter="good-2")
 
 
@@ -81,7 +78,7 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
     assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
     assert world.revisions == before
-    assert len(world.tasks() & tasks) == 4  # the others were never touched
+    assert len(world.tasks() & tasks) == len(tasks) - 1  # the others were never touched
     with pytest.raises(ReleaseFailedError) as raised:
         outcome.raise_for_failure()
     assert f"agent {HUNTER} does not stay up" in str(raised.value)
@@ -89,28 +86,10 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
     assert "| RuntimeError: boom" in str(raised.value)
     record = (await world.records())[0]
     assert record.state is State.ROLLED_BACK
-    assert judged_within(world, record) < 5
-
-
-def judged_within(world: World, record: Release) -> float:
-    """Return the seconds between a release's first exit of a container and the verdict."""
-    ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
-    family = f"{world.context.environment.prefix}-{HUNTER}"
-    ids = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
-    tasks = ecs.describe_tasks(cluster=cluster, tasks=ids)["tasks"]
-    # A task's creation may be told in whole seconds.
-    began = datetime.datetime.fromisoformat(record.created_at).replace(microsecond=0)
-    exits = [
-        task["stoppedAt"]
-        for task in tasks
-        if task["createdAt"] >= began and task["containers"][0].get("exitCode") == 1
-    ]
-    verdict = datetime.datetime.fromisoformat(record.at(State.ROLLING_BACK))
-    return float((verdict - min(exits)).total_seconds())
 
 
 @pytest.mark.usefixtures("good")
-async def test_one_bad_agent_takes_the_four_new_good_ones_back_too(world: World) -> None:
+async def test_one_bad_agent_takes_the_new_good_ones_back_too(world: World) -> None:
     outcome = await world.deploy(world.images("good-2", threat_hunter="crash"))
     assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
@@ -196,10 +175,11 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
     name = f"good-{how.name}-{after}"
     newer = world.images("good", incident_response=name, threat_hunter=name)
     stop_halfway(world, newer, how)
-    began = time.monotonic()
     outcome = await (world.deploy(newer) if after == "deploy" else world.rollback())
     assert outcome.ok, outcome.text()
-    assert time.monotonic() - began < 15  # no waiting for a lease: the process is seen to be dead
+    # The process is known to be dead: nothing waits for its lease to expire.
+    assert any(line.endswith("that process is dead") for line in world.lines)
+    assert not any("is locked by" in line for line in world.lines)
     new = name if after == "deploy" else "good"
     versions = everywhere(world, "good", incident_response=new, threat_hunter=new)
     assert await world.versions() == versions

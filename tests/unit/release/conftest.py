@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.unit.release.standing import Standing
 
 CONFIG = configuration.load(Path(__file__).parents[2] / configuration.FILE)
+COUNT = len(CONFIG.agents)
 # A second of baking is a second that every release here would simulate thirty times.
 ENV = replace(CONFIG.environment("staging"), bake_time=2)
 REQUEST = release.Request(commit="abc", branch="main", actor="tests")

@@ -9,7 +9,7 @@ from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedE
 from ci.release import OutcomeKind
 from ci.release.records.release import State
 from ci.release.records.table import history
-from tests.unit.release.conftest import REQUEST, Judged, Pipeline, all_of, images, versions
+from tests.unit.release.conftest import COUNT, REQUEST, Judged, Pipeline, all_of, images, versions
 from tests.unit.release.fake import EPOCH
 
 
@@ -92,7 +92,7 @@ async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipel
     text = str(raised.value)
     assert "exit code 1" in text
     assert "| RuntimeError: boom" in text
-    assert "all 5 services are back on release 2026.11.24-1 (validated)" in text
+    assert f"all {COUNT} services are back on release 2026.11.24-1 (validated)" in text
 
 
 async def test_a_crash_is_judged_within_five_seconds(pipeline: Pipeline) -> None:

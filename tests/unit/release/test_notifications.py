@@ -4,7 +4,7 @@ import pytest
 
 from ci.release import Notification, OnCancel
 from tests.unit.release.acts import StopAt
-from tests.unit.release.conftest import Pipeline
+from tests.unit.release.conftest import COUNT, Pipeline
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ async def test_start_and_success_are_told_with_what_was_released(
         "started: release 2026.11.24-1 of commit abc updates supervisor, threat"
     )
     assert begin.endswith("(by tests)")
-    assert end == "success: release 2026.11.24-1 is live in staging: 5 of 5 services rolled"
+    count = f"{COUNT} of {COUNT} services rolled"
+    assert end == f"success: release 2026.11.24-1 is live in staging: {count}"
 
 
 async def test_a_failure_is_told_with_its_reason_before_and_after_the_way_back(
@@ -50,7 +51,7 @@ async def test_a_failure_is_told_with_its_reason_before_and_after_the_way_back(
     )
     assert told[2].text.splitlines() == [
         f"rolled back: release 2026.11.24-2 failed in staging: {reason}",
-        "all 5 services are back on release 2026.11.24-1 (validated)",
+        f"all {COUNT} services are back on release 2026.11.24-1 (validated)",
     ]
 
 

@@ -37,7 +37,7 @@ from tests.unit.release.acts import (
     within,
     without_table,
 )
-from tests.unit.release.conftest import Pipeline, all_of, versions
+from tests.unit.release.conftest import COUNT, Pipeline, all_of, versions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ ROWS: dict[str, Row] = {
         act=deploy(),
         code=0,
         kind=OutcomeKind.DEPLOYED,
-        said="5 of 5 services rolled",
+        said=f"{COUNT} of {COUNT} services rolled",
         runs="good-2",
     ),
     "nothing to do": Row(
@@ -104,7 +104,7 @@ ROWS: dict[str, Row] = {
         act=deploy(supervisor="crash"),
         code=40,
         kind=OutcomeKind.ROLLED_BACK,
-        said="all 5 services are back on release 2026.11.24-1 (validated)",
+        said=f"all {COUNT} services are back on release 2026.11.24-1 (validated)",
     ),
     "validation failed": Row(
         act=deploy(valid=False), code=40, kind=OutcomeKind.ROLLED_BACK, said="validation failed"
@@ -249,7 +249,7 @@ ROWS: dict[str, Row] = {
         act=stopped(deploy(), 0.8, again=True),
         code=47,
         kind=OutcomeKind.WITHDRAWN,
-        said="all 5 services are back on release 2026.11.24-1 (validated)",
+        said=f"all {COUNT} services are back on release 2026.11.24-1 (validated)",
     ),
     "cancelled with --on-cancel rollback": Row(
         act=stopped(deploy(), 0.8, on_cancel=OnCancel.ROLLBACK),

@@ -10,7 +10,7 @@ from ci.release import OutcomeKind
 from ci.release.observe.status import drift
 from ci.release.records.release import Kind, State
 from ci.release.records.table import history
-from tests.unit.release.conftest import Pipeline, all_of, versions
+from tests.unit.release.conftest import COUNT, Pipeline, all_of, versions
 
 
 async def test_a_rollback_returns_to_the_release_before_and_is_recorded(
@@ -92,7 +92,7 @@ async def test_status_tells_release_version_and_health_of_every_service(
     assert found.ok
     assert found.release == "2026.11.24-1"
     assert {item["version"] for item in found.data()["services"]} == {"good"}
-    assert found.text().count("1/1    healthy") == 5
+    assert found.text().count("1/1    healthy") == COUNT
 
 
 async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) -> None:

@@ -9,7 +9,7 @@ import pytest
 from ci.errors import AwsError
 from ci.release import Verification, running_images, verify
 from ci.release.prerequisites.findings import Finding, Status
-from tests.unit.release.conftest import CONFIG, Pipeline
+from tests.unit.release.conftest import CONFIG, COUNT, Pipeline
 from tests.unit.release.fake import Handle
 from tests.unit.release.standing import OUTPUTS, Standing, denied, pushed, stand
 
@@ -24,7 +24,7 @@ async def test_an_environment_as_it_should_be_passes_every_look(standing: Standi
     verified = await found(standing)
     assert verified.ok
     assert {item.status for item in verified.findings} == {Status.PASS}
-    assert len(verified.findings) == 6 + 3 * 5 + 7
+    assert len(verified.findings) == 6 + 3 * COUNT + 2 + COUNT
     verified.raise_for_failure()
 
 

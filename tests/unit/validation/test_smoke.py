@@ -1,4 +1,4 @@
-"""The five smoke checks: each passes when all is well, and each can fail."""
+"""The smoke checks: each passes when all is well, and each can fail."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from ci.aws import elb
 from ci.aws.ecs import Deployment, Service
 from ci.aws.elb import Answer
 from ci.errors import AwsError
-from tests.unit.release.conftest import Pipeline, context
+from tests.unit.release.conftest import COUNT, Pipeline, context
 from tests.unit.release.fake import World
 from validation import Status, run
 from validation.model import Result
-from validation.smoke import Expected, health_problems, problems_of
+from validation.smoke import CHECKS, Expected, health_problems, problems_of
 
 Damage = Callable[[World], Any]
 
 
 @pytest.fixture
 async def deployed(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world with five good agents."""
+    """A world in which every agent is healthy."""
     world = World()
 
     async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
@@ -41,14 +41,14 @@ async def results(world: World) -> dict[str, Result]:
 
 async def test_all_pass_when_all_is_well(deployed: World) -> None:
     found = await results(deployed)
-    assert list(found) == ["cluster", "services", "logs", "bedrock", "agents"]
+    assert list(found) == [check.name for check in CHECKS]
     assert {result.status for result in found.values()} == {Status.PASS}
 
 
 async def test_an_empty_cluster_is_no_success() -> None:
     found = await results(World())
     assert found["services"].status is Status.FAIL
-    assert found["services"].finding.observed.count("is missing") == 5
+    assert found["services"].finding.observed.count("is missing") == COUNT
     assert found["logs"].status is Status.FAIL
     assert found["agents"].status is Status.FAIL
 

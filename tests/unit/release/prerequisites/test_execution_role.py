@@ -8,6 +8,7 @@ import pytest
 
 from ci.release import Verification, verify
 from ci.release.plan import desired
+from tests.unit.release.conftest import COUNT
 from tests.unit.release.fake import Handle
 from tests.unit.release.standing import Standing, denied, pushed, stand
 
@@ -38,7 +39,7 @@ async def test_where_the_role_may_be_assumed_pulling_is_tried_too(
     assumable(standing, monkeypatch, "get_download_url_for_layer")
     problems = (await found(standing)).problems
     assert {item.action for item in problems} == {"ecr:get_download_url_for_layer"}
-    assert len(problems) == 5
+    assert len(problems) == COUNT
 
 
 async def test_who_may_try_need_not_simulate(
@@ -100,12 +101,12 @@ async def test_a_secret_that_the_role_may_not_read_is_told(
 @pytest.mark.parametrize(
     ("value_from", "kept", "told"),
     [
-        (SECRET, {}, "there is no such secret"),
+        (SECRET, {}, "the secret does not exist"),
         (SECRET, {SECRET: "x"}, ""),
         (f"{SECRET}:password::", {SECRET: '{"user": "x"}'}, "it has no key password"),
-        (f"{SECRET}:password::", {SECRET: "canary"}, "it is no JSON object"),
+        (f"{SECRET}:password::", {SECRET: "canary"}, "it is not a JSON object"),
         (f"{SECRET}:password::", {SECRET: '{"password": "canary"}'}, ""),
-        ("/acso/db", {}, "there is no such parameter"),
+        ("/acso/db", {}, "the parameter does not exist"),
     ],
 )
 async def test_a_secret_is_read_as_the_role_and_shown_to_nobody(

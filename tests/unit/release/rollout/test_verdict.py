@@ -214,7 +214,7 @@ FAILED: dict[str, tuple[Snapshot, str]] = {
         snapshot(tasks=(task(status="PENDING"),), elapsed=601),
         "not done after 600 s: 1 tasks desired, pending",
     ),
-    "time over with nothing placed": (
+    "time over, nothing placed": (
         snapshot(tasks=(), elapsed=601),
         "1 tasks desired, 0 running",
     ),
