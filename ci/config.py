@@ -32,6 +32,8 @@ FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
     }
 )
 STRATEGIES = ("rolling",)
+#: Platforms of images, and ECS's name of their CPU architecture in a task definition.
+PLATFORMS: Mapping[str, str] = MappingProxyType({"linux/amd64": "X86_64", "linux/arm64": "ARM64"})
 #: Minimums of an environment's numbers, where it is not 1. (A service without a task could not be
 #: validated; a rollback needs two releases.)
 MINIMUMS = MappingProxyType({"approvals": 0, "bake_time": 0, "keep_releases": 2})
@@ -43,6 +45,7 @@ class Project:
 
     name: str
     base_image: str
+    platform: str = "linux/amd64"  # of the agents' images and tasks
     repository: str | None = None  # owner/name on GitHub, whose workflow may deploy
 
 
@@ -317,6 +320,8 @@ def _name_of(kind: typing.Any) -> str:
 
 def _check(config: Config) -> None:
     """Raise on values that have the right type but are invalid."""
+    if config.project.platform not in PLATFORMS:
+        raise _BadKeyError("project.platform", f"must be one of {', '.join(PLATFORMS)}")
     names = {agent.name for agent in config.agents}
     if len({name.replace("-", "") for name in names}) < len(names):
         raise _BadKeyError("agents", "two names differ only in hyphens, which logical ids lack")

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Annotated
 
 import dagger
-from dagger import DefaultPath, Doc, Ignore, function, object_type
+from dagger import DefaultPath, Doc, Ignore, object_type
 
 import validation
 from ci import config as configuration
@@ -20,7 +20,7 @@ from ci.aws.target import Target
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.pipeline import credentials, environments, images, preview
-from ci.pipeline.decorators import cached_per_session, source_check, uncached
+from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
 from ci.pipeline.releasing import Releasing
 from ci.pipeline.types import (
     Actor,
@@ -76,14 +76,14 @@ class Acso:
         dagger.Secret | None, Doc("Slack-compatible webhook URL for release notifications.")
     ] = None
 
-    @function
+    @cached
     @source_check
     async def lint(self) -> str:
         """Check style, formatting and import contracts (ruff, import-linter)."""
         image = (await self._config()).project.base_image
         return await run_gate("lint", lambda: quality.lint(self.source, image))
 
-    @function
+    @cached
     @source_check
     async def typecheck(self) -> str:
         """Check types in strict mode, tests included (mypy)."""
@@ -113,7 +113,7 @@ class Acso:
         )
         return "\n".join(lines.values())
 
-    @function
+    @cached
     @source_check
     async def test(self) -> str:
         """Run the fast tests; at least 80 % branch coverage of code that needs no containers."""
@@ -143,7 +143,7 @@ class Acso:
         )
         return "\n".join(lines.values())
 
-    @function
+    @cached
     async def build(
         self, agent: Annotated[str | None, Doc("Only this agent; default: all of them.")] = None
     ) -> str:
@@ -377,7 +377,7 @@ class Acso:
         return _rendered(await release.unlock(await self.context(env), force=force), format)
 
     @uncached
-    async def pipeline(
+    async def ci(
         self,
         event: Annotated[str, Doc("Event: push, pull_request or release.")],
         ref: Annotated[str, Doc("Full ref of the event, such as refs/heads/main.")],

@@ -90,8 +90,10 @@ async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] |
 
 async def _configuration(aws: Aws, repository: str, digest: str) -> Mapping[str, Any]:
     """Return an image's configuration by the configuration's digest."""
-    if aws.registry:  # not AWS's registry: it serves blobs directly
-        url = f"http://{aws.registry}/v2/{repository}/blobs/{digest}"
+    if aws.endpoint:
+        # An emulator's download URLs have AWS's host names; its endpoint serves the blobs. Not
+        # `aws.registry`: that is the engine's name of it, which may not resolve in `dagger call`.
+        url = f"{aws.endpoint.rstrip('/')}/v2/{repository}/blobs/{digest}"
     else:
         answer = await aws.call(
             "ecr", "get_download_url_for_layer", repositoryName=repository, layerDigest=digest

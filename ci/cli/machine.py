@@ -15,7 +15,7 @@ from ci.errors import HostError
 from ci.report.progress import stage
 
 if TYPE_CHECKING:
-    from ci.engine.prune import Pruned
+    from ci.engine.prune import PruneResult
     from ci.engine.usage import Usage
 
 
@@ -135,35 +135,39 @@ async def cache(options: argparse.Namespace) -> str | int:
         message = "no container engine answers, and the cache is half in its images"
         raise HostError(message, hint="acso up")
     where = engine_options(found, {}, lambda _line: None)
-    wish = prune.Wish(older_than=options.older_than, keep=options.keep, everything=options.all)
-    if wish == prune.Wish():
-        return kept(await prune.used(where), as_json=options.json)
+    policy = prune.PrunePolicy(
+        older_than=options.older_than, keep=options.keep, everything=options.all
+    )
+    if policy == prune.PrunePolicy():
+        return kept(await prune.cache_usage(where), as_json=options.json)
     async with stage("prune") as span:
-        gone = await prune.pruned(where, wish)
-        span.result = prune.shown(gone.size)
+        gone = await prune.prune_cache(where, policy)
+        span.result = prune.format_size(gone.size)
     return forgotten(gone, as_json=options.json)
 
 
 def kept(used: "Usage", *, as_json: bool) -> str:
     """Return what the cache holds, as text or JSON (pairs of count and bytes)."""
-    from ci.engine.prune import shown
+    from ci.engine.prune import format_size
 
     if as_json:
         return json.dumps(vars(used))
     counts = {kind: pair for kind, pair in vars(used).items() if kind != "sessions"}
-    rows = [f"{kind:<10}{count:>8}{shown(size):>12}" for kind, (count, size) in counts.items()]
-    total = shown(sum(size for _, size in counts.values()))
+    rows = [
+        f"{kind:<10}{count:>8}{format_size(size):>12}" for kind, (count, size) in counts.items()
+    ]
+    total = format_size(sum(size for _, size in counts.values()))
     return "\n".join([*rows, f"{'in all':<10}{total:>20}", f"sessions  {used.sessions:>8}"])
 
 
-def forgotten(gone: "Pruned", *, as_json: bool) -> str:
+def forgotten(gone: "PruneResult", *, as_json: bool) -> str:
     """Return what a prune took, as text or JSON."""
-    from ci.engine.prune import shown
+    from ci.engine.prune import format_size
 
     if as_json:
         return json.dumps(vars(gone))
     counts = ", ".join(f"{count} {kind}" for kind, count in vars(gone).items() if kind != "size")
-    return f"forgot {counts}: {shown(gone.size)}"
+    return f"forgot {counts}: {format_size(gone.size)}"
 
 
 def _measure(name: str) -> Callable[[str], float]:

@@ -41,8 +41,6 @@ of `plan` and `deploy --dry-run`: 0 nothing would change, 2 something would
 """
 Run = Callable[[argparse.Namespace], Awaitable[str | int]]
 CONSTRUCTOR = "constructor_"
-#: Other names of flags, by function and parameter, where people say them so.
-ALIASES = {("promote", "env"): ("--to",)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,7 +80,7 @@ def _add_function(commands: Any, function: Function) -> None:
     parser = _command(commands, function.command, function.doc, partial(_call, function))
     for parameter in function.parameters:
         if parameter.name != "format":  # --json says it
-            _add(parser, parameter, aliases=ALIASES.get((function.name, parameter.name), ()))
+            _add(parser, parameter)
     if addition := streaming.ADDITIONS.get(function.name):
         addition.arguments(parser)
         parser.set_defaults(use=addition.use)
@@ -128,7 +126,6 @@ def _add(
     parser: argparse.ArgumentParser,
     parameter: Parameter,
     prefix: str = "",
-    aliases: Sequence[str] = (),
 ) -> None:
     default = "" if parameter.default in (None, "") else f" (default: {parameter.default})"
     arguments: dict[str, Any] = {
@@ -155,7 +152,7 @@ def _add(
             arguments["metavar"] = "PATH"
         case "text":
             arguments["metavar"] = parameter.flag.strip("-").upper()
-    parser.add_argument(parameter.flag, *aliases, **arguments)
+    parser.add_argument(parameter.flag, **arguments)
 
 
 def _secret(value: str) -> str:

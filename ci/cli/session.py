@@ -242,6 +242,7 @@ async def _called(
     from dagger import dag
 
     from ci.main import Acso
+    from ci.pipeline.decorators import in_process
     from ci.pipeline.types import Format, OnCancel
     from ci.stages.base import IGNORE
 
@@ -266,8 +267,10 @@ async def _called(
             if parameter.kind == "file" and parameter.name in given:
                 given[parameter.name] = dag.host().file(str(given[parameter.name]))
         if use is not None:
-            return await use(Acso(**values), given)
-        result: str = await getattr(Acso(**values), function.name)(**given)
+            with in_process():
+                return await use(Acso(**values), given)
+        with in_process():
+            result: str = await getattr(Acso(**values), function.name)(**given)
         return result
 
 

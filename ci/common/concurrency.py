@@ -7,6 +7,7 @@ import anyio
 
 A = TypeVar("A")
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 async def parallel(work: Callable[[A], Awaitable[T]], items: Iterable[A]) -> list[T]:
@@ -50,7 +51,15 @@ async def until(work: Callable[[], Awaitable[T]], end: Callable[[], Awaitable[No
     return results[0] if results else None
 
 
-def first(errors: ExceptionGroup[Exception]) -> Exception:
-    """Return the first plain exception of a group."""
-    error = errors.exceptions[0]
-    return first(error) if isinstance(error, ExceptionGroup) else error
+def first_of(error: BaseException, kind: type[E]) -> E | None:
+    """Return the error itself or the first one in its group that is of a kind; None if none is."""
+    if isinstance(error, kind):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, (first_of(item, kind) for item in error.exceptions)), None)
+    return None
+
+
+def first(error: Exception) -> Exception:
+    """Return the error itself, or the first one in its group that is not a group."""
+    return first(error.exceptions[0]) if isinstance(error, ExceptionGroup) else error

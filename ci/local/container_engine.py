@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
+from ci.common import networks
 from ci.errors import ContainerEngineError
 from ci.local import dockerd, lock, paths
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 DEFAULT = "unix:///var/run/docker.sock"
+LOOPBACK = "127.0.0.1"
 TASK_LABEL = "com.amazonaws.ecs.task-arn"  # which task a container is of
 
 
@@ -198,21 +199,13 @@ def listening(url: str) -> bool:
 
 
 def _bridge(api: "docker.DockerClient") -> str:
-    """Return the gateway of the default network: Docker calls it bridge, Podman podman."""
-    networks = {item.name: item for item in api.networks.list(names=["bridge", "podman"])}
-    network = networks.get("bridge") or networks.get("podman")
+    """Return the address at which containers on the default network reach this machine."""
+    found = {item.name: item for item in api.networks.list(names=list(networks.DEFAULT))}
+    network = next((found[name] for name in networks.DEFAULT if name in found), None)
     if network is None:
-        return "127.0.0.1"
+        return LOOPBACK
     network.reload()
-    return gateway(network.attrs)
-
-
-def gateway(network: dict[str, Any]) -> str:
-    """Return a network's IPv4 gateway, which Docker leaves out where it is the first address."""
-    for item in network.get("IPAM", {}).get("Config") or []:
-        if "." in item.get("Subnet", ""):
-            return str(item.get("Gateway") or ip_network(item["Subnet"])[1])
-    return "127.0.0.1"
+    return networks.gateway(network.attrs) or LOOPBACK
 
 
 async def exec_command(task: str, command: Sequence[str]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Where the engine shows the CA bundle inside a container.
-CA_PATH = "/dev/acso/ca.pem"
+from ci.common.certificates import CA_PATH
+
 SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 #: Each names a bundle of CA certificates, best known first.
 CA_VARIABLES = (

@@ -1,27 +1,88 @@
-"""Decorators for functions of the module: the client's, with the types that they lack (0.21.8)."""
+"""Decorators for functions of the module: how results are cached, and how errors are reported.
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+The overloads of the client's own decorators (0.21.8) lack `cache` and the type of `check`.
+"""
 
-from dagger import check, function
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
+import dagger
+from dagger.mod._exceptions import FunctionError  # raised, it suppresses the SDK's long traceback
+
+from ci.common.concurrency import first, first_of
+from ci.errors import AcsoError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+Method = Callable[P, Coroutine[Any, Any, T]]
+
+_raise_as_is: ContextVar[bool] = ContextVar("raise_as_is", default=False)
 
 
-def uncached(method: F) -> F:
+@contextmanager
+def in_process() -> Iterator[None]:
+    """Let errors leave functions as they are, for a caller that reports them itself (`acso`)."""
+    token = _raise_as_is.set(True)
+    try:
+        yield
+    finally:
+        _raise_as_is.reset(token)
+
+
+def cached(method: Method[P, T]) -> Method[P, T]:
+    """Cache the function's result by its arguments, as a Dagger engine does by default."""
+    return dagger.function(_reporting(method))
+
+
+def cached_per_session(method: Method[P, T]) -> Method[P, T]:
+    """Cache the function's result for one session."""
+    return _function(_reporting(method), cache="session")
+
+
+def uncached(method: Method[P, T]) -> Method[P, T]:
     """Run the function at every call.
 
     By default a Dagger engine caches a function's result across calls: a second `deploy` with the
     same arguments would do nothing.
     """
-    return function(method, cache="never")  # type: ignore[call-overload, no-any-return]
+    return _function(_reporting(method), cache="never")
 
 
 def source_check(method: F) -> F:
     """Make the function one of the checks that `dagger check` runs."""
-    return check(method)  # type: ignore[return-value]
+    return dagger.check(method)  # type: ignore[return-value]
 
 
-def cached_per_session(method: F) -> F:
-    """Cache the function's result for one session."""
-    return function(method, cache="session")  # type: ignore[call-overload, no-any-return]
+def _function(method: Method[P, T], *, cache: str) -> Method[P, T]:
+    return dagger.function(method, cache=cache)  # type: ignore[call-overload, no-any-return]
+
+
+def _reporting(method: Method[P, T]) -> Method[P, T]:
+    """Report an `AcsoError` as itself, with its hint, where `dagger call` shows only the message.
+
+    Task groups raise `ExceptionGroup`, of which `dagger call` shows "unhandled errors in a
+    TaskGroup" and nothing of what happened.
+    """
+
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        if _raise_as_is.get():
+            return await method(*args, **kwargs)
+        with in_process():  # functions that this one calls are not the outermost
+            try:
+                return await method(*args, **kwargs)
+            except (AcsoError, ExceptionGroup) as error:
+                raise _reported(error) from None
+
+    return call
+
+
+def _reported(error: AcsoError | ExceptionGroup[Exception]) -> Exception:
+    found = first_of(error, AcsoError) or first_of(error, dagger.QueryError)
+    if isinstance(found, AcsoError):
+        return FunctionError(f"{found}\n  next: {found.hint}" if found.hint else str(found))
+    return found or first(error)

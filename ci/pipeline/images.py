@@ -24,7 +24,7 @@ from ci.stages.running import failure, run_all
 async def build(source: dagger.Directory, config: Config, agents: tuple[Agent, ...]) -> list[Built]:
     """Build the images of these agents, side by side; raises `StageError`."""
     async with stage("build") as span:
-        built = await building.build(source, config.project.base_image, agents)
+        built = await building.build(source, config.project, agents)
         await run_all({item.agent: partial(_sync, item) for item in built})
         span.result = ", ".join(f"{item.agent} {item.version}" for item in built)
     return built

@@ -21,9 +21,13 @@ IGNORE = [
 ]
 
 
-def python(image: str) -> dagger.Container:
-    """Return a container of the base image, which has `python3` with `venv`."""
-    return dag.container().from_(image)
+def python(image: str, platform: str | None = None) -> dagger.Container:
+    """Return a container of the base image, which has `python3` with `venv`.
+
+    Without a platform (such as `linux/amd64`) it is the engine's own.
+    """
+    chosen = dagger.Platform(platform) if platform else None
+    return dag.container(platform=chosen).from_(image)
 
 
 def with_uv(base: dagger.Container, locks: dagger.Directory) -> dagger.Container:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import dagger
 
-from ci.config import Agent
+from ci.config import Agent, Project
+from ci.errors import StageError
 from ci.stages.base import VENV, environment, part, python
 
 USER = "10001:10001"
@@ -27,31 +28,40 @@ class Built:
     container: dagger.Container
 
 
-async def build(source: dagger.Directory, image: str, agents: tuple[Agent, ...]) -> list[Built]:
-    """Describe the images of these agents; nothing runs before one is synced or published."""
-    versions = await content_versions(source, image, agents)
-    dependencies = _dependencies(source, image)
+async def build(
+    source: dagger.Directory, project: Project, agents: tuple[Agent, ...]
+) -> list[Built]:
+    """Describe the images of these agents; nothing runs before one is synced or published.
+
+    Raises:
+        StageError: the engine's base image is of another platform than acso.toml names.
+    """
+    base = await _base(project)
+    versions = await content_versions(source, project, agents)
+    dependencies = _dependencies(source, base)
     return [
         Built(
             agent=agent.name,
             version=versions[agent.name],
-            container=_image(source, image, dependencies, agent, versions[agent.name]),
+            container=_image(source, base, dependencies, agent, versions[agent.name]),
         )
         for agent in agents
     ]
 
 
 async def content_versions(
-    source: dagger.Directory, image: str, agents: tuple[Agent, ...]
+    source: dagger.Directory, project: Project, agents: tuple[Agent, ...]
 ) -> Mapping[str, str]:
     """Return each agent's version: a hash of all that its image is made of and nothing else.
 
-    That is its code, the common code, the locked dependencies, the base image's digest and the
-    recipe in this file. The same content has the same version at every commit and on every engine,
-    so it is made from file contents in a container, not from an engine's own digests.
+    That is its code, the common code, the locked dependencies, the platform, the base image's
+    digest (not its name, which engines write in different ways) and the recipe in this file. The
+    same content has the same version at every commit and on every engine, so it is computed from
+    file contents in a container, not from an engine's own digests.
     """
-    base = python(image)
-    recipe = hashlib.sha256(RECIPE + str(await base.image_ref()).encode())
+    base = python(project.base_image, project.platform)
+    reference = await base.image_ref() or project.base_image
+    recipe = recipe_digest(project.platform, reference)
     listing = (
         base.with_mounted_directory("/src", part(source, "agents/**/*.py", "locks/agents.lock"))
         .with_workdir("/src")
@@ -59,11 +69,20 @@ async def content_versions(
     )
     lines = [line.split("  ./", 1) for line in (await listing.stdout()).splitlines()]
     return {
-        agent.name: content_version(
-            recipe.hexdigest(), {path: digest for digest, path in lines}, agent, agents
-        )
+        agent.name: content_version(recipe, {path: digest for digest, path in lines}, agent, agents)
         for agent in agents
     }
+
+
+def recipe_digest(platform: str, base: str) -> str:
+    """Return the digest of how images are made.
+
+    Args:
+        platform: such as `linux/amd64`.
+        base: reference of the base image; its digest counts if it has one, else the whole.
+    """
+    digest = base.rpartition("@")[2]
+    return hashlib.sha256(RECIPE + f"{platform} {digest}".encode()).hexdigest()
 
 
 def content_version(
@@ -86,14 +105,30 @@ def content_version(
     return hashlib.sha256(f"{recipe}\n{agent.name}\n{agent.port}\n{own}".encode()).hexdigest()[:12]
 
 
-def _dependencies(source: dagger.Directory, image: str) -> dagger.Directory:
-    filled = environment(python(image), part(source, "locks/*.lock").directory("locks"), "agents")
-    return filled.directory(VENV).with_timestamps(EPOCH)
+async def _base(project: Project) -> dagger.Container:
+    hint = "build where the engine can run it, or change `platform` in acso.toml"
+    base = python(project.base_image, project.platform)
+    try:
+        found = await base.platform()
+    except dagger.QueryError as error:
+        raise StageError(str(error), hint=hint) from error
+    if found != project.platform:
+        message = f"{project.base_image} is for {found}, not for {project.platform}"
+        raise StageError(message, hint=hint)
+    return base
+
+
+def _dependencies(source: dagger.Directory, base: dagger.Container) -> dagger.Directory:
+    # In the container and without following links: a Dagger engine's `withTimestamps` follows
+    # them, and a virtual environment's lead to absolute paths that only exist in the container.
+    level = f"find {VENV} -exec touch -h -d @{EPOCH} {{}} +"
+    filled = environment(base, part(source, "locks/*.lock").directory("locks"), "agents")
+    return filled.with_exec(["sh", "-c", level]).directory(VENV)
 
 
 def _image(
     source: dagger.Directory,
-    image: str,
+    base: dagger.Container,
     dependencies: dagger.Directory,
     agent: Agent,
     version: str,
@@ -101,8 +136,7 @@ def _image(
     shared = ("agents/*.py", "agents/common/**/*.py")
     own = f"agents/{agent.package}/**/*.py"
     return (
-        python(image)
-        .with_directory(VENV, dependencies)
+        base.with_directory(VENV, dependencies)
         .with_directory(APP, part(source, *shared).with_timestamps(EPOCH))
         .with_directory(APP, part(source, own).with_timestamps(EPOCH))
         .with_env_variable("PATH", f"{VENV}/bin:/usr/local/bin:/usr/bin:/bin")
@@ -117,6 +151,7 @@ def _image(
         .with_label("org.opencontainers.image.title", agent.repository)
         .with_label("org.opencontainers.image.version", version)
         .with_label("org.opencontainers.image.licenses", "Apache-2.0")
-        .with_entrypoint(["python", "-m", f"agents.{agent.package}"])
-        .without_default_args()
+        # No entrypoint: a task's command override (run-task) replaces CMD, never ENTRYPOINT.
+        .without_entrypoint()
+        .with_default_args(["python", "-m", f"agents.{agent.package}"])
     )

@@ -142,7 +142,7 @@ async def test_two_at_once_make_it_once(engine: Docker, made_by: StandIn) -> Non
         found.append(await base_image.ensure(engine, said.append, name=ABSENT))
 
     async def waiting() -> bool:
-        return any("another process is at it" in line for line in said) and made_by.asked == 1
+        return any("waiting for another process" in line for line in said) and made_by.asked == 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(ensure)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.aws import canonical
-from ci.config import Agent
+from ci.config import PLATFORMS, Agent
 from ci.release.model import Image, ReleaseContext
 
 USER = "10001:10001"  # the images' own user, repeated here so that no image can change it
@@ -68,6 +68,10 @@ def task_definition(context: ReleaseContext, agent: Agent, image: Image) -> dict
         "networkMode": "awsvpc",
         "cpu": str(size.cpu),
         "memory": str(size.memory),
+        "runtimePlatform": {
+            "cpuArchitecture": PLATFORMS[context.config.project.platform],
+            "operatingSystemFamily": "LINUX",
+        },
         "executionRoleArn": context.outputs.execution_role,
         "taskRoleArn": context.outputs.task_roles[agent.name],
         "containerDefinitions": [_container(context, agent, image)],

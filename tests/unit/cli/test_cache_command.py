@@ -7,7 +7,7 @@ import pytest
 from ci.cli import machine
 from ci.cli.program import make_parser
 from ci.cli.signatures import from_module
-from ci.engine.prune import Pruned
+from ci.engine.prune import PruneResult
 from ci.engine.usage import Usage
 
 
@@ -36,7 +36,7 @@ def test_what_is_kept_is_told_by_kind_and_in_all() -> None:
 
 @pytest.mark.parametrize("as_json", [True, False])
 def test_what_went_is_told(*, as_json: bool) -> None:
-    gone = Pruned(results=4, contents=3, images=2, volumes=1, size=1500)
+    gone = PruneResult(results=4, contents=3, images=2, volumes=1, size=1500)
     said = machine.forgotten(gone, as_json=as_json)
     if as_json:
         assert json.loads(said) == vars(gone)

@@ -52,17 +52,11 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     assert not hasattr(given, "commit")
 
 
-@pytest.mark.parametrize("flag", ["--env", "--to"])
-def test_a_promotion_s_target_has_two_names(flag: str, parser: argparse.ArgumentParser) -> None:
-    given = parser.parse_args(["promote", "--from", "staging", flag, "production"])
-    assert (given.from_, given.env) == ("staging", "production")
-
-
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         ([], "COMMAND"),
-        (["cache", "--keep", "5parsecs"], "'5parsecs' is no number with one of"),
+        (["cache", "--keep", "5parsecs"], "'5parsecs' is not a number with one of"),
         (["deploi"], "invalid choice: 'deploi'"),
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),

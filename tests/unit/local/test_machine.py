@@ -154,21 +154,6 @@ def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("configuration", "expected"),
-    [
-        ([{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.9"}], "172.17.0.9"),
-        ([{"Subnet": "172.17.0.0/16"}], "172.17.0.1"),
-        ([{"Subnet": "fd00::/64"}, {"Subnet": "10.1.0.0/24"}], "10.1.0.1"),
-        (None, "127.0.0.1"),
-    ],
-)
-def test_the_gateway_is_the_first_address_unless_told(
-    configuration: list[dict[str, str]] | None, expected: str
-) -> None:
-    assert container_engine.gateway({"IPAM": {"Config": configuration}}) == expected
-
-
 def test_a_port_that_is_wanted_is_taken_if_it_is_free_on_every_address() -> None:
     free = embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], 0)
     assert embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], free) == free

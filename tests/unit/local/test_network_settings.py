@@ -2,12 +2,8 @@
 
 from pathlib import Path
 
-from hypothesis import given
-from hypothesis import strategies as st
-
+from ci.common.certificates import CA_PATH
 from ci.local.network_settings import (
-    CA_PATH,
-    STAY,
     TOLD_CA_VARIABLES,
     derive,
     pip_files,
@@ -106,26 +102,3 @@ def test_pip_s_files_are_where_its_documentation_says() -> None:
         Path("/x"),
     ]
     assert pip_files({"PIP_CONFIG_FILE": "/dev/null"}) == []
-
-
-def test_the_engine_shows_the_bundle_where_containers_are_told_to_look() -> None:
-    from ci import engine
-
-    assert engine.CA_PATH == CA_PATH
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from(["PIP_X", "UV_X", "http_proxy", "AWS_SECRET_ACCESS_KEY", *sorted(STAY)]),
-        st.text(min_size=1, max_size=20),
-    )
-)
-def test_nothing_else_of_the_environment_is_told(environ: dict[str, str]) -> None:
-    told = derive(environ, {}).exec_env
-    allowed = {"PIP_X", "UV_X", "http_proxy", "HTTP_PROXY", *TOLD_CA_VARIABLES}
-    assert set(told) <= allowed
-    assert all(
-        not word.startswith("/")
-        for name in ("PIP_X", "UV_X")
-        for word in told.get(name, "").split()
-    )
