@@ -9,10 +9,11 @@ from ci import config as configuration
 from ci import release
 from ci.aws import elb
 from ci.aws.elb import Answer
-from tests.unit.release.fake import Handle, VirtualLoop, World, now
+from tests.unit.release.fakes.clock import VirtualLoop, now
+from tests.unit.release.fakes.world import Handle, World
 
 if TYPE_CHECKING:
-    from tests.unit.release.standing import Standing
+    from tests.unit.release.fakes.account import ReadyAccount
 
 CONFIG = configuration.load(Path(__file__).parents[2] / configuration.FILE)
 COUNT = len(CONFIG.agents)
@@ -47,7 +48,7 @@ class Outputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ValidationResult:
     ok: bool
 
     def summary(self) -> str:
@@ -112,8 +113,8 @@ def images(name: str = "good", **others: str) -> list[release.Image]:
 
 
 def validation(ok: bool) -> release.Validate:
-    async def validate() -> Judged:
-        return Judged(ok=ok)
+    async def validate() -> ValidationResult:
+        return ValidationResult(ok=ok)
 
     return validate
 
@@ -135,11 +136,11 @@ def new(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
 
 
 @pytest.fixture
-def standing(monkeypatch: pytest.MonkeyPatch) -> "Standing":
+def account(monkeypatch: pytest.MonkeyPatch) -> "ReadyAccount":
     """An account with all that a release stands on."""
-    from tests.unit.release.standing import Standing  # late: it takes from here
+    from tests.unit.release.fakes.account import ReadyAccount  # late: it takes from here
 
-    made = Standing()
+    made = ReadyAccount()
 
     async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
         return made.answer(url)

@@ -9,8 +9,16 @@ from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedE
 from ci.release import OutcomeKind
 from ci.release.records.release import State
 from ci.release.records.table import history
-from tests.unit.release.conftest import COUNT, REQUEST, Judged, Pipeline, all_of, images, versions
-from tests.unit.release.fake import EPOCH
+from tests.unit.release.conftest import (
+    COUNT,
+    REQUEST,
+    Pipeline,
+    ValidationResult,
+    all_of,
+    images,
+    versions,
+)
+from tests.unit.release.fakes.clock import EPOCH
 
 
 async def test_a_first_deploy_creates_every_service_and_records_a_validated_release(
@@ -179,11 +187,11 @@ async def test_a_refusal_in_the_middle_takes_every_service_back(pipeline: Pipeli
 async def test_a_second_process_is_told_who_holds_the_environment(pipeline: Pipeline) -> None:
     errors = []
 
-    async def validate() -> Judged:
+    async def validate() -> ValidationResult:
         with pytest.raises(LockedError) as raised:
             await pipeline.another().deploy("good-2")
         errors.append(str(raised.value))
-        return Judged(ok=True)
+        return ValidationResult(ok=True)
 
     outcome = await release.deploy(
         pipeline.context, images("good"), REQUEST, validate, pipeline.lines.append

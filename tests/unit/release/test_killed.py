@@ -14,7 +14,7 @@ from ci.release.records import lock
 from ci.release.records.release import FINAL_STATES, State
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, images, validation, versions
-from tests.unit.release.fake import Killed
+from tests.unit.release.fakes.world import Killed
 
 Work = Callable[[Pipeline], Awaitable[Any]]
 MOST_CALLS = 2000

@@ -3,8 +3,8 @@
 import pytest
 
 from ci.release import Notification, OnCancel
-from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import COUNT, Pipeline
+from tests.unit.release.fakes.acts import StopAt
 
 
 @pytest.fixture

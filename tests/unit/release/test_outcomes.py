@@ -13,7 +13,8 @@ from ci.release.outcome import outcome_kind
 from ci.release.records import lock
 from ci.release.records.table import history
 from ci.release.rollout.verdict import FailureCause
-from tests.unit.release.acts import (
+from tests.unit.release.conftest import COUNT, Pipeline, all_of, versions
+from tests.unit.release.fakes.acts import (
     HUNTER,
     Act,
     StopAt,
@@ -37,7 +38,6 @@ from tests.unit.release.acts import (
     within,
     without_table,
 )
-from tests.unit.release.conftest import COUNT, Pipeline, all_of, versions
 
 
 @dataclass(frozen=True, kw_only=True)

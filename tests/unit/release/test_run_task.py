@@ -8,7 +8,7 @@ import pytest
 from ci.errors import AwsError, TaskFailedError, UsageError
 from ci.release.run_task import TaskResult, run_task
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake_logs import LoggedWorld
+from tests.unit.release.fakes.logs import LoggedWorld
 
 HUNTER = "threat-hunter"
 

@@ -9,9 +9,9 @@ from ci.aws.records import Lease
 from ci.errors import InterruptedReleaseError, LockedError
 from ci.release.records import lock
 from ci.release.records.lock import HeldLock, under_lock
-from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import Pipeline, all_of, versions
-from tests.unit.release.fake import now
+from tests.unit.release.fakes.acts import StopAt
+from tests.unit.release.fakes.clock import now
 
 
 async def left_behind(pipeline: Pipeline, *, seconds: float = lock.LEASE_SECONDS) -> Lease:

@@ -8,7 +8,7 @@ import pytest
 
 from ci.errors import AwsError, UsageError
 from tests.unit.release.conftest import CONFIG, ENV, context
-from tests.unit.release.fake import World
+from tests.unit.release.fakes.world import World
 from validation import Check, CheckContext, Finding, Report, Result, Status, run, run_checks
 from validation.__main__ import main, write
 

@@ -11,7 +11,7 @@ from ci.aws.ecs import Deployment, Service
 from ci.aws.elb import Answer
 from ci.errors import AwsError
 from tests.unit.release.conftest import COUNT, Pipeline, context
-from tests.unit.release.fake import World
+from tests.unit.release.fakes.world import World
 from validation import Status, run
 from validation.model import Result
 from validation.smoke import CHECKS, Expected, health_problems, problems_of

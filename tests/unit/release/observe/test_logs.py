@@ -25,8 +25,8 @@ from ci.release.observe.logs import (
 from ci.release.records.release import Release
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake import EPOCH
-from tests.unit.release.fake_logs import LoggedWorld, ms
+from tests.unit.release.fakes.clock import EPOCH
+from tests.unit.release.fakes.logs import LoggedWorld, ms
 
 HUNTER, SUPERVISOR = "threat-hunter", "supervisor"
 TOLD = {

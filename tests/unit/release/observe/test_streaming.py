@@ -24,7 +24,7 @@ from ci.local import container_engine
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake_logs import LoggedWorld
+from tests.unit.release.fakes.logs import LoggedWorld
 from tests.unit.release.rollout.test_verdict import task
 
 HUNTER = "threat-hunter"

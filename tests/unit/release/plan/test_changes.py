@@ -16,7 +16,7 @@ from ci.release.plan.changes import Action, CurrentService, compare
 from ci.release.plan.desired import desired_service, task_definition, update
 from ci.release.plan.desired import service as service_request
 from tests.unit.release.conftest import CONFIG, COUNT, ENV, Pipeline, context, images
-from tests.unit.release.fake import World
+from tests.unit.release.fakes.world import World
 
 HERE = context(World())
 AGENT = CONFIG.agent("threat-hunter")

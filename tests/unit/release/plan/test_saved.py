@@ -85,8 +85,8 @@ async def test_what_a_plan_brings_is_the_same_before_and_after_the_push(
     await pipeline.deploy("good")
     unpushed = [dataclasses.replace(image, reference="") for image in images("good-2")]
     before = saved.result_facts(unpushed, await plan(pipeline.context, unpushed))
-    pushed = images("good-2")
-    assert saved.result_facts(pushed, await plan(pipeline.context, pushed)) == before
+    pushed_images = images("good-2")
+    assert saved.result_facts(pushed_images, await plan(pipeline.context, pushed_images)) == before
     assert before["version of supervisor"] == "good-2"
 
 

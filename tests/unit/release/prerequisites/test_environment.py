@@ -9,15 +9,15 @@ from ci.errors import VerifyError
 from ci.release import Verification, verify
 from ci.release.prerequisites.findings import Status
 from tests.unit.release.conftest import COUNT, ENV
-from tests.unit.release.standing import OUTPUTS, Standing, pushed, stand
+from tests.unit.release.fakes.account import OUTPUTS, ReadyAccount, account_context, pushed_images
 
 HUNTER = "threat-hunter"
 GROUP = OUTPUTS.target_groups[HUNTER]
-Break = Callable[[Standing], object]
+Break = Callable[[ReadyAccount], object]
 
 
-async def found(standing: Standing) -> Verification:
-    return await verify(stand(standing), pushed())
+async def found(account: ReadyAccount) -> Verification:
+    return await verify(account_context(account), pushed_images())
 
 
 def hunter(**changes: Any) -> Break:
@@ -226,11 +226,11 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
 
 @pytest.mark.parametrize("case", PROBLEMS.values(), ids=PROBLEMS)
 async def test_each_problem_is_found_with_its_resource_and_its_fix(
-    standing: Standing, case: tuple[Break, str, str, str, str]
+    account: ReadyAccount, case: tuple[Break, str, str, str, str]
 ) -> None:
     broken, what, told, resource, fix = case
-    broken(standing)
-    verified = await found(standing)
+    broken(account)
+    verified = await found(account)
     (problem,) = verified.problems
     assert (problem.status, problem.what, problem.resource) == (Status.FAIL, what, resource)
     assert told in problem.message
@@ -240,11 +240,11 @@ async def test_each_problem_is_found_with_its_resource_and_its_fix(
     assert fix in str(raised.value)
 
 
-async def test_all_problems_are_told_at_once(standing: Standing) -> None:
+async def test_all_problems_are_told_at_once(account: ReadyAccount) -> None:
     for name in ("no log group", "no task role", "another health path", "no image"):
-        PROBLEMS[name][0](standing)
-    standing.forbidden.add("ecr:BatchGetImage")
-    verified = await found(standing)
+        PROBLEMS[name][0](account)
+    account.forbidden.add("ecr:BatchGetImage")
+    verified = await found(account)
     whats = [item.what for item in verified.problems]
     assert whats[:4] == [
         "log group",
@@ -274,6 +274,8 @@ async def test_all_problems_are_told_at_once(standing: Standing) -> None:
         ),
     ],
 )
-async def test_another_spelling_of_what_is_right_is_right(standing: Standing, fine: Break) -> None:
-    fine(standing)
-    assert (await found(standing)).problems == ()
+async def test_another_spelling_of_what_is_right_is_right(
+    account: ReadyAccount, fine: Break
+) -> None:
+    fine(account)
+    assert (await found(account)).problems == ()

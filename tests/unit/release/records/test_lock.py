@@ -13,7 +13,7 @@ from ci.errors import AwsError, LockedError
 from ci.release.records import lock
 from ci.release.records.lock import HeldLock, holder, holder_is_dead, refuse_if_locked, under_lock
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake import now
+from tests.unit.release.fakes.clock import now
 
 
 async def test_the_lease_is_renewed_while_work_goes_on_and_given_back(pipeline: Pipeline) -> None:
