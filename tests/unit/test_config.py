@@ -149,17 +149,17 @@ def test_a_wrong_value_is_one_line_naming_file_and_key(old: str, new: str, messa
     assert "\n" not in str(error.value)
 
 
-def test_text_that_is_no_toml_is_told_with_its_place() -> None:
+def test_invalid_toml_is_reported_with_its_position() -> None:
     with pytest.raises(ConfigError, match="line 2, column 8"):
         parse("[project]\nname = !\n[x]")
 
 
-def test_a_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"acso\.toml: No such file"):
         load(tmp_path / "acso.toml")
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "acso.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):

@@ -125,8 +125,8 @@ def ended_in_failure(task: Task) -> bool:
 
 def answer_matches(expectation: Expectation, answer: Answer) -> bool:
     """Return whether an answer is healthy and has the expected agent, version and digest."""
-    told = (answer.body.get("agent"), answer.body.get("version"), answer.body.get("digest"))
-    return answer.status == 200 and told == (
+    identity = (answer.body.get("agent"), answer.body.get("version"), answer.body.get("digest"))
+    return answer.status == 200 and identity == (
         expectation.agent,
         expectation.run.version,
         expectation.run.digest,

@@ -78,7 +78,7 @@ async def told(world: World, images: list[release.Image], url: str) -> release.O
         )
 
 
-async def test_a_failed_release_is_told_to_the_topic_and_the_webhook(
+async def test_a_failed_release_is_sent_to_the_topic_and_the_webhook(
     world: World, heard: Callable[[], list[dict[str, Any]]]
 ) -> None:
     assert (await world.deploy(world.images("good"))).ok
@@ -101,7 +101,7 @@ async def test_a_failed_release_is_told_to_the_topic_and_the_webhook(
 @pytest.mark.parametrize(
     ("status", "said"), [(500, "HTTP 500"), (302, "HTTP 302"), (0, "RemoteDisconnected")]
 )
-async def test_a_webhook_that_fails_is_said_without_its_url(
+async def test_a_failed_webhook_is_reported_without_its_url(
     world: World, status: int, said: str
 ) -> None:
     said_before = len(world.lines)
@@ -113,7 +113,7 @@ async def test_a_webhook_that_fails_is_said_without_its_url(
     assert world.lines[said_before:] == [f"notification to the webhook: {said}"] * 2
 
 
-async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_most(
+async def test_a_webhook_that_never_answers_delays_a_release_by_seconds_at_most(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(notifications, "WEBHOOK_TIMEOUT", 0.5)
@@ -135,7 +135,7 @@ async def test_a_webhook_that_never_answers_holds_a_release_up_for_seconds_at_mo
     assert "notification to the webhook: TimeoutError" in world.lines
 
 
-async def test_a_release_of_which_nobody_can_be_told_is_no_failure(world: World) -> None:
+async def test_a_release_whose_notifications_fail_is_no_failure(world: World) -> None:
     known: Any = world.context.outputs
     lost = f"{known.topic}-gone"
     outputs = dataclasses.replace(known, topic=lost)

@@ -169,7 +169,7 @@ async def line_with(process: "subprocess.Popen[str]", text: str) -> str:
         return await anyio.to_thread.run_sync(read)
 
 
-async def test_following_goes_on_until_ctrl_c_and_ends_with_0(
+async def test_following_continues_until_ctrl_c_and_exits_with_0(
     good: World, started: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     process = started("logs", *ENV, "--follow")

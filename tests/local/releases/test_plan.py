@@ -48,7 +48,7 @@ async def test_nothing_that_ecs_adds_or_reorders_is_a_change(
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_plan_is_carried_out_once_and_then_holds_no_more(world: World) -> None:
+async def test_a_plan_is_executed_once_and_then_outdated(world: World) -> None:
     newer = world.images("good", threat_hunter="good-planned")
     found, expected = await planned(world, newer)
     (change,) = (item for item in found.changes if item.diff)
@@ -78,7 +78,7 @@ async def test_a_change_by_hand_since_the_plan_is_refused(world: World) -> None:
         ecs.update_service(cluster=cluster, service=service, desiredCount=1)
 
 
-async def test_a_stack_that_stands_as_its_template_has_the_template_s_text(world: World) -> None:
+async def test_an_applied_stack_has_the_template_s_checksum(world: World) -> None:
     context = world.context
     facts = await infra.stack_facts(context)
     assert list(facts.current.values()) == list(facts.desired.values())
@@ -126,7 +126,7 @@ def without_role(world: World, arn: str) -> Iterator[None]:
             iam.put_role_policy(RoleName=name, PolicyName=item, PolicyDocument=json.dumps(document))
 
 
-async def test_what_was_removed_is_found_all_of_it_at_once(
+async def test_everything_that_was_removed_is_reported_together(
     world: World, good: list[release.Image]
 ) -> None:
     context = world.context
@@ -154,7 +154,7 @@ async def test_what_was_removed_is_found_all_of_it_at_once(
     assert again.ok, again.text()
 
 
-async def test_what_the_execution_role_may_no_longer_do_is_named(
+async def test_a_permission_removed_from_the_execution_role_is_named(
     world: World, good: list[release.Image]
 ) -> None:
     iam = world.context.aws.client("iam")

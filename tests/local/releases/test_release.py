@@ -39,7 +39,7 @@ def everywhere(world: World, version: str, **others: str) -> dict[str, str]:
     return {agent.name: others.get(agent.package, version) for agent in agents}
 
 
-async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World) -> None:
+async def test_a_first_deploy_starts_every_agent_and_is_recorded(world: World) -> None:
     world.clear()
     outcome = await world.deploy(world.images("good"))
     assert outcome.kind is OutcomeKind.DEPLOYED
@@ -70,7 +70,7 @@ async def test_only_the_agent_with_a_new_image_is_rolled(world: World) -> None:
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
+async def test_a_crash_at_start_rolls_back_and_is_reported_with_its_last_lines(
     world: World,
 ) -> None:
     before, tasks = world.revisions, world.tasks()
@@ -89,16 +89,14 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
 
 
 @pytest.mark.usefixtures("good")
-async def test_one_bad_agent_takes_the_new_good_ones_back_too(world: World) -> None:
+async def test_one_bad_agent_rolls_the_new_good_ones_back_too(world: World) -> None:
     outcome = await world.deploy(world.images("good-2", threat_hunter="crash"))
     assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
     assert (await release.status(world.context)).ok
 
 
-async def test_an_image_that_is_not_there_is_told_at_once(
-    world: World, good: list[release.Image]
-) -> None:
+async def test_a_missing_image_is_reported_at_once(world: World, good: list[release.Image]) -> None:
     absent = f"{good[1].reference.partition('@')[0]}@sha256:{'0' * 64}"
     images = [*good]
     images[1] = dataclasses.replace(good[1], version="absent", reference=absent)
@@ -190,7 +188,7 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_second_ctrl_c_brings_every_service_back(world: World) -> None:
+async def test_a_second_ctrl_c_rolls_every_service_back(world: World) -> None:
     newer = world.images("good", incident_response="good-twice", threat_hunter="good-twice")
     code = stop_halfway(world, newer, signal.SIGINT, again=True)
     assert code == WithdrawnError.exit_code

@@ -57,13 +57,13 @@ async def test_healthy_agents_pass_every_check(deployed: World, tmp_path: Path) 
     assert text.count("PASS") == len(SUITES["smoke"])
 
 
-async def test_a_release_is_validated_by_them(deployed: World) -> None:
+async def test_a_release_can_be_validated_by_the_suite(deployed: World) -> None:
     context = deployed.context
     report = await validation.run("smoke", context, context.outputs.url)
     assert report.ok, report.text()
 
 
-async def test_an_agent_switched_off_fails_what_it_must(deployed: World, tmp_path: Path) -> None:
+async def test_an_agent_scaled_to_0_fails_the_checks(deployed: World, tmp_path: Path) -> None:
     context = deployed.context
     deployed.context.aws.client("ecs").update_service(
         cluster=context.outputs.cluster,

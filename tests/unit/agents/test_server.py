@@ -178,7 +178,7 @@ def answering() -> Iterator[Callable[[int, bytes], int]]:
         (500, b'{"status": "healthy"}', "/health answered 500"),
     ],
 )
-def test_only_a_200_that_says_healthy_is_healthy(
+def test_only_a_200_with_status_healthy_is_healthy(
     status: int, body: bytes, problem: str | None, answering: Callable[[int, bytes], int]
 ) -> None:
     found = healthcheck.problem(answering(status, body))

@@ -23,7 +23,7 @@ def aws() -> Aws:
     return Aws(region="us-east-1", credentials=KEYS)
 
 
-async def test_the_registry_is_the_accounts_own_unless_told(aws: Aws) -> None:
+async def test_the_registry_is_the_account_s_unless_set(aws: Aws) -> None:
     with Stubber(aws.client("sts")) as stub:
         stub.add_response("get_caller_identity", {"Account": "123456789012"})
         assert await ecr.host(aws) == "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -120,7 +120,7 @@ async def test_whatever_a_url_answers_is_an_answer(
     assert str(await elb.get(f"{url}/good")) == 'HTTP 200 {"status": "healthy"}'
 
 
-async def test_no_answer_says_why() -> None:
+async def test_a_failed_request_is_an_answer_with_the_reason() -> None:
     answer = await elb.get("http://127.0.0.1:1/health", seconds=1)
     assert answer.status == 0
     assert str(answer).startswith("no answer: ")
@@ -191,7 +191,7 @@ async def test_a_log_group_is_found_by_its_whole_name(aws: Aws) -> None:
         assert not await logs.group_exists(aws, "/a")
 
 
-async def test_models_are_told_by_id(aws: Aws) -> None:
+async def test_models_are_returned_by_id(aws: Aws) -> None:
     summary = {"modelArn": "arn:aws:bedrock:us-east-1::foundation-model/m", "modelId": "m"}
     with Stubber(aws.client("bedrock")) as stub:
         stub.add_response("list_foundation_models", {"modelSummaries": [summary]})
@@ -208,7 +208,7 @@ ITEM = {
 }
 
 
-async def test_a_document_is_written_by_its_owner_alone(aws: Aws) -> None:
+async def test_only_its_owner_writes_a_document(aws: Aws) -> None:
     with Stubber(aws.client("dynamodb")) as stub:
         stub.add_response(
             "put_item",

@@ -44,7 +44,7 @@ WITHOUT_RESOURCE = {
 }
 
 
-def test_every_resource_is_named_but_where_aws_has_no_narrower_one(config: Config) -> None:
+def test_every_statement_names_its_resource_where_aws_allows_it(config: Config) -> None:
     resources = parsed(templates.environment(config.agents))["Resources"]
     # In a key's own policy, "*" is that key.
     del resources["Key"]
@@ -55,7 +55,7 @@ def test_every_resource_is_named_but_where_aws_has_no_narrower_one(config: Confi
             assert set(listed(statement["Action"])) <= WITHOUT_RESOURCE, statement
 
 
-def test_no_statement_allows_every_action_but_the_account_its_own_key(config: Config) -> None:
+def test_only_the_key_s_own_policy_allows_every_action(config: Config) -> None:
     for statement in statements(parsed(templates.environment(config.agents))):
         for action in listed(statement["Action"]):
             service, _, name = action.partition(":")
@@ -71,7 +71,7 @@ def test_execution_and_task_roles_are_apart(config: Config) -> None:
     assert not any(action.startswith(("ecr:", "logs:")) for action in actions(task))
 
 
-def test_tasks_roles_are_for_this_account_s_tasks_alone(config: Config) -> None:
+def test_task_roles_trust_only_tasks_of_this_account(config: Config) -> None:
     resources = parsed(templates.environment(config.agents))["Resources"]
     task = resources["Fn::ForEach::TaskRoles"][2]["TaskRole${Agent}"]
     for role in (task, resources["ExecutionRole"]):
@@ -82,7 +82,7 @@ def test_tasks_roles_are_for_this_account_s_tasks_alone(config: Config) -> None:
         assert statement["Condition"] == mine
 
 
-def test_an_agent_writes_metrics_of_the_agents_alone(config: Config) -> None:
+def test_an_agent_writes_only_metrics_of_the_agents(config: Config) -> None:
     found = statements(parsed(templates.environment(config.agents)))
     (statement,) = (item for item in found if item["Action"] == "cloudwatch:PutMetricData")
     assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "ACSO/Agents"}}
@@ -117,7 +117,7 @@ def test_the_deploy_role_may_do_whatever_the_pipeline_calls(config: Config) -> N
     assert not granted & (ADMINISTRATORS | AS_EXECUTION_ROLE)
 
 
-def test_commands_in_tasks_are_allowed_where_acso_toml_says_so_alone(config: Config) -> None:
+def test_ecs_exec_is_allowed_only_where_acso_toml_says_so(config: Config) -> None:
     template = parsed(templates.environment(config.agents))
     conditional = [
         item["Fn::If"]
@@ -162,7 +162,7 @@ def test_only_the_environment_s_own_branch_or_a_release_may_deploy_it(config: Co
     assert templates.subjects(config, staging) == ()
 
 
-def test_an_environment_that_no_event_deploys_trusts_nobody(config: Config) -> None:
+def test_an_environment_without_an_event_trusts_no_token(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
     by_hand = replace(config.environment("staging"), branch=None)
     found = templates.parameters(target(Aws(region="r"), mine, by_hand))
@@ -171,7 +171,7 @@ def test_an_environment_that_no_event_deploys_trusts_nobody(config: Config) -> N
     assert there["Repository"] == "o/acso"
 
 
-def test_an_identity_provider_of_somebody_else_s_is_not_made_again(config: Config) -> None:
+def test_an_existing_identity_provider_is_not_created_again(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
     aws = Aws(region="r")
     assert templates.registry_parameters(target(aws, mine), provider=True)["Repository"] == "o/acso"

@@ -87,7 +87,7 @@ def made_of(stub: Stubber, template: str) -> None:
     stub.add_response("get_template", {"TemplateBody": template}, expected)
 
 
-async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubber) -> None:
+async def test_an_up_to_date_stack_is_not_changed(aws: Aws, stub: Stubber) -> None:
     same = {
         "Parameters": [{"ParameterKey": "A", "ParameterValue": "1"}],
         "Tags": [{"Key": "project", "Value": "acso"}],
@@ -113,7 +113,7 @@ async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubb
         ("CREATE_COMPLETE", {"A": "1"}, {}),
     ],
 )
-async def test_a_stack_that_differs_otherwise_is_asked_for_its_changes(
+async def test_a_stack_that_differs_gets_a_change_set(
     aws: Aws, stub: Stubber, status: str, parameters: dict[str, str], tags: dict[str, str]
 ) -> None:
     is_(
@@ -141,9 +141,7 @@ async def test_no_more_events_are_read_than_are_new(aws: Aws, stub: Stubber) -> 
     assert [event.id for event in found] == ["7", "8", "9"]
 
 
-async def test_a_stack_is_deleted_once_what_an_earlier_run_began_is_done(
-    aws: Aws, stub: Stubber
-) -> None:
+async def test_a_stack_is_deleted_after_an_earlier_run_s_operation(aws: Aws, stub: Stubber) -> None:
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     is_(stub, "UPDATE_COMPLETE")
@@ -156,7 +154,9 @@ async def test_a_stack_is_deleted_once_what_an_earlier_run_began_is_done(
     assert lines == ["s: waiting for UPDATE_IN_PROGRESS of an earlier run"]
 
 
-async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: Stubber) -> None:
+async def test_an_update_is_waited_for_and_each_event_reported_once(
+    aws: Aws, stub: Stubber
+) -> None:
     old = ("s", "CREATE_COMPLETE", "")
     begun = ("Topic", "UPDATE_IN_PROGRESS", "")
     done = ("Topic", "UPDATE_COMPLETE", "as asked")
@@ -196,9 +196,7 @@ async def test_the_first_failure_is_the_reason_not_those_that_follow(
         await stacks.create_or_update(aws, DESIRED, print)
 
 
-async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
-    aws: Aws, stub: Stubber
-) -> None:
+async def test_a_killed_run_s_operation_is_waited_for_first(aws: Aws, stub: Stubber) -> None:
     old = ("s", "CREATE_COMPLETE", "")
     is_(stub, "UPDATE_ROLLBACK_IN_PROGRESS")
     happened(stub, old)
@@ -217,7 +215,7 @@ async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
     ]
 
 
-async def test_a_stack_that_goes_between_two_looks_is_gone_not_an_error(
+async def test_a_stack_that_disappears_between_two_polls_is_no_error(
     aws: Aws, stub: Stubber
 ) -> None:
     is_(stub, "CREATE_COMPLETE")
@@ -263,7 +261,7 @@ async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
         await stacks.create_or_update(aws, DESIRED, print)
 
 
-async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_apply(
+async def test_read_only_credentials_list_what_an_administrator_must_apply(
     aws: Aws, stub: Stubber
 ) -> None:
     is_(stub, "CREATE_COMPLETE")
@@ -290,7 +288,7 @@ async def test_waiting_ends(aws: Aws, stub: Stubber, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
-async def test_a_stack_that_only_a_person_can_free_says_how(
+async def test_a_stuck_stack_is_reported_with_the_command_to_continue(
     aws: Aws, stub: Stubber, status: str
 ) -> None:
     for use in (stacks.changes(aws, DESIRED), stacks.create_or_update(aws, DESIRED, print)):
@@ -300,7 +298,7 @@ async def test_a_stack_that_only_a_person_can_free_says_how(
         assert "--stack-name s" in caught.value.hint
 
 
-async def test_a_preview_of_a_busy_stack_says_so(aws: Aws, stub: Stubber) -> None:
+async def test_a_preview_of_a_busy_stack_is_refused(aws: Aws, stub: Stubber) -> None:
     is_(stub, "UPDATE_IN_PROGRESS")
     with pytest.raises(InfrastructureError, match="UPDATE_IN_PROGRESS"):
         await stacks.changes(aws, DESIRED)

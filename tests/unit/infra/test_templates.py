@@ -42,7 +42,7 @@ def test_a_sixth_agent_needs_an_entry_and_nothing_else(config: Config) -> None:
     assert (found["Name"], found["Port"], found["HealthPath"]) == ("code-review", "9000", "/alive")
 
 
-def test_adding_an_agent_moves_no_other_agent_s_rule(config: Config) -> None:
+def test_adding_an_agent_changes_no_other_agent_s_rule(config: Config) -> None:
     before = templates.mapping(config.agents)
     after = templates.mapping((replace(config.agents[0], name="aaa"), *config.agents))
     assert {key: after[key] for key in before} == before
@@ -51,7 +51,7 @@ def test_adding_an_agent_moves_no_other_agent_s_rule(config: Config) -> None:
     assert all(1 <= priority <= 50_000 for priority in priorities)
 
 
-def test_no_fixed_name_stands_in_both_stacks(config: Config) -> None:
+def test_no_fixed_name_is_in_both_stacks(config: Config) -> None:
     # AWS refuses the second stack that names a resource which exists; the embedded AWS does not.
     def names(text: str) -> set[str]:
         return {
@@ -67,7 +67,7 @@ def test_no_fixed_name_stands_in_both_stacks(config: Config) -> None:
     assert not registry & names(templates.environment(config.agents))
 
 
-def test_everything_that_rests_is_encrypted_with_the_environment_s_key(config: Config) -> None:
+def test_all_stored_data_is_encrypted_with_the_environment_s_key(config: Config) -> None:
     resources = parsed(templates.environment(config.agents))["Resources"]
     key = {"Fn::GetAtt": "Key.Arn"}
     assert resources["Logs"]["Properties"]["KmsKeyId"] == key
@@ -83,7 +83,7 @@ def test_everything_that_rests_is_encrypted_with_the_environment_s_key(config: C
     assert resources["Key"]["Properties"]["EnableKeyRotation"] is True
 
 
-def test_every_agent_has_alarms_that_somebody_hears(config: Config) -> None:
+def test_every_agent_has_alarms_with_actions(config: Config) -> None:
     template = parsed(templates.environment(config.agents))["Resources"]
     alarms = template["Fn::ForEach::Alarms"][2]
     watched = {}
@@ -112,7 +112,7 @@ def test_repositories_are_immutable_scanned_and_kept(config: Config) -> None:
     assert {rule["action"]["type"] for rule in rules} == {"expire"}
 
 
-def test_tasks_are_reached_from_the_load_balancer_alone(config: Config) -> None:
+def test_tasks_can_be_reached_only_from_the_load_balancer(config: Config) -> None:
     resources = parsed(templates.environment(config.agents))["Resources"]
     (rule,) = resources["TaskSecurity"]["Properties"]["SecurityGroupIngress"]
     assert rule["SourceSecurityGroupId"] == {"Fn::GetAtt": "LoadBalancerSecurity.GroupId"}
@@ -141,7 +141,7 @@ def test_every_parameter_is_given(config: Config) -> None:
     assert declared == set(templates.registry_parameters(target(aws, config), provider=True))
 
 
-def test_what_the_embedded_aws_lacks_is_left_out_there_alone(config: Config) -> None:
+def test_only_the_embedded_aws_omits_resources(config: Config) -> None:
     environment = config.environment("development")
     there = templates.parameters(target(Aws(region="r", endpoint="http://x"), config, environment))
     aws = templates.parameters(target(Aws(region="r"), config, environment))
@@ -154,7 +154,7 @@ def test_what_the_embedded_aws_lacks_is_left_out_there_alone(config: Config) -> 
             assert item["Condition"] in ("OnAws", "FromGitHub")
 
 
-def test_data_is_kept_in_production_alone(config: Config) -> None:
+def test_data_is_retained_only_in_production(config: Config) -> None:
     template = parsed(templates.environment(config.agents))
     production = {"Fn::Equals": [{"Ref": "Environment"}, "production"]}
     assert template["Conditions"]["KeepData"] == production

@@ -92,7 +92,7 @@ async def test_a_bad_image_takes_every_service_back(
         outcome.raise_for_failure()
 
 
-async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipeline) -> None:
+async def test_a_crash_is_reported_with_exit_code_and_last_lines(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     outcome = await pipeline.deploy("good", threat_hunter="crash")
     with pytest.raises(ReleaseFailedError) as raised:
@@ -103,7 +103,7 @@ async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipel
     assert f"all {COUNT} services are back on release 2026.11.24-1 (validated)" in text
 
 
-async def test_a_crash_is_judged_within_five_seconds(pipeline: Pipeline) -> None:
+async def test_a_crash_is_detected_within_five_seconds(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.deploy("good", supervisor="crash")
     record = (await history(pipeline.context)).releases[0]
@@ -135,7 +135,7 @@ async def test_a_failed_validation_takes_every_service_back(pipeline: Pipeline) 
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_a_way_back_that_fails_too_is_its_own_error(pipeline: Pipeline) -> None:
+async def test_a_rollback_that_fails_too_is_its_own_error(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     for revision in list(pipeline.world.definitions):
         pipeline.world.broken_revisions[revision] = "crash"  # what ran before does not start again
@@ -164,7 +164,7 @@ async def test_a_service_scaled_by_hand_is_set_right(pipeline: Pipeline) -> None
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_an_environment_that_broke_by_itself_is_no_success(pipeline: Pipeline) -> None:
+async def test_an_unchanged_but_unhealthy_environment_is_no_success(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     for task in pipeline.world.tasks:
         task.mode = "sick"
@@ -184,7 +184,7 @@ async def test_a_refusal_in_the_middle_takes_every_service_back(pipeline: Pipeli
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_a_second_process_is_told_who_holds_the_environment(pipeline: Pipeline) -> None:
+async def test_a_second_process_learns_who_holds_the_lock(pipeline: Pipeline) -> None:
     errors = []
 
     async def validate() -> ValidationResult:

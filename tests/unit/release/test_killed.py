@@ -108,7 +108,7 @@ async def test_after_a_killed_deploy_a_rollback_returns_to_the_validated_release
         }
 
 
-async def test_after_a_killed_first_deploy_either_way_is_whole(killer: Killer) -> None:
+async def test_after_a_killed_first_deploy_deploy_and_rollback_both_finish(killer: Killer) -> None:
     for outcome, pipeline in await killer.ends(
         nothing, lambda p: p.deploy("good"), lambda p: p.deploy("good")
     ):
@@ -116,7 +116,7 @@ async def test_after_a_killed_first_deploy_either_way_is_whole(killer: Killer) -
         assert await settled(pipeline) == all_of("good")
 
 
-async def test_after_a_killed_way_back_the_next_deploy_of_what_was_is_whole(
+async def test_after_a_killed_rollback_the_next_deploy_finishes(
     killer: Killer,
 ) -> None:
     for outcome, pipeline in await killer.ends(
@@ -128,7 +128,7 @@ async def test_after_a_killed_way_back_the_next_deploy_of_what_was_is_whole(
         assert await settled(pipeline) == all_of("good")
 
 
-async def test_a_failure_after_a_killed_deploy_goes_back_to_the_validated_release(
+async def test_a_failure_after_a_killed_deploy_returns_to_the_validated_release(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
@@ -160,7 +160,7 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
     assert any("that process is dead" in line for line in other.lines)
 
 
-async def test_status_explains_a_release_that_nobody_ended(
+async def test_status_describes_an_unfinished_release(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pipeline.deploy("good")
@@ -171,7 +171,7 @@ async def test_status_explains_a_release_that_nobody_ended(
     assert "`deploy` or `rollback` takes it over" in found.text()
 
 
-async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> None:
+async def test_an_interrupted_deploy_is_recorded_and_resumed(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     with anyio.move_on_after(1.0) as scope:
         await pipeline.deploy("good-2")
@@ -185,7 +185,7 @@ async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> 
     assert await settled(pipeline) == all_of("good-2")
 
 
-async def test_a_stop_does_not_end_the_way_back(pipeline: Pipeline) -> None:
+async def test_an_interrupt_does_not_end_a_rollback(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     with anyio.move_on_after(3.0):  # past the crash, within the way back
         await pipeline.deploy("good-2", threat_hunter="crash")

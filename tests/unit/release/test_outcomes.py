@@ -281,7 +281,7 @@ ROWS: dict[str, Row] = {
 
 
 @pytest.mark.parametrize("case", ROWS)
-async def test_every_end_has_its_name_its_exit_code_and_its_message(
+async def test_every_outcome_has_its_kind_exit_code_and_message(
     pipeline: Pipeline, case: str
 ) -> None:
     row = ROWS[case]
@@ -305,12 +305,12 @@ async def test_every_end_has_its_name_its_exit_code_and_its_message(
         assert versions(pipeline.world) == (all_of(row.runs) if row.runs else {})
 
 
-def test_the_table_has_every_ending_but_the_undone_of_a_killed_first_deploy() -> None:
+def test_the_table_has_every_outcome_but_that_of_a_killed_first_deploy() -> None:
     assert {row.kind for row in ROWS.values()} - {None} == set(OutcomeKind) - {OutcomeKind.UNDONE}
     assert len(ROWS) >= 25
 
 
-async def test_a_release_stopped_by_its_user_is_taken_up_by_the_next_deploy(
+async def test_an_interrupted_release_is_resumed_by_the_next_deploy(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
@@ -322,7 +322,7 @@ async def test_a_release_stopped_by_its_user_is_taken_up_by_the_next_deploy(
     assert not (await history(pipeline.context)).unfinished
 
 
-async def test_a_refused_way_back_of_one_service_does_not_keep_the_others(
+async def test_a_failed_restore_of_one_service_does_not_prevent_the_others(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
@@ -352,7 +352,7 @@ async def test_a_refused_way_back_of_one_service_does_not_keep_the_others(
         ([FailureCause.ECS], {"stopped": True, "restored": False}, OutcomeKind.ROLLBACK_FAILED),
     ],
 )
-def test_an_end_is_called_by_what_matters_most(
+def test_the_most_important_cause_decides_the_outcome(
     causes: list[FailureCause], others: dict[str, bool], kind: OutcomeKind
 ) -> None:
     given = {"first": False, "stopped": False, "restored": True} | others

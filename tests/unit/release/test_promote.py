@@ -67,7 +67,7 @@ async def test_an_older_validated_release_can_be_named(pipeline: Pipeline) -> No
         ("seven", UsageError, "is not a release"),
     ],
 )
-async def test_what_was_not_validated_there_is_refused(
+async def test_a_release_that_was_not_validated_is_refused(
     pipeline: Pipeline, id_: str, error: type[Exception], said: str
 ) -> None:
     await pipeline.deploy("good")
@@ -83,7 +83,7 @@ async def test_an_environment_that_never_validated_anything_is_refused(pipeline:
         await promoted(pipeline)
 
 
-async def test_every_image_that_the_target_lacks_is_told(
+async def test_every_image_missing_in_the_target_is_listed(
     pipeline: Pipeline, held: HeldLock
 ) -> None:
     await pipeline.deploy("good")
@@ -98,7 +98,7 @@ async def test_every_image_that_the_target_lacks_is_told(
 
 
 @pytest.mark.usefixtures("held")
-async def test_an_agent_that_the_release_does_not_have_is_told(pipeline: Pipeline) -> None:
+async def test_an_agent_without_an_image_in_the_release_is_reported(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     sixth = Agent(name="code-review", port=8000, health_path="/health", calls=())
     config = dataclasses.replace(CONFIG, agents=(*CONFIG.agents, sixth))

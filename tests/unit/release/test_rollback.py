@@ -69,7 +69,7 @@ async def test_without_an_earlier_release_nothing_is_touched(pipeline: Pipeline)
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_a_release_that_failed_cannot_be_returned_to(pipeline: Pipeline) -> None:
+async def test_a_failed_release_is_no_rollback_target(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     failed = await pipeline.deploy("good", supervisor="crash")
     with pytest.raises(UsageError, match="did not succeed"):
@@ -84,7 +84,7 @@ async def test_a_rollback_that_does_not_validate_is_taken_back(pipeline: Pipelin
     assert versions(pipeline.world) == all_of("good-2")
 
 
-async def test_status_tells_release_version_and_health_of_every_service(
+async def test_status_shows_release_version_and_health_of_every_service(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
@@ -95,7 +95,7 @@ async def test_status_tells_release_version_and_health_of_every_service(
     assert found.text().count("1/1    healthy") == COUNT
 
 
-async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) -> None:
+async def test_status_shows_changes_made_by_hand(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
     pipeline.world.delete_service("", "acso-staging-threat-hunter", force=True)
@@ -108,7 +108,7 @@ async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) ->
     }
 
 
-async def test_status_of_nothing_says_so(pipeline: Pipeline) -> None:
+async def test_status_of_an_empty_environment(pipeline: Pipeline) -> None:
     found = await release.status(pipeline.context)
     assert "no validated release yet" in found.text()
     assert {item.health for item in found.services} == {"missing"}

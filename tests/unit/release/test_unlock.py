@@ -64,7 +64,7 @@ async def test_waiting_can_be_stopped(pipeline: Pipeline) -> None:
     await under_lock(pipeline.context, "test", print, work)
 
 
-async def test_a_dead_process_s_lock_is_broken_and_told(pipeline: Pipeline) -> None:
+async def test_a_dead_process_s_lock_is_broken_and_reported(pipeline: Pipeline) -> None:
     await left_behind(pipeline, seconds=-5)
     broken = await release.unlock(pipeline.context)
     assert await lock.current(pipeline.context) is None
@@ -72,7 +72,7 @@ async def test_a_dead_process_s_lock_is_broken_and_told(pipeline: Pipeline) -> N
     assert (broken.data()["token"], broken.data()["was_alive"]) == ("ann's", False)
 
 
-async def test_a_living_process_s_lock_is_not_broken_but_by_force(pipeline: Pipeline) -> None:
+async def test_a_live_process_s_lock_is_broken_only_by_force(pipeline: Pipeline) -> None:
     lease = await left_behind(pipeline)
     with pytest.raises(LockedError, match="ann on laptop") as raised:
         await release.unlock(pipeline.context)
@@ -83,7 +83,7 @@ async def test_a_living_process_s_lock_is_not_broken_but_by_force(pipeline: Pipe
     assert await lock.current(pipeline.context) is None
 
 
-async def test_nothing_locked_is_told(pipeline: Pipeline) -> None:
+async def test_an_unlocked_environment_is_reported(pipeline: Pipeline) -> None:
     broken = await release.unlock(pipeline.context)
     assert (broken.text(), broken.data()["broken"]) == ("staging is not locked", False)
 

@@ -26,7 +26,7 @@ async def found(account: ReadyAccount) -> Verification:
     return await verify(account_context(account), pushed_images())
 
 
-async def test_an_environment_as_it_should_be_passes_every_look(account: ReadyAccount) -> None:
+async def test_a_correct_environment_passes_every_check(account: ReadyAccount) -> None:
     verified = await found(account)
     assert verified.ok
     assert {item.status for item in verified.findings} == {Status.PASS}
@@ -43,7 +43,7 @@ async def test_an_environment_as_it_should_be_passes_every_look(account: ReadyAc
         ("batch_get_image", "ecr:BatchGetImage", f"image of {HUNTER}"),
     ],
 )
-async def test_what_may_not_be_looked_at_is_an_error_with_the_action_and_no_pass(
+async def test_a_check_without_permission_is_an_error_with_the_missing_action(
     account: ReadyAccount, operation: str, action: str, what: str
 ) -> None:
     account.errors[operation] = denied(action)
@@ -57,7 +57,7 @@ async def test_what_may_not_be_looked_at_is_an_error_with_the_action_and_no_pass
     )
 
 
-async def test_what_this_aws_does_not_have_is_skipped_only_if_it_says_so(
+async def test_an_operation_is_skipped_only_if_the_endpoint_says_it_lacks_it(
     account: ReadyAccount,
 ) -> None:
     error = AwsError("unknown action", service="iam", operation="get_role", code="InvalidAction")
@@ -87,7 +87,7 @@ async def test_an_answer_that_never_comes_is_an_error(
     assert problems[0].message == "no answer within 30 s"
 
 
-async def test_a_broken_look_hides_no_other(account: ReadyAccount) -> None:
+async def test_a_broken_check_does_not_hide_others(account: ReadyAccount) -> None:
     account.manifests[f"acso-{HUNTER}"] = {"nothing": "known"}
     account.log_groups = []
     statuses = {item.what: item.status for item in (await found(account)).problems}
@@ -103,7 +103,7 @@ async def test_an_unreadable_configuration_is_an_error_without_its_signed_url(
     assert "canary" not in "".join(item.message for item in problems)
 
 
-async def test_an_image_not_named_by_digest_is_refused(account: ReadyAccount) -> None:
+async def test_an_image_without_a_digest_is_refused(account: ReadyAccount) -> None:
     images = [dataclasses.replace(pushed_images()[0], reference="registry/acso-supervisor:latest")]
     (problem,) = (await verify(account_context(account), images)).problems
     assert problem.message == "is not referenced by digest"
@@ -116,7 +116,7 @@ async def test_without_anything_running_images_are_skipped(account: ReadyAccount
     assert skipped == [f"image of {agent.name}" for agent in CONFIG.agents]
 
 
-async def test_an_agent_that_the_infrastructure_lacks_is_told_as_that(
+async def test_an_agent_without_infrastructure_is_reported_as_such(
     account: ReadyAccount,
 ) -> None:
     here = account_context(account)
@@ -150,7 +150,7 @@ def test_a_problem_is_shown_with_all_that_helps_and_a_pass_in_one_line() -> None
     ]
 
 
-def test_nothing_looked_at_is_no_pass() -> None:
+def test_no_checks_is_not_a_pass() -> None:
     assert not Verification(environment="staging", findings=()).ok
 
 

@@ -39,7 +39,7 @@ async def results(world: World) -> dict[str, Result]:
     return {result.check: result for result in report.results}
 
 
-async def test_all_pass_when_all_is_well(deployed: World) -> None:
+async def test_all_checks_pass_in_a_healthy_environment(deployed: World) -> None:
     found = await results(deployed)
     assert list(found) == [check.name for check in CHECKS]
     assert {result.status for result in found.values()} == {Status.PASS}
@@ -138,7 +138,7 @@ async def test_an_agent_that_is_not_ready_fails(
         ("describe_task_definition", "agents"),
     ],
 )
-async def test_a_check_that_cannot_look_is_an_error_with_the_permission_it_needs(
+async def test_a_check_without_permission_is_an_error_that_names_it(
     deployed: World, operation: str, check: str
 ) -> None:
     deployed.errors[operation] = AwsError(
@@ -172,7 +172,7 @@ HEALTHY = Service(
         ({"deployments": ()}, "s has 0 deployments"),
     ],
 )
-def test_a_service_is_whole_or_told_why_not(changes: dict[str, Any], problem: str) -> None:
+def test_a_service_s_problems_are_described(changes: dict[str, Any], problem: str) -> None:
     assert problems_of(HEALTHY) == []
     assert problem in problems_of(dataclasses.replace(HEALTHY, **changes))
 
@@ -182,7 +182,7 @@ BODY = {"status": "healthy", **vars(EXPECTED)}
 
 
 @pytest.mark.parametrize("name", ["status", "agent", "environment", "version", "digest"])
-def test_every_word_of_an_answer_counts(name: str) -> None:
+def test_every_field_of_a_health_answer_counts(name: str) -> None:
     assert health_problems(EXPECTED, Answer(status=200, body=BODY)) == []
     (problem,) = health_problems(EXPECTED, Answer(status=200, body=BODY | {name: "other"}))
     assert name in problem

@@ -59,7 +59,7 @@ async def test_china_has_its_own_domain(pipeline: Pipeline) -> None:
         ("STOPPED", "is STOPPED, not RUNNING", "ssmmessages"),
     ],
 )
-async def test_what_is_lacking_in_the_task_is_said_before_ecs_is_asked(
+async def test_a_task_without_ecs_exec_is_refused_before_ecs_is_called(
     pipeline: Pipeline, state: str | None, said: str, hint: str
 ) -> None:
     with pytest.raises(ExecError, match=said) as raised:
@@ -70,7 +70,7 @@ async def test_what_is_lacking_in_the_task_is_said_before_ecs_is_asked(
     assert pipeline.world.calls == []
 
 
-async def test_a_refusal_of_ecs_is_told(pipeline: Pipeline) -> None:
+async def test_a_refusal_of_ecs_is_reported(pipeline: Pipeline) -> None:
     context, stub = on_aws(pipeline)
     stub.add_client_error("execute_command", "AccessDeniedException", "no")
     with stub, pytest.raises(AwsError, match="AccessDenied") as raised:
@@ -94,7 +94,7 @@ async def test_without_a_running_task_there_is_nothing_to_enter(pipeline: Pipeli
         await ecs_exec.running_task(pipeline.context, "supervisr")
 
 
-def test_exec_is_asked_for_as_acso_toml_says_and_makes_the_root_writable(
+def test_ecs_exec_follows_acso_toml_and_makes_the_root_filesystem_writable(
     pipeline: Pipeline,
 ) -> None:
     for on in (True, False):

@@ -90,7 +90,7 @@ async def test_agents_time_and_pattern_narrow_it(logged: Pipeline) -> None:
         ({"release": "2026.11.24-9"}, "is not on record"),
     ],
 )
-async def test_what_cannot_be_asked_for_is_said(
+async def test_an_invalid_query_is_refused(
     logged: Pipeline, asked: dict[str, object], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
@@ -139,7 +139,7 @@ def test_a_release_ends_where_the_next_begins() -> None:
     ]
 
 
-async def test_following_tells_each_line_once_and_late_ones_too(logged: Pipeline) -> None:
+async def test_following_reports_each_line_once_also_late_ones(logged: Pipeline) -> None:
     told: list[str] = []
     world(logged).write(SUPERVISOR, "t1", "there", -5)
 

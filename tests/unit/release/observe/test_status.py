@@ -39,7 +39,7 @@ async def test_after_a_rollback_the_release_is_the_one_that_first_brought_it(
     assert found.release == "2026.11.24-3"
 
 
-async def test_a_revision_that_no_release_brought_is_told_as_such(pipeline: Pipeline) -> None:
+async def test_a_revision_of_no_release_is_shown_as_such(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     known = await history(pipeline.context)
     run = known.releases[0].after[SERVICE]

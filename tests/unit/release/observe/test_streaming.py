@@ -87,7 +87,7 @@ async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
     assert json.loads(capsys.readouterr().out)["log"] == ["check", "4"]
 
 
-async def test_a_one_off_task_that_never_ran_has_no_exit_code_to_give(pipeline: Pipeline) -> None:
+async def test_a_one_off_task_that_never_ran_has_no_exit_code(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     with pytest.raises(TaskFailedError, match="CannotPull"):
         await used(streaming.run_task, pipeline.context, {"agent": HUNTER, "args": ["pull"]})
@@ -144,7 +144,7 @@ class Terminal:
         return True
 
 
-async def test_on_a_terminal_the_screen_is_drawn_anew(
+async def test_on_a_terminal_the_screen_is_redrawn(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pipeline.deploy()
@@ -225,7 +225,9 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
     assert asked == [("task8", ["sh"])]
 
 
-async def test_a_task_that_is_no_container_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_without_a_local_container_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def find() -> None:
         return None
 

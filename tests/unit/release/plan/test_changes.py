@@ -56,7 +56,7 @@ def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) 
     return CurrentService(service=dataclasses.replace(service, **changes), definition=definition)
 
 
-def test_what_is_as_wanted_is_left_alone() -> None:
+def test_an_up_to_date_service_is_not_changed() -> None:
     change = compare(desired_service(HERE, IMAGE), running())
     assert change.action is Action.NONE
     assert not change.register
@@ -77,7 +77,7 @@ def test_a_new_version_is_one_reason() -> None:
     assert change.reasons == ("version v1 -> v2",)
 
 
-def test_a_new_size_is_told_with_both_values() -> None:
+def test_a_new_size_is_shown_with_both_values() -> None:
     bigger = dataclasses.replace(ENV, cpu=1024, memory=2048)
     change = compare(
         desired_service(dataclasses.replace(HERE, environment=bigger), IMAGE), running()
@@ -85,7 +85,7 @@ def test_a_new_size_is_told_with_both_values() -> None:
     assert change.reasons == ("cpu 512 -> 1024", "memory 1024 -> 2048")
 
 
-def test_another_number_of_tasks_needs_no_new_revision() -> None:
+def test_a_new_count_needs_no_new_revision() -> None:
     more = dataclasses.replace(HERE, environment=dataclasses.replace(ENV, desired_count=3))
     change = compare(desired_service(more, IMAGE), running())
     assert change.action is Action.CHANGE
@@ -98,7 +98,7 @@ def test_a_revision_that_was_deleted_is_registered_again() -> None:
     assert change.register
 
 
-def test_a_failed_deployment_starts_anew() -> None:
+def test_a_failed_deployment_is_repeated_with_a_new_revision() -> None:
     state = running()
     assert state.service is not None
     failed = dataclasses.replace(state.service.deployments[0], state="FAILED")
@@ -206,7 +206,7 @@ def test_an_update_keeps_everything_that_creation_sets() -> None:
     assert canonical.service(made) == canonical.service(changed)
 
 
-async def test_a_plan_touches_nothing_and_tells_each_service(pipeline: Pipeline) -> None:
+async def test_a_plan_changes_nothing_and_lists_each_service(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     before = len(pipeline.world.calls)
     found = await plan(pipeline.context, images("good", supervisor="good-2"))

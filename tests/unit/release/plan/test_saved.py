@@ -79,7 +79,7 @@ async def test_a_release_that_stopped_halfway_since_is_a_move(pipeline: Pipeline
     assert saved.differences(expected, now) == ["unfinished releases: none -> 2026.11.24-2"]
 
 
-async def test_what_a_plan_brings_is_the_same_before_and_after_the_push(
+async def test_a_plan_s_result_is_the_same_before_and_after_the_push(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")

@@ -240,7 +240,7 @@ async def test_each_problem_is_found_with_its_resource_and_its_fix(
     assert fix in str(raised.value)
 
 
-async def test_all_problems_are_told_at_once(account: ReadyAccount) -> None:
+async def test_all_problems_are_reported_together(account: ReadyAccount) -> None:
     for name in ("no log group", "no task role", "another health path", "no image"):
         PROBLEMS[name][0](account)
     account.forbidden.add("ecr:BatchGetImage")
@@ -274,8 +274,6 @@ async def test_all_problems_are_told_at_once(account: ReadyAccount) -> None:
         ),
     ],
 )
-async def test_another_spelling_of_what_is_right_is_right(
-    account: ReadyAccount, fine: Break
-) -> None:
+async def test_equivalent_settings_pass(account: ReadyAccount, fine: Break) -> None:
     fine(account)
     assert (await found(account)).problems == ()

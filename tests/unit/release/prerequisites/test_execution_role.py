@@ -33,7 +33,7 @@ def assumable(account: ReadyAccount, monkeypatch: pytest.MonkeyPatch, *forbidden
     monkeypatch.setattr(import_module("ci.release.verify"), "assume", assume)
 
 
-async def test_where_the_role_may_be_assumed_pulling_is_tried_too(
+async def test_pulling_is_tried_if_the_role_may_be_assumed(
     account: ReadyAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assumable(account, monkeypatch, "get_download_url_for_layer")
@@ -42,7 +42,7 @@ async def test_where_the_role_may_be_assumed_pulling_is_tried_too(
     assert len(problems) == COUNT
 
 
-async def test_who_may_try_need_not_simulate(
+async def test_a_caller_who_may_assume_the_role_need_not_simulate(
     account: ReadyAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assumable(account, monkeypatch)
@@ -84,7 +84,7 @@ def with_secret(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         ("db", "ssm:GetParameters", "arn:aws:ssm:us-east-1:0:parameter/db"),
     ],
 )
-async def test_a_secret_that_the_role_may_not_read_is_told(
+async def test_a_secret_that_the_role_may_not_read_is_reported(
     account: ReadyAccount,
     with_secret: Callable[[str], None],
     value_from: str,
@@ -109,7 +109,7 @@ async def test_a_secret_that_the_role_may_not_read_is_told(
         ("/acso/db", {}, "the parameter does not exist"),
     ],
 )
-async def test_a_secret_is_read_as_the_role_and_shown_to_nobody(
+async def test_a_secret_is_read_as_the_role_and_never_shown(
     account: ReadyAccount,
     monkeypatch: pytest.MonkeyPatch,
     with_secret: Callable[[str], None],

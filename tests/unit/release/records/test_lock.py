@@ -16,7 +16,7 @@ from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.clock import now
 
 
-async def test_the_lease_is_renewed_while_work_goes_on_and_given_back(pipeline: Pipeline) -> None:
+async def test_the_lease_is_renewed_during_work_and_released_after_it(pipeline: Pipeline) -> None:
     ends = []
 
     async def work(held: HeldLock) -> None:
@@ -43,7 +43,7 @@ async def test_an_error_of_the_work_comes_out_as_it_is_and_frees_the_lock(
     assert await lock.current(pipeline.context) is None
 
 
-async def test_a_living_holder_is_told_within_a_heartbeat(pipeline: Pipeline) -> None:
+async def test_a_live_holder_is_reported_within_one_renewal(pipeline: Pipeline) -> None:
     async def work(_: HeldLock) -> float:
         before = anyio.current_time()
         with pytest.raises(LockedError, match="staging is locked by"):
@@ -53,7 +53,7 @@ async def test_a_living_holder_is_told_within_a_heartbeat(pipeline: Pipeline) ->
     assert await under_lock(pipeline.context, "test", print, work) <= lock.RENEWAL_SECONDS + 1
 
 
-async def test_who_only_looks_is_refused_by_the_living_and_takes_nothing_from_the_dead(
+async def test_the_early_check_refuses_a_live_holder_and_leaves_a_dead_one_s_lock(
     pipeline: Pipeline,
 ) -> None:
     context = pipeline.another().context
@@ -72,7 +72,7 @@ async def test_who_only_looks_is_refused_by_the_living_and_takes_nothing_from_th
     assert await lock.current(context) == left
 
 
-async def test_a_lease_that_nobody_renews_is_taken_over(pipeline: Pipeline) -> None:
+async def test_a_lease_that_is_not_renewed_is_taken_over(pipeline: Pipeline) -> None:
     data = {"who": "ann on laptop (process 7)", "host": "elsewhere", "since": "12:00"}
     left = Lease(token="dead", expires=now().timestamp() + lock.LEASE_SECONDS, holder=data)
     assert await records.put_lease(pipeline.context.aws, "releases", left, old=None)
@@ -130,6 +130,6 @@ def test_a_zombie_is_dead() -> None:
     child.wait()
 
 
-def test_the_holder_is_told_to_people() -> None:
+def test_the_holder_is_described() -> None:
     lease = Lease(token="t", expires=0, holder=holder("deploy", "12:00").data())
     assert f"(process {os.getpid()}), deploy since 12:00" in lock.describe(lease)

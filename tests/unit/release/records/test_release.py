@@ -86,7 +86,7 @@ def test_every_state_leads_to_an_end_and_ends_lead_nowhere(state: State) -> None
     assert (state in FINAL_STATES) == (not TRANSITIONS[state])
 
 
-def test_a_reason_once_told_stays() -> None:
+def test_a_recorded_reason_is_not_overwritten() -> None:
     failed_tasks = advance(made(1, State.DEPLOYING), State.ROLLING_BACK, NOW, why="boom")
     assert advance(failed_tasks, State.ROLLED_BACK, NOW).why == "boom"
 
@@ -128,19 +128,19 @@ def test_keys_sort_as_releases_were_made(made_at: list[tuple[datetime.date, int]
 
 
 @pytest.mark.parametrize("wrong", ["", "7", "2026.11.24", "2026.11.24-x", "v1"])
-def test_what_is_no_release_is_told(wrong: str) -> None:
+def test_an_invalid_release_id_is_refused(wrong: str) -> None:
     with pytest.raises(UsageError, match=r"looks like 2026\.11\.24-3"):
         key(wrong)
 
 
-def test_a_rollback_goes_to_the_validated_release_before_the_current_one() -> None:
+def test_a_rollback_returns_to_the_validated_release_before_the_current_one() -> None:
     past = history(made(1), made(2, State.ROLLED_BACK), made(3), made(4, State.FAILED))
     target = past.target(None)
     assert target is not None
     assert target.id == "2026.11.24-1"
 
 
-def test_a_second_rollback_goes_further_back_not_to_what_was_left() -> None:
+def test_a_second_rollback_returns_to_an_even_earlier_release() -> None:
     back = made(4, kind=Kind.ROLLBACK, origin=2)
     target = history(made(1), made(2), made(3), back).target(None)
     assert target is not None

@@ -23,7 +23,7 @@ def active(pipeline: Pipeline, family: str = HUNTER) -> list[int]:
 
 
 @given(keep=st.integers(1, 15), wanted=st.sets(st.sampled_from(REVISIONS)))
-def test_the_newest_and_the_held_stay_and_nothing_else(keep: int, wanted: set[str]) -> None:
+def test_only_the_newest_revisions_and_those_in_use_stay(keep: int, wanted: set[str]) -> None:
     gone = revisions_to_remove(REVISIONS, keep, wanted)
     assert set(REVISIONS) - set(gone) == set(REVISIONS[:keep]) | wanted
     assert gone == [item for item in reversed(REVISIONS) if item in gone]  # oldest first
@@ -62,7 +62,7 @@ async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-4")
 
 
-async def test_the_current_release_and_the_way_back_stay_behind_many_failures(
+async def test_the_current_release_and_the_rollback_target_stay_despite_many_failures(
     pipeline: Pipeline,
 ) -> None:
     thrifty = pipeline.within(keep_revisions=1, keep_releases=2)
@@ -99,7 +99,7 @@ def test_releases_hold_what_they_could_return_to_and_failed_ones_hold_nothing() 
 
 
 @pytest.mark.parametrize("operation", ["list_task_definitions", "deregister_task_definition"])
-async def test_what_cannot_be_tidied_is_a_note_and_no_failure(
+async def test_a_failed_retention_is_a_note_not_a_failure(
     pipeline: Pipeline, operation: str
 ) -> None:
     thrifty = pipeline.within(keep_revisions=1, keep_releases=2)

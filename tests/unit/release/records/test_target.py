@@ -87,7 +87,7 @@ def test_a_release_is_found_by_id_revision_or_digest(to: str | None, number: int
         ("latest", "is not a release, revision or digest"),
     ],
 )
-def test_what_cannot_be_returned_to_is_told_as_what_it_is(to: str, said: str) -> None:
+def test_an_invalid_rollback_target_is_refused_with_the_reason(to: str, said: str) -> None:
     with pytest.raises(UsageError) as raised:
         find_target(HISTORY, to)
     assert said in str(raised.value)
@@ -111,7 +111,7 @@ async def test_a_revision_takes_all_services_of_its_release_back(pipeline: Pipel
     assert versions(pipeline.world) == all_of("good", supervisor="good-2")
 
 
-async def test_a_target_that_is_gone_is_told_before_anything_changes(pipeline: Pipeline) -> None:
+async def test_a_deregistered_target_is_refused_before_anything_changes(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     gone = [arn for arn in pipeline.world.definitions if arn.endswith(("hunter:1", "visor:1"))]
@@ -128,7 +128,7 @@ async def test_a_target_that_is_gone_is_told_before_anything_changes(pipeline: P
     assert versions(pipeline.world) == all_of("good-2")
 
 
-async def test_going_to_the_current_release_sets_right_what_differs(pipeline: Pipeline) -> None:
+async def test_a_rollback_to_the_current_release_restores_what_differs(pipeline: Pipeline) -> None:
     first = await pipeline.deploy("good")
     pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
     await pipeline.rollback(first.release)

@@ -74,7 +74,7 @@ def test_failures_of_different_causes_are_not_added_up() -> None:
 
 
 @pytest.mark.parametrize("why", sorted(FATAL))
-def test_what_a_second_try_does_not_mend_ends_the_rollout_at_once(why: str) -> None:
+def test_a_cause_that_a_retry_does_not_fix_ends_the_rollout_at_once(why: str) -> None:
     failed = next(item for item, words in CAUSES.values() if words == why)
     patient = dataclasses.replace(LIMITS, failures=5)
     assert evaluate(EXPECTATION, snapshot(tasks=(failed, task())), patient).kind is Kind.FAILED

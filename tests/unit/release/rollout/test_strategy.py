@@ -47,11 +47,11 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> OneByOne:
     return made
 
 
-def test_every_strategy_of_acso_toml_is_told_to_ecs_and_carried_out() -> None:
+def test_every_strategy_has_ecs_settings_and_a_class() -> None:
     assert set(STRATEGIES) == set(strategy.STRATEGIES) == set(desired.DEPLOYMENT)
 
 
-async def test_another_strategy_deploys_and_goes_back_under_the_same_record_and_verdict(
+async def test_another_strategy_deploys_and_rolls_back_with_the_same_record_and_verdict(
     pipeline: Pipeline, one_by_one: OneByOne
 ) -> None:
     await pipeline.deploy("good")

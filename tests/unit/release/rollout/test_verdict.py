@@ -279,7 +279,7 @@ PENDING: dict[str, tuple[Snapshot, str]] = {
 
 
 @pytest.mark.parametrize("case", FAILED)
-def test_a_failure_is_told_as_what_it_is(case: str) -> None:
+def test_a_failure_is_described(case: str) -> None:
     looked, text = FAILED[case]
     verdict = evaluate(EXPECTATION, looked, LIMITS)
     assert verdict.kind is Kind.FAILED, verdict
@@ -288,7 +288,7 @@ def test_a_failure_is_told_as_what_it_is(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", PENDING)
-def test_what_may_still_become_good_is_waited_for(case: str) -> None:
+def test_what_may_still_become_healthy_is_pending(case: str) -> None:
     looked, text = PENDING[case]
     verdict = evaluate(EXPECTATION, looked, LIMITS)
     assert verdict.kind is Kind.PENDING, verdict
@@ -299,12 +299,12 @@ def test_every_sign_together_is_success() -> None:
     assert evaluate(EXPECTATION, HEALTHY, LIMITS).kind is Kind.HEALTHY
 
 
-def test_old_targets_that_drain_are_no_hindrance() -> None:
+def test_draining_old_targets_are_ignored() -> None:
     looked = snapshot(targets=(target(8, "healthy"), target(7, "draining")))
     assert evaluate(EXPECTATION, looked, LIMITS).kind is Kind.HEALTHY
 
 
-def test_a_service_of_no_tasks_is_good_without_targets_and_answer() -> None:
+def test_a_service_with_zero_tasks_is_healthy_without_targets_and_answer() -> None:
     expectation = dataclasses.replace(
         EXPECTATION, run=dataclasses.replace(EXPECTATION.run, desired=0)
     )
@@ -312,7 +312,7 @@ def test_a_service_of_no_tasks_is_good_without_targets_and_answer() -> None:
     assert evaluate(expectation, looked, LIMITS).kind is Kind.HEALTHY
 
 
-def test_more_failures_are_borne_where_the_threshold_says_so() -> None:
+def test_a_higher_threshold_allows_more_failures() -> None:
     looked = snapshot(tasks=(crashed(), task()))
     patient = dataclasses.replace(LIMITS, failures=2)
     assert evaluate(EXPECTATION, looked, LIMITS).kind is Kind.FAILED
@@ -321,7 +321,7 @@ def test_more_failures_are_borne_where_the_threshold_says_so() -> None:
     assert evaluate(EXPECTATION, twice, patient).kind is Kind.FAILED
 
 
-def test_a_service_only_looked_at_is_not_blamed_for_its_past() -> None:
+def test_old_failures_of_an_unchanged_service_do_not_count() -> None:
     expectation = dataclasses.replace(EXPECTATION, deployment="", since=None)
     assert evaluate(expectation, snapshot(tasks=(crashed(), task())), LIMITS).kind is Kind.HEALTHY
 

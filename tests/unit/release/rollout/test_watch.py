@@ -79,7 +79,7 @@ async def watched(pipeline: Pipeline, expectations: list[Expectation]) -> WatchR
     )
 
 
-async def test_a_hundred_services_cost_ten_describe_services_a_look(crowd: Pipeline) -> None:
+async def test_a_hundred_services_take_ten_describe_services_a_poll(crowd: Pipeline) -> None:
     expectations = created(crowd)
     await anyio.sleep(60)  # all of them are up: one look is enough
     crowd.world.calls.clear()
@@ -92,7 +92,7 @@ async def test_a_hundred_services_cost_ten_describe_services_a_look(crowd: Pipel
     }
 
 
-async def test_targets_are_asked_for_where_they_can_matter_alone(crowd: Pipeline) -> None:
+async def test_targets_are_read_only_when_they_matter(crowd: Pipeline) -> None:
     expectations = created(crowd)
     assert (await watched(crowd, expectations)).healthy
     calls = Counter(crowd.world.calls)
@@ -101,7 +101,7 @@ async def test_targets_are_asked_for_where_they_can_matter_alone(crowd: Pipeline
     assert calls["describe_target_health"] <= MANY * (calls["list_tasks"] / 2 - 1)
 
 
-async def test_what_was_good_is_asked_again_only_for_the_word_of_success(
+async def test_healthy_services_are_read_again_only_to_confirm_success(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy()
@@ -115,7 +115,9 @@ async def test_what_was_good_is_asked_again_only_for_the_word_of_success(
     assert versions(pipeline.world) == all_of("good-2", threat_hunter="slow")
 
 
-async def test_what_was_good_and_is_no_more_at_the_end_is_no_success(pipeline: Pipeline) -> None:
+async def test_a_service_that_is_no_longer_healthy_at_the_end_is_no_success(
+    pipeline: Pipeline,
+) -> None:
     expectations = created(pipeline)
     first, last = expectations[0].service, expectations[-1].service
     modes(pipeline, {last: "slow"})
@@ -178,7 +180,7 @@ def one_of(pipeline: Pipeline, service: str) -> Expectation:
     return Expectation(agent=given["ACSO_AGENT"], service=service, run=run)
 
 
-async def test_throttling_stretches_the_looks_and_fails_nothing(
+async def test_throttling_lengthens_the_pauses_and_fails_nothing(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expectations = created(pipeline)
@@ -199,7 +201,7 @@ async def test_throttling_stretches_the_looks_and_fails_nothing(
     assert sum("AWS throttles" in line for line in pipeline.lines) == 6
 
 
-async def test_throttling_without_end_is_an_error_and_no_verdict(pipeline: Pipeline) -> None:
+async def test_endless_throttling_is_an_error_not_a_verdict(pipeline: Pipeline) -> None:
     expectations = created(pipeline)
     pipeline.world.errors["describe_services"] = THROTTLED
     began = anyio.current_time()
@@ -242,5 +244,5 @@ def test_pauses_differ_a_little_and_have_an_end(
     assert pause(usual, backoff, jitter) == pytest.approx(seconds)
 
 
-def test_looks_become_rarer() -> None:
+def test_pauses_grow_with_time() -> None:
     assert [default_pause(elapsed) for elapsed in (0, 10, 100, 1000)] == [FIRST_PAUSE, 0.25, 2.5, 5]
