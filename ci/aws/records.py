@@ -121,7 +121,7 @@ async def release_lease(aws: Aws, table: str, token: str) -> bool:
 
 
 async def break_lease(aws: Aws, table: str, seen: Lease) -> bool:
-    """Remove the lock as it was seen; False if its holder renewed or another took it since."""
+    """Remove the lock as it was read; return False if it was renewed or taken over since."""
     values = {":token": {"S": seen.token}, ":expires": {"N": repr(seen.expires)}}
     condition = "#token = :token AND expires = :expires"
     return await _remove(aws, table, LOCK, condition, values, {"#token": "token"})

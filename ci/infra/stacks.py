@@ -37,7 +37,7 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two polls: first, and at m
 CLEANUP_SECONDS = 10.0  # at most, to remove a change set when a run is interrupted
 
 
-async def create_or_update(aws: Aws, wanted: DesiredStack, say: Say) -> Stack:
+async def create_or_update(aws: Aws, desired: DesiredStack, say: Say) -> Stack:
     """Create or update a stack; does nothing if nothing would change.
 
     After an earlier, killed run, this waits for its operation to end, and deletes and creates
@@ -46,40 +46,40 @@ async def create_or_update(aws: Aws, wanted: DesiredStack, say: Say) -> Stack:
     Raises:
         InfrastructureError: it failed; the message names the first resource that failed, and why.
     """
-    old = await _prepare(aws, wanted.name, say)
-    if old is not None and await _is_current(aws, old, wanted):
+    old = await _prepare(aws, desired.name, say)
+    if old is not None and await _is_current(aws, old, desired):
         return old
-    async with _change_set(aws, wanted, old) as made:
+    async with _change_set(aws, desired, old) as made:
         if made.found.empty and old is not None:
             return old
-        _check(wanted.name, made.found)
-        say(f"{wanted.name}: {len(made.found.changes)} changes")
-        last = await cloudformation.last_event(aws, wanted.name)
+        _check(desired.name, made.found)
+        say(f"{desired.name}: {len(made.found.changes)} changes")
+        last = await cloudformation.last_event(aws, desired.name)
         await made.execute()
-    return await _wait_until_done(aws, wanted.name, _EventReporter(last=last, say=say))
+    return await _wait_until_done(aws, desired.name, _EventReporter(last=last, say=say))
 
 
-async def changes(aws: Aws, wanted: DesiredStack) -> list[ResourceChange]:
+async def changes(aws: Aws, desired: DesiredStack) -> list[ResourceChange]:
     """Return what `create_or_update` would change; changes no resource.
 
     Raises:
         InfrastructureError: an operation is under way, or CloudFormation refuses the template.
     """
-    found = await cloudformation.stack(aws, wanted.name)
+    found = await cloudformation.stack(aws, desired.name)
     if found is not None and found.busy:
-        message = f"stack {wanted.name} is {found.status}: its changes cannot be computed now"
+        message = f"stack {desired.name} is {found.status}: its changes cannot be computed now"
         raise InfrastructureError(message, hint="wait until the operation has ended")
     if found is not None and found.status in CREATION_FAILED:
         # Such a stack accepts no change set: compute the changes under another name.
-        wanted = dataclasses.replace(wanted, name=f"{wanted.name}-preview")
-        found = await cloudformation.stack(aws, wanted.name)
+        desired = dataclasses.replace(desired, name=f"{desired.name}-preview")
+        found = await cloudformation.stack(aws, desired.name)
     if found is not None:
         _check_not_stuck(found)
-        if await _is_current(aws, found, wanted):
+        if await _is_current(aws, found, desired):
             return []
-    async with _change_set(aws, wanted, found) as made:
+    async with _change_set(aws, desired, found) as made:
         if not made.found.empty:
-            _check(wanted.name, made.found)
+            _check(desired.name, made.found)
         return list(made.found.changes)
 
 
@@ -133,16 +133,16 @@ async def _prepare(aws: Aws, name: str, say: Say) -> Stack | None:
     return found if found.status != IN_REVIEW else None
 
 
-async def _is_current(aws: Aws, old: Stack, wanted: DesiredStack) -> bool:
+async def _is_current(aws: Aws, old: Stack, desired: DesiredStack) -> bool:
     """Return whether template, parameters and tags of a stack are already the desired ones.
 
     Its change set would be empty, but AWS needs ten seconds to compute it.
     """
     return (
         old.status in DONE
-        and dict(old.parameters) == dict(wanted.parameters)
-        and dict(old.tags) == dict(wanted.tags)
-        and await cloudformation.template(aws, old.name) == wanted.template
+        and dict(old.parameters) == dict(desired.parameters)
+        and dict(old.tags) == dict(desired.tags)
+        and await cloudformation.template(aws, old.name) == desired.template
     )
 
 
@@ -185,7 +185,7 @@ class _PreparedChangeSet:
 
 @asynccontextmanager
 async def _change_set(
-    aws: Aws, wanted: DesiredStack, old: Stack | None
+    aws: Aws, desired: DesiredStack, old: Stack | None
 ) -> AsyncIterator[_PreparedChangeSet]:
     """Create a change set; remove it afterwards unless it was executed."""
     new = old is None or old.status == IN_REVIEW
@@ -193,21 +193,21 @@ async def _change_set(
     made = None
 
     async def look() -> ChangeSet | None:
-        found = await cloudformation.change_set(aws, wanted.name, name)
+        found = await cloudformation.change_set(aws, desired.name, name)
         return found if found.done else None
 
     try:
-        await cloudformation.create_change_set(aws, wanted, name, new=new)
-        found = await _poll(look, f"the changes of stack {wanted.name} are not computed")
-        made = _PreparedChangeSet(aws=aws, stack=wanted.name, name=name, found=found)
+        await cloudformation.create_change_set(aws, desired, name, new=new)
+        found = await _poll(look, f"the changes of stack {desired.name} are not computed")
+        made = _PreparedChangeSet(aws=aws, stack=desired.name, name=name, found=found)
         yield made
     finally:
         if made is None or not made.executed:
             # An error here must not hide the original one; the next run removes the change set.
             with anyio.move_on_after(CLEANUP_SECONDS, shield=True), suppress(AwsError):
-                await cloudformation.delete_change_set(aws, wanted.name, name)
+                await cloudformation.delete_change_set(aws, desired.name, name)
                 if old is None:
-                    await _discard_review(aws, wanted.name)
+                    await _discard_review(aws, desired.name)
 
 
 async def _discard_review(aws: Aws, name: str) -> None:

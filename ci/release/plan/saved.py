@@ -99,7 +99,7 @@ def _service(found: CurrentService) -> str:
 
 
 def _without_digest(change: Change) -> str:
-    """Return a service's wanted settings without the image: its digest is known after the push."""
+    """Return a service's desired settings without the image: its digest is known after the push."""
     document = json.loads(change.desired.content)
     for container in document["containerDefinitions"]:
         container.pop("image", None)

@@ -92,16 +92,16 @@ async def test_an_up_to_date_stack_is_not_changed(aws: Aws, stub: Stubber) -> No
         "Parameters": [{"ParameterKey": "A", "ParameterValue": "1"}],
         "Tags": [{"Key": "project", "Value": "acso"}],
     }
-    wanted = dataclasses.replace(
+    desired = dataclasses.replace(
         DESIRED, template=TEMPLATE, parameters={"A": "1"}, tags={"project": "acso"}
     )
     is_(stub, "UPDATE_COMPLETE", **same)
     no_change_sets(stub)
     made_of(stub, TEMPLATE)
-    assert (await stacks.create_or_update(aws, wanted, print)).status == "UPDATE_COMPLETE"
+    assert (await stacks.create_or_update(aws, desired, print)).status == "UPDATE_COMPLETE"
     is_(stub, "UPDATE_COMPLETE", **same)
     made_of(stub, TEMPLATE)
-    assert await stacks.changes(aws, wanted) == []
+    assert await stacks.changes(aws, desired) == []
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ async def test_a_stack_that_differs_gets_a_change_set(
     )
     made(stub, kind="UPDATE")
     stub.add_response("delete_change_set", {})
-    wanted = dataclasses.replace(DESIRED, parameters={"A": "1"}, tags={"project": "acso"})
-    assert len(await stacks.changes(aws, wanted)) == 1
+    desired = dataclasses.replace(DESIRED, parameters={"A": "1"}, tags={"project": "acso"})
+    assert len(await stacks.changes(aws, desired)) == 1
 
 
 async def test_no_more_events_are_read_than_are_new(aws: Aws, stub: Stubber) -> None:
