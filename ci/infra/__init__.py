@@ -1,25 +1,25 @@
-"""What lives long: CloudFormation, one stack for the registry and one for each environment."""
+"""Long-lived infrastructure: a CloudFormation stack for the registry, and one per environment."""
 
 from ci.aws.cloudformation import ResourceChange
 from ci.infra.environment import (
     Outputs,
-    Standing,
+    StackFacts,
     apply,
     apply_registry,
     delete,
     outputs,
     preview,
-    standing,
+    stack_facts,
 )
 
 __all__ = [
     "Outputs",
     "ResourceChange",
-    "Standing",
+    "StackFacts",
     "apply",
     "apply_registry",
     "delete",
     "outputs",
     "preview",
-    "standing",
+    "stack_facts",
 ]
