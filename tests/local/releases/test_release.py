@@ -213,11 +213,11 @@ def stop_halfway(
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if "tasks wanted" in line:
+            if "tasks desired" in line:
                 process.send_signal(how)
                 break
         for line in process.stdout:
-            if again and "stop once more" in line:
+            if again and "press Ctrl-C again" in line:
                 process.send_signal(how)
     assert process.returncode not in (0, 1)
     return process.returncode
