@@ -5,7 +5,6 @@ name that exists.
 """
 
 import dataclasses
-import difflib
 import re
 import tomllib
 import typing
@@ -14,29 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, UnionType
 
+from ci.config_checks import BadKeyError, check, known, nearest
 from ci.errors import ConfigError, UsageError
 
 FILE = "acso.toml"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-#: Memory (MiB) that Fargate offers for each CPU size, as "smallest, largest, step".
-#: Source: Amazon ECS Developer Guide, "Fargate task CPU and memory".
-FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
-    {
-        256: (512, 2048, 512),
-        512: (1024, 4096, 1024),
-        1024: (2048, 8192, 1024),
-        2048: (4096, 16384, 1024),
-        4096: (8192, 30720, 1024),
-        8192: (16384, 61440, 4096),
-        16384: (32768, 122880, 8192),
-    }
-)
-STRATEGIES = ("rolling",)
-#: Platforms of images, with the CPU architecture that ECS calls them by in a task definition.
-PLATFORMS: Mapping[str, str] = MappingProxyType({"linux/amd64": "X86_64", "linux/arm64": "ARM64"})
-#: Least values of an environment's numbers, where it is not 1. (A service of no task could not
-#: be validated; a rollback needs two releases.)
-LEAST = MappingProxyType({"approvals": 0, "bake_time": 0, "keep_releases": 2})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +28,8 @@ class Project:
     base_image: str
     platform: str = "linux/amd64"  # of the agents' images and tasks
     repository: str | None = None  # owner/name on GitHub, whose workflow may deploy
+    owner_id: str | None = None  # numeric ids of both, if its tokens have immutable subjects
+    repository_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +95,11 @@ class Environment:
     keep_releases: int
     keep_revisions: int
     log_retention: int
-    approvals: int
     ecs_exec: bool
     account: str | None = None
     branch: str | None = None
     event: str | None = None
+    promotes_from: str | None = None  # the environment whose validated releases it gets
     agents: Mapping[str, Size] = field(default_factory=dict)
 
     @property
@@ -210,27 +193,20 @@ def parse(text: str, *, file: str = FILE) -> Config:
         raise ConfigError(message) from error
     try:
         return _config(data)
-    except _BadKeyError as error:
+    except BadKeyError as error:
         message = f"{file}: {error}"
         raise ConfigError(message) from None
 
 
-class _BadKeyError(Exception):
-    """What is wrong with one key; `parse` adds the file."""
-
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{where}: {what}")
-
-
 def _config(data: dict[str, typing.Any]) -> Config:
-    _known("", data, {"project", "defaults", "agents", "environments"})
+    known("", data, {"project", "defaults", "agents", "environments"})
     defaults = _table(data, "defaults")
-    _known("defaults", defaults, {"agent", "environment"})
+    known("defaults", defaults, {"agent", "environment"})
     agent_defaults = _table(defaults, "agent", "defaults.")
     environment_defaults = _table(defaults, "environment", "defaults.")
     # Checked by themselves too: an unknown key here must not be reported against each user of it.
-    _known("defaults.agent", agent_defaults, _fields(Agent) - {"name"})
-    _known("defaults.environment", environment_defaults, _fields(Environment) - {"name"})
+    known("defaults.agent", agent_defaults, _fields(Agent) - {"name"})
+    known("defaults.environment", environment_defaults, _fields(Environment) - {"name"})
     agents = tuple(
         _build(Agent, f"agents.{name}", agent_defaults | _named(data, "agents", name))
         for name in _table(data, "agents")
@@ -248,22 +224,22 @@ def _config(data: dict[str, typing.Any]) -> Config:
         agents=agents,
         environments=MappingProxyType(environments),
     )
-    _check(config)
+    check(config)
     return config
 
 
 def _table(data: dict[str, typing.Any], key: str, prefix: str = "") -> dict[str, typing.Any]:
     value = data.get(key)
     if value is None:
-        raise _BadKeyError(prefix + key, "missing table")
+        raise BadKeyError(prefix + key, "missing table")
     if not isinstance(value, dict):
-        raise _BadKeyError(prefix + key, f"must be a table, not {_name_of(type(value))}")
+        raise BadKeyError(prefix + key, f"must be a table, not {_name_of(type(value))}")
     return value
 
 
 def _named(data: dict[str, typing.Any], group: str, name: str) -> dict[str, typing.Any]:
     if not NAME.fullmatch(name):
-        raise _BadKeyError(f"{group}.{name}", "names are lower-case words joined by '-'")
+        raise BadKeyError(f"{group}.{name}", "names are lower-case words joined by '-'")
     return {**_table(data[group], name, f"{group}."), "name": name}
 
 
@@ -271,19 +247,11 @@ def _fields(cls: type) -> set[str]:
     return {item.name for item in dataclasses.fields(cls)}
 
 
-def _known(where: str, data: Mapping[str, object], names: set[str]) -> None:
-    for key in data:
-        if key not in names:
-            near = difflib.get_close_matches(key, sorted(names), n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(names))}"
-            raise _BadKeyError(f"{where}.{key}" if where else key, f"unknown key, {hint}")
-
-
 T = typing.TypeVar("T")
 
 
 def _build(cls: type[T], where: str, data: dict[str, typing.Any]) -> T:
-    _known(where, data, _fields(cls))
+    known(where, data, _fields(cls))
     types = typing.get_type_hints(cls)
     values: dict[str, typing.Any] = {}
     for item in dataclasses.fields(typing.cast("typing.Any", cls)):
@@ -291,7 +259,7 @@ def _build(cls: type[T], where: str, data: dict[str, typing.Any]) -> T:
         if item.name in data:
             values[item.name] = _value(types[item.name], key, data[item.name])
         elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise _BadKeyError(key, f"missing value ({_name_of(types[item.name])})")
+            raise BadKeyError(key, f"missing value ({_name_of(types[item.name])})")
     return cls(**values)
 
 
@@ -306,7 +274,7 @@ def _value(kind: typing.Any, key: str, value: typing.Any) -> typing.Any:
         return MappingProxyType(
             {name: _build(Size, f"{key}.{name}", _table(value, name, f"{key}.")) for name in value}
         )
-    raise _BadKeyError(key, f"must be {_name_of(kind)}, not {_name_of(type(value))}")
+    raise BadKeyError(key, f"must be {_name_of(kind)}, not {_name_of(type(value))}")
 
 
 def _name_of(kind: typing.Any) -> str:
@@ -316,27 +284,6 @@ def _name_of(kind: typing.Any) -> str:
     if kind in names:
         return names[kind]
     return "a list of texts" if typing.get_origin(kind) is tuple else "a " + str(kind.__name__)
-
-
-def _check(config: Config) -> None:
-    """Raise on values that have the right type and cannot be right."""
-    if config.project.platform not in PLATFORMS:
-        raise _BadKeyError("project.platform", f"must be one of {', '.join(PLATFORMS)}")
-    names = {agent.name for agent in config.agents}
-    if len({name.replace("-", "") for name in names}) < len(names):
-        raise _BadKeyError(
-            "agents", "two names differ in hyphens alone, which AWS cannot tell apart"
-        )
-    for agent in config.agents:
-        if not 1 <= agent.port <= 65535:
-            raise _BadKeyError(f"agents.{agent.name}.port", f"{agent.port} is no port")
-        if not agent.health_path.startswith("/"):
-            raise _BadKeyError(f"agents.{agent.name}.health_path", "must begin with '/'")
-        _known(f"agents.{agent.name}.calls", dict.fromkeys(agent.calls), names)
-    for environment in config.environments.values():
-        _check_environment(environment, config.agents)
-    if sum(map(len, config.waves())) < len(config.agents):
-        raise _BadKeyError("agents", "their `calls` form a circle")
 
 
 def _waves(agents: tuple[Agent, ...]) -> tuple[tuple[Agent, ...], ...]:
@@ -351,34 +298,5 @@ def _waves(agents: tuple[Agent, ...]) -> tuple[tuple[Agent, ...], ...]:
     return tuple(waves)
 
 
-def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> None:
-    where = f"environments.{environment.name}"
-    if environment.account is not None and not re.fullmatch(r"\d{12}", environment.account):
-        raise _BadKeyError(f"{where}.account", "an account is twelve digits, quoted")
-    if environment.strategy not in STRATEGIES:
-        raise _BadKeyError(f"{where}.strategy", f"must be one of {', '.join(STRATEGIES)}")
-    for item in dataclasses.fields(environment):
-        value = getattr(environment, item.name)
-        least = LEAST.get(item.name, 1)
-        if type(value) is int and value < least:
-            raise _BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
-    _known(f"{where}.agents", environment.agents, {agent.name for agent in agents})
-    for agent in agents:
-        _check_size(where, environment.task(agent))
-
-
-def _check_size(where: str, task: Task) -> None:
-    if task.cpu not in FARGATE:
-        raise _BadKeyError(
-            f"{where}.cpu", f"{task.cpu}: Fargate has {', '.join(map(str, FARGATE))}"
-        )
-    least, most, step = FARGATE[task.cpu]
-    if not least <= task.memory <= most or task.memory % step:
-        steps = f"{least} to {most} MiB in steps of {step}"
-        raise _BadKeyError(f"{where}.memory", f"{task.memory}: with cpu {task.cpu}, {steps}")
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> UsageError:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    return UsageError(f"unknown {kind} {name!r} ({hint})")
+def _unknown(kind: str, name: str, names: list[str]) -> UsageError:
+    return UsageError(f"unknown {kind} {name!r} ({nearest(name, names)})")

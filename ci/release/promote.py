@@ -1,5 +1,6 @@
 """Promoting: what one environment has validated becomes the release of another, by digest."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ci.aws import ecr
@@ -86,9 +87,27 @@ async def _located(source: ReleaseContext, release: Release, aws: Aws) -> tuple[
         return image, await ecr.has(aws, agent.repository, run.digest)
 
     found = await parallel(located, agents.values())
-    missing = [image.reference for image, there in found if not there]
+    missing = [image for image, there in found if not there]
     if missing:
-        message = "\n  ".join(["these images are not in the target's registry:", *missing])
-        hint = "registries of several accounts or regions: docs/aws.md, Promotion"
-        raise PromotionError(message, hint=hint)
+        raise await _missing(source, missing)
     return tuple(image for image, _ in found)
+
+
+async def _missing(source: ReleaseContext, images: Sequence[Image]) -> PromotionError:
+    """Return the refusal for images that the target's registry lacks."""
+    references = [image.reference for image in images]
+    message = "\n  ".join(["these images are not in the target's registry:", *references])
+    name = source.environment.name
+    repositories = {agent.name: agent.repository for agent in source.config.agents}
+
+    async def kept(image: Image) -> bool:
+        return await ecr.has(source.aws, repositories[image.agent], image.digest)
+
+    if all(await parallel(kept, images)):
+        hint = (
+            f"ECR replication has to bring them from {name}'s registry (docs/aws.md, Promotion); "
+            "if it is set up, wait for it and run this again"
+        )
+    else:
+        hint = f"{name}'s registry has lost them too: acso deploy --env {name}"
+    return PromotionError(message, hint=hint)
