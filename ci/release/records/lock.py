@@ -3,17 +3,16 @@
 import getpass
 import os
 import platform
-import subprocess
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 
 from ci.aws import records
 from ci.aws.records import Lease
+from ci.common import processes
 from ci.errors import AwsError, LockedError
 from ci.release.model import ReleaseContext, Say
 from ci.release.options import ReleaseOptions, unless_stopped
@@ -112,9 +111,9 @@ def holder(doing: str, since: str) -> Holder:
     pid = os.getpid()
     return Holder(
         who=f"{_user()} on {platform.node()} (process {pid})",
-        host=_host(),
+        host=processes.host(),
         pid=pid,
-        started=_started(pid),
+        started=processes.start_time(pid),
         doing=doing,
         since=since,
     )
@@ -128,17 +127,9 @@ def told(lease: Lease) -> str:
 
 def dead(data: Mapping[str, Any]) -> bool:
     """Tell whether a holder was a process of this host that is no more; False if unknown."""
-    if data.get("host") != _host():
+    if data.get("host") != processes.host():
         return False
-    pid = int(data.get("pid", 0))
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False  # somebody else's, so alive
-    # The number lives: is it the same process, or another that got it since?
-    return _started(pid) != data.get("started")
+    return not processes.alive(int(data.get("pid", 0)), str(data.get("started")))
 
 
 def expired(context: ReleaseContext, lease: Lease) -> bool:
@@ -222,33 +213,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())  # a container's user may have no name
-
-
-def _host() -> str:
-    """Return what identifies this host, boot and process space: only there a pid says something."""
-    parts = [platform.node()]
-    for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/ns/pid"):
-        try:
-            item = Path(path)
-            parts.append(str(item.readlink()) if item.is_symlink() else item.read_text().strip())
-        except OSError:
-            parts.append("")
-    return "/".join(parts)
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in whatever unit this system tells; empty if it is gone."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except OSError:
-        return _started_by_ps(pid)
-    # Fields 3 and 22 of proc(5): state and starttime. A zombie does nothing any more.
-    return "" if stat[0] in "ZX" else stat[19]
-
-
-def _started_by_ps(pid: int) -> str:
-    """Return a process's start time where there is no /proc."""
-    answer = subprocess.run(
-        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    return answer.stdout.strip()
