@@ -169,7 +169,7 @@ async def _handle_stop(journal: _Journal) -> _StepsResult | None:
     if journal.release.state is State.SUCCEEDED:
         return _StepsResult()  # the interrupt came too late
     await journal.interrupted()
-    env = f"--env {execution.context.environment.name}"
+    env = f"--env {execution.context.env.name}"
     execution.say(f"interrupted: `acso deploy {env}` resumes, `acso rollback {env}` undoes it")
     back = execution.options.on_cancel is OnCancel.ROLLBACK
     if not back:
@@ -187,7 +187,7 @@ async def _steps(journal: _Journal, updates: Sequence[ServiceUpdate]) -> None:
     runs = {item.service: item.run for item in updates}
     entries = tuple(replace(e, after=runs.get(e.service, e.after)) for e in journal.release.entries)
     await journal.write(replace(journal.release, entries=entries))
-    way = strategy.of(execution.context.environment)
+    way = strategy.of(execution.context.env)
     result, expectations = await way.forward(execution.context, updates, execution.say)
     await _require_healthy(execution, result, expectations)
     await journal.step(State.VALIDATING)
@@ -233,7 +233,7 @@ async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:
         say(f"{why.splitlines()[0]}; rolling back to {kept.base or 'what ran before'}")
         await journal.write(advance(kept, State.ROLLING_BACK, context.clock.now(), why=why))
         journal.execution.options.notify(notifications.rolling_back(journal.release, why))
-        result, expectations = await strategy.of(context.environment).back(
+        result, expectations = await strategy.of(context.env).back(
             context, journal.release.before, say
         )
         if not result.healthy:

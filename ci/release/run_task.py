@@ -90,7 +90,7 @@ async def run_task(
     if not command:
         message = "no command was given"
         raise UsageError(
-            message, hint=f"acso run-task --env {context.environment.name} --agent X -- COMMAND"
+            message, hint=f"acso run-task --env {context.env.name} --agent X -- COMMAND"
         )
     known = context.config.agent(agent)
     task = await ecs.run_task(
@@ -173,11 +173,11 @@ class _RunningTask:
 
 
 async def _revision(context: ReleaseContext, agent: Agent) -> str:
-    name = context.environment.service(agent)
+    name = context.env.service(agent)
     found = (await ecs.services(context.aws, context.outputs.cluster, [name])).get(name)
     if found is None or found.status != "ACTIVE":
-        message = f"agent {agent.name} does not run in {context.environment.name}"
-        raise UsageError(message, hint=f"deploy it: ./acso deploy --env {context.environment.name}")
+        message = f"agent {agent.name} does not run in {context.env.name}"
+        raise UsageError(message, hint=f"deploy it: ./acso deploy --env {context.env.name}")
     return found.revision
 
 

@@ -91,7 +91,7 @@ class Status:
 async def status(context: ReleaseContext) -> Status:
     """Read the status of every service; changes nothing and takes no lock."""
     history = await table.history(context)
-    agents = agents_of(context.config, context.environment)
+    agents = agents_of(context.config, context.env)
     states = await current_services(context, list(agents))
 
     async def one(service: str) -> ServiceStatus:
@@ -112,7 +112,7 @@ async def status(context: ReleaseContext) -> Status:
     services = await parallel(one, agents)
     release = history.current.id if history.current else ""
     return Status(
-        environment=context.environment.name,
+        environment=context.env.name,
         release=release,
         services=tuple(services),
         notes=tuple(await _notes(context, history)),
