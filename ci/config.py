@@ -11,13 +11,36 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, UnionType
+from types import MappingProxyType
 
-from ci.config_checks import BadKeyError, check, known, nearest
+from ci.config_reading import BadKeyError, build, field_names, known, nearest, table
 from ci.errors import ConfigError, UsageError
 
 FILE = "acso.toml"
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+#: Memory (MiB) that Fargate offers for each CPU size, as "smallest, largest, step".
+#: Source: Amazon ECS Developer Guide, "Fargate task CPU and memory".
+FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
+    {
+        256: (512, 2048, 512),
+        512: (1024, 4096, 1024),
+        1024: (2048, 8192, 1024),
+        2048: (4096, 16384, 1024),
+        4096: (8192, 30720, 1024),
+        8192: (16384, 61440, 4096),
+        16384: (32768, 122880, 8192),
+    }
+)
+STRATEGIES = ("rolling",)
+#: Platforms of images, with the CPU architecture that ECS calls them by in a task definition.
+PLATFORMS: Mapping[str, str] = MappingProxyType({"linux/amd64": "X86_64", "linux/arm64": "ARM64"})
+#: Least values of an environment's numbers, where it is not 1. (A service of no task could not
+#: be validated; a rollback needs two releases.)
+LEAST = MappingProxyType({"bake_time": 0, "keep_releases": 2})
+#: The events beside pushes that release to an environment.
+EVENTS = ("release",)
+REPOSITORY = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,90 +223,61 @@ def parse(text: str, *, file: str = FILE) -> Config:
 
 def _config(data: dict[str, typing.Any]) -> Config:
     known("", data, {"project", "defaults", "agents", "environments"})
-    defaults = _table(data, "defaults")
+    defaults = table(data, "defaults")
     known("defaults", defaults, {"agent", "environment"})
-    agent_defaults = _table(defaults, "agent", "defaults.")
-    environment_defaults = _table(defaults, "environment", "defaults.")
+    agent_defaults = table(defaults, "agent", "defaults.")
+    environment_defaults = table(defaults, "environment", "defaults.")
     # Checked by themselves too: an unknown key here must not be reported against each user of it.
-    known("defaults.agent", agent_defaults, _fields(Agent) - {"name"})
-    known("defaults.environment", environment_defaults, _fields(Environment) - {"name"})
+    known("defaults.agent", agent_defaults, field_names(Agent) - {"name"})
+    known("defaults.environment", environment_defaults, field_names(Environment) - {"name"})
     agents = tuple(
-        _build(Agent, f"agents.{name}", agent_defaults | _named(data, "agents", name))
-        for name in _table(data, "agents")
+        build(Agent, f"agents.{name}", agent_defaults | _named(data, "agents", name))
+        for name in table(data, "agents")
     )
     environments = {
-        name: _build(
+        name: build(
             Environment,
             f"environments.{name}",
             environment_defaults | _named(data, "environments", name),
         )
-        for name in _table(data, "environments")
+        for name in table(data, "environments")
     }
     config = Config(
-        project=_build(Project, "project", _table(data, "project")),
+        project=build(Project, "project", table(data, "project")),
         agents=agents,
         environments=MappingProxyType(environments),
     )
-    check(config)
+    _check(config)
     return config
-
-
-def _table(data: dict[str, typing.Any], key: str, prefix: str = "") -> dict[str, typing.Any]:
-    value = data.get(key)
-    if value is None:
-        raise BadKeyError(prefix + key, "missing table")
-    if not isinstance(value, dict):
-        raise BadKeyError(prefix + key, f"must be a table, not {_name_of(type(value))}")
-    return value
 
 
 def _named(data: dict[str, typing.Any], group: str, name: str) -> dict[str, typing.Any]:
     if not NAME.fullmatch(name):
         raise BadKeyError(f"{group}.{name}", "names are lower-case words joined by '-'")
-    return {**_table(data[group], name, f"{group}."), "name": name}
+    return {**table(data[group], name, f"{group}."), "name": name}
 
 
-def _fields(cls: type) -> set[str]:
-    return {item.name for item in dataclasses.fields(cls)}
-
-
-T = typing.TypeVar("T")
-
-
-def _build(cls: type[T], where: str, data: dict[str, typing.Any]) -> T:
-    known(where, data, _fields(cls))
-    types = typing.get_type_hints(cls)
-    values: dict[str, typing.Any] = {}
-    for item in dataclasses.fields(typing.cast("typing.Any", cls)):
-        key = f"{where}.{item.name}"
-        if item.name in data:
-            values[item.name] = _value(types[item.name], key, data[item.name])
-        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise BadKeyError(key, f"missing value ({_name_of(types[item.name])})")
-    return cls(**values)
-
-
-def _value(kind: typing.Any, key: str, value: typing.Any) -> typing.Any:
-    if isinstance(kind, UnionType):  # `X | None`: absent, or an X
-        kind = next(item for item in typing.get_args(kind) if item is not type(None))
-    if kind in (bool, int, str) and type(value) is kind:
-        return value
-    if typing.get_origin(kind) is tuple and isinstance(value, list):
-        return tuple(_value(str, f"{key}[{n}]", item) for n, item in enumerate(value))
-    if typing.get_origin(kind) is Mapping and isinstance(value, dict):
-        return MappingProxyType(
-            {name: _build(Size, f"{key}.{name}", _table(value, name, f"{key}.")) for name in value}
+def _check(config: Config) -> None:
+    """Raise on values that have the right type and cannot be right."""
+    if config.project.platform not in PLATFORMS:
+        raise BadKeyError("project.platform", f"must be one of {', '.join(PLATFORMS)}")
+    _check_repository(config.project)
+    names = {agent.name for agent in config.agents}
+    if len({name.replace("-", "") for name in names}) < len(names):
+        raise BadKeyError(
+            "agents", "two names differ in hyphens alone, which AWS cannot tell apart"
         )
-    raise BadKeyError(key, f"must be {_name_of(kind)}, not {_name_of(type(value))}")
-
-
-def _name_of(kind: typing.Any) -> str:
-    names = {int: "a whole number", str: "a text", bool: "true or false", dict: "a table"}
-    if isinstance(kind, UnionType):
-        kind = typing.get_args(kind)[0]
-    if kind in names:
-        return names[kind]
-    return "a list of texts" if typing.get_origin(kind) is tuple else "a " + str(kind.__name__)
+    for agent in config.agents:
+        if not 1 <= agent.port <= 65535:
+            raise BadKeyError(f"agents.{agent.name}.port", f"{agent.port} is no port")
+        if not agent.health_path.startswith("/"):
+            raise BadKeyError(f"agents.{agent.name}.health_path", "must begin with '/'")
+        known(f"agents.{agent.name}.calls", dict.fromkeys(agent.calls), names)
+    for environment in config.environments.values():
+        _check_environment(environment, config.agents)
+        _check_events(environment, set(config.environments) - {environment.name})
+    if sum(map(len, config.waves())) < len(config.agents):
+        raise BadKeyError("agents", "their `calls` form a circle")
 
 
 def _waves(agents: tuple[Agent, ...]) -> tuple[tuple[Agent, ...], ...]:
@@ -296,6 +290,58 @@ def _waves(agents: tuple[Agent, ...]) -> tuple[tuple[Agent, ...], ...]:
         waves.append(wave)
         done.update(agent.name for agent in wave)
     return tuple(waves)
+
+
+def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> None:
+    where = f"environments.{environment.name}"
+    if environment.account is not None and not re.fullmatch(r"\d{12}", environment.account):
+        raise BadKeyError(f"{where}.account", "an account is twelve digits, quoted")
+    if environment.strategy not in STRATEGIES:
+        raise BadKeyError(f"{where}.strategy", f"must be one of {', '.join(STRATEGIES)}")
+    for item in dataclasses.fields(environment):
+        value = getattr(environment, item.name)
+        least = LEAST.get(item.name, 1)
+        if type(value) is int and value < least:
+            raise BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
+    known(f"{where}.agents", environment.agents, {agent.name for agent in agents})
+    for agent in agents:
+        _check_size(where, environment.task(agent))
+
+
+def _check_repository(project: Project) -> None:
+    """Check what the subjects of GitHub's tokens are made of: they must match exactly."""
+    if project.repository and not re.fullmatch(REPOSITORY, project.repository):
+        raise BadKeyError("project.repository", "must be owner/name, as GitHub spells it")
+    for name in ("owner_id", "repository_id"):
+        id_ = getattr(project, name)
+        if id_ is not None and not re.fullmatch(r"[0-9]+", id_):
+            raise BadKeyError(f"project.{name}", "an id of GitHub's is digits, quoted")
+        if id_ is not None and not project.repository:
+            raise BadKeyError(f"project.{name}", "needs `repository`")
+    if (project.owner_id is None) != (project.repository_id is None):
+        raise BadKeyError("project", "`owner_id` and `repository_id`: give both or none")
+
+
+def _check_events(environment: Environment, others: set[str]) -> None:
+    where = f"environments.{environment.name}"
+    source = environment.promotes_from
+    if source is not None and source not in others:
+        message = f"no other environment {source!r}, {nearest(source, sorted(others))}"
+        raise BadKeyError(f"{where}.promotes_from", message)
+    if environment.event is not None and environment.event not in EVENTS:
+        raise BadKeyError(f"{where}.event", f"must be one of {', '.join(EVENTS)}")
+    if environment.event is not None and source is None:
+        message = "missing: a GitHub release promotes what another environment has validated"
+        raise BadKeyError(f"{where}.promotes_from", message)
+
+
+def _check_size(where: str, task: Task) -> None:
+    if task.cpu not in FARGATE:
+        raise BadKeyError(f"{where}.cpu", f"{task.cpu}: Fargate has {', '.join(map(str, FARGATE))}")
+    least, most, step = FARGATE[task.cpu]
+    if not least <= task.memory <= most or task.memory % step:
+        steps = f"{least} to {most} MiB in steps of {step}"
+        raise BadKeyError(f"{where}.memory", f"{task.memory}: with cpu {task.cpu}, {steps}")
 
 
 def _unknown(kind: str, name: str, names: list[str]) -> UsageError:

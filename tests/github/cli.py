@@ -106,13 +106,13 @@ def _value(parameter: Parameter, text: str) -> Any:
 
 async def run(call: Call) -> str:
     """Call the function in this process, on the local engine."""
-    from ci.cli.session import Choice
+    from ci.cli.session import RunOptions
     from ci.cli.session import call as run_here
 
     place = json.loads(os.environ.get("ACSO_TEST_AWS", "{}"))
     constructor = {"source": str(Path.cwd()), **place, **call.constructor}
-    choice = Choice(engine="local", aws="real")
-    result = await run_here(call.function, call.arguments, constructor, choice)
+    options = RunOptions(engine="local", aws="real")
+    result = await run_here(call.function, call.arguments, constructor, options)
     return str(result)
 
 

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.config import Config, load, parse
-from ci.config_checks import FARGATE
+from ci.config import FARGATE, Config, load, parse
 from ci.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[2]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ci.cli.machine import VERBS
+from ci.cli.machine import HOST_COMMANDS
 from ci.cli.program import make_parser
 from ci.cli.signatures import Description, from_module
-from ci.cli.streaming import ADDITIONS
+from ci.cli.streaming import EXTENSIONS
 from ci.errors import AcsoError
 from ci.release.records.lock import LEASE
 
@@ -33,8 +33,8 @@ def test_the_commands_of_both_are_the_module_s_functions(module: Description) ->
 
 def test_the_others_are_those_that_acso_adds(module: Description) -> None:
     functions = {item.command for item in module.functions}
-    added = {item.function.command for item in ADDITIONS.values() if item.function}
-    only = {verb.name for verb in VERBS} | added
+    added = {item.function.command for item in EXTENSIONS.values() if item.function}
+    only = {verb.name for verb in HOST_COMMANDS} | added
     assert listed("Commands of `./acso` only:") == sorted(only)
     assert not only & functions
     parser = make_parser(module)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.aws import canonical
-from ci.config import Agent
-from ci.config_checks import PLATFORMS
+from ci.config import PLATFORMS, Agent
 from ci.release.model import Image, ReleaseContext
 
 USER = "10001:10001"  # the images' own, told again so that no image can change it

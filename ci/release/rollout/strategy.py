@@ -1,8 +1,8 @@
 """Strategies: how services come to new revisions, and back. `strategy` in acso.toml names one.
 
 A strategy gets aims and returns what it saw last, with the goals that the verdict judges; plan,
-record and verdict know none of them. To add one: its name to `ci.config_checks.STRATEGIES`, what it
-asks of ECS to `ci.release.plan.desired.DEPLOYMENT`, what it does to `STRATEGIES` here.
+record and verdict know none of them. To add one: its name to `ci.config.STRATEGIES`, what it asks
+of ECS to `ci.release.plan.desired.DEPLOYMENT`, what it does to `STRATEGIES` here.
 """
 
 from collections.abc import Mapping, Sequence

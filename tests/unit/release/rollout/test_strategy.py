@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ci.config_checks import STRATEGIES
+from ci.config import STRATEGIES
 from ci.release import Ending, ReleaseContext, Say, ServiceRevision
 from ci.release.plan import desired
 from ci.release.rollout import services, strategy
