@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.github.workflow import ROOT, WORKFLOW, workflow
+from tests.unit.github.workflow import ROOT, WORKFLOW, workflow
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

@@ -111,8 +111,8 @@ async def run(call: Call) -> str:
 
     place = json.loads(os.environ.get("ACSO_TEST_AWS", "{}"))
     constructor = {"source": str(Path.cwd()), **place, **call.constructor}
-    choice = RunOptions(engine="local", aws="real")
-    result = await run_here(call.function, call.arguments, constructor, choice)
+    options = RunOptions(engine="local", aws="real")
+    result = await run_here(call.function, call.arguments, constructor, options)
     return str(result)
 
 

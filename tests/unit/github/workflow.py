@@ -12,12 +12,12 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKFLOW = ROOT / ".github" / "workflows" / "pipeline.yml"
 EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 TOKEN = re.compile(r"\s*(==|!=|&&|\|\||'(?:[^']|'')*'|[a-z_]+(?:\.[a-z_]+)*)")
 REPOSITORY = "o/acso"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = "abcd" * 10
 
 
 def workflow() -> dict[str, Any]:
@@ -117,11 +117,11 @@ def run(
 
 
 def stand_in(folder: Path) -> Path:
-    """Write the program `dagger` (`tests.github.cli`) into a folder of its own; return that."""
+    """Write the program `dagger` (`tests.unit.github.cli`) into a folder; return the folder."""
     programs = folder / "bin"
     programs.mkdir()
     program = programs / "dagger"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.github.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.unit.github.cli "$@"\n')
     program.chmod(0o755)
     return programs
 
