@@ -142,7 +142,7 @@ async def cache(options: argparse.Namespace) -> str | int:
     found = await container_engine.find()
     if found is None:
         message = "no container engine answers; the cache keeps images and volumes there"
-        raise HostError(message, hint="acso up")
+        raise HostError(message, hint="./acso up")
     where = engine_options(found, {}, lambda _line: None)
     policy = prune.PrunePolicy(
         older_than=options.older_than, keep=options.keep, everything=options.all

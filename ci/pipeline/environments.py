@@ -21,7 +21,7 @@ async def existing(target: Target) -> release.ReleaseContext:
     if context is None:
         name = target.env.name
         message = f"nothing was ever deployed to {name}"
-        raise UsageError(message, hint=f"acso deploy --env {name}")
+        raise UsageError(message, hint=f"./acso deploy --env {name}")
     return context
 
 

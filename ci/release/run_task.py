@@ -93,7 +93,7 @@ async def run_task(
     if not command:
         message = "no command was given"
         raise UsageError(
-            message, hint=f"acso run-task --env {context.env.name} --agent X -- COMMAND"
+            message, hint=f"./acso run-task --env {context.env.name} --agent X -- COMMAND"
         )
     known = context.config.agent(agent)
     revision = await _revision(context, known)
