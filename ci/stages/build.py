@@ -61,8 +61,7 @@ async def content_versions(
     """
     base = python(project.base_image, project.platform)
     reference = await base.image_ref() or project.base_image
-    digest = reference.rpartition("@")[2]
-    recipe = hashlib.sha256(RECIPE + f"{project.platform} {digest}".encode())
+    recipe = recipe_digest(project.platform, reference)
     listing = (
         base.with_mounted_directory("/src", part(source, "agents/**/*.py", "locks/agents.lock"))
         .with_workdir("/src")
@@ -70,11 +69,20 @@ async def content_versions(
     )
     lines = [line.split("  ./", 1) for line in (await listing.stdout()).splitlines()]
     return {
-        agent.name: content_version(
-            recipe.hexdigest(), {path: digest for digest, path in lines}, agent, agents
-        )
+        agent.name: content_version(recipe, {path: digest for digest, path in lines}, agent, agents)
         for agent in agents
     }
+
+
+def recipe_digest(platform: str, base: str) -> str:
+    """Return the digest of how images are made.
+
+    Args:
+        platform: such as `linux/amd64`.
+        base: reference of the base image; its digest counts if it has one, else the whole.
+    """
+    digest = base.rpartition("@")[2]
+    return hashlib.sha256(RECIPE + f"{platform} {digest}".encode()).hexdigest()
 
 
 def content_version(

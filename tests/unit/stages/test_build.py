@@ -1,10 +1,11 @@
 """Content versions: they follow an agent's inputs and nothing else."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.config import Agent
-from ci.stages.build import content_version
+from ci.stages.build import content_version, recipe_digest
 
 AGENTS = tuple(
     Agent(name=name, port=8000, health_path="/health", calls=())
@@ -52,3 +53,23 @@ def test_agents_with_the_same_inputs_still_have_their_own_versions() -> None:
 @given(st.permutations(list(FILES.items())))
 def test_the_order_in_which_files_are_listed_does_not_matter(items: list[tuple[str, str]]) -> None:
     assert versions(dict(items)) == versions(FILES)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("python:3.11-slim@sha256:a", "docker.io/library/python:3.11-slim@sha256:a", True),
+        ("python:3.11-slim@sha256:a", "python:3.11-slim@sha256:b", False),
+        ("acso/debian-python3:bookworm-1", "acso/debian-python3:bookworm-2", False),
+    ],
+)
+def test_of_the_base_image_the_digest_counts_and_not_the_name(
+    first: str, second: str, *, same: bool
+) -> None:
+    made = [recipe_digest("linux/amd64", reference) for reference in (first, second)]
+    assert (made[0] == made[1]) is same
+
+
+def test_the_platform_counts() -> None:
+    amd64, arm64 = (recipe_digest(f"linux/{name}", "x@sha256:a") for name in ("amd64", "arm64"))
+    assert amd64 != arm64
