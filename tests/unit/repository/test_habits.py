@@ -1,0 +1,190 @@
+"""The files that help others to join are valid, and run what the repository pins."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+GITHUB = ROOT / ".github"
+#: Programs whose package has another name.
+PACKAGES = {"detect-secrets-hook": "detect-secrets", "lint-imports": "import-linter"}
+
+
+def tool(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name(str(command[0]))
+    return subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+
+
+def hooks() -> list[dict[str, Any]]:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    assert [repo["repo"] for repo in config["repos"]] == ["local"]  # others name a version
+    found: list[dict[str, Any]] = config["repos"][0]["hooks"]
+    return found
+
+
+def devcontainer() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("dependabot", "dependabot.yml"),
+        ("github-issue-config", "ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", "ISSUE_TEMPLATE/defect.yml"),
+        ("github-issue-forms", "ISSUE_TEMPLATE/proposal.yml"),
+        ("github-workflows", "workflows/locks.yml"),
+        ("github-workflows", "workflows/pipeline.yml"),
+    ],
+)
+def test_a_file_for_github_is_what_its_schema_allows(schema: str, file: str) -> None:
+    done = tool("check-jsonschema", "--builtin-schema", f"vendor.{schema}", GITHUB / file)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_file_for_github_is_checked_against_a_schema() -> None:
+    (mark,) = test_a_file_for_github_is_what_its_schema_allows.pytestmark  # type: ignore[attr-defined]
+    found = {str(path.relative_to(GITHUB)) for path in GITHUB.rglob("*.yml")}
+    assert found == {file for _, file in mark.args[1]}
+
+
+def test_zizmor_finds_nothing_in_workflows_and_dependabot() -> None:
+    done = tool("zizmor", "--offline", "--persona", "auditor", "--format", "json", GITHUB)
+    assert json.loads(done.stdout) == [], done.stdout
+    assert done.returncode == 0
+
+
+def test_the_workflows_pin_an_action_to_one_commit() -> None:
+    pins: dict[str, set[str]] = {}
+    for file in (GITHUB / "workflows").iterdir():
+        for action, commit in re.findall(r"uses: ([\w/-]+)@(\S+ # v[\d.]+)\n", file.read_text()):
+            pins.setdefault(action, set()).add(commit)
+    assert {action for action, commits in pins.items() if len(commits) > 1} == set()
+    assert "actions/checkout" in pins
+
+
+@pytest.mark.parametrize("hook", hooks(), ids=lambda hook: str(hook["id"]))
+def test_a_hook_runs_a_program_of_venv_that_the_lock_pins(hook: dict[str, Any]) -> None:
+    program = hook["entry"].split()[0]
+    assert hook["language"] == "system"
+    assert program.startswith(".venv/bin/")
+    name = program.removeprefix(".venv/bin/")
+    lock = (ROOT / "locks" / "dev.lock").read_text()
+    assert re.search(rf"^{PACKAGES.get(name, name)}==", lock, re.MULTILINE), name
+
+
+def test_the_hooks_check_what_the_gates_check() -> None:
+    entries = [hook["entry"] for hook in hooks()]
+    gates = (ROOT / "ci" / "stages" / "quality.py").read_text()
+    for entry in entries:
+        name, *options = Path(entry.split()[0]).name, *entry.split()[1:]
+        assert f'"{name}' in gates or f" {name}" in gates, name
+        assert all(option in gates for option in options if option.startswith("--disable")), entry
+
+
+def test_pre_commit_itself_is_pinned() -> None:
+    assert re.search(r"^pre-commit==", (ROOT / "locks" / "dev.lock").read_text(), re.MULTILINE)
+
+
+def test_the_dev_container_runs_commands_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    commands = [value for key, value in devcontainer().items() if key.endswith("Command")]
+    assert commands
+    assert all(f"\n{command} " in readme for command in commands)
+
+
+def test_the_dev_container_has_what_the_two_commands_need() -> None:
+    container = devcontainer()
+    folder = ROOT / ".devcontainer"
+    installed = (folder / container["build"]["dockerfile"]).read_text()
+    assert {"docker.io", "git", "python3", "python3-venv"} <= set(installed.split())
+    # A container engine of its own: root, its rights, and a file system that is no overlay.
+    assert container["remoteUser"] == "root"
+    assert container["privileged"] is True
+    assert "/var/lib/docker" in [mount["target"] for mount in container["mounts"]]
+
+
+def test_editors_get_the_line_length_that_ruff_checks() -> None:
+    length = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]["line-length"]
+    assert f"max_line_length = {length}\n" in (ROOT / ".editorconfig").read_text()
+
+
+# --- the pull request with new locks ---------------------------------------------------------------
+class Fork:
+    """A clone with scripts/propose-locks, its remote, and a `gh` that records its calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.remote, self.clone, self.calls = folder / "remote", folder / "clone", folder / "calls"
+        self.open = folder / "open"
+        programs = folder / "bin"
+        programs.mkdir()
+        gh = programs / "gh"
+        gh.write_text(f'#!/bin/sh\necho "$1 $2" >>{self.calls}\n[ "$2" != list ] || cat {self.open}\n')
+        gh.chmod(0o755)
+        self.open.touch()
+        self.calls.touch()
+        self.environ = {
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+        self.git("init", "--quiet", "--bare", str(self.remote), at=folder)
+        self.git("init", "--quiet", "--initial-branch=main", str(self.clone), at=folder)
+        (self.clone / "locks").mkdir()
+        (self.clone / "locks" / "cli.lock").write_text("rich==1\n")
+        (self.clone / "scripts").mkdir()
+        shutil.copy(ROOT / "scripts" / "propose-locks", self.clone / "scripts")
+        self.git("add", ".")
+        self.git("-c", "user.name=t", "-c", "user.email=t@t", "commit", "--quiet", "-m", "first")
+        self.git("remote", "add", "origin", str(self.remote))
+        self.git("push", "--quiet", "origin", "main")
+
+    def git(self, *arguments: str, at: Path | None = None) -> str:
+        command = ["git", *arguments]
+        done = subprocess.run(
+            command, cwd=at or self.clone, env=self.environ, check=True, capture_output=True
+        )
+        return done.stdout.decode()
+
+    def propose(self) -> list[str]:
+        """Run the script; return the calls of `gh`."""
+        self.calls.write_text("")
+        command = [self.clone / "scripts" / "propose-locks"]
+        subprocess.run(command, env=self.environ, check=True, capture_output=True)
+        return self.calls.read_text().splitlines()
+
+
+@pytest.fixture
+def fork(tmp_path: Path) -> Fork:
+    return Fork(tmp_path)
+
+
+def test_unchanged_locks_propose_nothing(fork: Fork) -> None:
+    assert fork.propose() == []
+
+
+def test_changed_locks_become_a_pull_request_of_the_locks_alone(fork: Fork) -> None:
+    (fork.clone / "locks" / "cli.lock").write_text("rich==2\n")
+    script = fork.clone / "scripts" / "propose-locks"
+    script.write_text(script.read_text() + "# an edit of another file\n")
+    assert fork.propose() == ["auth setup-git", "pr list", "pr create"]
+    assert fork.git("diff", "--name-only", "main", "update-locks").split() == ["locks/cli.lock"]
+    pushed = fork.git("rev-parse", "update-locks", at=fork.remote)
+    assert pushed == fork.git("rev-parse", "update-locks")
+
+
+def test_an_open_pull_request_is_updated(fork: Fork) -> None:
+    fork.open.write_text("7\n")
+    (fork.clone / "locks" / "cli.lock").write_text("rich==2\n")
+    assert fork.propose() == ["auth setup-git", "pr list"]
+    assert "update-locks" in fork.git("branch", at=fork.remote)
