@@ -14,7 +14,7 @@ from tests.unit.release.conftest import Pipeline, context
 from tests.unit.release.fake import World
 from validation import Status, run
 from validation.model import Result
-from validation.smoke import Expected, health_problems, problems_of
+from validation.smoke import CHECKS, Expected, health_problems, problems_of
 
 Damage = Callable[[World], Any]
 
@@ -41,7 +41,7 @@ async def results(world: World) -> dict[str, Result]:
 
 async def test_all_pass_when_all_is_well(deployed: World) -> None:
     found = await results(deployed)
-    assert list(found) == ["cluster", "services", "logs", "bedrock", "agents"]
+    assert list(found) == [check.name for check in CHECKS]
     assert {result.status for result in found.values()} == {Status.PASS}
 
 
