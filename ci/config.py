@@ -1,7 +1,7 @@
-"""acso.toml as frozen values: the agents, the environments, and every name made of them.
+"""acso.toml as frozen dataclasses: agents, environments, and the AWS names derived from them.
 
-A wrong file is one `ConfigError` line: the file, the key and, for an unknown key, the nearest
-name that exists.
+An invalid file is one `ConfigError`: the file, the key and, for an unknown key, the nearest valid
+name.
 """
 
 import dataclasses
@@ -32,16 +32,16 @@ FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
     }
 )
 STRATEGIES = ("rolling",)
-#: Platforms of images, with the CPU architecture that ECS calls them by in a task definition.
+#: Platforms of images, and ECS's name of their CPU architecture in a task definition.
 PLATFORMS: Mapping[str, str] = MappingProxyType({"linux/amd64": "X86_64", "linux/arm64": "ARM64"})
-#: Least values of an environment's numbers, where it is not 1. (A service of no task could not
-#: be validated; a rollback needs two releases.)
-LEAST = MappingProxyType({"approvals": 0, "bake_time": 0, "keep_releases": 2})
+#: Minimums of an environment's numbers, where it is not 1. (A service without a task could not be
+#: validated; a rollback needs two releases.)
+MINIMUMS = MappingProxyType({"approvals": 0, "bake_time": 0, "keep_releases": 2})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
-    """What holds for everything."""
+    """The settings that are the same for all agents and environments."""
 
     name: str
     base_image: str
@@ -76,7 +76,7 @@ class Agent:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What an environment gives one agent, where it differs from the environment's own."""
+    """An agent's size in one environment, where it differs from the environment's."""
 
     cpu: int | None = None
     memory: int | None = None
@@ -94,7 +94,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """One place the agents run in. Times are seconds, retention is days."""
+    """One environment. Times are seconds, `log_retention` is days."""
 
     name: str
     region: str
@@ -121,7 +121,7 @@ class Environment:
 
     @property
     def prefix(self) -> str:
-        """First part of the environment's names; also its stack's name."""
+        """Prefix of the environment's resource names; also the name of its stack."""
         return f"acso-{self.name}"
 
     @property
@@ -131,7 +131,7 @@ class Environment:
 
     @property
     def log_group(self) -> str:
-        """Log group that all agents of the environment write to."""
+        """Name of the log group that all agents of the environment write to."""
         return f"/aws/acso/{self.name}/agents"
 
     def service(self, agent: Agent) -> str:
@@ -139,7 +139,7 @@ class Environment:
         return f"{self.prefix}-{agent.name}"
 
     def task(self, agent: Agent) -> Task:
-        """Size of an agent's tasks here: its own entry below the environment, else the latter's."""
+        """Size of an agent's tasks: its own in the environment, otherwise the environment's."""
         own = self.agents.get(agent.name, Size())
         return Task(
             cpu=own.cpu or self.cpu,
@@ -157,23 +157,23 @@ class Config:
     environments: Mapping[str, Environment]
 
     def agent(self, name: str) -> Agent:
-        """Return the agent of this name; raises `UsageError` with the nearest one."""
+        """Return the agent of this name; raises `UsageError` with the nearest name."""
         for agent in self.agents:
             if agent.name == name:
                 return agent
         raise _unknown("agent", name, [agent.name for agent in self.agents])
 
     def environment(self, name: str) -> Environment:
-        """Return the environment of this name; raises `UsageError` with the nearest one."""
+        """Return the environment of this name; raises `UsageError` with the nearest name."""
         if name not in self.environments:
             raise _unknown("environment", name, list(self.environments))
         return self.environments[name]
 
     def released_by(self, event: str, ref: str) -> Environment | None:
-        """Return the environment that an event of the repository deploys, None if it deploys none.
+        """Return the environment that a GitHub event deploys, None if it deploys none.
 
         Args:
-            event: GitHub's name of it: push, pull_request, release.
+            event: such as push, pull_request or release.
             ref: the full ref, such as refs/heads/main.
         """
         for environment in self.environments.values():
@@ -184,7 +184,7 @@ class Config:
         return None
 
     def waves(self) -> tuple[tuple[Agent, ...], ...]:
-        """Return the agents in rollout order: each wave calls only agents of earlier ones."""
+        """Return the agents in rollout order: each wave calls only agents of earlier waves."""
         return _waves(self.agents)
 
 
@@ -216,7 +216,7 @@ def parse(text: str, *, file: str = FILE) -> Config:
 
 
 class _BadKeyError(Exception):
-    """What is wrong with one key; `parse` adds the file."""
+    """One key is invalid; `parse` adds the file."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
@@ -228,7 +228,7 @@ def _config(data: dict[str, typing.Any]) -> Config:
     _known("defaults", defaults, {"agent", "environment"})
     agent_defaults = _table(defaults, "agent", "defaults.")
     environment_defaults = _table(defaults, "environment", "defaults.")
-    # Checked by themselves too: an unknown key here must not be reported against each user of it.
+    # Checked first: an unknown key in the defaults must not be reported for each agent.
     _known("defaults.agent", agent_defaults, _fields(Agent) - {"name"})
     _known("defaults.environment", environment_defaults, _fields(Environment) - {"name"})
     agents = tuple(
@@ -319,28 +319,28 @@ def _name_of(kind: typing.Any) -> str:
 
 
 def _check(config: Config) -> None:
-    """Raise on values that have the right type and cannot be right."""
+    """Raise on values that have the right type but are invalid."""
     if config.project.platform not in PLATFORMS:
         raise _BadKeyError("project.platform", f"must be one of {', '.join(PLATFORMS)}")
     names = {agent.name for agent in config.agents}
     if len({name.replace("-", "") for name in names}) < len(names):
-        raise _BadKeyError(
-            "agents", "two names differ in hyphens alone, which AWS cannot tell apart"
-        )
+        raise _BadKeyError("agents", "two names differ only in hyphens, which logical ids lack")
     for agent in config.agents:
         if not 1 <= agent.port <= 65535:
-            raise _BadKeyError(f"agents.{agent.name}.port", f"{agent.port} is no port")
+            raise _BadKeyError(
+                f"agents.{agent.name}.port", f"{agent.port} is not a port (1 to 65535)"
+            )
         if not agent.health_path.startswith("/"):
             raise _BadKeyError(f"agents.{agent.name}.health_path", "must begin with '/'")
         _known(f"agents.{agent.name}.calls", dict.fromkeys(agent.calls), names)
     for environment in config.environments.values():
         _check_environment(environment, config.agents)
     if sum(map(len, config.waves())) < len(config.agents):
-        raise _BadKeyError("agents", "their `calls` form a circle")
+        raise _BadKeyError("agents", "their `calls` form a cycle")
 
 
 def _waves(agents: tuple[Agent, ...]) -> tuple[tuple[Agent, ...], ...]:
-    """Return the waves as far as they can be made: agents in a circle are in none."""
+    """Return the waves; agents whose calls form a cycle are in none."""
     done: set[str] = set()
     waves = []
     while wave := tuple(
@@ -354,12 +354,12 @@ def _waves(agents: tuple[Agent, ...]) -> tuple[tuple[Agent, ...], ...]:
 def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> None:
     where = f"environments.{environment.name}"
     if environment.account is not None and not re.fullmatch(r"\d{12}", environment.account):
-        raise _BadKeyError(f"{where}.account", "an account is twelve digits, quoted")
+        raise _BadKeyError(f"{where}.account", "must be twelve digits in quotes")
     if environment.strategy not in STRATEGIES:
         raise _BadKeyError(f"{where}.strategy", f"must be one of {', '.join(STRATEGIES)}")
     for item in dataclasses.fields(environment):
         value = getattr(environment, item.name)
-        least = LEAST.get(item.name, 1)
+        least = MINIMUMS.get(item.name, 1)
         if type(value) is int and value < least:
             raise _BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
     _known(f"{where}.agents", environment.agents, {agent.name for agent in agents})

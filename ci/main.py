@@ -265,7 +265,7 @@ class Acso:
         `deploy` does the same for its own images before it changes a service.
         """
         context = await self.context(env)
-        found = await environments.verify(context, await release.running(context))
+        found = await environments.verify(context, await release.running_images(context))
         return _rendered(found, format)
 
     @uncached
@@ -328,7 +328,7 @@ class Acso:
         """
         query = lines.Query(agents=tuple(agent or ()), since=since, release=release, grep=grep)
         context = await self.context(env)
-        return await lines.written(context, query, as_json=format is Format.JSON)
+        return await lines.render(context, query, as_json=format is Format.JSON)
 
     @uncached
     async def run_task(

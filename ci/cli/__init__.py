@@ -1,1 +1,1 @@
-"""The `acso` program: commands made from the functions of `Acso`, and the verbs of this machine."""
+"""The `acso` program: a command for each function of `Acso`, and commands for this machine."""

@@ -1,11 +1,12 @@
-"""The verbs of this machine: look at it, start and remove what runs here, test, use the engine."""
+"""Commands for this machine: check it, start and remove the local stack, tests, engine, cache."""
 
 import argparse
+import inspect
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,19 +16,15 @@ from ci.errors import HostError
 from ci.report.progress import stage
 
 if TYPE_CHECKING:
-    from ci.engine.prune import Pruned
+    from ci.engine.prune import PruneResult
     from ci.engine.usage import Usage
 
 
-def environ() -> Mapping[str, str]:
-    """Return the environment of this process."""
-    return os.environ
-
-
 async def doctor(_: argparse.Namespace) -> str | int:
-    """Look at what a deployment needs on this machine; nothing is changed.
+    """Check that this machine has what a deployment needs; changes nothing.
 
-    The exit code is 0 if everything is there, 4 otherwise.
+    missing: `acso up` or `acso deploy` creates or starts it. BROKEN: it has to be fixed by hand,
+    as shown below it. The exit code is 4 if anything is broken, 0 otherwise.
     """
     from ci.local import stack  # late: Docker's client
 
@@ -41,7 +38,10 @@ async def doctor(_: argparse.Namespace) -> str | int:
 
 
 async def up(_: argparse.Namespace) -> str | int:
-    """Start what a deployment needs on this machine: container engine, base image, embedded AWS."""
+    """Start what a deployment needs on this machine: container engine, base image, embedded AWS.
+
+    What already runs is used as it is. `acso deploy` does the same by itself.
+    """
     from ci.local import stack  # late: Docker's client
 
     async with stage("up") as span:
@@ -50,9 +50,10 @@ async def up(_: argparse.Namespace) -> str | int:
 
 
 async def down(options: argparse.Namespace) -> str | int:
-    """Remove everything of ours from this machine: processes, containers, networks, volumes.
+    """Remove the local stack from this machine: its processes, containers, networks and volumes.
 
-    Nothing else is touched. Images and caches stay for the next start unless --cache is given.
+    Only what acso created is removed. Images and caches are kept for the next start unless
+    --cache is given.
     """
     from ci.local import stack  # late: Docker's client
 
@@ -63,9 +64,10 @@ async def down(options: argparse.Namespace) -> str | int:
 
 
 async def selftest(options: argparse.Namespace) -> str | int:
-    """Run every test of this repository, real containers and the embedded AWS included.
+    """Run all tests of this repository, including those with containers and the embedded AWS.
 
-    Arguments behind `--` go to pytest. Long fault matrices are left out unless --all is given.
+    Arguments after `--` go to pytest. Long fault matrices are skipped unless --all is given.
+    Example: acso selftest -- tests/unit -x
     """
     from ci.local import base_image, container_engine  # late: Docker's client
 
@@ -73,47 +75,49 @@ async def selftest(options: argparse.Namespace) -> str | int:
         found = await container_engine.ensure(span.say)
     async with stage("base image") as span:
         span.result = (await base_image.ensure(found, span.say)).reference
-    chosen = ["-m", ""] if options.all else []
-    given = [item for item in options.pytest if item != "--"]
-    # Not awaited through a pipe: pytest owns the terminal, and its summary is the last line.
+    selection = ["-m", ""] if options.all else []
+    arguments = [item for item in options.pytest if item != "--"]
+    # Not run through a pipe: pytest writes to the terminal itself; its summary is the last line.
     done = subprocess.run(  # noqa: ASYNC221 (nothing else runs in this process meanwhile)
-        [sys.executable, "-m", "pytest", *chosen, *given], cwd=ROOT, check=False
+        [sys.executable, "-m", "pytest", *selection, *arguments], cwd=ROOT, check=False
     )
     return done.returncode
 
 
 async def bench(options: argparse.Namespace) -> str | int:
-    """Measure against named peers in one run, and print a table with the ratios.
+    """Run a benchmark and print its figures as a table.
 
-    engine    the local engine beside `docker build`; parts: uncached, cached, branches, upload,
-              memory, check; exit code 1 where a target is missed
-    deploys   releases beside ecs-deploy and the AWS CLI on one embedded AWS; --runs N
-    services  what watching a hundred services costs
+    engine    Compare the local engine with `docker build`; exit code 1 if a target is missed.
+              Arguments: parts to run (uncached, cached, branches, upload, memory, check).
+    deploys   Compare releases with ecs-deploy and the AWS CLI.
+              Arguments: --runs N, --tools TOOL ..., --cases CASE ...
+    services  Measure time and memory of watching many services.
+              Argument: the number of services (default: 100).
     """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # for the processes of a benchmark too
-    command = [sys.executable, "-m", f"tests.bench.{options.what}", *options.parts]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # also for processes of the benchmark
+    command = [sys.executable, "-m", f"tests.bench.{options.benchmark}", *options.arguments]
     # Nothing else runs in this process meanwhile.
     return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: ASYNC221
 
 
 async def engine(options: argparse.Namespace) -> str | int:
-    """Run a command in a session of the local engine, as `dagger run` does with Dagger's.
+    """Run a command in a session of the local engine, as `dagger run` does with a Dagger engine.
 
-    acso engine run -- python pipeline.py
+    Example: acso engine run -- python pipeline.py
     """
     from ci.engine.program import run  # late: the engine
     from ci.local import base_image, container_engine
 
     command = [item for item in options.argv if item != "--"] if options.argv else []
     if options.action != "run" or not command:
-        message = "nothing to run"
+        message = "`acso engine run` needs a command to run"
         raise HostError(message, hint="acso engine run -- COMMAND [ARGUMENT...]")
     async with stage("container engine") as span:
         found = await container_engine.ensure(span.say)
     async with stage("base image") as span:
-        made = await base_image.ensure(found, span.say)
-        span.result = made.reference
-    images = {load(ROOT / FILE).project.base_image: made.reference}
+        image = await base_image.ensure(found, span.say)
+        span.result = image.reference
+    images = {load(ROOT / FILE).project.base_image: image.reference}
 
     def log(line: str) -> None:
         sys.stderr.write(f"engine: {line}\n")
@@ -122,52 +126,57 @@ async def engine(options: argparse.Namespace) -> str | int:
 
 
 async def cache(options: argparse.Namespace) -> str | int:
-    """Show what the local engine keeps and its size; forget results that were not used for long.
+    """Show the size of the local engine's cache, or remove results that are no longer needed.
 
-    Without a flag nothing is changed. What a running session of any process has used stays; while
-    an engine with another cache runs, images and volumes stay too.
+    Without a flag, nothing is removed. Results used by a running session, of this or another
+    process, are always kept. Images and volumes are also kept while an engine with another cache
+    directory is running.
     """
     from ci.engine import prune  # late: the engine
     from ci.local import container_engine
 
     found = await container_engine.find()
     if found is None:
-        message = "no container engine answers, and the cache is half in its images"
+        message = "no container engine answers; the cache keeps images and volumes there"
         raise HostError(message, hint="acso up")
     where = engine_options(found, {}, lambda _line: None)
-    wish = prune.Wish(older_than=options.older_than, keep=options.keep, everything=options.all)
-    if wish == prune.Wish():
-        return kept(await prune.used(where), as_json=options.json)
+    policy = prune.PrunePolicy(
+        older_than=options.older_than, keep=options.keep, everything=options.all
+    )
+    if policy == prune.PrunePolicy():
+        return render_usage(await prune.cache_usage(where), as_json=options.json)
     async with stage("prune") as span:
-        gone = await prune.pruned(where, wish)
-        span.result = prune.shown(gone.size)
-    return forgotten(gone, as_json=options.json)
+        gone = await prune.prune_cache(where, policy)
+        span.result = prune.format_size(gone.size)
+    return render_pruned(gone, as_json=options.json)
 
 
-def kept(used: "Usage", *, as_json: bool) -> str:
-    """Return what the cache holds, as text or JSON (pairs of count and bytes)."""
-    from ci.engine.prune import shown
+def render_usage(used: "Usage", *, as_json: bool) -> str:
+    """Return the cache's contents as text or JSON; in JSON, each kind is [count, bytes]."""
+    from ci.engine.prune import format_size
 
     if as_json:
         return json.dumps(vars(used))
     counts = {kind: pair for kind, pair in vars(used).items() if kind != "sessions"}
-    rows = [f"{kind:<10}{count:>8}{shown(size):>12}" for kind, (count, size) in counts.items()]
-    total = shown(sum(size for _, size in counts.values()))
-    return "\n".join([*rows, f"{'in all':<10}{total:>20}", f"sessions  {used.sessions:>8}"])
+    rows = [
+        f"{kind:<10}{count:>8}{format_size(size):>12}" for kind, (count, size) in counts.items()
+    ]
+    total = format_size(sum(size for _, size in counts.values()))
+    return "\n".join([*rows, f"{'total':<10}{total:>20}", f"sessions  {used.sessions:>8}"])
 
 
-def forgotten(gone: "Pruned", *, as_json: bool) -> str:
-    """Return what a prune took, as text or JSON."""
-    from ci.engine.prune import shown
+def render_pruned(gone: "PruneResult", *, as_json: bool) -> str:
+    """Return what was removed from the cache, as text or JSON."""
+    from ci.engine.prune import format_size
 
     if as_json:
         return json.dumps(vars(gone))
     counts = ", ".join(f"{count} {kind}" for kind, count in vars(gone).items() if kind != "size")
-    return f"forgot {counts}: {shown(gone.size)}"
+    return f"removed {counts}: {format_size(gone.size)}"
 
 
-def _measure(name: str) -> Callable[[str], float]:
-    """Return what argparse reads a size or an age with."""
+def _quantity(name: str) -> Callable[[str], float]:
+    """Return the argparse type of a quantity: `size` in bytes or `age` in seconds."""
 
     def read(text: str) -> float:
         from ci.engine import prune  # late: the engine
@@ -182,7 +191,7 @@ def _measure(name: str) -> Callable[[str], float]:
 
 
 async def completion(options: argparse.Namespace) -> str | int:
-    """Write the completion code of a shell: eval "$(acso completion bash)"."""
+    """Print the completion code for a shell; to use it: eval "$(acso completion bash)"."""
     import argcomplete  # late: rarely used
 
     code: str = argcomplete.shellcode(["acso"], True, options.shell)  # type: ignore[attr-defined]
@@ -190,73 +199,89 @@ async def completion(options: argparse.Namespace) -> str | int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
-    """One command that no function of the module stands behind."""
+class HostCommand:
+    """A command that is no function of the module: it exists in `acso` alone."""
 
     run: Callable[[argparse.Namespace], Awaitable[str | int]]
     arguments: Callable[[argparse.ArgumentParser], object] = lambda _: None
 
     @property
     def name(self) -> str:
-        """The command."""
+        """The command's name."""
         return self.run.__name__
 
     @property
     def doc(self) -> str:
-        """Its help."""
-        return "\n".join(line.strip() for line in (self.run.__doc__ or "").splitlines())
+        """The command's help."""
+        return inspect.getdoc(self.run) or ""
 
     def add(self, parser: argparse.ArgumentParser) -> None:
-        """Add its arguments."""
+        """Add the command's arguments to its parser."""
         self.arguments(parser)
 
 
 def _selftest_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--all", action="store_true", help="the long fault matrices too")
-    parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="handed on to pytest")
+    parser.add_argument("--all", action="store_true", help="also run the long fault matrices")
+    parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="passed to pytest")
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     choices = ("engine", "deploys", "services")
-    parser.add_argument("what", choices=choices, nargs="?", default="engine", help="which of them")
-    parser.add_argument("parts", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="handed on")
+    parser.add_argument(
+        "benchmark",
+        choices=choices,
+        nargs="?",
+        default="engine",
+        help="the benchmark to run (default: engine)",
+    )
+    parser.add_argument(
+        "arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="passed to the benchmark"
+    )
 
 
 def _engine_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("run",), help="what to do")
-    parser.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run")
+    parser.add_argument("action", choices=("run",), help="run a command in a session")
+    parser.add_argument(
+        "argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments"
+    )
 
 
 def _cache_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--older-than", type=_measure("age"), metavar="AGE", help="what was unused for 7d, 12h, ..."
+        "--older-than",
+        type=_quantity("age"),
+        metavar="AGE",
+        help="remove results not used for this long: 7d, 12h, ...",
     )
     parser.add_argument(
         "--keep",
-        type=_measure("size"),
+        type=_quantity("size"),
         metavar="SIZE",
-        help="as much as does not fit into 5GB, 300MB, ...; unused the longest first",
+        help="remove least recently used results until this size is reached: 5GB, 300MB, ...",
     )
-    parser.add_argument("--all", action="store_true", help="all that no session uses")
+    parser.add_argument("--all", action="store_true", help="remove everything that no session uses")
 
 
-VERBS = (
-    Verb(run=doctor),
-    Verb(run=up),
-    Verb(
+HOST_COMMANDS = (
+    HostCommand(run=doctor),
+    HostCommand(run=up),
+    HostCommand(
         run=down,
         arguments=lambda parser: parser.add_argument(
             "--cache",
             action="store_true",
-            help="images and caches too, and the container engine if it was started here",
+            help="also remove images and caches of all instances, and stop the container engine "
+            "if acso started it and nothing else runs in it",
         ),
     ),
-    Verb(run=selftest, arguments=_selftest_arguments),
-    Verb(run=bench, arguments=_bench_arguments),
-    Verb(run=engine, arguments=_engine_arguments),
-    Verb(run=cache, arguments=_cache_arguments),
-    Verb(
+    HostCommand(run=selftest, arguments=_selftest_arguments),
+    HostCommand(run=bench, arguments=_bench_arguments),
+    HostCommand(run=engine, arguments=_engine_arguments),
+    HostCommand(run=cache, arguments=_cache_arguments),
+    HostCommand(
         run=completion,
-        arguments=lambda parser: parser.add_argument("shell", choices=("bash", "zsh", "fish")),
+        arguments=lambda parser: parser.add_argument(
+            "shell", choices=("bash", "zsh", "fish"), help="the shell that you use"
+        ),
     ),
 )

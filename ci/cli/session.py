@@ -1,6 +1,6 @@
-"""One call of a function of `Acso` in this process: an engine, an AWS, then the function.
+"""Call a function of `Acso` in this process, inside a session of an engine.
 
-The local engine and the embedded AWS are made ready first, as far as the call needs them.
+The container engine, base image and embedded AWS are started first, as far as the call needs them.
 """
 
 import getpass
@@ -23,20 +23,19 @@ from ci.report.progress import stage
 
 if TYPE_CHECKING:
     from ci import engine
-    from ci.cli.streaming import StreamingResult, Use
+    from ci.cli.streaming import Handler, StreamingResult
     from ci.local.container_engine import Docker
     from ci.local.embedded_aws import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
-SECRETS = ("env://", "file://", "cmd://")  # how a secret is named
-
+SECRETS = ("env://", "file://", "cmd://")  # how references to secrets begin
 
 Engine = Literal["auto", "dagger", "local"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What the user chose for the call as a whole."""
+class RunOptions:
+    """Where a command runs, and whether the engine's log is shown."""
 
     engine: Engine = "auto"
     aws: Literal["auto", "local", "real"] = "auto"
@@ -50,27 +49,27 @@ async def call(
     function: Function,
     arguments: Arguments,
     constructor: Arguments,
-    choice: Choice,
-    use: "Use | None" = None,
+    options: RunOptions,
+    handler: "Handler | None" = None,
 ) -> "str | StreamingResult":
     """Run a function of `Acso` and return what it returns.
 
     Args:
-        function: which one.
-        arguments: its arguments by name, as the command line gave them; absent ones by default.
-        constructor: arguments of the class, likewise.
-        choice: which engine and which AWS.
-        use: what to do with the object and the arguments in place of calling the function.
+        function: the function to call.
+        arguments: its arguments by name, as given on the command line; others keep their default.
+        constructor: arguments of the class, in the same way.
+        options: which engine and which AWS to use.
+        handler: called with the object and the arguments in place of the function.
     """
     config = load(Path(constructor.get("source", ROOT)) / FILE)
-    refuse_unknown(config, arguments)  # a typing error is told before anything starts
-    if use_dagger(choice):
-        run_inside_dagger()
-    async with _prepared(function, arguments, config, choice) as overrides:
-        return await _called(function, arguments, dict(constructor), overrides, use)
+    check_names(config, arguments)  # a typing error is reported before anything starts
+    if needs_dagger_session(options):
+        restart_inside_dagger()
+    async with _prepare(function, arguments, config, options) as overrides:
+        return await _call_function(function, arguments, dict(constructor), overrides, handler)
 
 
-def refuse_unknown(config: Config, arguments: Arguments) -> None:
+def check_names(config: Config, arguments: Arguments) -> None:
     """Raise `UsageError` for an environment or agent that acso.toml does not have."""
     for name in ("env", "from_"):
         if env := arguments.get(name):
@@ -80,27 +79,27 @@ def refuse_unknown(config: Config, arguments: Arguments) -> None:
         config.agent(name)
 
 
-def use_dagger(choice: Choice) -> bool:
-    """Whether this process must start again inside `dagger run`."""
-    if os.environ.get("DAGGER_SESSION_PORT") or choice.engine == "local":
+def needs_dagger_session(options: RunOptions) -> bool:
+    """Return whether this process must be restarted inside `dagger run`."""
+    if os.environ.get("DAGGER_SESSION_PORT") or options.engine == "local":
         return False
     found = shutil.which("dagger") is not None
-    if choice.engine == "dagger" and not found:
-        message = "there is no `dagger` program on PATH"
-        raise UsageError(message, hint="install it, or use --engine local")
+    if options.engine == "dagger" and not found:
+        message = "--engine dagger needs the `dagger` program, which is not on PATH"
+        raise UsageError(message, hint="install the Dagger CLI, or use --engine local")
     return found
 
 
-def run_inside_dagger() -> None:
+def restart_inside_dagger() -> None:
     """Replace this process by the same one inside a session of a Dagger engine."""
     os.execvp("dagger", ["dagger", "run", sys.executable, *sys.argv])  # noqa: S606
 
 
 def uses_local_aws(config: Config, name: str, aws: str) -> bool:
-    """Whether an environment is on the embedded AWS.
+    """Return whether an environment is on the embedded AWS.
 
-    development is, unless acso.toml gives it an account; the others only if told so. A stray
-    profile on a laptop thus never makes a first try a real deployment.
+    With "auto", development is, unless acso.toml gives it an account; other environments are not.
+    So AWS credentials that happen to be configured never turn a first try into a real deployment.
     """
     if aws != "auto":
         return aws == "local"
@@ -108,20 +107,20 @@ def uses_local_aws(config: Config, name: str, aws: str) -> bool:
 
 
 @asynccontextmanager
-async def _prepared(
-    function: Function, arguments: Arguments, config: Config, choice: Choice
+async def _prepare(
+    function: Function, arguments: Arguments, config: Config, options: RunOptions
 ) -> AsyncIterator[dict[str, Any]]:
-    local_aws = function.takes("env") and uses_local_aws(config, arguments["env"], choice.aws)
+    local_aws = function.takes("env") and uses_local_aws(config, arguments["env"], options.aws)
     overrides: dict[str, Any] = {}
     if os.environ.get("DAGGER_SESSION_PORT"):
         if local_aws:
-            overrides = _overrides((await local_aws_only())[1])
+            overrides = _overrides((await start_embedded_aws())[1])
         yield overrides
         return
     images: dict[str, str] = {}
 
     async def prepare() -> "Docker":
-        from ci.local import container_engine  # late: not every call needs Docker's client
+        from ci.local import container_engine  # late: imports Docker's client
 
         async with stage("container engine") as span:
             found = await container_engine.ensure(span.say)
@@ -135,9 +134,9 @@ async def _prepared(
         from ci.local import base_image
 
         async with stage("base image") as span:
-            made = await base_image.ensure(found, span.say)
-            span.result = made.reference
-            images[config.project.base_image] = made.reference
+            image = await base_image.ensure(found, span.say)
+            span.result = image.reference
+            images[config.project.base_image] = image.reference
 
     async def prepare_aws(found: "Docker") -> None:
         overrides.update(_overrides(await _emulator(found)))
@@ -145,17 +144,17 @@ async def _prepared(
     async with anyio.create_task_group() as group:
         group.start_soon(anyio.to_thread.run_sync, _import_client)
         found = await prepare()
-    async with engine_session(found, images, verbose=choice.verbose):
+    async with engine_session(found, images, verbose=options.verbose):
         yield overrides
 
 
 def _import_client() -> None:
-    # Takes most of a second of one core, while the other things are waited for.
+    # Takes most of a second of one core, used while the rest is being started.
     import ci.main  # noqa: F401
 
 
-async def local_aws_only() -> tuple["Docker", "Emulator"]:
-    """Start the embedded AWS without an engine, for what only looks at it."""
+async def start_embedded_aws() -> tuple["Docker", "Emulator"]:
+    """Start the container engine and the embedded AWS, without an engine session of ours."""
     from ci.local import container_engine
 
     async with stage("container engine") as span:
@@ -200,7 +199,7 @@ async def engine_session(
 def engine_options(
     docker: "Docker", images: Mapping[str, str], log: Callable[[str], None]
 ) -> "engine.Options":
-    """Return the local engine's options on this host."""
+    """Return the local engine's options on this machine."""
     from ci import engine
     from ci.local import network_settings, paths
 
@@ -211,7 +210,7 @@ def engine_options(
         images=images,
         exec_env=settings.exec_env,
         ca_bundle=settings.ca_bundle,
-        labels={"acso.instance": paths.instance()},
+        labels=paths.instance_labels(),
         log=log,
     )
 
@@ -231,12 +230,12 @@ def _log(*, verbose: bool) -> Callable[[str], None]:
     return write
 
 
-async def _called(
+async def _call_function(
     function: Function,
     arguments: Arguments,
     constructor: dict[str, Any],
     overrides: dict[str, Any],
-    use: "Use | None",
+    handler: "Handler | None",
 ) -> "str | StreamingResult":
     import dagger  # late: takes most of a second
     from dagger import dag
@@ -248,7 +247,7 @@ async def _called(
 
     values = {**overrides, **constructor}
     async with dagger.connection(dagger.Config(log_output=None)):
-        if "endpoint" in overrides:  # the embedded AWS takes any keys; none of the user's go there
+        if "endpoint" in overrides:  # the embedded AWS accepts any keys: the user's are not sent
             values.setdefault("aws_access_key_id", dag.set_secret("local-aws-key", "test"))
             values.setdefault("aws_secret_access_key", dag.set_secret("local-aws-secret", "test"))
         for name, value in values.items():
@@ -257,8 +256,8 @@ async def _called(
         values["source"] = dag.host().directory(str(values.get("source", ROOT)), exclude=IGNORE)
         given = dict(arguments)
         if function.takes("actor"):
-            known = await anyio.to_thread.run_sync(_commit)
-            given = {name: known[name] for name in known if function.takes(name)} | given
+            state = await anyio.to_thread.run_sync(_source_state)
+            given = {name: state[name] for name in state if function.takes(name)} | given
         if "format" in given:
             given["format"] = Format(given["format"])
         if "on_cancel" in given:
@@ -266,16 +265,16 @@ async def _called(
         for parameter in function.parameters:
             if parameter.kind == "file" and parameter.name in given:
                 given[parameter.name] = dag.host().file(str(given[parameter.name]))
-        if use is not None:
+        if handler is not None:
             with in_process():
-                return await use(Acso(**values), given)
+                return await handler(Acso(**values), given)
         with in_process():
             result: str = await getattr(Acso(**values), function.name)(**given)
         return result
 
 
-def _commit() -> dict[str, Any]:
-    """Return what git says of the source: commit, branch, whether it is dirty; and who asks."""
+def _source_state() -> dict[str, Any]:
+    """Return the source's commit and branch, whether it has uncommitted changes, and the user."""
 
     def git(*arguments: str) -> str:
         done = subprocess.run(

@@ -1,7 +1,7 @@
-"""What the functions of `Acso` look like from the command line, without importing them each time.
+"""Describe the functions of `Acso` for the command line, without importing them at each start.
 
-Importing the Dagger client takes most of a second; `--help` must not. So the description made from
-the functions' signatures and docs is kept in the cache, by the content of what it is made from.
+Importing the Dagger client takes most of a second, too long for `--help`. So the description, which
+is made from the functions' signatures and docstrings, is cached by a hash of its source files.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ Kind = typing.Literal["text", "number", "flag", "choice", "texts", "secret", "di
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One argument of a function. `default` is None where it has none or has None."""
+    """One argument of a function. `default` is also None if there is no default."""
 
     name: str
     doc: str
@@ -32,6 +32,11 @@ class Parameter:
     def flag(self) -> str:
         """The argument as `dagger call` spells it."""
         return "--" + self.name.strip("_").replace("_", "-")
+
+    @property
+    def metavar(self) -> str:
+        """The name of its value in help texts."""
+        return self.flag.strip("-").upper()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ class Function:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """The module: its doc, its constructor's parameters, its functions."""
+    """The module: its docstring, its constructor's parameters, its functions."""
 
     doc: str
     parameters: tuple[Parameter, ...]
@@ -62,28 +67,28 @@ class Description:
 
 
 def describe(main: Path, cache: Path) -> Description:
-    """Return the description of the module in `main`, from the cache where that is up to date."""
-    made_from = (main, main.with_name("pipeline") / "types.py", Path(__file__))
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in made_from)).hexdigest()[:20]
-    kept = cache / f"functions-{key}.json"
+    """Return the description of the module in `main`, from the cache if it is up to date."""
+    sources = (main, main.with_name("pipeline") / "types.py", Path(__file__))
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:20]
+    cached = cache / f"functions-{key}.json"
     try:
-        return _from_json(json.loads(kept.read_text()))
+        return _from_json(json.loads(cached.read_text()))
     except (OSError, ValueError, KeyError, TypeError):
-        # Absent, cut off or of another shape: made anew.
+        # The file is absent, truncated or of another format: describe the module again.
         description = from_module()
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{key}.tmp")
+        partial = cached.with_suffix(f".{key}.tmp")
         partial.write_text(json.dumps(dataclasses.asdict(description)))
-        partial.replace(kept)
+        partial.replace(cached)
     except OSError:
-        pass  # a full or read-only disk costs time here, nothing else; later writes will say so
+        pass  # without the cache the next start is slower, nothing else
     return description
 
 
 def from_module() -> Description:
-    """Make the description from the decorated class itself."""
-    # Late: this is the second that the cache saves.
+    """Return the description of the decorated class itself."""
+    # Late: this import takes the second that the cache saves.
     from ci.main import Acso
 
     module = Acso.__dagger_module__.get_object("Acso")  # type: ignore[attr-defined]
@@ -94,7 +99,7 @@ def from_module() -> Description:
         functions=tuple(
             Function(name=function.name, doc=function.doc or "", parameters=_parameters(function))
             for name, function in module.functions.items()
-            if name  # the constructor is kept under an empty one
+            if name  # the constructor has an empty name
         ),
     )
 

@@ -1,9 +1,9 @@
-"""What the command line adds to functions: writing as things happen, and handing over the terminal.
+"""Commands that print while they run, or that give the terminal to another program.
 
-A function of `Acso` returns its text at its end, which is all that `dagger call` can show. Here the
-same work is done with somebody looking on: `logs` writes each line as it is read, `--follow` and
-`status --watch` go on until Ctrl-C (which is how they end: exit code 0), `run-task` shows the
-task's log and ends with its exit code, `exec` hands the terminal to a running task.
+A function of `Acso` returns its text when it ends; `dagger call` shows nothing before. In `acso`,
+`logs` prints each line as it is read, `--follow` and `status --watch` continue until Ctrl-C (and
+then end with exit code 0), `run-task` prints the task's log and ends with the task's exit code, and
+`exec` connects the terminal to a running task.
 """
 
 import argparse
@@ -28,68 +28,70 @@ from ci.errors import ExecError
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from ci.release.observe.status import Status, changes, status
-from ci.release.run_task import LIMIT
+from ci.release.run_task import DEFAULT_TIMEOUT
 from ci.release.run_task import run_task as run_once
 
 if TYPE_CHECKING:
     from ci.main import Acso
 
-WATCHED_EVERY = 2.0  # seconds between two looks of `status --watch`
+WATCH_INTERVAL = 2.0  # seconds between two requests of `status --watch`
 PALETTE = ("cyan", "magenta", "green", "yellow", "blue", "bright_cyan", "bright_magenta")
 LEVELS = MappingProxyType({"error": "bold red", "critical": "bold red", "warning": "yellow"})
-TIME = 23  # characters of a line's time
+TIME_WIDTH = 23  # characters of the time at the start of a log line
 
 
 @dataclass(frozen=True, kw_only=True)
-class Handover:
-    """A program that takes this process's place, terminal included."""
+class ReplacementProgram:
+    """A program that replaces this process and takes over its terminal."""
 
     argv: tuple[str, ...]
 
-    def now(self) -> None:
-        """Become that program; returns only if it cannot be started."""
+    def execute(self) -> None:
+        """Replace this process; raises `OSError` if the program cannot be started."""
         os.execvp(self.argv[0], self.argv)  # noqa: S606
 
 
-StreamingResult = int | Handover
-Use = Callable[["Acso", Mapping[str, Any]], Awaitable[StreamingResult]]
+StreamingResult = int | ReplacementProgram
+Handler = Callable[["Acso", Mapping[str, Any]], Awaitable[StreamingResult]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Addition:
-    """What stands beside a function on the command line: flags, and what is done with them.
+class CommandExtension:
+    """What `acso` adds to a command: flags, and a handler that runs in place of the function.
 
-    `use` returns None where the function itself is called. `function` describes a verb that no
-    function of the module stands behind.
+    `handler` returns None if the function itself is to be called. `function` describes the command
+    if the module has no such function.
     """
 
-    use: Callable[[argparse.Namespace], Use | None]
+    handler: Callable[[argparse.Namespace], Handler | None]
     arguments: Callable[[argparse.ArgumentParser], object] = lambda _: None
     function: Function | None = None
 
 
-def watch_status(options: argparse.Namespace) -> Use | None:
-    """Look at an environment again and again: a screen on a terminal, a line a change elsewhere."""
+def watch_status(options: argparse.Namespace) -> Handler | None:
+    """Show an environment's status until Ctrl-C: redrawn on a terminal, otherwise its changes."""
     if not options.watch:
         return None
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+    async def handle(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
         console = Console(highlight=False)
         screen = console.is_terminal and not options.json
         async with until_interrupted():
             await (
-                _redrawn(context, console) if screen else _changes(context, as_json=options.json)
+                _redraw(context, console)
+                if screen
+                else _print_changes(context, as_json=options.json)
             )
         return 0
 
-    return use
+    return handle
 
 
-def write_logs(options: argparse.Namespace) -> Use:
-    """Write lines as they are read: coloured by agent on a terminal, JSON where asked for."""
+def write_logs(options: argparse.Namespace) -> Handler:
+    """Print log lines as they are read: coloured by agent on a terminal, JSON with `--json`."""
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+    async def handle(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
         wanted = await logs.scope(context, logs.query(given))
         write = _writer(context, as_json=options.json)
@@ -101,54 +103,58 @@ def write_logs(options: argparse.Namespace) -> Use:
                 write(line)
         return 0
 
-    return use
+    return handle
 
 
-def run_task(options: argparse.Namespace) -> Use:
-    """Run a one-off task, show its log as it comes, and end with its exit code."""
+def run_task(options: argparse.Namespace) -> Handler:
+    """Run a one-off task, print its log as it arrives, and end with its exit code."""
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+    async def handle(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
-        ran = await run_once(
+        result = await run_once(
             context,
             given["agent"],
             given["args"],
-            tell=_quiet if options.json else _out,
-            say=_err,
-            seconds=given.get("seconds", LIMIT),
+            tell=_discard if options.json else _print,
+            say=_print_progress,
+            seconds=given.get("seconds", DEFAULT_TIMEOUT),
         )
         if options.json:
-            _out(json.dumps(ran.data(), indent=2))
-        if ran.exit_code is None:
-            ran.raise_for_failure()
-        return int(ran.exit_code or 0)
+            _print(json.dumps(result.data(), indent=2))
+        if result.exit_code is None:
+            result.raise_for_failure()
+        return int(result.exit_code or 0)
 
-    return use
+    return handle
 
 
-def execute(_: argparse.Namespace) -> Use:
-    """Hand the terminal over to a command in a running task."""
+def execute(_: argparse.Namespace) -> Handler:
+    """Run a command in a running task, connected to this terminal."""
 
-    async def use(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
+    async def handle(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
-        task = await ecs_exec.running(context, given["agent"])
+        task = await ecs_exec.running_task(context, given["agent"])
         if context.aws.endpoint is not None:
-            # The embedded AWS has no ECS Exec: its tasks are containers of this machine.
+            # The embedded AWS has no ECS Exec; its tasks are containers on this machine.
             from ci.local import container_engine  # late: Docker's client
 
-            return Handover(argv=await container_engine.exec_command(task.id, given["args"]))
+            return ReplacementProgram(
+                argv=await container_engine.exec_command(task.id, given["args"])
+            )
         if shutil.which(ecs_exec.PLUGIN) is None:
-            message = f"there is no {ecs_exec.PLUGIN} on PATH, which ECS Exec needs on this side"
-            hint = 'AWS Systems Manager User Guide, "Install the Session Manager plugin"'
+            message = f"ECS Exec needs {ecs_exec.PLUGIN}, which is not on PATH"
+            hint = 'see "Install the Session Manager plugin" in the AWS Systems Manager User Guide'
             raise ExecError(message, hint=hint)
-        return Handover(argv=tuple(await ecs_exec.session(context, task, given["args"])))
+        return ReplacementProgram(
+            argv=tuple(await ecs_exec.start_session(context, task, given["args"]))
+        )
 
-    return use
+    return handle
 
 
 @asynccontextmanager
 async def until_interrupted() -> AsyncIterator[None]:
-    """Do what is inside until it ends, the user presses Ctrl-C, or the reader has gone."""
+    """Cancel the block when the user presses Ctrl-C or the reader of the output has gone."""
     async with anyio.create_task_group() as group:
 
         async def listen() -> None:
@@ -160,100 +166,111 @@ async def until_interrupted() -> AsyncIterator[None]:
         try:
             yield
         except BrokenPipeError:
-            # Python flushes once more at exit, into nothing.
+            # Python flushes standard output again at exit: that must not fail.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         group.cancel_scope.cancel()
 
 
-async def _redrawn(context: ReleaseContext, console: Console) -> None:
+async def _redraw(context: ReleaseContext, console: Console) -> None:
     with Live(console=console, auto_refresh=False) as screen:
         while True:
             found = await status(context)
             at = context.clock.now().strftime("%H:%M:%S")
             screen.update(Text(f"{found.text()}\n  {at} UTC, Ctrl-C ends", no_wrap=True))
             screen.refresh()
-            await context.clock.sleep(WATCHED_EVERY)
+            await context.clock.sleep(WATCH_INTERVAL)
 
 
-async def _changes(context: ReleaseContext, *, as_json: bool) -> None:
+async def _print_changes(context: ReleaseContext, *, as_json: bool) -> None:
     before: Status | None = None
     while True:
         found = await status(context)
         at = context.clock.now()
         if as_json and found != before:
-            _out(json.dumps({"time": at.isoformat(timespec="milliseconds"), **found.data()}))
+            _print(json.dumps({"time": at.isoformat(timespec="milliseconds"), **found.data()}))
         elif not as_json:
             for line in changes(before, found):
-                _out(f"{at:%H:%M:%S}  {line}")
+                _print(f"{at:%H:%M:%S}  {line}")
         before = found
-        await context.clock.sleep(WATCHED_EVERY)
+        await context.clock.sleep(WATCH_INTERVAL)
 
 
 def _writer(context: ReleaseContext, *, as_json: bool) -> Callable[[logs.Line], None]:
-    """Return what writes a line to standard output."""
+    """Return a function that prints a log line."""
     if as_json:
-        return lambda line: _out(json.dumps(line.data(), ensure_ascii=False))
+        return lambda line: _print(json.dumps(line.data(), ensure_ascii=False))
     names = [agent.name for agent in context.config.agents]
     width = max(map(len, names))
-    console = Console(highlight=False)  # honours NO_COLOR
+    console = Console(highlight=False)  # respects NO_COLOR
     if not console.is_terminal:
-        return lambda line: _out(line.text(width))
+        return lambda line: _print(line.text(width))
     return lambda line: console.print(coloured(line, width, names), soft_wrap=True)
 
 
 def coloured(line: logs.Line, width: int, names: list[str]) -> Text:
-    """Return a line as a terminal shows it: each agent in a colour of its own."""
+    """Return a log line for a terminal: time dimmed, each agent in its own colour."""
     text = Text(line.text(width))
     number = names.index(line.agent) if line.agent in names else 0
-    agent, level = TIME + 2, TIME + 4 + width
-    text.stylize("dim", 0, TIME)
+    agent, level = TIME_WIDTH + 2, TIME_WIDTH + 4 + width
+    text.stylize("dim", 0, TIME_WIDTH)
     text.stylize(PALETTE[number % len(PALETTE)], agent, agent + len(line.agent))
     text.stylize(LEVELS.get(line.level, ""), level, level + len(line.level))
     return text
 
 
-def _out(text: str) -> None:
+def _print(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def _err(text: str) -> None:
+def _print_progress(text: str) -> None:
     sys.stderr.write(f"   {text}\n")
     sys.stderr.flush()
 
 
-def _quiet(_: str) -> None:
-    """Say nothing: the JSON at the end holds it."""
+def _discard(_: str) -> None:
+    """Print nothing: the JSON document at the end has these lines."""
 
 
 def _watch_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--watch", action="store_true", help="look again and again, until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="show every change until Ctrl-C")
 
 
 def _follow_flag(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--follow", action="store_true", help="go on as lines come, until Ctrl-C")
+    parser.add_argument("--follow", action="store_true", help="wait for new lines until Ctrl-C")
 
 
 EXEC = Function(
     name="exec",
-    doc="""Run a command in a running task of an agent, with this terminal.
+    doc="""Run a command in a running task of an agent, connected to this terminal.
 
-acso exec --env staging --agent supervisor -- sh
+Example: acso exec --env staging --agent supervisor -- sh
 
-On AWS this is ECS Exec: the environment needs ecs_exec = true in acso.toml, this machine the
-Session Manager plugin. A task of the embedded AWS is a container here, entered through Docker.""",
+On AWS this uses ECS Exec: the environment needs ecs_exec = true in acso.toml, and this machine
+needs the Session Manager plugin. On the embedded AWS, `docker exec` runs the command in the task's
+container.""",
     parameters=(
-        Parameter(name="env", doc="Environment of acso.toml.", kind="text", required=True),
-        Parameter(name="agent", doc="Whose newest task.", kind="text", required=True),
-        Parameter(name="args", doc="The command.", kind="texts", required=True),
+        Parameter(
+            name="env",
+            doc="Environment of acso.toml: development, staging or production.",
+            kind="text",
+            required=True,
+        ),
+        Parameter(
+            name="agent",
+            doc="Agent; the command runs in its newest task.",
+            kind="text",
+            required=True,
+        ),
+        Parameter(name="args", doc="The command and its arguments.", kind="texts", required=True),
     ),
 )
-#: By name of the function.
-ADDITIONS: Mapping[str, Addition] = MappingProxyType(
+#: By the name of the function.
+EXTENSIONS: Mapping[str, CommandExtension] = MappingProxyType(
     {
-        "status": Addition(use=watch_status, arguments=_watch_flag),
-        "logs": Addition(use=write_logs, arguments=_follow_flag),
-        "run_task": Addition(use=run_task),
-        "exec": Addition(use=execute, function=EXEC),
+        "status": CommandExtension(handler=watch_status, arguments=_watch_flag),
+        "logs": CommandExtension(handler=write_logs, arguments=_follow_flag),
+        "run_task": CommandExtension(handler=run_task),
+        "exec": CommandExtension(handler=execute, function=EXEC),
     }
 )

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ci.engine.values import assigned
+from ci.engine.values import with_pair
 
 _NAME = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=|$)")
 _REFERENCE = re.compile(r"\\(.)|\$(?:\{([^}]*)\}|(\w+))", re.DOTALL)
@@ -14,7 +14,7 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 @dataclass(frozen=True)
 class EnvFile:
-    """Variables in their order, values as they are written."""
+    """Variables in order, values as written."""
 
     raw: tuple[tuple[str, str], ...] = ()
 
@@ -28,23 +28,23 @@ class EnvFile:
         return found
 
     def with_variable(self, name: str, value: str | None) -> "EnvFile":
-        """Return the file with a variable set, in its place if it is there, or without it."""
-        return EnvFile(assigned(self.raw, name, value))
+        """Return the file with a variable set, in its place if it exists, or removed if None."""
+        return EnvFile(with_pair(self.raw, name, value))
 
     def values(self) -> dict[str, str]:
-        """Return what the variables mean: no quotes, references replaced.
+        """Return the variables without quotes, with references replaced.
 
-        A reference means an earlier variable of the file, or else one of this host.
+        A reference names an earlier variable of the file, or a variable of this host.
         """
         found: dict[str, str] = {}
         for name, raw in self.raw:
-            found[name] = meaning(raw, {**os.environ, **found})
+            found[name] = _value(raw, {**os.environ, **found})
         return found
 
     def namespace(self, prefix: str) -> "EnvFile":
-        """Return only the variables with a prefix (`_` is added, case does not count), without it.
+        """Return the variables with a prefix, without it; `_` is added, case is ignored.
 
-        As with Dagger, their values are those of `values`.
+        As in Dagger, their values are those of `values`.
         """
         wanted = prefix.replace("-", "_").removesuffix("_").lower() + "_"
         pairs = self.values().items()
@@ -57,8 +57,8 @@ class EnvFile:
         return "".join(f"{name}={value}\n" for name, value in self.raw)
 
 
-def meaning(raw: str, known: Mapping[str, str]) -> str:
-    """Return a written value without quotes, its references replaced where quotes allow that."""
+def _value(raw: str, known: Mapping[str, str]) -> str:
+    """Return a written value without quotes; references in single quotes are not replaced."""
     if raw[:1] == "'" and (end := raw.find("'", 1)) > 0:
         return raw[1:end]
     if raw[:1] == '"' and (hit := re.match(r'"((?:[^"\\]|\\.)*)"', raw, re.DOTALL)):

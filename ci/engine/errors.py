@@ -1,4 +1,4 @@
-"""What an engine tells its client; `extensions` reach the client beside the message."""
+"""Errors of the engine; the client gets the message and `extensions`."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ from ci.engine.unsupported import REASONS
 
 
 class EngineError(Exception):
-    """Something asked for cannot be done; the message says what and why."""
+    """A request failed; the message says what, on what, and why."""
 
     extensions: dict[str, Any] | None = None
 
 
 class UnsupportedError(EngineError):
-    """A field or argument of Dagger's API that this engine does not have."""
+    """A field, argument or value of Dagger's API that this engine does not support."""
 
     def __init__(self, what: str) -> None:
         because = REASONS.get(what.partition(" ")[0], "")
         super().__init__(
             f"{what} is not supported by the local engine{because and f' ({because})'}; "
-            "run with a Dagger engine: `dagger run COMMAND` "
-            "(docs/engine.md tells what is supported)"
+            "use a Dagger engine: `dagger run COMMAND` "
+            "(docs/engine.md lists what is supported)"
         )
 
 
 class CacheError(EngineError):
-    """The cache directory cannot be written or read: the disk is full, the rights are missing."""
+    """The cache directory cannot be written or read: a full disk, missing permissions."""
 
     def __init__(self, path: object, error: Exception) -> None:
         why = error.strerror if isinstance(error, OSError) else str(error)

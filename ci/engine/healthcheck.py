@@ -1,4 +1,4 @@
-"""What an image says of how its health is checked; durations as Go writes them."""
+"""The health check in an image's configuration; durations in Go's notation."""
 
 import re
 from collections.abc import Mapping
@@ -28,10 +28,10 @@ _TIMES = {
 
 
 def nanoseconds(text: str) -> int:
-    """Return a duration such as `1m30s`; raises `EngineError` if it is none."""
+    """Return the nanoseconds of a duration such as `1m30s`; raises `EngineError`."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise EngineError(f"{text!r} is no duration such as 30s or 1m30s")
+        raise EngineError(f"{text!r} is not a duration such as 30s or 1m30s")
     return int(sum(Decimal(number) * _UNITS[unit] for number, unit in parts))
 
 
@@ -48,38 +48,38 @@ def duration(value: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Healthcheck:
-    """A command that tells whether a container is healthy."""
+    """A command that checks the health of a container."""
 
-    test: tuple[str, ...]  # as an image has it: CMD or CMD-SHELL, then the arguments
+    test: tuple[str, ...]  # CMD or CMD-SHELL, then the arguments, as in an image's configuration
     times: tuple[tuple[str, int], ...] = ()  # by name in the API, nanoseconds
     retries: int = 0
 
     @classmethod
-    def asked(cls, args: Mapping[str, Any]) -> "Healthcheck":
-        """Return what withDockerHealthcheck asks for; raises `EngineError`."""
+    def from_args(cls, args: Mapping[str, Any]) -> "Healthcheck":
+        """Return the health check of withDockerHealthcheck's arguments; raises `EngineError`."""
         if args.get("shell") and len(args["args"]) != 1:
-            raise EngineError("a healthcheck in the shell is one string")
+            raise EngineError("withDockerHealthcheck: with `shell`, `args` must be one string")
         times = tuple((name, nanoseconds(args[name])) for name in _TIMES if args.get(name))
         test = ("CMD-SHELL" if args.get("shell") else "CMD", *args["args"])
         return cls(test=test, times=times, retries=args.get("retries") or 0)
 
     @classmethod
-    def read(cls, config: Mapping[str, Any] | None) -> "Healthcheck | None":
-        """Return what an image's configuration says."""
+    def from_config(cls, config: Mapping[str, Any] | None) -> "Healthcheck | None":
+        """Return the health check of an image's configuration, None if it has none."""
         test = tuple((config or {}).get("Test") or ())
         if config is None or test[:1] not in (("CMD",), ("CMD-SHELL",)):
             return None
         times = tuple((name, config[key]) for name, key in _TIMES.items() if config.get(key))
         return cls(test=test, times=times, retries=config.get("Retries") or 0)
 
-    def written(self) -> dict[str, Any]:
-        """Return it as an image's configuration has it."""
+    def to_config(self) -> dict[str, Any]:
+        """Return the health check as part of an image's configuration."""
         times = {_TIMES[name]: value for name, value in self.times}
         retries = {"Retries": self.retries} if self.retries else {}
         return {"Test": list(self.test), **times, **retries}
 
-    def facts(self) -> dict[str, Any]:
-        """Return it as the API tells it; a time that was not set is empty."""
+    def to_api(self) -> dict[str, Any]:
+        """Return the health check as the API does; a time that was not set is empty."""
         kind, *args = self.test
-        told = dict.fromkeys(_TIMES, "") | {name: duration(value) for name, value in self.times}
-        return {**told, "args": args, "shell": kind == "CMD-SHELL", "retries": self.retries}
+        times = dict.fromkeys(_TIMES, "") | {name: duration(value) for name, value in self.times}
+        return {**times, "args": args, "shell": kind == "CMD-SHELL", "retries": self.retries}

@@ -1,7 +1,7 @@
-"""Objects as the chain of calls that made them, and ids that hold that chain.
+"""Objects as the chain of calls that made them, and ids that contain that chain.
 
-A call is frozen: its field, its arguments and the call it was asked of. Its id is the chain
-itself, each call once, so that ids outlive the query, the session and the process.
+A call is frozen: its field, its arguments and its parent. Its id is the chain itself, each call
+once, so an id stays valid after the query, the session and the process.
 """
 
 import base64
@@ -19,7 +19,7 @@ from ci.engine.errors import EngineError
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One field asked of one object; arguments hold plain JSON values and other calls."""
+    """One field of one object; arguments are plain JSON values and other calls."""
 
     type: str  # of the object that it returns
     field: str
@@ -51,7 +51,7 @@ def encode(call: Call) -> str:
 
 @lru_cache(maxsize=10_000)
 def decode(text: str) -> Call:
-    """Return the object that an id stands for; raises `EngineError` if it is not an id."""
+    """Return the object of an id; raises `EngineError` if it is not an id of this engine."""
     calls: list[Call] = []
     try:
         for kind, name, parent, args in json.loads(zlib.decompress(base64.urlsafe_b64decode(text))):
@@ -65,7 +65,7 @@ def decode(text: str) -> Call:
             )
         return calls[-1]
     except (binascii.Error, zlib.error, ValueError, TypeError, IndexError) as error:
-        raise EngineError(f"not an id of this engine: {text[:40]!r}") from error
+        raise EngineError(f"{text[:40]!r} is not an id of this engine") from error
 
 
 def _row(call: Call, place: Any) -> list[Any]:
@@ -96,7 +96,7 @@ def _unpacked(value: Any, calls: list[Call]) -> Any:
 
 
 def _parts_first(call: Call) -> Iterator[Call]:
-    """Yield every call of the chain once, parents and arguments before what is made of them."""
+    """Yield every call of the chain once, parents and arguments before the calls that use them."""
     seen: set[str] = set()
     stack = [(call, False)]
     while stack:

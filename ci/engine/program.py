@@ -1,4 +1,4 @@
-"""Run a command in a session, as `dagger run` does."""
+"""Run a program in a session, as `dagger run` does."""
 
 import os
 import signal
@@ -12,9 +12,9 @@ from ci.engine.server import serve
 
 
 async def run(options: Options, command: Sequence[str]) -> int:
-    """Run a command that finds the engine in its environment; return its exit code.
+    """Run a command with the session in its environment; return its exit code.
 
-    A signal that this process gets (interrupt, terminate) goes on to the command.
+    SIGINT and SIGTERM of this process are passed on to the command.
 
     Raises:
         EngineError: no container engine answers.
@@ -26,13 +26,13 @@ async def run(options: Options, command: Sequence[str]) -> int:
             list(command), stdin=None, stdout=None, stderr=None, env=environment
         ) as process:
             async with anyio.create_task_group() as group:
-                group.start_soon(_forward, process)
+                group.start_soon(_forward_signals, process)
                 code = await process.wait()
                 group.cancel_scope.cancel()
             return code if code >= 0 else 128 - code
 
 
-async def _forward(process: Process) -> None:
+async def _forward_signals(process: Process) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for number in signals:
             if process.returncode is None:

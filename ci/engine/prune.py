@@ -1,12 +1,12 @@
-"""Forgetting what was not used for long.
+"""Remove unused parts of the cache.
 
-First results are forgotten, in one transaction, then what no result holds any more is removed. So
-a prune that ends early leaves whole results, and at most things that the next one removes.
+Results are removed first, in one transaction, then everything that no result needs any more. So an
+interrupted prune leaves complete results, and at most contents that the next prune removes.
 
-What is in use is safe without stopping anybody: reading a result or writing a content marks it as
-used, and nothing goes that was used since the oldest running session began. Sessions that begin
-meanwhile are younger than that. A session with another store is known by its containers alone;
-while there is one, no image and no volume goes, as it may use the same.
+Running sessions need not stop: reading a result or writing a content updates its last use, and
+nothing is removed that was used since the oldest running session began. A session with another
+store is visible by its containers only; while one runs, no image and no volume is removed, because
+it may use the same.
 """
 
 import re
@@ -19,14 +19,22 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from ci.engine import locks
+from ci.common import locks
 from ci.engine.execution.docker_api import SESSION, Daemon
 from ci.engine.options import Options
-from ci.engine.session_names import dead
+from ci.engine.session_names import is_dead
 from ci.engine.store.cache import Store
-from ci.engine.usage import Holdings, Item, Usage, holdings, images_of, usage, volumes_of
+from ci.engine.usage import (
+    CachedResult,
+    Inventory,
+    Usage,
+    images_of,
+    take_inventory,
+    usage,
+    volumes_of,
+)
 
-#: Seconds by which a file's time may lie behind the clock.
+#: Seconds by which a file's time may be behind the clock.
 MARGIN = 0.05
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SIZES |= {"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
@@ -34,17 +42,17 @@ _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is to be forgotten; nothing by default but what no result holds."""
+class PrunePolicy:
+    """What to remove; by default only what no result needs."""
 
-    older_than: float | None = None  # not used for so many seconds
-    keep: int | None = None  # bytes that may stay; what was used longest ago goes first
+    older_than: float | None = None  # results not used for this many seconds
+    keep: int | None = None  # bytes that stay; the least recently used results are removed first
     everything: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruned:
-    """What went."""
+class PruneResult:
+    """Numbers of what was removed."""
 
     results: int
     contents: int
@@ -53,50 +61,56 @@ class Pruned:
     size: int  # bytes
 
 
-def chosen(found: Holdings, wish: Wish, now: float, cutoff: float) -> list[Item]:
-    """Return the results to forget, that used longest ago first.
+def select_results(
+    found: Inventory, policy: PrunePolicy, now: float, cutoff: float
+) -> list[CachedResult]:
+    """Return the results to remove, the least recently used first.
 
-    What was used since the cutoff stays, whatever is wished; times are seconds since 1970.
+    Results used since the cutoff stay under any policy; times are seconds since 1970.
     """
-    oldest = 0.0 if wish.older_than is None else now - wish.older_than
+    oldest = 0.0 if policy.older_than is None else now - policy.older_than
 
-    def kept(item: Item) -> bool:
-        return not (wish.everything or item.broken or item.used < oldest)
+    def kept(item: CachedResult) -> bool:
+        return not (policy.everything or item.broken or item.used < oldest)
 
-    counts = Counter(name for item in found.items for name in item.holds)
+    counts = Counter(name for item in found.items for name in item.needs)
     left = found.size(counts)
-    gone = []
-    # What goes in any case goes first: it may leave room enough for the others.
+    removed = []
+    # Results to be removed in any case come first: the others may then fit.
     for item in sorted(found.items, key=lambda item: (kept(item), item.used)):
-        full = wish.keep is not None and left > wish.keep
+        full = policy.keep is not None and left > policy.keep
         if item.used < cutoff and (full or not kept(item)):
-            gone.append(item)
-            counts.subtract(item.holds)
-            left -= found.size([name for name in item.holds if not counts[name]])
-    return sorted(gone, key=lambda item: item.used)
+            removed.append(item)
+            counts.subtract(item.needs)
+            left -= found.size([name for name in item.needs if not counts[name]])
+    return sorted(removed, key=lambda item: item.used)
 
 
-async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pruned:
-    """Forget results and remove what only they held; wait for another prune to end first.
+async def prune(
+    store: Store, daemon: Daemon, policy: PrunePolicy, *, exclusive: bool
+) -> PruneResult:
+    """Remove results and what only they needed; wait for another prune to end first.
 
-    Images and volumes stay unless sessions with this store are `alone` on the daemon.
+    Images and volumes stay unless sessions with this store have `exclusive` use of the daemon.
     """
     client = daemon.client
     async with locks.held(store.root / "locks" / "prune"):
         now = time.time()
-        cutoff = min([now, *running(store).values()]) - MARGIN
-        found = holdings(store, await images_of(daemon), await volumes_of(daemon))
-        shared = set() if alone else {*found.images, *found.volumes}
-        gone = [item for item in chosen(found, wish, now, cutoff) if not item.holds & shared]
-        kept, contents = forget(store, found, gone, cutoff)
-        loose = found.held - kept.held
+        cutoff = min([now, *running_sessions(store).values()]) - MARGIN
+        found = take_inventory(store, await images_of(daemon), await volumes_of(daemon))
+        shared = set() if exclusive else {*found.images, *found.volumes}
+        removed = [
+            item for item in select_results(found, policy, now, cutoff) if not item.needs & shared
+        ]
+        kept, contents = remove_results(store, found, removed, cutoff)
+        loose = found.needed - kept.needed
         tags = [tag for image in loose & found.images.keys() for tag in found.images[image].tags]
-        images = [tag for tag in sorted(tags) if await daemon.gone(client.remove_image, tag)]
+        images = [tag for tag in sorted(tags) if await daemon.try_remove(client.remove_image, tag)]
         names = sorted(loose & found.volumes.keys())
-        volumes = [name for name in names if await daemon.gone(client.remove_volume, name)]
-        store.sweep(cutoff)
+        volumes = [name for name in names if await daemon.try_remove(client.remove_volume, name)]
+        store.remove_abandoned(cutoff)
     layers = [name for name in loose if name.startswith("layers ")]
-    return Pruned(
+    return PruneResult(
         results=len(found.items) - len(kept.items),
         contents=len(contents),
         images=len(images),
@@ -105,18 +119,18 @@ async def prune(store: Store, daemon: Daemon, wish: Wish, *, alone: bool) -> Pru
     )
 
 
-async def alone(store: Store, daemon: Daemon) -> bool:
-    """Whether no session with another store has containers in the container engine."""
+async def has_exclusive_use(store: Store, daemon: Daemon) -> bool:
+    """Return whether no session with another store has containers in the container engine."""
     filters = {"label": SESSION}
     containers = await daemon.call(daemon.client.containers, all=True, filters=filters)
-    sessions = {each["Labels"][SESSION] for each in containers} - set(running(store))
-    return all(dead(session) for session in sessions)
+    sessions = {each["Labels"][SESSION] for each in containers} - set(running_sessions(store))
+    return all(is_dead(session) for session in sessions)
 
 
-def running(store: Store) -> dict[str, float]:
-    """Return the sessions that use a store and when they began; forget the dead.
+def running_sessions(store: Store) -> dict[str, float]:
+    """Return the running sessions of a store and when they began, seconds since 1970.
 
-    Times are seconds since 1970.
+    Files of sessions that have ended are removed.
     """
     began = {}
     for path in (store.root / "sessions").iterdir():
@@ -128,25 +142,26 @@ def running(store: Store) -> dict[str, float]:
     return began
 
 
-def forget(
-    store: Store, found: Holdings, gone: Iterable[Item], cutoff: float
-) -> tuple[Holdings, list[str]]:
-    """Forget results, then remove the contents that none holds; return what is left, what went."""
-    store.drop((item.key for item in gone), cutoff)
-    kept = holdings(store, found.images, found.volumes)  # some of them may be in use by now
+def remove_results(
+    store: Store, found: Inventory, removed: Iterable[CachedResult], cutoff: float
+) -> tuple[Inventory, list[str]]:
+    """Remove results, then contents that none needs; return what is left and those contents."""
+    store.remove_results((item.key for item in removed), cutoff)
+    kept = take_inventory(store, found.images, found.volumes)  # some may have been used since
     return kept, remove_contents(store, kept, cutoff)
 
 
-def remove_contents(store: Store, kept: Holdings, cutoff: float) -> list[str]:
-    """Remove contents that no result holds and nobody used since the cutoff."""
-    old = [name for name in kept.unheld if kept.contents[name][1] < cutoff]
-    gone = [name for name in old if _removed(store.path(name), store.root / "tmp", cutoff)]
-    store.forget(gone)
-    return gone
+def remove_contents(store: Store, kept: Inventory, cutoff: float) -> list[str]:
+    """Remove contents that no result needs and that were not used since the cutoff."""
+    old = [name for name in kept.unneeded if kept.contents[name][1] < cutoff]
+    removed = [name for name in old if _removed(store.path(name), store.root / "tmp", cutoff)]
+    store.forget_files(removed)
+    return removed
 
 
 def _removed(path: Path, aside: Path, cutoff: float) -> bool:
-    # Out of sight first: who looks now writes it anew; who used it in between gets it back.
+    # Hide it first: a process that needs it now writes it again. One that used it before that is
+    # seen by the new time, and the content is restored.
     hidden = aside / path.name
     path.rename(hidden)
     if hidden.stat().st_mtime >= cutoff:
@@ -156,7 +171,7 @@ def _removed(path: Path, aside: Path, cutoff: float) -> bool:
     return True
 
 
-# --- for a program ------------------------------------------------------------------------------
+# --- for programs ------------------------------------------------------------------------------
 @asynccontextmanager
 async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
     store = Store(options.cache_dir)
@@ -166,40 +181,41 @@ async def _opened(options: Options) -> AsyncIterator[tuple[Store, Daemon]]:
         store.close()
 
 
-async def pruned(options: Options, wish: Wish) -> Pruned:
-    """Prune the cache of sessions with these options; raises `EngineError` without a daemon."""
+async def prune_cache(options: Options, policy: PrunePolicy) -> PruneResult:
+    """Prune the cache of these options; raises `EngineError` without a container engine."""
     async with _opened(options) as (store, daemon):
-        return await prune(store, daemon, wish, alone=await alone(store, daemon))
+        exclusive = await has_exclusive_use(store, daemon)
+        return await prune(store, daemon, policy, exclusive=exclusive)
 
 
-async def used(options: Options) -> Usage:
-    """Return the size of the cache of sessions with these options; nothing is changed."""
+async def cache_usage(options: Options) -> Usage:
+    """Return numbers and sizes of the cache of these options; nothing is changed."""
     async with _opened(options) as (store, daemon):
-        found = holdings(store, await images_of(daemon), await volumes_of(daemon))
-        return usage(store, found, len(running(store)))
+        found = take_inventory(store, await images_of(daemon), await volumes_of(daemon))
+        return usage(store, found, len(running_sessions(store)))
 
 
-# --- words --------------------------------------------------------------------------------------
+# --- sizes and ages ----------------------------------------------------------------------------
 def size(text: str) -> int:
-    """Return the bytes that `5GB` or `300 MiB` means; raises `ValueError`."""
-    return int(_measured(text, _SIZES))
+    """Return the bytes of `5GB` or `300 MiB`; raises `ValueError`."""
+    return int(_quantity(text, _SIZES))
 
 
 def age(text: str) -> float:
-    """Return the seconds that `7d` or `12h` means; raises `ValueError`."""
-    return float(_measured(text, _AGES))
+    """Return the seconds of `7d` or `12h`; raises `ValueError`."""
+    return float(_quantity(text, _AGES))
 
 
-def _measured(text: str, units: dict[str, int]) -> float:
+def _quantity(text: str, units: dict[str, int]) -> float:
     hit = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
     if hit is None or hit[2] not in units:
         known = ", ".join(unit for unit in units if unit)
-        raise ValueError(f"{text!r} is no number with one of {known}")
+        raise ValueError(f"{text!r} is not a number with one of the units {known}")
     return float(hit[1]) * units[hit[2]]
 
 
-def shown(size: float) -> str:
-    """Return bytes as people read them."""
+def format_size(size: float) -> str:
+    """Return a size with its unit, for people."""
     units = ["B", "kB", "MB", "GB", "TB"]
     while size >= 1000 and len(units) > 1:
         size, units = size / 1000, units[1:]

@@ -1,4 +1,4 @@
-"""A session: the protocol of Dagger's client over HTTP, on this machine's loopback alone."""
+"""The HTTP server of a session: the protocol of Dagger's client, on loopback only."""
 
 import base64
 import hmac
@@ -19,16 +19,16 @@ import uvicorn
 
 from ci.engine.api.graph import Graph
 from ci.engine.errors import EngineError
-from ci.engine.execution.docker_api import Daemon, clean, remove_all
+from ci.engine.execution.docker_api import Daemon, remove_dead_sessions, remove_sessions
 from ci.engine.execution.session import Engine
 from ci.engine.options import Options
 
-#: Seconds that ending a session may take; what is left is removed by the next one.
-FAREWELL = 10
-#: Bytes of a query, contents of new files in it included.
-LARGEST = 64 << 20
-#: Seconds in which the next part of a query must arrive.
-PATIENCE = 60
+#: Seconds that the end of a session may take; the next session removes what is left.
+STOP_TIMEOUT = 10
+#: Bytes of a query, with the contents of new files in it.
+MAX_QUERY = 64 << 20
+#: Seconds within which the next part of a query must arrive.
+BODY_TIMEOUT = 60
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -36,7 +36,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """Where a client finds the engine."""
+    """The address of an engine, for a client."""
 
     port: int
     token: str = field(repr=False)
@@ -51,13 +51,13 @@ async def serve(options: Options) -> AsyncIterator[Session]:
     """Run an engine in a thread of its own until the block ends.
 
     Raises:
-        EngineError: no container engine answers, or the cache directory cannot be used.
+        EngineError: no container engine register, or the cache directory cannot be used.
     """
     daemon = await anyio.to_thread.run_sync(Daemon, options.docker, options.labels)
     worker = _Worker(options, daemon)
     worker.start()
     try:
-        await anyio.to_thread.run_sync(worker.begun.result)
+        await anyio.to_thread.run_sync(worker.ready.result)
         yield worker.session
     finally:
         with anyio.CancelScope(shield=True):
@@ -65,7 +65,7 @@ async def serve(options: Options) -> AsyncIterator[Session]:
 
 
 class _Worker(threading.Thread):
-    """The thread with the server's event loop; the socket is open before it starts."""
+    """The thread of the server's event loop; its socket is open before it starts."""
 
     def __init__(self, options: Options, daemon: Daemon) -> None:
         super().__init__(name="engine", daemon=True)
@@ -74,7 +74,7 @@ class _Worker(threading.Thread):
         self._socket = socket.create_server(("127.0.0.1", 0))
         token = secrets.token_urlsafe(32)
         self.session = Session(port=int(self._socket.getsockname()[1]), token=token)
-        self.begun: Future[None] = Future()
+        self.ready: Future[None] = Future()
         self._app = _App(token)
         config = uvicorn.Config(
             self._app,
@@ -88,21 +88,21 @@ class _Worker(threading.Thread):
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
-        """Serve until `stop`; what goes wrong is told to who waits for the beginning, or logged."""
+        """Serve until `stop`. An error is raised by `ready`, or logged after that."""
         try:
             anyio.run(self._main)
         except BaseException as error:
-            if self.begun.done():
+            if self.ready.done():
                 self._options.log(f"the engine ended: {error!r}")
             else:
-                self.begun.set_exception(error)
+                self.ready.set_exception(error)
         finally:
-            self._socket.close()  # who still asks is refused, not left waiting
+            self._socket.close()  # a later client is refused at once
 
     def stop(self) -> None:
-        """End the session: containers and volumes of it go, the socket closes."""
+        """End the session: remove its containers and volumes, close the socket."""
         self._server.should_exit = True
-        self.join(FAREWELL + 5)
+        self.join(STOP_TIMEOUT + 5)
 
     async def _main(self) -> None:
         try:
@@ -110,34 +110,34 @@ class _Worker(threading.Thread):
                 try:
                     engine = Engine(self._options, self._daemon, group)
                 except EngineError as error:
-                    self.begun.set_exception(error)
+                    self.ready.set_exception(error)
                     return
-                self.begun.set_result(None)
+                self.ready.set_result(None)
                 self._app.graph = Graph(engine)
-                earlier = partial(clean, self._daemon, self._options.labels)
-                group.start_soon(self._told, "of earlier sessions", earlier)
+                earlier = partial(remove_dead_sessions, self._daemon, self._options.labels)
+                group.start_soon(self._clean_up, "of earlier sessions", earlier)
                 await self._server.serve(sockets=[self._socket])
                 group.cancel_scope.cancel()
             engine.store.close()
         finally:
-            with anyio.move_on_after(FAREWELL, shield=True):
-                own = partial(remove_all, self._daemon, [self._daemon.session])
-                await self._told("of this session", own)
+            with anyio.move_on_after(STOP_TIMEOUT, shield=True):
+                own = partial(remove_sessions, self._daemon, [self._daemon.session])
+                await self._clean_up("of this session", own)
             self._daemon.client.close()
 
-    async def _told(self, whose: str, remove: Callable[[], Awaitable[None]]) -> None:
+    async def _clean_up(self, whose: str, remove: Callable[[], Awaitable[None]]) -> None:
         try:
             await remove()
         except EngineError as error:
-            self._options.log(f"leftovers {whose} stay for the next start: {error}")
+            self._options.log(f"leftovers {whose} stay until the next session: {error}")
 
 
 class _RefusedError(Exception):
-    """A request is no query of this session: an HTTP status, and what is wrong."""
+    """A request is refused: an HTTP status, and the reason."""
 
 
 class _App:
-    """The ASGI application: one path, one token."""
+    """The ASGI application: one path, protected by the session's token."""
 
     graph: Graph
 
@@ -148,37 +148,37 @@ class _App:
         if scope["type"] != "http":
             return
         try:
-            asked = await self._asked(scope, receive)
+            query = await self._query(scope, receive)
         except _RefusedError as error:
             status, reason = error.args
             await _reply(send, status, json.dumps({"errors": [{"message": reason}]}).encode())
         else:
-            await self._answer(asked, receive, send)
+            await self._answer(query, receive, send)
 
-    async def _asked(self, scope: dict[str, Any], receive: Receive) -> dict[str, Any]:
+    async def _query(self, scope: dict[str, Any], receive: Receive) -> dict[str, Any]:
         given = dict(scope["headers"]).get(b"authorization", b"")
         if not hmac.compare_digest(given, self._expected):
             raise _RefusedError(401, "wrong session token")
         if (scope["method"], scope["path"]) != ("POST", "/query"):
-            raise _RefusedError(404, "POST /query is all there is")
+            raise _RefusedError(404, "the only endpoint is POST /query")
         body, more = bytearray(), True
         while more:
-            with anyio.move_on_after(PATIENCE) as waited:
+            with anyio.move_on_after(BODY_TIMEOUT) as waited:
                 message = await receive()
             if waited.cancelled_caught or message["type"] == "http.disconnect":
-                raise _RefusedError(408, "the query did not arrive")
+                raise _RefusedError(408, "the request ended before its body was complete")
             body += message.get("body", b"")
             more = message.get("more_body", False)
-            if len(body) > LARGEST:
-                raise _RefusedError(413, "the query is too large")
+            if len(body) > MAX_QUERY:
+                raise _RefusedError(413, f"the query is larger than {MAX_QUERY >> 20} MiB")
         try:
-            asked: dict[str, Any] = json.loads(body)
-            return asked | {"query": str(asked["query"])}
+            query: dict[str, Any] = json.loads(body)
+            return query | {"query": str(query["query"])}
         except (ValueError, KeyError, TypeError) as error:
-            raise _RefusedError(400, "the body is no GraphQL query") from error
+            raise _RefusedError(400, "the body is not a GraphQL request in JSON") from error
 
-    async def _answer(self, asked: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer, or give up when the client goes away."""
+    async def _answer(self, query: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer, unless the client disconnects first."""
         async with anyio.create_task_group() as group:
 
             async def gone() -> None:
@@ -187,8 +187,8 @@ class _App:
                 group.cancel_scope.cancel()
 
             group.start_soon(gone)
-            variables, operation = asked.get("variables"), asked.get("operationName")
-            await _reply(send, 200, await self.graph.answer(asked["query"], variables, operation))
+            variables, operation = query.get("variables"), query.get("operationName")
+            await _reply(send, 200, await self.graph.answer(query["query"], variables, operation))
             group.cancel_scope.cancel()
 
 

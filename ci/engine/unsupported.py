@@ -1,13 +1,13 @@
-"""Why this engine lacks what it lacks; what is not listed here is only not there yet."""
+"""Why fields and arguments are not supported; those not listed are not implemented yet."""
 
-_TERMINAL = "the protocol between client and engine has no terminal"
-_SOCKET = "a container may run on another machine than the socket"
-_RIGHTS = "no container gets more than Docker's default rights"
-_NESTED = "a step has no way to the engine"
+_TERMINAL = "the session's protocol has no terminal"
+_SOCKET = "the container may run on another machine than the socket"
+_RIGHTS = "containers have Docker's default privileges only"
+_NESTED = "a step cannot reach the engine"
 _INIT = "every step runs beside an idle process 1"
-_DAEMON = "the container engine itself pulls and pushes, and does not reach services"
-_BUILDER = "the builder of the Docker API has none"
-_HOST = "the request is made by this host, which does not reach services by name"
+_DAEMON = "the container engine itself pulls and pushes, and cannot reach services"
+_BUILDER = "the builder of the Docker API does not support it"
+_HOST = "this host makes the request, and cannot reach services by name"
 
 #: By `Type.field` or `Type.field(argument)`.
 REASONS = {
@@ -16,7 +16,7 @@ REASONS = {
     "Container.asService(noInit)": _INIT,
     "Container.experimentalWithAllGPUs": _RIGHTS,
     "Container.experimentalWithGPU": _RIGHTS,
-    "Container.exportImage(forcedCompression)": "the container engine keeps layers in its own way",
+    "Container.exportImage(forcedCompression)": "the container engine has its own format",
     "Container.from(registryService)": _DAEMON,
     "Container.publish(forcedCompression)": "the container engine compresses what it pushes",
     "Container.publish(registryService)": _DAEMON,
@@ -37,10 +37,10 @@ REASONS = {
     "Directory.dockerBuild(secrets)": _BUILDER,
     "Directory.dockerBuild(ssh)": _BUILDER,
     "Directory.terminal": _TERMINAL,
-    "File.withReplaced(firstFrom)": "how it counts lines is not documented",
+    "File.withReplaced(firstFrom)": "its counting of lines is not documented",
     "Host.unixSocket": _SOCKET,
     "Query.git(experimentalServiceHost)": _HOST,
-    "Query.git(sshAuthSocket)": "git uses the agent of this host",
+    "Query.git(sshAuthSocket)": "git uses this host's SSH agent",
     "Query.http(experimentalServiceHost)": _HOST,
     "Service.terminal": _TERMINAL,
 }

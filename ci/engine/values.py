@@ -1,7 +1,7 @@
 """Containers, files, services and secrets as frozen values.
 
-A container's files are a chain too: an image, edits, commands. Nothing of it runs before a
-result is asked for.
+A container's files are a chain: an image, edits, commands. No link of it is executed before a
+result of it is requested.
 """
 
 import re
@@ -15,54 +15,54 @@ from ci.engine.ids import Call
 from ci.engine.store.tree import Entry, Tree
 
 T = TypeVar("T")
-#: Kinds of mounts whose content commands change for those after them.
-CONTENT = ("directory", "file")
-#: Contents that are found out when they are needed.
-Lazy = Callable[[], Awaitable[Tree]]
+#: Kinds of mounts whose content, as a command leaves it, the next command sees.
+CONTENT_MOUNTS = ("directory", "file")
+#: Reads a tree when it is needed.
+TreeSource = Callable[[], Awaitable[Tree]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Image:
-    """Files of an image that Docker has; the empty id is no files at all."""
+    """Files of an image that Docker has; the empty id means no files."""
 
     id: str = ""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Edit:
-    """Files laid over or removed."""
+    """Files put over others, or a path removed."""
 
     below: "Files"
     path: str
-    source: Lazy | None = None  # None: the path is removed
+    source: TreeSource | None = None  # None: the path is removed
     owner: str = ""
     expect: str = ""  # `f`: a removed path must be a file
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Ran:
-    """What a command left."""
+class Exec:
+    """The files that a command left."""
 
     before: "Container"
     args: tuple[str, ...]
     stdin: str = ""
-    redirect: str = ""  # a file of the container that is its standard input
+    redirect_stdin: str = ""  # a file of the container that is its standard input
     expect: Literal["SUCCESS", "FAILURE", "ANY"] = "SUCCESS"
 
 
-Files = Image | Edit | Ran
+Files = Image | Edit | Exec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mount:
-    """Something at a path of a container that is not part of its files."""
+    """A directory, file, cache, secret or temporary space at a path; not part of the files."""
 
     path: str
     kind: Literal["directory", "file", "cache", "secret", "temp"]
-    source: Lazy | None = None
+    source: TreeSource | None = None
     owner: str = ""
     read_only: bool = False
-    after: Ran | None = None  # the command whose changes it holds
+    after: Exec | None = None  # the command that left its content; replaces `source`
     name: str = ""  # of a cache
     sharing: str = "SHARED"
     secret: Call | None = None
@@ -82,7 +82,7 @@ class Port:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """All that is known of a container before anything runs."""
+    """A container before anything is executed."""
 
     files: Files = field(default_factory=Image)
     platform: str
@@ -100,31 +100,31 @@ class Container:
     auth: tuple[tuple[str, tuple[str, Call]], ...] = ()  # registry, user name, password
     annotations: tuple[tuple[str, str], ...] = ()
     healthcheck: Healthcheck | None = None
-    volatile: tuple[tuple[str, str], ...] = ()  # variables that are in no key
-    ran: Ran | None = None  # the last command
+    volatile: tuple[tuple[str, str], ...] = ()  # variables that are in no cache key
+    last_exec: Exec | None = None
 
     def absolute(self, path: str) -> str:
-        """Return a path from the root, relative ones by the working directory."""
+        """Return a path from the root; a relative one starts at the working directory."""
         return normpath(join("/", self.workdir, path)).replace("//", "/")
 
     def covering(self, path: str) -> Mount | None:
-        """Return the innermost mount that a path (from the root) lies in."""
+        """Return the innermost mount that contains a path from the root."""
         found = [m for m in self.mounts if path == m.path or path.startswith(m.path + "/")]
         return max(found, key=lambda mount: len(mount.path), default=None)
 
     def without_mount(self, path: str) -> "Container":
-        """Return the container with nothing mounted at exactly this path."""
+        """Return the container without a mount at exactly this path."""
         return replace(self, mounts=tuple(m for m in self.mounts if m.path != path))
 
     def with_mount(self, mount: Mount) -> "Container":
-        """Return the container with a mount; one at the same path gives way."""
+        """Return the container with a mount, which replaces one at the same path."""
         kept = self.without_mount(mount.path)
         return replace(kept, mounts=(*kept.mounts, mount))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """A directory: its tree, or where in a container it is."""
+    """A directory: its tree, or its place in a container."""
 
     tree: Tree | None = None
     container: Container | None = None
@@ -134,7 +134,7 @@ class Directory:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """One file, with the name under which it was asked for."""
+    """One file and its name."""
 
     name: str
     entry: Entry
@@ -142,7 +142,7 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """A value that is never shown; found when it is needed."""
+    """A value that is never shown; read when it is needed."""
 
     name: str
     uri: str
@@ -151,18 +151,18 @@ class Secret:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cache:
+class CacheVolume:
     """A volume that outlives sessions."""
 
     name: str
-    source: Lazy | None = None
+    source: TreeSource | None = None
     sharing: str = "SHARED"
     owner: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A container that runs beside others."""
+    """A container whose process serves others."""
 
     container: Container
     args: tuple[str, ...]
@@ -170,19 +170,19 @@ class Service:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Forward:
-    """Ports that lead from containers to this host, or from this host to a service."""
+class PortForward:
+    """Ports forwarded from containers to this host, or from this host to a service."""
 
-    ports: tuple[tuple[int, int], ...]  # where it listens (0: anywhere), where that leads
-    host: str = ""  # whose ports they lead to; empty: to the service
+    ports: tuple[tuple[int, int], ...]  # frontend (0: any free port), backend
+    host: str = ""  # the target; empty: the service
     service: Service | None = None
     hostname: str = "localhost"
 
 
-def assigned(
+def with_pair(
     pairs: tuple[tuple[str, T], ...], name: str, value: T | None
 ) -> tuple[tuple[str, T], ...]:
-    """Return name-value pairs with one set in its place, or taken out where the value is None."""
+    """Return pairs with one value set, in its place if it exists, or removed if it is None."""
     items = dict(pairs)
     if value is None:
         items.pop(name, None)
@@ -191,6 +191,6 @@ def assigned(
     return tuple(items.items())
 
 
-def expanded(text: str, env: dict[str, str]) -> str:
-    """Return a text with `$NAME` and `${NAME}` replaced; unknown names become nothing."""
+def expand_variables(text: str, env: dict[str, str]) -> str:
+    """Return a text with `$NAME` and `${NAME}` replaced; unknown names become empty."""
     return re.sub(r"\$(?:\{([^}]*)\}|(\w+))", lambda hit: env.get(hit[1] or hit[2], ""), text)

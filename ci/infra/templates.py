@@ -1,4 +1,4 @@
-"""The two templates with what acso.toml adds to them, and their parameters."""
+"""The two templates with the agents of acso.toml added, and their parameters."""
 
 import json
 import zlib
@@ -26,24 +26,24 @@ def environment(agents: tuple[Agent, ...]) -> str:
 
 
 def key(agent: str) -> str:
-    """Return an agent's name as logical ids can hold it: letters and digits."""
+    """Return an agent's name as logical ids allow it: letters and digits."""
     return agent.replace("-", "")
 
 
 def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     """Return name, port, health path and rule priority of each agent, by key.
 
-    A priority comes from the agent's name, so that adding one agent never moves another's rule.
+    A priority is derived from the agent's name, so that adding an agent changes no other rule.
 
     Raises:
-        ConfigError: two names give the same priority, which a load balancer does not take.
+        ConfigError: two names have the same priority, which a load balancer does not allow.
     """
     taken: dict[int, str] = {}
     for agent in agents:
         other = taken.setdefault(_priority(agent), agent.name)
         if other != agent.name:
-            message = f"agents {other} and {agent.name} fall on one listener rule priority"
-            raise ConfigError(message, hint="give the newer one another name")
+            message = f"agents {other} and {agent.name} have the same listener rule priority"
+            raise ConfigError(message, hint="rename the newer one")
     return {
         key(agent.name): {
             "Name": agent.name,
@@ -59,8 +59,8 @@ def registry_parameters(target: Target, *, provider: bool) -> Mapping[str, str]:
     """Return the registry stack's parameters.
 
     Args:
-        target: where it is, the agents, and the repository whose workflow may deploy.
-        provider: whether GitHub's identity provider is the stack's; an account has only one.
+        target: AWS, the agents, and the repository whose workflow may deploy.
+        provider: whether the stack has GitHub's identity provider; an account has only one.
     """
     config = target.config
     repository = config.project.repository if provider else None
@@ -77,7 +77,7 @@ def parameters(target: Target) -> Mapping[str, str]:
         "Agents": _keys(config),
         "LogRetention": str(env.log_retention),
         "Exec": "true" if env.ecs_exec else "false",
-        # Five seconds are the least that a target group takes.
+        # A target group allows no interval below five seconds.
         "HealthInterval": str(max(5, env.health_interval)),
         "FirstPort": str(first),
         "LastPort": str(last),
@@ -88,9 +88,9 @@ def parameters(target: Target) -> Mapping[str, str]:
 
 
 def subjects(config: Config, env: Environment) -> tuple[str, ...]:
-    """Return the subjects of the identity tokens that may deploy an environment, as patterns.
+    """Return patterns of the subjects of identity tokens that may deploy an environment.
 
-    Its branch of the project's repository, and any tag if a release deploys it: nobody else.
+    They are its branch of the project's repository, and any tag if a release deploys it.
     Source: GitHub Docs, "OpenID Connect reference", "Example subject claims".
     """
     refs = [f"refs/heads/{env.branch}"] if env.branch else []
@@ -100,7 +100,7 @@ def subjects(config: Config, env: Environment) -> tuple[str, ...]:
 
 
 def _ports(config: Config) -> tuple[int, int]:
-    """Return the least and the greatest port of an agent: what security groups must let pass."""
+    """Return the lowest and the highest port of an agent, for the security groups."""
     ports = [agent.port for agent in config.agents]
     return min(ports), max(ports)
 
@@ -118,7 +118,7 @@ def _keys(config: Config) -> str:
 
 
 def _mappings(agents: tuple[Agent, ...]) -> str:
-    # JSON is YAML, and a section's place in a template does not matter.
+    # JSON is valid YAML, and the order of a template's sections does not matter.
     return f"\nMappings: {json.dumps({'Agents': mapping(agents)})}\n"
 
 

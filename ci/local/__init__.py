@@ -1,1 +1,1 @@
-"""This machine: container engine, base image, embedded AWS, and what its settings are."""
+"""What runs on this machine: container engine, base image, embedded AWS; and its settings."""

@@ -1,4 +1,4 @@
-"""Packages of Debian and Ubuntu."""
+"""Install packages with apt, on Debian and Ubuntu."""
 
 import os
 import shutil
@@ -16,13 +16,13 @@ Say = Callable[[str], None]
 _TIMEOUT = 20
 
 
-def usable_system() -> bool:
-    """Whether this is Debian or a relative of it, with apt."""
-    return bool({"debian", "ubuntu"} & system()) and shutil.which("apt-get") is not None
+def supports_apt() -> bool:
+    """Return whether this system is Debian, Ubuntu or a derivative, and has apt."""
+    return bool({"debian", "ubuntu"} & system_ids()) and shutil.which("apt-get") is not None
 
 
-def system(release: Path = Path("/etc/os-release")) -> set[str]:
-    """Return the names by which this system calls itself and its parents."""
+def system_ids(release: Path = Path("/etc/os-release")) -> set[str]:
+    """Return the ids of this system and of those it derives from (os-release: ID, ID_LIKE)."""
     try:
         lines = release.read_text().splitlines()
     except OSError:
@@ -33,43 +33,43 @@ def system(release: Path = Path("/etc/os-release")) -> set[str]:
 
 
 async def install(packages: Sequence[str], say: Say, *, failure: type[HostError]) -> None:
-    """Install packages; the lists are brought up to date first.
+    """Install packages after updating the package lists.
 
     Args:
         packages: their names.
-        say: told the steps that apt reports.
-        failure: the error to raise.
+        say: receives apt's lines of progress.
+        failure: the class of the error to raise.
 
     Raises:
-        HostError: of the kind asked for; apt's last lines are in its message.
+        HostError: of class `failure`; the message has apt's last lines.
     """
     names = " ".join(packages)
     options = [f"-oAcquire::http::Timeout={_TIMEOUT}", f"-oAcquire::https::Timeout={_TIMEOUT}"]
     for command in (
         ["apt-get", "update", *options],
-        # With what they recommend: docker.io needs cgroupfs-mount where systemd is not.
+        # With recommended packages: without systemd, docker.io needs cgroupfs-mount.
         ["apt-get", "install", "--yes", *options, *packages],
     ):
         code, lines = await run(command, say)
         if code != 0:
             last = "\n".join(f"  {line}" for line in lines[-5:])
-            message = f"apt could not install {names}:\n{last}"
+            message = f"apt could not install {names}; its last lines:\n{last}"
             raise failure(
                 message, hint=advice(lines) or f"apt-get update && apt-get install {names}"
             )
 
 
 def advice(lines: Sequence[str]) -> str:
-    """Return what to do about a failure that a tool's own lines explain, "" if they don't."""
+    """Return what to do about a known failure in a tool's output, "" if none is recognised."""
     text = "\n".join(lines).lower()
-    mirror = "the package mirror cannot be reached: look at the network and at http_proxy"
+    mirror = "the package mirror cannot be reached: check the network and http_proxy"
     known = {
-        "no space left on device": "the disk is full: make room, then run the same command again",
+        "no space left on device": "the disk is full: free some space, then try again",
         "could not resolve": mirror,
         "failed to fetch": mirror,
-        "could not get lock": "another package manager is at work: wait for it to end",
+        "could not get lock": "another package manager is running: try again when it has ended",
     }
-    return next((told for sign, told in known.items() if sign in text), "")
+    return next((advice for sign, advice in known.items() if sign in text), "")
 
 
 async def run(
@@ -79,13 +79,13 @@ async def run(
     environ: dict[str, str] | None = None,
     keep: Sequence[int] = (),
 ) -> tuple[int, list[str]]:
-    """Run a program; return its exit code and all its lines.
+    """Run a program; return its exit code and all lines of its output.
 
     Args:
         command: the program and its arguments.
-        say: told the lines that show progress.
-        environ: added to this process's.
-        keep: descriptors that it inherits.
+        say: receives the lines that show progress.
+        environ: variables added to those of this process.
+        keep: file descriptors that the program inherits.
     """
     variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     lines: list[str] = []
@@ -103,15 +103,15 @@ async def run(
             *whole, rest = (rest + chunk).split("\n")
             for line in whole:
                 lines.append(line.rstrip())
-                if shown(line):
+                if is_progress(line):
                     say(line.removeprefix("I: ").strip())
         if rest:
             lines.append(rest)
     return child.returncode or 0, lines
 
 
-#: How lines begin that tell a person how far apt or mmdebstrap is.
-_SHOWN = (
+#: Prefixes of the lines that show the progress of apt or mmdebstrap.
+_PROGRESS = (
     "Need to get",
     "Fetched",
     "Setting up docker.io",
@@ -123,6 +123,6 @@ _SHOWN = (
 )
 
 
-def shown(line: str) -> bool:
-    """Whether a line tells a person how far the work is."""
-    return line.startswith(_SHOWN)
+def is_progress(line: str) -> bool:
+    """Return whether a line shows progress."""
+    return line.startswith(_PROGRESS)

@@ -1,8 +1,8 @@
-"""The base image of everything built here: from a registry, or made of Debian's packages.
+"""The base image of everything built here: pulled from a registry, or built from Debian packages.
 
-Where a registry answers, it is the image that acso.toml names, at the digest that the name has
-there now. Elsewhere Debian's own Python is put into an image of an honest name, by mmdebstrap.
-Either way its content has an id, `digest`, that enters the versions of what is built upon it.
+If a registry can be reached, it is the image that acso.toml names, at the digest that the name has
+there now. Otherwise mmdebstrap builds an image with Debian's Python, under a name of its own. In
+both cases `digest` identifies its content and is part of the versions of what is built on it.
 """
 
 import json
@@ -19,32 +19,32 @@ from ci.local.container_engine import Docker, client
 
 Say = Callable[[str], None]
 NAME = "python:3.11-slim"
-#: Seconds until a registry counts as unreachable, and that a pull of 50 MB may take.
-ANSWER, PULL = 8, 120
+#: Seconds until a registry counts as unreachable, and seconds that a pull (50 MB) may take.
+ANSWER_TIMEOUT, PULL_TIMEOUT = 8, 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class BaseImage:
     """An image with `python3`, its venv module and CA certificates."""
 
-    reference: str  # usable in this Docker
+    reference: str  # its name in this container engine
     digest: str  # of its content
     origin: Literal["registry", "debian"]
-    image_id: str = ""  # Docker's own, to notice that the reference means something else now
-    pulled: bool = False  # by us: so `down --cache` removes it
-    recipe: str = ""  # by which it was made here
+    image_id: str = ""  # Docker's id, to notice if the reference now names another image
+    pulled: bool = False  # pulled by us, so `down --cache` removes it
+    recipe: str = ""  # id of the recipe it was built with; "" if it was not built here
 
 
 async def ensure(docker: Docker, say: Say, *, name: str = NAME) -> BaseImage:
-    """Return the base image; get or make it where it is not there yet.
+    """Return the base image; pull or build it if it does not exist yet.
 
     Args:
-        docker: where it is needed.
-        say: told each step.
-        name: the image wanted, as a registry knows it.
+        docker: the container engine that needs it.
+        say: receives lines of progress.
+        name: its name in a registry.
 
     Raises:
-        HostError: no registry answers and it cannot be made here either.
+        HostError: no registry answers and it cannot be built here either.
     """
     found = await current(docker, name)
     if found is not None:
@@ -52,42 +52,37 @@ async def ensure(docker: Docker, say: Say, *, name: str = NAME) -> BaseImage:
     async with lock.held(paths.cache_dir() / "base.lock", say) as descriptor:
         found = await current(docker, name)
         if found is None:
-            found = await _made(docker, say, name, descriptor)
+            found = await _create(docker, say, name, descriptor)
             _record(name, found)
     return found
 
 
 async def current(docker: Docker, name: str = NAME) -> BaseImage | None:
-    """Return the base image that is there already, None if there is none; nothing is changed."""
+    """Return the base image if it exists already, else None; changes nothing."""
     found = _recorded(name)
     if found is None:
         return None
-    there = await anyio.to_thread.run_sync(_image_id, docker, found.reference)
-    return found if there == found.image_id else None
+    image_id = await anyio.to_thread.run_sync(_image_id, docker, found.reference)
+    return found if image_id == found.image_id else None
 
 
 def pulled_reference(name: str = NAME) -> str | None:
-    """Return the reference that was pulled for us, for its removal."""
+    """Return the reference of the base image if we pulled it, so that it can be removed."""
     found = _recorded(name)
     return found.reference if found is not None and found.pulled else None
 
 
-def forget(name: str = NAME) -> None:
-    """Forget which image it is, once it is removed."""
-    _path(name).unlink(missing_ok=True)
-
-
-async def _made(docker: Docker, say: Say, name: str, descriptor: int) -> BaseImage:
+async def _create(docker: Docker, say: Say, name: str, descriptor: int) -> BaseImage:
     found = await anyio.to_thread.run_sync(_from_registry, docker, name, say)
     if found is not None:
         return found
-    say(f"{name} cannot be pulled: making an image of Debian's packages in its place")
-    made = await debian_image.build(docker, say, descriptor)
+    say(f"{name} cannot be pulled: building a base image from Debian packages instead")
+    built = await debian_image.build(docker, say, descriptor)
     return BaseImage(
-        reference=made.reference,
-        digest=made.digest,
+        reference=built.reference,
+        digest=built.digest,
         origin="debian",
-        image_id=made.image_id,
+        image_id=built.image_id,
         recipe=debian_image.recipe(),
     )
 
@@ -97,17 +92,17 @@ def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
     from docker.utils import parse_repository_tag
     from requests import RequestException
 
-    local = _local(docker, name)
+    local = _find_local(docker, name)
     if local is not None:
         return local
     try:
-        digest = str(client(docker.url, timeout=ANSWER).images.get_registry_data(name).id)
+        digest = str(client(docker.url, timeout=ANSWER_TIMEOUT).images.get_registry_data(name).id)
         repository, _ = parse_repository_tag(name)
         say(f"pulling {name} ({digest[:19]})")
         _pull(docker, repository, digest)
         image_id = _image_id(docker, f"{repository}@{digest}")
     except (DockerException, RequestException, OSError) as error:
-        say(f"no registry has {name} for us: {_last_words(error)}")
+        say(f"{name} is not available from a registry: {_cause(error)}")
         return None
     return BaseImage(
         reference=f"{repository}@{digest}",
@@ -119,19 +114,19 @@ def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
 
 
 def unreachable(docker: Docker, name: str = NAME) -> str:
-    """Return why a registry does not have the image for us, "" if it has."""
+    """Return why the image cannot be had from a registry, "" if it can."""
     from docker.errors import DockerException
     from requests import RequestException
 
     try:
-        client(docker.url, timeout=ANSWER).images.get_registry_data(name)
+        client(docker.url, timeout=ANSWER_TIMEOUT).images.get_registry_data(name)
     except (DockerException, RequestException, OSError) as error:
-        return _last_words(error)
+        return _cause(error)
     return ""
 
 
-def _local(docker: Docker, name: str) -> BaseImage | None:
-    """Return the image of that very name, where someone pulled or loaded it before."""
+def _find_local(docker: Docker, name: str) -> BaseImage | None:
+    """Return the image with this name if it was pulled or loaded here before."""
     from docker.errors import ImageNotFound
 
     try:
@@ -150,18 +145,18 @@ def _pull(docker: Docker, repository: str, digest: str) -> None:
 
     from docker.errors import DockerException
 
-    deadline = time.monotonic() + PULL
-    api = client(docker.url, timeout=ANSWER * 2).api
+    deadline = time.monotonic() + PULL_TIMEOUT
+    api = client(docker.url, timeout=ANSWER_TIMEOUT * 2).api
     for event in api.pull(repository, tag=digest, stream=True, decode=True):
         if "error" in event:
             raise DockerException(event["error"])
         if time.monotonic() > deadline:
-            message = f"the pull takes longer than {PULL} s"
+            message = f"the pull takes more than {PULL_TIMEOUT} s"
             raise DockerException(message)
 
 
-def _last_words(error: Exception) -> str:
-    """Return the end of an error's sentence: Docker nests causes to the right."""
+def _cause(error: Exception) -> str:
+    """Return the last part of an error's message, where Docker puts the cause."""
     return str(error).rstrip('")\n').rpartition(": ")[2][:120]
 
 
@@ -194,5 +189,6 @@ def _record(name: str, image: BaseImage) -> None:
         draft.write_text(json.dumps(asdict(image)))
         draft.replace(path)
     except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}"
-        raise HostError(message, hint="is the disk full?") from error
+        message = f"cannot write {path}: {error.strerror}"
+        hint = "free some space there, or choose another folder: XDG_CACHE_HOME"
+        raise HostError(message, hint=hint) from error

@@ -1,7 +1,7 @@
-"""A container engine: the one that answers, or Debian's, installed and started here.
+"""The container engine: one that answers already, or Debian's Docker, installed and started here.
 
-Someone else's daemon is used and never stopped. One that was started here is known by its process
-and stopped by `down --cache` alone.
+A daemon that was not started here is used, but never stopped. One that was is recorded by its
+process; only `down --cache` stops it.
 """
 
 import os
@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from ipaddress import ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import anyio
 
+from ci.common import networks
 from ci.errors import ContainerEngineError
 from ci.local import dockerd, lock, paths
 
@@ -25,37 +25,38 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 DEFAULT = "unix:///var/run/docker.sock"
-TASK_LABEL = "com.amazonaws.ecs.task-arn"  # which task a container is of
+LOOPBACK = "127.0.0.1"
+TASK_LABEL = "com.amazonaws.ecs.task-arn"  # on containers of the embedded AWS's tasks
 
 
 @dataclass(frozen=True, kw_only=True)
 class Docker:
     """A container engine that answers."""
 
-    url: str | None  # None: what DOCKER_HOST says, with its TLS settings
+    url: str | None  # None: given by DOCKER_HOST and its TLS variables
     started_by_us: bool
-    bridge: str  # the address under which containers on the default network reach this machine
+    bridge: str  # the address at which containers on the default network reach this machine
     version: str = ""
 
     @property
     def client(self) -> "docker.DockerClient":
-        """A client of its API; calls block, so make them in a thread."""
+        """A client of its API. Its calls block: make them in a worker thread."""
         return client(self.url)
 
 
 def client(url: str | None, *, timeout: int = 60) -> "docker.DockerClient":
-    """Return a client of the engine at a URL, None for what DOCKER_HOST says.
+    """Return a client of the engine at a URL.
 
     Args:
         url: as in `Docker.url`.
-        timeout: seconds that one call may stay without an answer.
+        timeout: seconds to wait for the answer to one call.
     """
     return _client(url, os.environ.get("DOCKER_HOST") if url is None else "", timeout)
 
 
 @cache
 def _client(url: str | None, _: str | None, timeout: int) -> "docker.DockerClient":
-    """Return the one client of this process for an engine and a timeout; it stays open."""
+    """Return the client for an engine and a timeout; it is shared and stays open."""
     import docker  # late: costs 0.15 s
 
     if url is None:
@@ -64,31 +65,31 @@ def _client(url: str | None, _: str | None, timeout: int) -> "docker.DockerClien
 
 
 async def ensure(say: Say) -> Docker:
-    """Return the container engine of this machine; install and start one where there is none.
+    """Return the container engine of this machine; install and start one if none answers.
 
     Args:
-        say: told each step.
+        say: receives lines of progress.
 
     Raises:
-        ContainerEngineError: there is none and none can be had; the hint says what to run.
+        ContainerEngineError: none answers and none can be started; the hint says what to do.
     """
     found = await find()
     if found is not None:
         return found
-    refuse_another_engine()
+    refuse_unusable_engine()
     async with lock.held(paths.machine_dir() / "dockerd.lock", say):
-        found = await find()  # another process may have started it meanwhile
+        found = await find()  # another process may have started one in the meantime
         if found is None:
             await dockerd.install_and_start(say, partial(_answers, DEFAULT))
             found = await find()
     if found is None:
         message = f"the container engine started here does not answer at {DEFAULT}"
-        raise ContainerEngineError(message, hint=f"its log: {dockerd.log_file()}")
+        raise ContainerEngineError(message, hint=f"see its log: {dockerd.log_file()}")
     return found
 
 
 async def find() -> Docker | None:
-    """Return the first container engine that answers, None if none does; nothing is changed."""
+    """Return the first container engine that answers, None if none does; changes nothing."""
     for url in candidates(os.environ, _context_socket()):
         found = await connected(url)
         if found is not None:
@@ -99,10 +100,10 @@ async def find() -> Docker | None:
 def candidates(
     environ: "os._Environ[str] | dict[str, str]", context: str | None
 ) -> list[str | None]:
-    """Return the URLs to try, best first; None stands for DOCKER_HOST.
+    """Return the URLs to try, in order; None stands for DOCKER_HOST.
 
-    DOCKER_HOST is a choice: no other is tried beside it. Then come the current Docker context, the
-    system's socket, those of rootless Docker and of Podman.
+    If DOCKER_HOST is set, nothing else is tried. Otherwise: the current Docker context, the
+    system's socket, the sockets of rootless Docker and of Podman.
     """
     if environ.get("DOCKER_HOST"):
         return [None]
@@ -117,31 +118,31 @@ def candidates(
     return list(dict.fromkeys(known))
 
 
-def refuse_another_engine() -> None:
-    """Raise where starting an engine would not be what the user means.
+def refuse_unusable_engine() -> None:
+    """Raise if the user has an engine that cannot be used, so that none is started beside it.
 
     Raises:
-        ContainerEngineError: DOCKER_HOST chooses one that is silent, or the system's may not be
-            used by this user.
+        ContainerEngineError: DOCKER_HOST names an engine that does not answer, or this user has no
+            permission to use the system's socket.
     """
     chosen = os.environ.get("DOCKER_HOST")
     if chosen:
         message = f"no container engine answers at DOCKER_HOST={chosen}"
-        raise ContainerEngineError(message, hint="start it, or unset DOCKER_HOST")
+        raise ContainerEngineError(message, hint="start that engine, or unset DOCKER_HOST")
     default = Path(DEFAULT.removeprefix("unix://"))
     if default.exists() and not usable(DEFAULT):
-        message = f"this user may not use the container engine at {default}"
+        message = f"this user has no permission to use the container engine at {default}"
         raise ContainerEngineError(message, hint="sudo usermod -aG docker $USER, then log in again")
 
 
 def _context_socket() -> str | None:
-    """Return the URL of the Docker context that the user chose."""
+    """Return the URL of the current Docker context, None if it has none."""
     from docker.context import ContextAPI
     from docker.errors import DockerException
 
     try:
         context = ContextAPI.get_current_context()
-    except (DockerException, OSError, ValueError):  # a broken ~/.docker is no reason to fail here
+    except (DockerException, OSError, ValueError):  # a broken ~/.docker is no reason to fail
         return None
     return context.Host or None
 
@@ -176,16 +177,16 @@ def _connected(url: str | None) -> Docker | None:
 
 
 def usable(url: str) -> bool:
-    """Whether this user may use the socket at a URL; others than sockets may be tried."""
+    """Return whether this user has permission for a URL's socket; True for other URLs."""
     return not url.startswith("unix://") or os.access(
         url.removeprefix("unix://"), os.R_OK | os.W_OK
     )
 
 
 def listening(url: str) -> bool:
-    """Whether somebody answers at the socket of a URL; others than sockets may be tried.
+    """Return whether something listens at a URL's socket; True for other URLs.
 
-    Docker's client leaves a socket open when this fails, so it is not asked before.
+    Checked first because Docker's client leaks a socket if it cannot connect.
     """
     if not url.startswith("unix://"):
         return True
@@ -198,49 +199,41 @@ def listening(url: str) -> bool:
 
 
 def _bridge(api: "docker.DockerClient") -> str:
-    """Return the gateway of the default network: Docker calls it bridge, Podman podman."""
-    networks = {item.name: item for item in api.networks.list(names=["bridge", "podman"])}
-    network = networks.get("bridge") or networks.get("podman")
+    """Return the gateway of the default network, named bridge by Docker and podman by Podman."""
+    found = {item.name: item for item in api.networks.list(names=list(networks.DEFAULT))}
+    network = next((found[name] for name in networks.DEFAULT if name in found), None)
     if network is None:
-        return "127.0.0.1"
+        return LOOPBACK
     network.reload()
-    return gateway(network.attrs)
-
-
-def gateway(network: dict[str, Any]) -> str:
-    """Return a network's IPv4 gateway, which Docker leaves out where it is the first address."""
-    for item in network.get("IPAM", {}).get("Config") or []:
-        if "." in item.get("Subnet", ""):
-            return str(item.get("Gateway") or ip_network(item["Subnet"])[1])
-    return "127.0.0.1"
+    return networks.gateway(network.attrs) or LOOPBACK
 
 
 async def exec_command(task: str, command: Sequence[str]) -> tuple[str, ...]:
-    """Return the command line that runs a command in the container of an embedded AWS's task.
+    """Return the command line that runs a command in the container of a task.
 
     Args:
-        task: the task's id.
-        command: what to run; with a terminal where this process has one.
+        task: the id of a task of the embedded AWS.
+        command: the command to run; it gets a terminal if this process has one.
 
     Raises:
-        ContainerEngineError: no such container runs here, or there is no `docker` program.
+        ContainerEngineError: the task has no container here, or there is no `docker` program.
     """
     found = await find()
     name = await anyio.to_thread.run_sync(_container, found, task) if found else None
     if found is None or name is None:
         message = f"no container of task {task} runs on this machine"
-        hint = "ECS Exec on another AWS than AWS itself is for the embedded one alone"
+        hint = "with an endpoint other than AWS itself, `exec` works for the embedded AWS only"
         raise ContainerEngineError(message, hint=hint)
     if shutil.which("docker") is None:
-        message = "there is no `docker` program on PATH to enter a container with"
+        message = "`exec` on the embedded AWS needs the `docker` program, which is not on PATH"
         raise ContainerEngineError(message, hint="on Debian or Ubuntu: apt-get install docker.io")
-    where = ("--host", found.url) if found.url else ()
+    host = ("--host", found.url) if found.url else ()
     terminal = ("--tty",) if sys.stdin.isatty() and sys.stdout.isatty() else ()
-    return ("docker", *where, "exec", "--interactive", *terminal, name, *command)
+    return ("docker", *host, "exec", "--interactive", *terminal, name, *command)
 
 
 def _container(found: Docker, task: str) -> str | None:
-    """Return the name of a task's container; its label is the embedded AWS's."""
+    """Return the name of a task's container, None if it does not run here."""
     running = found.client.containers.list(filters={"label": TASK_LABEL})
     names = [item.name for item in running if item.labels[TASK_LABEL].endswith(f"/{task}")]
     return str(names[0]) if names else None

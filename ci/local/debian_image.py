@@ -1,4 +1,4 @@
-"""A base image made of Debian's packages by mmdebstrap, the same from the same packages."""
+"""Build a base image from Debian packages with mmdebstrap, reproducibly."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ Say = Callable[[str], None]
 REPOSITORY = "acso/debian-python3"
 SUITE = "bookworm"  # the Debian release with Python 3.11
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
-#: Newer timestamps are set to this one (its first release), so that none tells when it was made.
+#: Newer timestamps are set to this one (Debian 12.0): the image does not depend on the time.
 EPOCH = 1_686_355_200
-#: Archive, tree and image, with some room.
-SIZE = 1_000_000_000
-#: What differs between machines or runs and nobody needs, and what python:3.11-slim has besides.
+#: Bytes of disk for the archive, the unpacked tree and the image, with a margin.
+SPACE_NEEDED = 1_000_000_000
+#: Remove what differs between machines or runs; add the `python` that python:3.11-slim has.
 HOOKS = (
     'rm -f "$1"/etc/resolv.conf "$1"/etc/hostname',
-    # Not left to mmdebstrap: whose the folders in there are depends on the place of the work.
+    # mmdebstrap's own cleanup leaves folders whose owner depends on the work folder.
     'rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/apt/* "$1"/var/cache/debconf/*-old',
     'find "$1"/var/log -type f -delete',
     'ln -s ../../bin/python3 "$1"/usr/local/bin/python',
@@ -42,56 +42,56 @@ HINT = "make a container registry reachable, or load the image: docker load < py
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """An image that was made."""
+class BuiltImage:
+    """An image that was built."""
 
     reference: str
     digest: str  # of its files and configuration
     image_id: str
 
 
-async def build(docker: Docker, say: Say, descriptor: int) -> Made:
-    """Make the image and give it to Docker.
+async def build(docker: Docker, say: Say, descriptor: int) -> BuiltImage:
+    """Build the image and import it into Docker.
 
-    Nothing of an interrupted run is used: the archive is begun anew, and the image has its name
-    only when it is whole.
+    Nothing of an interrupted run is reused, and the image gets its name only when it is complete.
 
     Args:
-        docker: where it is needed.
-        say: told the steps.
-        descriptor: of a lock that the tools inherit, so that they are never at it twice.
+        docker: the container engine that needs it.
+        say: receives lines of progress.
+        descriptor: of the lock. The tools inherit it, so that they keep the lock even if this
+            process is killed, and never run twice at the same time.
 
     Raises:
-        HostError: this machine cannot, a mirror cannot be reached, the disk is full.
+        HostError: this system cannot build it, no mirror can be reached, or the disk is full.
     """
-    await _tool(say)
+    await _require_mmdebstrap(say)
     work = paths.cache_dir() / "base" / "work"
     shutil.rmtree(work, ignore_errors=True)
-    disk_space.require(work, SIZE, "the base image")
+    disk_space.require(work, SPACE_NEEDED, "the base image")
     try:
         work.mkdir(parents=True)
         archive = work / "root.tar"
         await _bootstrap(archive, say, descriptor)
         say("importing the image")
-        return await anyio.to_thread.run_sync(_imported, docker, archive)
+        return await anyio.to_thread.run_sync(_import, docker, archive)
     except OSError as error:
-        message = f"the base image cannot be made in {work}: {error.strerror}"
+        message = f"the base image cannot be built in {work}: {error.strerror}"
         raise HostError(message, hint=apt.advice([str(error)])) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-async def _tool(say: Say) -> None:
-    """Make sure of mmdebstrap.
+async def _require_mmdebstrap(say: Say) -> None:
+    """Install mmdebstrap if it is missing.
 
     Raises:
-        HostError: this is no Debian, or not root, or apt fails.
+        HostError: the system is not Debian, the user is not root, or apt failed.
     """
-    if "debian" not in apt.system() or "ubuntu" in apt.system():
-        message = "no registry can be reached, and a base image can be made on Debian only"
+    if "debian" not in apt.system_ids() or "ubuntu" in apt.system_ids():
+        message = "no registry can be reached, and only Debian can build a base image without one"
         raise HostError(message, hint=HINT)
     if os.geteuid() != 0:
-        message = "no registry can be reached, and making a base image needs root"
+        message = "no registry can be reached, and building a base image without one needs root"
         raise HostError(message, hint=HINT)
     if shutil.which("mmdebstrap") is None:
         say("installing mmdebstrap")
@@ -101,7 +101,11 @@ async def _tool(say: Say) -> None:
 async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
     hooks = [f"--customize-hook={hook}" for hook in HOOKS]
     command = [
-        *("setpriv", "--pdeathsig", "TERM"),  # it ends with this process, even a killed one
+        *(
+            "setpriv",
+            "--pdeathsig",
+            "TERM",
+        ),  # mmdebstrap ends with this process, even if that is killed
         *(
             "mmdebstrap",
             "--skip=cleanup/apt",
@@ -115,16 +119,16 @@ async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
     code, lines = await apt.run(command, say, environ=environ, keep=[descriptor])
     if code != 0:
         last = "\n".join(f"  {line}" for line in lines[-5:])
-        message = f"mmdebstrap could not make the base image:\n{last}"
+        message = f"mmdebstrap could not build the base image; its last lines:\n{last}"
         raise HostError(message, hint=apt.advice(lines) or HINT)
 
 
-def _imported(docker: Docker, archive: Path) -> Made:
+def _import(docker: Docker, archive: Path) -> BuiltImage:
     from docker.errors import DockerException
 
     digest = content_id(archive)
     answer: object = ""
-    # With its tag in the name: Podman overlooks one that is given beside it.
+    # The tag is part of the name because Podman ignores a separate one.
     name = f"{REPOSITORY}:{SUITE}-{digest.removeprefix('sha256:')[:12]}"
     try:
         answer = docker.client.api.import_image(
@@ -132,27 +136,27 @@ def _imported(docker: Docker, archive: Path) -> Made:
         )
         image_id = str(docker.client.images.get(name).id)
     except DockerException as error:
-        said = refusal(str(answer)) or str(error)
-        message = f"Docker did not take the base image: {said}"
-        raise HostError(message, hint=apt.advice([said])) from error
-    return Made(reference=name, digest=digest, image_id=image_id)
+        reason = import_error(str(answer)) or str(error)
+        message = f"Docker could not import the base image: {reason}"
+        raise HostError(message, hint=apt.advice([reason])) from error
+    return BuiltImage(reference=name, digest=digest, image_id=image_id)
 
 
-def refusal(answer: str) -> str:
-    """Return the error among Docker's progress events, one a line, "" if there is none."""
+def import_error(answer: str) -> str:
+    """Return the error in Docker's progress events (one JSON object per line), "" if none."""
     events = [json.loads(line) for line in answer.splitlines() if line.startswith("{")]
     return next((str(event["error"]) for event in events if "error" in event), "")
 
 
 def recipe() -> str:
-    """Return the id of how the image is made: one made otherwise is not this one."""
-    whole = json.dumps([SUITE, PACKAGES, EPOCH, HOOKS, CONFIGURATION])
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+    """Return an id of the way in which the image is built; it changes if that changes."""
+    text = json.dumps([SUITE, PACKAGES, EPOCH, HOOKS, CONFIGURATION])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def content_id(archive: Path) -> str:
-    """Return the id of what an image of this archive holds: its files and configuration."""
+    """Return an id of the content of the image: its architecture, files and configuration."""
     with archive.open("rb") as file:
         files = hashlib.file_digest(file, "sha256").hexdigest()
-    whole = json.dumps([platform.machine(), files, CONFIGURATION])
-    return "sha256:" + hashlib.sha256(whole.encode()).hexdigest()
+    text = json.dumps([platform.machine(), files, CONFIGURATION])
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()

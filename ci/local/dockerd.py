@@ -1,4 +1,4 @@
-"""Debian's `dockerd`, installed by apt and started here where no engine answers."""
+"""Install Docker with apt and start `dockerd`, on a machine where no container engine answers."""
 
 import os
 import shutil
@@ -12,14 +12,14 @@ from ci.local import apt, paths, process
 from ci.local.wait import until
 
 Say = Callable[[str], None]
-#: A first start makes its storage and firewall rules; on a slow disk that takes a while.
-PATIENCE = 60.0
+#: Seconds. The first start sets up storage and firewall rules, which takes long on a slow disk.
+START_TIMEOUT = 60.0
 PID_FILE = Path("/var/run/docker.pid")
-HINT = "install Docker (https://docs.docker.com/engine/install/) or Podman, then start it"
+HINT = "install and start Docker (https://docs.docker.com/engine/install/) or Podman"
 
 
 def log_file() -> Path:
-    """Return where the daemon started here writes."""
+    """Return the log file of the daemon that was started here."""
     return paths.machine_dir() / "dockerd.log"
 
 
@@ -28,24 +28,24 @@ def _record() -> Path:
 
 
 def running() -> process.Process | None:
-    """Return the daemon that was started here, None if there is none or it has ended."""
+    """Return the daemon that was started here, None if none was or it has ended."""
     found = process.read(_record())
     return found if found is not None and found.alive() else None
 
 
 async def install_and_start(say: Say, answers: Callable[[], Awaitable[bool]]) -> None:
-    """Make a container engine answer on a Debian or Ubuntu machine, as root.
+    """Install and start Docker on Debian or Ubuntu, as root.
 
     Args:
-        say: told each step.
-        answers: whether the engine answers at the system's socket.
+        say: receives lines of progress.
+        answers: returns whether the engine answers at the system's socket.
 
     Raises:
-        ContainerEngineError: this is not such a machine, or a step failed.
+        ContainerEngineError: this is another system, the user is not root, or a step failed.
     """
     refuse_if_not_startable()
     if shutil.which("dockerd") is None:
-        say("no container engine here: installing Debian's docker.io")
+        say("no container engine found: installing the package docker.io")
         await apt.install(["docker.io"], say, failure=ContainerEngineError)
         if await until(answers, seconds=2):  # the package may have started it
             return
@@ -53,41 +53,41 @@ async def install_and_start(say: Say, answers: Callable[[], Awaitable[bool]]) ->
         await _start_service(say, answers)
     else:
         say("starting dockerd")
-        forget_another(PID_FILE)
+        remove_stale_pid_file(PID_FILE)
         await start(["dockerd"], answers)
 
 
-def forget_another(pid_file: Path) -> None:
-    """Remove the pid file of a dockerd that is dead and whose number is another process's now.
+def remove_stale_pid_file(pid_file: Path) -> None:
+    """Remove a pid file of a dead dockerd if another process has its number now.
 
-    dockerd 20.10 asks only whether a process of that number lives, and refuses to start: so it is
-    after a crash and a restart of a machine that keeps /var/run.
+    dockerd 20.10 refuses to start if any process has that number. This happens after a crash and
+    reboot of a machine that keeps /var/run.
     """
     try:
         number = int(pid_file.read_text())
         name = Path(f"/proc/{number}/comm").read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
-        return  # no file, or no process: dockerd itself replaces the file
+        return  # no file, or no such process: dockerd replaces the file itself
     if name != "dockerd":
         pid_file.unlink(missing_ok=True)
 
 
 def refuse_if_not_startable() -> None:
-    """Raise unless an engine can be installed, or started where it is installed.
+    """Raise unless an engine can be started, and installed if necessary.
 
     Raises:
-        ContainerEngineError: not root, or a system without apt.
+        ContainerEngineError: the user is not root, or the system has no apt.
     """
     if shutil.which("dockerd") is not None:
         if os.geteuid() != 0:
-            message = "Docker is installed and does not answer; starting it needs root"
+            message = "Docker is installed but does not answer, and starting it needs root"
             raise ContainerEngineError(message, hint="sudo service docker start")
         return
-    if not apt.usable_system():
-        message = "no container engine answers, and this system has no apt to install one"
+    if not apt.supports_apt():
+        message = "no container engine answers, and without apt none can be installed here"
         raise ContainerEngineError(message, hint=HINT)
     if os.geteuid() != 0:
-        message = "no container engine answers; installing one needs root"
+        message = "no container engine answers, and installing one needs root"
         raise ContainerEngineError(
             message, hint="sudo apt-get install docker.io && sudo usermod -aG docker $USER"
         )
@@ -98,10 +98,10 @@ async def start(command: list[str], answers: Callable[[], Awaitable[bool]]) -> p
 
     Args:
         command: the program and its arguments.
-        answers: whether it answers.
+        answers: returns whether it answers.
 
     Raises:
-        ContainerEngineError: it ended or stayed silent; its last log lines are in the message.
+        ContainerEngineError: it ended or does not answer; the message has its last log lines.
     """
     child = process.launch(command, environ=os.environ, log=log_file())
     process.record(_record(), child)
@@ -109,17 +109,19 @@ async def start(command: list[str], answers: Callable[[], Awaitable[bool]]) -> p
     async def settled() -> bool:
         return not child.alive() or await answers()
 
-    if await until(settled, seconds=PATIENCE) and child.alive():
+    if await until(settled, seconds=START_TIMEOUT) and child.alive():
         return child
-    what = f"does not answer after {PATIENCE:.0f} s" if child.alive() else "ended at its start"
+    what = (
+        f"does not answer after {START_TIMEOUT:.0f} s" if child.alive() else "ended during startup"
+    )
     await child.stop(seconds=10)
     _record().unlink(missing_ok=True)
-    message = f"{command[0]} {what}; its last lines:\n{tail(log_file())}"
-    raise ContainerEngineError(message, hint=f"its whole log: {log_file()}")
+    message = f"{command[0]} {what}; its last log lines:\n{tail(log_file())}"
+    raise ContainerEngineError(message, hint=f"see its log: {log_file()}")
 
 
 async def stop(say: Say) -> bool:
-    """Stop the daemon that was started here, and no other; return whether there was one."""
+    """Stop the daemon that was started here, if any; return whether there was one."""
     found = running()
     if found is None:
         return False
@@ -143,10 +145,10 @@ def tail(path: Path, lines: int = 5) -> str:
 
 
 async def _start_service(say: Say, answers: Callable[[], Awaitable[bool]]) -> None:
-    """Start the system's service, which then belongs to the system."""
+    """Start the system's docker service; `stop` leaves it running."""
     say("starting the docker service")
     done = await anyio.run_process(["systemctl", "start", "docker"], check=False)
-    if done.returncode == 0 and await until(answers, seconds=PATIENCE):
+    if done.returncode == 0 and await until(answers, seconds=START_TIMEOUT):
         return
-    message = f"the docker service does not start: {done.stderr.decode().strip()}"
-    raise ContainerEngineError(message, hint="journalctl -u docker")
+    message = f"the docker service could not be started: {done.stderr.decode().strip()}"
+    raise ContainerEngineError(message, hint="see its log: journalctl -u docker")

@@ -1,8 +1,7 @@
-"""The embedded AWS of this instance: one process, found again, replaced when dead.
+"""The embedded AWS of this instance: one process, started once, replaced if it has died.
 
-It listens on the loopback address and on the container engine's bridge, by which tasks reach it,
-and on no other. What it holds (stacks, tables, images pushed) lives in its memory: after its end
-an environment is deployed anew.
+It listens only on the loopback address and on the container engine's bridge, where tasks reach it.
+Its state (stacks, tables, pushed images) is in memory: when it ends, environments are gone.
 """
 
 import http.client
@@ -24,10 +23,10 @@ from ci.local.container_engine import Docker
 from ci.local.wait import until
 
 Say = Callable[[str], None]
-PREFERRED = 4566  # where people expect an emulator of AWS
-START = 30.0  # seconds; 1 to 2 are usual
-#: Of this process's environment, what the server needs. No credentials or proxies go there.
-_KEPT = (
+PREFERRED_PORT = 4566  # the usual port of AWS emulators
+START_TIMEOUT = 30.0  # seconds; 1 to 2 are usual
+#: Environment variables that the server gets. Credentials and proxies are not among them.
+_PASSED_ENVIRONMENT = (
     *("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPYCACHEPREFIX"),
     *("DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"),
 )
@@ -38,7 +37,7 @@ class Emulator:
     """A running embedded AWS."""
 
     port: int
-    bridge: str  # the address by which containers reach it
+    bridge: str  # the address at which containers reach it
     process: process.Process
 
     @property
@@ -48,12 +47,12 @@ class Emulator:
 
     @property
     def registry(self) -> str:
-        """Its container registry; Docker takes this name without TLS."""
+        """The host of its container registry; Docker accepts localhost without TLS."""
         return f"localhost:{self.port}"
 
     @property
     def load_balancer(self) -> str:
-        """The URL pattern of a load balancer."""
+        """The URL pattern of its load balancers."""
         return f"{self.endpoint}/_alb/{{name}}"
 
     def environ(self) -> dict[str, str]:
@@ -69,15 +68,15 @@ class Emulator:
 
 
 async def ensure(docker: Docker, say: Say, *, plain: bool = False) -> Emulator:
-    """Return the embedded AWS of this instance; start it where it does not run.
+    """Return the embedded AWS of this instance; start it if it is not running.
 
     Args:
-        docker: where its tasks run.
-        say: told each step.
-        plain: without the corrections, when it has to be started.
+        docker: the container engine that runs its tasks.
+        say: receives lines of progress.
+        plain: if it has to be started, start it without the corrections.
 
     Raises:
-        HostError: it does not start; its last log lines are in the message.
+        HostError: it cannot be started; the message has its last log lines.
     """
     found = await find()
     if found is not None:
@@ -86,24 +85,24 @@ async def ensure(docker: Docker, say: Say, *, plain: bool = False) -> Emulator:
         found = await find()
         if found is not None:
             return found
-        await stop(docker, say)  # what a dead one left
-        return await _started(docker, say, plain=plain)
+        await stop(docker, say)  # removes what a dead one left
+        return await _start(docker, say, plain=plain)
 
 
 async def find() -> Emulator | None:
-    """Return the embedded AWS of this instance if it runs and answers; nothing is changed."""
+    """Return the embedded AWS of this instance if it runs and answers; changes nothing."""
     found = recorded()
     if found is None or not found.process.alive():
         return None
-    return found if await anyio.to_thread.run_sync(_is_itself, found) else None
+    return found if await anyio.to_thread.run_sync(_answers, found) else None
 
 
 async def stop(docker: Docker | None, say: Say) -> list[str]:
-    """End it and remove its containers; return what was removed.
+    """Stop it and remove its containers; return what was removed.
 
     Args:
-        docker: where its tasks run; None if no engine answers.
-        say: told each step.
+        docker: the container engine that runs its tasks; None if no engine answers.
+        say: receives lines of progress.
     """
     removed = []
     found = recorded()
@@ -117,16 +116,16 @@ async def stop(docker: Docker | None, say: Say) -> list[str]:
 
 
 def recorded() -> Emulator | None:
-    """Return the embedded AWS as it was last started, running or not."""
+    """Return the embedded AWS that was last started, whether it still runs or not."""
     known = process.read(_record())
     if known is None:
         return None
-    more = json.loads(_record().read_text())
-    return Emulator(port=more["port"], bridge=more["bridge"], process=known)
+    record = json.loads(_record().read_text())
+    return Emulator(port=record["port"], bridge=record["bridge"], process=known)
 
 
 def log_file() -> Path:
-    """Return where it writes."""
+    """Return its log file."""
     return paths.state_dir() / "aws.log"
 
 
@@ -134,27 +133,28 @@ def _record() -> Path:
     return paths.state_dir() / "aws.json"
 
 
-async def _started(docker: Docker, say: Say, *, plain: bool) -> Emulator:
+async def _start(docker: Docker, say: Say, *, plain: bool) -> Emulator:
     addresses = listening_addresses(docker.bridge)
     before = recorded()
-    wanted = before.port if before else PREFERRED if paths.instance() == "default" else 0
-    # A port that is free now may be taken a moment later: then the next one is tried.
+    wanted = before.port if before else PREFERRED_PORT if paths.instance() == "default" else 0
+    # A port that is free now may be taken before the server listens: then try another one.
     for _ in range(3):
         port = free_port(addresses, wanted)
         if wanted not in (0, port):
-            say(f"port {wanted} is in use: taking {port}")
-        found = await _launched(docker, port, addresses, plain=plain)
+            say(f"port {wanted} is in use: using {port}")
+        found = await _launch(docker, port, addresses, plain=plain)
         if found is not None:
             return found
         wanted = 0
-    message = f"the embedded AWS does not start; its last lines:\n{dockerd.tail(log_file(), 8)}"
-    raise HostError(message, hint=f"its whole log: {log_file()}")
+    log = dockerd.tail(log_file(), 8)
+    message = f"the embedded AWS could not be started; its last log lines:\n{log}"
+    raise HostError(message, hint=f"see its log: {log_file()}")
 
 
-async def _launched(
+async def _launch(
     docker: Docker, port: int, addresses: list[str], *, plain: bool
 ) -> Emulator | None:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    passed = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     settings = server.environ(port=port, instance=paths.instance(), docker=docker.url)
     binds = [item for address in addresses for item in ("--bind", address)]
     child = process.launch(
@@ -162,25 +162,25 @@ async def _launched(
             *(sys.executable, "-m", "ci.local.aws", "--port", str(port), *binds),
             *("--record", str(_record()), *(["--plain"] if plain else [])),
         ],
-        environ=kept | settings | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        environ=passed | settings | {"PYTHONPATH": str(Path(__file__).parents[2])},
         log=log_file(),
     )
     found = Emulator(port=port, bridge=docker.bridge, process=child)
 
     async def settled() -> bool:
-        return not child.alive() or await anyio.to_thread.run_sync(_is_itself, found)
+        return not child.alive() or await anyio.to_thread.run_sync(_answers, found)
 
-    if await until(settled, seconds=START) and child.alive():
+    if await until(settled, seconds=START_TIMEOUT) and child.alive():
         return found
     await child.stop(seconds=5)
     return None
 
 
 def listening_addresses(bridge: str) -> list[str]:
-    """Return the addresses to listen on: loopback, and the bridge where it is this machine's.
+    """Return the addresses to listen on: loopback, and the bridge if this machine has that address.
 
-    With Docker Desktop the bridge is inside its virtual machine, from which containers reach the
-    loopback address by the name host.docker.internal.
+    With Docker Desktop the bridge is inside a virtual machine; containers there reach loopback
+    addresses of this machine by the name host.docker.internal.
     """
     with socket.socket() as probe:
         try:
@@ -191,7 +191,11 @@ def listening_addresses(bridge: str) -> list[str]:
 
 
 def free_port(addresses: list[str], wanted: int) -> int:
-    """Return a port that is free on all addresses: the one wanted if possible (0: any)."""
+    """Return a port that is free on all addresses: `wanted` if it is free (0: any port).
+
+    Raises:
+        HostError: none was found.
+    """
     for port in (wanted, *[0] * 20):
         taken = port
         try:
@@ -203,23 +207,23 @@ def free_port(addresses: list[str], wanted: int) -> int:
         except OSError:
             continue
         return int(taken)
-    message = "no free port for the embedded AWS"
-    raise HostError(message, hint="see which are taken: ss -ltn")
+    message = f"there is no port for the embedded AWS that is free on {' and '.join(addresses)}"
+    raise HostError(message, hint="list the ports in use: ss -ltn")
 
 
-def _is_itself(found: Emulator) -> bool:
-    """Whether our process answers at the port, and not somebody else's."""
+def _answers(found: Emulator) -> bool:
+    """Return whether it answers at its port, and not another process."""
     return identity(found.port).get("pid") == found.process.pid
 
 
 def identity(port: int) -> dict[str, Any]:
-    """Return what the server at a port says of itself, {} if it does not answer."""
+    """Return how the server at a port identifies itself, {} if it does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
-        connection.request("GET", server.IDENTITY)
-        said = json.loads(connection.getresponse().read())
+        connection.request("GET", server.IDENTITY_PATH)
+        found = json.loads(connection.getresponse().read())
     except (OSError, ValueError, http.client.HTTPException):
         return {}
     finally:
         connection.close()
-    return said if isinstance(said, dict) else {}
+    return found if isinstance(found, dict) else {}

@@ -1,7 +1,7 @@
-"""What is ours in the container engine, found by labels and names alone; its removal.
+"""Find and remove what acso created in the container engine, by labels and names.
 
-Labels are inherited: an image that a user builds on ours carries ours too. So an image counts as
-ours only if all of its names are.
+An image inherits the labels of the image it is built on, so one that a user built on ours has our
+labels too. Therefore an image counts as ours only if all of its names are ours.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,42 +14,32 @@ from ci.local.container_engine import Docker
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-#: On every container that the embedded AWS starts.
+#: The label of every container that the embedded AWS starts.
 TASK_LABEL = "ministack"
 OUR_REPOSITORIES = ("acso/", "localhost:")
 
 
 def remove_tasks(docker: Docker) -> list[str]:
     """Remove the containers of this instance's embedded AWS; return their names."""
-    return _remove_containers(docker, [TASK_LABEL, _mine()])
+    return _remove_containers(docker, [TASK_LABEL, _instance_filter()])
 
 
 def remove_instance(docker: Docker) -> list[str]:
     """Remove containers, networks and volumes of this instance; return their names."""
-    removed = _remove_containers(docker, [_mine()])
-    mine = {"label": _mine()}
+    removed = _remove_containers(docker, [_instance_filter()])
+    mine = {"label": _instance_filter()}
     for kind, found in (
         ("network", docker.client.networks.list(filters=mine)),
         ("volume", docker.client.volumes.list(filters=mine)),
     ):
         for item in found:
-            _unless_gone(item.remove)
+            _ignore_if_gone(item.remove)
             removed.append(f"{kind} {item.name}")
     return removed
 
 
-def of_instance(docker: Docker) -> list[str]:
-    """Return the names of this instance's containers, networks and volumes."""
-    client, mine = docker.client, {"label": _mine()}
-    return [
-        *(_name(item) for item in _containers(docker, [_mine()])),
-        *(str(item.name) for item in client.networks.list(filters=mine)),
-        *(str(item.name) for item in client.volumes.list(filters=mine)),
-    ]
-
-
 def remove_registry_images(docker: Docker, registry: str) -> list[str]:
-    """Remove the names that images have in a registry which is no more; return them."""
+    """Remove the names that images have in a registry that has ended; return them."""
     found = docker.client.api.images(all=False)
     names = [
         name
@@ -58,14 +48,14 @@ def remove_registry_images(docker: Docker, registry: str) -> list[str]:
         if name.startswith(f"{registry}/") and "<none>" not in name
     ]
     for name in names:
-        _unless_gone(lambda name=name: docker.client.api.remove_image(name))  # type: ignore[misc]
+        _ignore_if_gone(lambda name=name: docker.client.api.remove_image(name))  # type: ignore[misc]
     return [f"image {name}" for name in names]
 
 
 def remove_cache(docker: Docker) -> list[str]:
-    """Remove the images that are caches of ours, children before parents; return their names.
+    """Remove our cached images, children before parents; return their names.
 
-    One that somebody else's container or image needs stays.
+    An image that another container or image needs is kept.
     """
     removed: list[str] = []
     filters = {"label": f"{paths.CACHE_LABEL}=1"}
@@ -73,20 +63,20 @@ def remove_cache(docker: Docker) -> list[str]:
         found = [
             item for item in docker.client.api.images(all=True, filters=filters) if is_ours(item)
         ]
-        done = [item for item in found if _removed(docker, item)]
+        done = [item for item in found if _remove_listed(docker, item)]
         removed += [f"image {_image_name(item)}" for item in done]
         if not done:
             return removed
 
 
 def is_ours(image: dict[str, Any]) -> bool:
-    """Whether all names of a listed image are ours; one without names is."""
+    """Return whether all names of a listed image are ours; True if it has no names."""
     tags: Iterable[str] = image.get("RepoTags") or []
     return all(tag.startswith(OUR_REPOSITORIES) for tag in tags if "<none>" not in tag)
 
 
 def foreign_containers(docker: Docker) -> list[str]:
-    """Return the names of the running containers that are not ours."""
+    """Return the names of the running containers that acso did not start."""
     return [
         _name(item)
         for item in docker.client.containers.list(sparse=True)
@@ -94,7 +84,7 @@ def foreign_containers(docker: Docker) -> list[str]:
     ]
 
 
-def _mine() -> str:
+def _instance_filter() -> str:
     return f"{paths.INSTANCE_LABEL}={paths.instance()}"
 
 
@@ -110,16 +100,16 @@ def _containers(docker: Docker, labels: Sequence[str]) -> "list[Container]":
 
 
 def _remove_container(container: "Container") -> None:
-    _unless_gone(lambda: container.remove(force=True, v=True))
+    _ignore_if_gone(lambda: container.remove(force=True, v=True))
 
 
 def remove_image(docker: Docker, reference: str, *, force: bool = False) -> bool:
-    """Remove an image; return whether it went: another container or image may need it.
+    """Remove an image; return False if it is gone or another container or image needs it.
 
     Args:
-        docker: where it is.
-        reference: name or id; a name of several is taken away alone.
-        force: with all its names, where the reference is an id.
+        docker: the container engine that has it.
+        reference: a name or an id. If the image has other names, only this name is removed.
+        force: if the reference is an id, remove all names of the image.
     """
     from docker.errors import APIError
 
@@ -132,12 +122,12 @@ def remove_image(docker: Docker, reference: str, *, force: bool = False) -> bool
     return True
 
 
-def _removed(docker: Docker, image: dict[str, Any]) -> bool:
+def _remove_listed(docker: Docker, image: dict[str, Any]) -> bool:
     return remove_image(docker, image["Id"], force=len(image.get("RepoTags") or []) > 1)
 
 
-def _unless_gone(remove: Callable[[], Any]) -> None:
-    """Remove something that another may be removing at the same time."""
+def _ignore_if_gone(remove: Callable[[], Any]) -> None:
+    """Remove something, ignoring that another process removes or has removed it."""
     from docker.errors import APIError, NotFound
 
     try:

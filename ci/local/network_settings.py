@@ -1,7 +1,7 @@
-"""What this machine's processes are told about networks and certificates, for build containers.
+"""The proxies, package indexes and CA certificates of this machine, for build containers.
 
-Behind a proxy or a TLS-inspecting mirror nothing can be installed without it. It is given to
-commands as they run and never gets into an image or a cache key.
+Behind a proxy or a mirror that inspects TLS, nothing can be installed without them. Commands get
+them as environment variables when they run; they never become part of an image or a cache key.
 """
 
 import configparser
@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: Where the engine shows the CA bundle inside a container.
-CA_PATH = "/dev/acso/ca.pem"
+from ci.common.certificates import CA_PATH
+
 SYSTEM_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-#: Each names a bundle of CA certificates, best known first.
+#: Variables that name a bundle of CA certificates, in the order in which they are looked at.
 CA_VARIABLES = (
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
@@ -23,11 +23,11 @@ CA_VARIABLES = (
     "GIT_SSL_CAINFO",
     "NODE_EXTRA_CA_CERTS",
 )
-#: Told to containers, whichever of them this machine uses.
-TOLD_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+#: Set in containers, whichever of the above this machine uses.
+CONTAINER_CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
-#: Of pip and uv: what concerns this machine's own files, processes and terminal stays here.
-STAY = frozenset(
+#: Variables of pip and uv that concern files and processes of this machine only.
+NOT_FORWARDED = frozenset(
     {
         *("PIP_CACHE_DIR", "PIP_CERT", "PIP_CLIENT_CERT", "PIP_CONFIG_FILE", "PIP_LOG"),
         *("PIP_PREFIX", "PIP_PYTHON", "PIP_REQUIRE_VIRTUALENV", "PIP_ROOT", "PIP_SRC"),
@@ -40,19 +40,19 @@ STAY = frozenset(
 )
 
 
-#: uv does not read pip's settings; these say the same thing.
-FOR_UV = {
+#: uv does not read pip's settings: its variables with the same meaning.
+UV_EQUIVALENTS = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
     "PIP_TRUSTED_HOST": "UV_INSECURE_HOST",
 }
-#: Older names, which uv still takes.
-_OLDER = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
+#: Older names of those, which uv still accepts.
+_OLDER_NAMES = {"UV_DEFAULT_INDEX": "UV_INDEX_URL", "UV_INDEX": "UV_EXTRA_INDEX_URL"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HostSettings:
-    """Settings for every command in a build container."""
+    """Network settings for every command in a build container."""
 
     exec_env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold credentials
     ca_bundle: Path | None = None
@@ -64,32 +64,32 @@ def settings() -> HostSettings:
 
 
 def derive(environ: Mapping[str, str], pip: Mapping[str, str]) -> HostSettings:
-    """Return the settings that an environment and pip's files amount to.
+    """Return the settings that follow from environment variables and pip's configuration files.
 
     Args:
         environ: variables of this process.
-        pip: the values of pip's files by their variables' names; the environment goes before them.
+        pip: the values of pip's files, by the names of their variables; `environ` overrides them.
     """
-    told: dict[str, str] = {}
+    forwarded: dict[str, str] = {}
     for name, value in {**pip, **environ}.items():
         if name.lower() in PROXIES:
-            told[name.lower()] = told[name.upper()] = value
-        elif name.startswith(("PIP_", "UV_")) and name not in STAY:
-            told[name] = elsewhere(value)
-    for name, same in FOR_UV.items():
-        if name in told and same not in told and _OLDER.get(same) not in told:
-            told[same] = told[name]
+            forwarded[name.lower()] = forwarded[name.upper()] = value
+        elif name.startswith(("PIP_", "UV_")) and name not in NOT_FORWARDED:
+            forwarded[name] = without_local_paths(value)
+    for name, same in UV_EQUIVALENTS.items():
+        if name in forwarded and same not in forwarded and _OLDER_NAMES.get(same) not in forwarded:
+            forwarded[same] = forwarded[name]
     bundle = ca_bundle(environ, pip)
     if bundle is not None:
-        told |= dict.fromkeys(TOLD_CA_VARIABLES, CA_PATH)
-    return HostSettings(exec_env={k: v for k, v in told.items() if v}, ca_bundle=bundle)
+        forwarded |= dict.fromkeys(CONTAINER_CA_VARIABLES, CA_PATH)
+    return HostSettings(exec_env={k: v for k, v in forwarded.items() if v}, ca_bundle=bundle)
 
 
 def ca_bundle(environ: Mapping[str, str], pip: Mapping[str, str]) -> Path | None:
-    """Return the CA certificates that this machine was told to trust, None if it was told nothing.
+    """Return the CA bundle that this machine is configured to use, None if none is configured.
 
-    A variable that names a file which is not there still tells that the built-in certificates are
-    not enough; the system's bundle then stands in for it.
+    A variable that names an absent file still shows that the built-in certificates are not enough:
+    then it is the system's bundle.
     """
     named = [environ[name] for name in CA_VARIABLES if environ.get(name)]
     named += [pip["PIP_CERT"]] if "PIP_CERT" in pip else []
@@ -99,14 +99,14 @@ def ca_bundle(environ: Mapping[str, str], pip: Mapping[str, str]) -> Path | None
     return next((path.resolve() for path in files if path.is_file()), None)
 
 
-def elsewhere(value: str) -> str:
-    """Return the words of a value that do not name places of this machine's file system."""
+def without_local_paths(value: str) -> str:
+    """Return a value without the words that are paths on this machine."""
     local = ("/", "~", "./", "../", "file:", "\\")
     return " ".join(word for word in value.split() if not word.startswith(local))
 
 
 def pip_files(environ: Mapping[str, str]) -> list[Path]:
-    """Return the files that pip reads its settings from, weakest first.
+    """Return pip's configuration files; later ones override earlier ones.
 
     Source: pip's documentation, "Configuration", section "Location".
     """
@@ -126,13 +126,13 @@ def pip_files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def pip_settings(files: Sequence[Path]) -> dict[str, str]:
-    """Return the [global] values of pip's files by the names of their variables."""
+    """Return the [global] values of pip's files, by the names of their variables."""
     found: dict[str, str] = {}
     for path in files:
         parser = configparser.RawConfigParser()
         try:
             parser.read(path, encoding="utf-8")
-        except (configparser.Error, UnicodeDecodeError):  # pip itself will say what is wrong
+        except (configparser.Error, UnicodeDecodeError):  # pip itself reports what is wrong
             continue
         values = parser.items("global") if parser.has_section("global") else []
         for key, value in values:

@@ -1,7 +1,7 @@
-"""Where things are kept on this machine, and the labels that tell whose they are.
+"""Folders of this machine, and the labels that show what belongs to whom.
 
-An instance is one user's stack: its embedded AWS, containers and state. ACSO_INSTANCE names it, so
-that tests and a user's own stack never meet. Caches are shared by all instances.
+An instance is one local stack: an embedded AWS, its containers and its state. ACSO_INSTANCE names
+it, which keeps the stacks of tests apart from the user's own. All instances share the caches.
 """
 
 import os
@@ -14,35 +14,35 @@ from ci.errors import UsageError
 
 INSTANCE_LABEL = "acso.instance"
 CACHE_LABEL = "acso.cache"
-#: Part of labels, container names and folder names.
+#: An instance's name is part of labels, container names and folder names.
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 def instance() -> str:
-    """Return the name of this user's stack.
+    """Return the name of the current instance.
 
     Raises:
-        UsageError: ACSO_INSTANCE is no name.
+        UsageError: ACSO_INSTANCE is not a valid name.
     """
     name = os.environ.get("ACSO_INSTANCE") or "default"
     if not _NAME.fullmatch(name):
-        message = f"ACSO_INSTANCE={name!r} is no name"
-        raise UsageError(message, hint="use lower case letters, digits and dashes, at most 40")
+        message = f"ACSO_INSTANCE={name!r} is not a valid name"
+        raise UsageError(message, hint="use at most 40 lower case letters, digits and dashes")
     return name
 
 
 def state_dir() -> Path:
-    """Return the folder of what runs in this instance; not made."""
+    """Return the folder of this instance's state; it may not exist."""
     return _state() / instance()
 
 
 def machine_dir() -> Path:
-    """Return the folder of what runs once on this machine, whatever the instance; not made."""
+    """Return the folder of state that all instances share; it may not exist."""
     return _state() / ".machine"  # no instance can have this name
 
 
 def cache_dir() -> Path:
-    """Return the folder of what can be made again and is shared by all instances; not made."""
+    """Return the folder of caches, which all instances share; it may not exist."""
     return Path(platformdirs.user_cache_path("acso"))
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ci.common import processes
 from ci.local.wait import until
 
 
@@ -89,24 +90,6 @@ def record(path: Path, process: Process, **more: object) -> None:
 
 
 def _started(pid: int) -> str:
-    """Return when a process began, "" if it does not run."""
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        # Behind the name in brackets, which may itself hold spaces: state, ..., start (field 22).
-        fields = stat.read_text().rpartition(")")[2].split()
-        # Its first thread may have ended while others still hold its ports.
-        threads = len(list((stat.parent / "task").iterdir()))
-    except OSError:
-        return "" if Path("/proc/self").exists() else _started_by_ps(pid)
-    # Ticks since boot, so the boot is part of it.
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    return "" if fields[0] in "ZX" and threads < 2 else f"{boot}-{fields[19]}"
-
-
-def _started_by_ps(pid: int) -> str:
-    """Return the same on systems without /proc."""
-    done = subprocess.run(
-        ["ps", "-o", "lstart=,stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    line = done.stdout.strip()
-    return "" if not line or line.split()[-1].startswith("Z") else " ".join(line.split()[:-1])
+    """Return what identifies a running process beside its number, "" if it does not run."""
+    started = processes.start_time(pid)
+    return started and f"{processes.boot()[:8]}-{started}"

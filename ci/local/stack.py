@@ -1,4 +1,4 @@
-"""Everything that a deployment needs on this machine, at once: started or removed."""
+"""Start or remove everything that a deployment needs on this machine."""
 
 import shutil
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """What runs."""
+    """A local stack that is running."""
 
     docker: container_engine.Docker
     base: base_image.BaseImage
@@ -25,78 +25,78 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:
-    """What was removed, each by kind and name."""
+    """What was removed: a kind and a name each."""
 
-    things: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return how many of each kind."""
-        kinds = [thing.partition(" ")[0] for thing in self.things]
+        """Return the number of each kind."""
+        kinds = [thing.partition(" ")[0] for thing in self.items]
         counts = [f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)]
-        return ", ".join(counts) or "nothing was there"
+        return ", ".join(counts) or "nothing to remove"
 
 
 async def up(say: Say) -> Stack:
-    """Start container engine, base image and embedded AWS, as far as they are not there.
+    """Start the container engine and embedded AWS and get the base image, as far as missing.
 
     Args:
-        say: told each step.
+        say: receives lines of progress.
 
     Raises:
-        HostError: one of them cannot be had.
+        HostError: one of them cannot be started or created.
     """
     found = await container_engine.ensure(say)
-    made: dict[str, base_image.BaseImage] = {}
+    images: dict[str, base_image.BaseImage] = {}
 
     async def prepare_base() -> None:
-        made["base"] = await base_image.ensure(found, say)
+        images["base"] = await base_image.ensure(found, say)
 
     async with anyio.create_task_group() as group:
         group.start_soon(prepare_base)
         running = await embedded_aws.ensure(found, say)
-    return Stack(docker=found, base=made["base"], emulator=running)
+    return Stack(docker=found, base=images["base"], emulator=running)
 
 
 async def down(say: Say, *, cache: bool) -> Removed:
-    """Remove this instance's processes, containers, networks and volumes; a second time is fine.
+    """Remove this instance's processes, containers, networks and volumes, if there are any.
 
     Args:
-        say: told each step.
-        cache: images and caches of all instances too, and the container engine if it was started
-            here and runs no containers of others.
+        say: receives lines of progress.
+        cache: also remove images and caches of all instances, and stop the container engine if it
+            was started here and runs no other containers.
     """
     found = await container_engine.find()
     async with lock.held(paths.state_dir() / "aws.lock", say):
         known = embedded_aws.recorded()
-        things = await embedded_aws.stop(found, say)
+        items = await embedded_aws.stop(found, say)
         if found is not None:
-            things += await anyio.to_thread.run_sync(leftovers.remove_instance, found)
+            items += await anyio.to_thread.run_sync(leftovers.remove_instance, found)
             if known is not None:
-                things += await anyio.to_thread.run_sync(
+                items += await anyio.to_thread.run_sync(
                     leftovers.remove_registry_images, found, known.registry
                 )
         shutil.rmtree(paths.state_dir())
     if cache:
-        things += await _remove_cache(found, say)
-    return Removed(things=tuple(things))
+        items += await _remove_cache(found, say)
+    return Removed(items=tuple(items))
 
 
 async def _remove_cache(found: container_engine.Docker | None, say: Say) -> list[str]:
-    things: list[str] = []
+    items: list[str] = []
     if found is not None:
         from ci import engine  # late: only needed here
 
-        things += [f"cache {name}" for name in await engine.remove_caches(found.url)]
-        things += await anyio.to_thread.run_sync(_remove_images, found)
+        items += [f"cache {name}" for name in await engine.remove_caches(found.url)]
+        items += await anyio.to_thread.run_sync(_remove_images, found)
     if paths.cache_dir().exists():
         shutil.rmtree(paths.cache_dir())
-        things.append(f"folder {paths.cache_dir()}")
+        items.append(f"folder {paths.cache_dir()}")
     others = await anyio.to_thread.run_sync(leftovers.foreign_containers, found) if found else []
     if others and dockerd.running() is not None:
-        say(f"dockerd stays: it runs {', '.join(others)}")
+        say(f"dockerd is kept: it runs other containers ({', '.join(others)})")
     elif await dockerd.stop(say):
-        things.append("process dockerd")
-    return things
+        items.append("process dockerd")
+    return items
 
 
 def _remove_images(found: container_engine.Docker) -> list[str]:

@@ -1,4 +1,4 @@
-"""The one place where this machine's part waits for a condition."""
+"""Wait for conditions, in asynchronous code and in threads."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,9 +12,9 @@ async def until(
     """Wait until the condition holds; return whether it did in time.
 
     Args:
-        condition: asked again and again; what it raises ends the waiting.
-        seconds: the deadline. The condition is asked at least once.
-        every: pause between two questions, in seconds.
+        condition: checked repeatedly, at least once; an exception of it ends the wait.
+        seconds: the deadline.
+        every: seconds between two checks.
     """
     deadline = time.monotonic() + seconds
     while not await condition():
@@ -28,9 +28,9 @@ def blocking(condition: Callable[[], bool], *, seconds: float, every: float = 0.
     """Wait in a thread until the condition holds; return whether it did in time.
 
     Args:
-        condition: asked again and again; what it raises ends the waiting.
-        seconds: the deadline. The condition is asked at least once.
-        every: pause between two questions, in seconds.
+        condition: checked repeatedly, at least once; an exception of it ends the wait.
+        seconds: the deadline.
+        every: seconds between two checks.
     """
     deadline = time.monotonic() + seconds
     while not condition():

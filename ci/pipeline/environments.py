@@ -42,7 +42,7 @@ async def require_unlocked(target: Target, say: release.Say) -> None:
     """
     context = await find(target)
     if context:
-        await release.refuse_if_held(context, say)
+        await release.refuse_if_locked(context, say)
 
 
 async def apply(target: Target) -> release.ReleaseContext:

@@ -1,4 +1,4 @@
-"""Promoting: what one environment has validated becomes the release of another, by digest."""
+"""Promote: release to one environment what another has validated, by digest; nothing is rebuilt."""
 
 from dataclasses import dataclass, replace
 
@@ -10,12 +10,12 @@ from ci.errors import PromotionError, UsageError
 from ci.release.model import Image, ReleaseContext, Request
 from ci.release.records import table
 from ci.release.records.release import History, Release, State, key
-from ci.release.records.target import validated
+from ci.release.records.target import validated_releases
 
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What is to be released: images by digest, recorded with the source that they are of."""
+    """What is to be released: images by digest, and the source that they were built from."""
 
     images: tuple[Image, ...]
     request: Request
@@ -24,27 +24,27 @@ class Promotion:
 async def promotion(
     source: ReleaseContext, id_: str | None, aws: Aws, target: Environment
 ) -> Promotion:
-    """Return what a validated release is in another environment.
+    """Return the images and the source with which a validated release is promoted.
 
     Args:
-        source: the environment that has validated it.
+        source: the environment that has validated the release.
         id_: the release; None: the last validated one.
-        aws: the target's, which may be of another account or region.
+        aws: the target environment's AWS, which may be another account or region.
         target: the environment to release to.
 
     Raises:
         UsageError: there is no such release.
-        PromotionError: it did not pass validation, was made of uncommitted changes (which only
-            development takes), lacks an agent of acso.toml, or its images are not in the target's
-            registry.
+        PromotionError: it did not pass validation, was built from uncommitted changes (allowed in
+            development only), has no image of an agent in acso.toml, or its images are not in the
+            target's registry.
     """
     release = _chosen(await table.history(source), source.environment.name, id_)
     if release.request.dirty and target.name != "development":
         message = (
-            f"release {release.id} of {source.environment.name} was made of uncommitted changes"
+            f"release {release.id} of {source.environment.name} was built from uncommitted changes"
         )
         raise PromotionError(
-            message, hint=f"commit them, and deploy to {source.environment.name} again"
+            message, hint=f"commit them and deploy to {source.environment.name} again"
         )
     images = await _located(source, release, aws)
     origin = f"{source.environment.name} {release.id}"
@@ -58,24 +58,26 @@ def _chosen(history: History, environment: str, id_: str | None) -> Release:
             message = f"{environment} has no validated release"
             raise PromotionError(message, hint=f"acso deploy --env {environment}")
         return history.current
-    key(id_)  # raises for what is no id
+    key(id_)  # raises if it is not a release id
     found = next((item for item in history.releases if item.id == id_), None)
     if found is None:
         message = f"release {id_} of {environment} is not on record"
-        raise UsageError(message, hint=validated(history))
+        raise UsageError(message, hint=validated_releases(history))
     if found.state is not State.SUCCEEDED:
         words = str(found.state).replace("_", " ")
         message = f"release {id_} did not pass validation in {environment} ({words})"
-        raise PromotionError(message, hint=validated(history))
+        raise PromotionError(message, hint=validated_releases(history))
     return found
 
 
 async def _located(source: ReleaseContext, release: Release, aws: Aws) -> tuple[Image, ...]:
-    """Return a release's images as they are in a registry, one for each agent of acso.toml."""
+    """Return a release's images in the target's registry, one for each agent of acso.toml."""
     agents = {source.environment.service(agent): agent for agent in source.config.agents}
-    lacking = [agent.name for service, agent in agents.items() if service not in release.after]
-    if lacking:
-        message = f"release {release.id} of {source.environment.name} has no {', '.join(lacking)}"
+    absent = [agent.name for service, agent in agents.items() if service not in release.after]
+    if absent:
+        message = (
+            f"release {release.id} of {source.environment.name} has no image of {', '.join(absent)}"
+        )
         raise PromotionError(message, hint=f"acso deploy --env {source.environment.name}")
     host = await ecr.host(aws)
 

@@ -1,1 +1,1 @@
-"""What happened, told to people and machines."""
+"""Progress, results and errors of a command, for people and for machines."""

@@ -1,4 +1,4 @@
-"""Spans on a terminal: finished stages as lines, running ones below with their time."""
+"""Show spans on a terminal: finished stages as lines, running ones below them with their time."""
 
 import time
 from types import TracebackType
@@ -19,28 +19,28 @@ MARKS: dict[State, tuple[str, str]] = {
 
 
 class Timeline:
-    """Keeps every span for reports and hands each on to what shows it."""
+    """Records every span for reports and passes events on to another listener."""
 
-    def __init__(self, shown_by: Listener) -> None:
+    def __init__(self, listener: Listener) -> None:
         self.spans: list[Span] = []
-        self._shown_by = shown_by
+        self._listener = listener
 
     def began(self, span: Span) -> None:
-        """Keep and show a stage that began."""
+        """Record a stage that began and pass it on."""
         self.spans.append(span)
-        self._shown_by.began(span)
+        self._listener.began(span)
 
     def noted(self, span: Span, line: str) -> None:
-        """Show a line of a running stage."""
-        self._shown_by.noted(span, line)
+        """Pass on a line of a running stage."""
+        self._listener.noted(span, line)
 
     def ended(self, span: Span) -> None:
-        """Show a stage's end."""
-        self._shown_by.ended(span)
+        """Pass on the end of a stage."""
+        self._listener.ended(span)
 
 
 class Terminal:
-    """Spans on a terminal that can be redrawn; use as a context manager."""
+    """Shows spans on a terminal that can be redrawn; use it as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -61,15 +61,15 @@ class Terminal:
         self._live.__exit__(kind, error, trace)
 
     def began(self, span: Span) -> None:
-        """Show a stage among the running ones."""
+        """Add a stage to the running ones."""
         self._running[id(span)] = span
         self._spinners[id(span)] = Spinner("dots", style="cyan")
 
     def noted(self, span: Span, line: str) -> None:
-        """Nothing of its own: the last note stands behind the running stage."""
+        """Print nothing: a running stage is shown with its last note."""
 
     def ended(self, span: Span) -> None:
-        """Move a stage from the running ones to the lines above."""
+        """Remove a stage from the running ones and print its line above them."""
         self._running.pop(id(span), None)
         self._spinners.pop(id(span), None)
         mark, style = MARKS[span.state]
@@ -93,6 +93,6 @@ class Terminal:
         return Group(*rows)
 
 
-def listener(console: Console) -> Terminal | Lines:
-    """Return what suits the console: redrawn on a terminal, lines elsewhere."""
+def make_listener(console: Console) -> Terminal | Lines:
+    """Return the listener for a console: redrawn on a terminal, plain lines otherwise."""
     return Terminal(console) if console.is_terminal else Lines(console.file)

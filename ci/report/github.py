@@ -1,7 +1,7 @@
-"""GitHub Actions: annotations, folded text, and the job's summary.
+"""GitHub Actions: annotations, groups in the log, and the job's summary.
 
-Only a command that runs in the job itself can write these: inside a Dagger engine the runner's
-environment does not exist, and its lines come with the engine's own marks before them.
+Only a process that runs in the job itself can write these. Inside a Dagger engine the runner's
+environment variables are not set, and the engine prefixes every line of output.
 Source: GitHub Docs, "Workflow commands for GitHub Actions".
 """
 
@@ -15,29 +15,29 @@ from typing import Final
 
 from ci.report.progress import Span
 
-ANNOTATION: Final = 4000  # characters, below what an annotation shows
-SUMMARY: Final = 900_000  # bytes, below the megabyte that a step's summary may have
-#: Characters of a command's message, and those that its properties need besides.
+MAX_ANNOTATION: Final = 4000  # characters, below the limit of an annotation
+MAX_SUMMARY: Final = 900_000  # bytes, below the limit of a step's summary (1 MiB)
+#: Characters to escape in a workflow command's message, and in its properties.
 MESSAGE: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 PROPERTY: Final = MESSAGE | {":": "%3A", ",": "%2C"}
 MARKS: Final = {"ok": "✅", "failed": "❌", "cancelled": "🚫", "running": "…"}
 
 
 def active() -> bool:
-    """Tell whether this process runs in a job of GitHub Actions."""
+    """Return whether this process runs in a job of GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
 def error(title: str, message: str) -> str:
-    """Return the command that annotates the run with an error."""
-    short = message if len(message) <= ANNOTATION else message[: ANNOTATION - 1] + "…"
+    """Return the workflow command that annotates the run with an error."""
+    short = message if len(message) <= MAX_ANNOTATION else message[: MAX_ANNOTATION - 1] + "…"
     return f"::error title={_escaped(title, PROPERTY)}::{_escaped(short, MESSAGE)}"
 
 
 def group(title: str, text: str) -> str:
-    """Return text as a group that is folded in the log.
+    """Return text as a group, which the log shows folded.
 
-    What others wrote is in it, such as an agent's last lines: no command among that is obeyed.
+    The text may come from others, such as an agent's log: workflow commands in it are disabled.
     """
     token = secrets.token_hex(16)
     lines = [f"::group::{_escaped(title, MESSAGE)}", f"::stop-commands::{token}", text]
@@ -45,7 +45,7 @@ def group(title: str, text: str) -> str:
 
 
 def failure(command: str, message: str, hint: str) -> str:
-    """Return how an error is told in a job's log: details folded, then the annotation."""
+    """Return an error for a job's log: its details as a group, then the annotation."""
     first, _, rest = message.partition("\n")
     folded = [group(first, rest)] if rest else []
     whole = f"{message}\nnext: {hint}" if hint else message
@@ -53,7 +53,7 @@ def failure(command: str, message: str, hint: str) -> str:
 
 
 def summary(command: str, spans: Sequence[Span], code: int, text: str) -> str:
-    """Return the summary of a command as Markdown: its end, its stages, its result or error."""
+    """Return a command's summary in Markdown: exit code, stages, and its result or error."""
     end = f"exit code {code}" if code else "done"
     lines = [f"### acso {command}: {end}", ""]
     if spans:
@@ -65,12 +65,12 @@ def summary(command: str, spans: Sequence[Span], code: int, text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summarise(command: str, spans: Sequence[Span], code: int, text: str) -> None:
-    """Add a command's summary to the job's; one that cannot be written fails nothing."""
+def write_summary(command: str, spans: Sequence[Span], code: int, text: str) -> None:
+    """Add a command's summary to the job's; if that fails, only print a warning."""
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not active() or not path:
         return
-    written = summary(command, spans, code, text).encode()[:SUMMARY]
+    written = summary(command, spans, code, text).encode()[:MAX_SUMMARY]
     try:
         with Path(path).open("ab") as file:
             file.write(written)
@@ -84,7 +84,7 @@ def _row(span: Span) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that stays in its cell and is no markup."""
+    """Return text as one line with all Markdown escaped, for a table cell."""
     line = " ".join(text.split())
     return re.sub(r"([\\`*_{}\[\]<>|])", r"\\\1", line)
 

@@ -1,4 +1,4 @@
-"""A command's end: its result, or its error, for people and for machines; and its exit code."""
+"""Run a command; show its stages, its result or error as text or JSON; return its exit code."""
 
 import json as jsons
 import os
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ci.errors import AcsoError, EngineError
 from ci.report import github
-from ci.report.console import Timeline, listener
+from ci.report.console import Timeline, make_listener
 from ci.report.progress import Lines, listen
 from ci.report.result import RenderedResult
 
@@ -20,35 +20,35 @@ INTERRUPTED = 130
 
 
 class Report:
-    """Shows the stages of one command, then its result or error."""
+    """Shows the stages of one command as they happen, then its result or error."""
 
     def __init__(self, *, command: str, json: bool, streams: bool = False) -> None:
         self._command = command
         self._json = json
-        self._streams = streams  # the command itself writes: nothing may be redrawn meanwhile
+        self._streams = streams  # the command prints while it runs, so nothing may be redrawn
         self._began = time.monotonic()
-        # NO_COLOR, and a pipe in place of a terminal, are honoured by rich itself.
+        # rich itself respects NO_COLOR and prints no colours to a pipe.
         self._errors = Console(stderr=True, highlight=False)
-        self._timeline = Timeline(shown_by=Lines(sys.stderr))
+        self._timeline = Timeline(Lines(sys.stderr))
 
-    def of(self, run: Callable[[], str | int]) -> int:
-        """Run the command and return its exit code; results to stdout, all else to stderr."""
+    def run(self, command: Callable[[], str | int]) -> int:
+        """Run the command and return its exit code; print results to stdout, the rest to stderr."""
         try:
             with ExitStack() as stack:
-                shown = Lines(sys.stderr) if self._streams else listener(self._errors)
+                shown = Lines(sys.stderr) if self._streams else make_listener(self._errors)
                 if not isinstance(shown, Lines):
                     stack.enter_context(shown)
-                self._timeline = Timeline(shown_by=shown)
+                self._timeline = Timeline(shown)
                 stack.enter_context(listen(self._timeline))
-                result = run()
+                result = command()
         except BaseException as error:
-            return self._failed(_first(error))
+            return self._failed(_root_error(error))
         if isinstance(result, int):
             return result
         return self._succeeded(result)
 
     def _succeeded(self, result: str) -> int:
-        github.summarise(self._command, self._timeline.spans, 0, result)
+        github.write_summary(self._command, self._timeline.spans, 0, result)
         if self._json:
             self._document(result=_parsed(result))
         else:
@@ -56,12 +56,12 @@ class Report:
         return result.exit_code if isinstance(result, RenderedResult) else 0
 
     def _failed(self, error: BaseException) -> int:
-        code, message, hint = _told(error)
+        code, message, hint = _describe(error)
         if self._json:
             kind = type(error).__name__
-            said = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
-            self._document(error=said)
-        github.summarise(self._command, self._timeline.spans, code, message)
+            details = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
+            self._document(error=details)
+        github.write_summary(self._command, self._timeline.spans, code, message)
         if github.active():
             sys.stderr.write(github.failure(self._command, message, hint) + "\n")
             return code
@@ -80,30 +80,30 @@ class Report:
         _write(jsons.dumps(document, indent=2, ensure_ascii=False))
 
 
-def _first(error: BaseException) -> BaseException:
-    """Return the first error that a person can act on, out of the groups that tasks raise."""
+def _root_error(error: BaseException) -> BaseException:
+    """Return the error to show out of nested exception groups: an `AcsoError` if there is one."""
     while isinstance(error, BaseExceptionGroup):
-        inner = [_first(item) for item in error.exceptions]
+        inner = [_root_error(item) for item in error.exceptions]
         error = next((item for item in inner if isinstance(item, AcsoError)), inner[0])
     return error
 
 
-def _told(error: BaseException) -> tuple[int, str, str]:
-    """Return exit code, sentence and next step of an error."""
+def _describe(error: BaseException) -> tuple[int, str, str]:
+    """Return an error's exit code, message and hint."""
     if isinstance(error, AcsoError):
         return error.exit_code, str(error), error.hint
     if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED, "interrupted", "the same command takes up where this one stopped"
+        return INTERRUPTED, "interrupted", "run the same command again to continue"
     if isinstance(error, SystemExit):
         return int(error.code or 0), "", ""
     if type(error).__module__.startswith("dagger"):
         return EngineError.exit_code, str(error), "acso doctor"
-    # Not expected, so a defect: the traceback is what its report needs.
+    # Any other exception is a defect; a report of it needs the traceback.
     sys.stderr.write("".join(traceback.format_exception(error)))
     return (
         1,
         f"{type(error).__name__}: {error}",
-        "this is a defect: please report it with the above",
+        "this is a defect: please report it with the traceback above",
     )
 
 
@@ -119,10 +119,10 @@ def _escaped(text: str) -> str:
 
 
 def _write(text: str) -> None:
-    """Write to standard output; a reader that has gone (`| head`) is no error."""
+    """Write to standard output; it is no error if the reader has gone (`| head`)."""
     try:
         sys.stdout.write(text.rstrip("\n") + "\n" if text else "")
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more at exit, into nothing.
+        # Python flushes standard output again at exit: that must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

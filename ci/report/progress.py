@@ -1,7 +1,7 @@
-"""Stages as they happen: a span each, shown by whoever listens.
+"""Progress: each stage of the pipeline is a span, shown by a listener.
 
-The pipeline opens spans with `stage`; a `Listener` set by `listen` shows them. Without one, as
-inside a Dagger engine, a line each goes to standard error, where the engine picks it up.
+The pipeline opens spans with `stage`; the `Listener` set by `listen` shows them. Without one, as
+inside a Dagger engine, they are printed as lines to standard error, which the engine shows.
 """
 
 import sys
@@ -17,7 +17,7 @@ State = Literal["running", "ok", "failed", "cancelled"]
 
 @dataclass(kw_only=True)
 class Span:
-    """One stage: its name, when it began (monotonic seconds), how long it took, what came out."""
+    """One stage: its name, start (monotonic seconds), duration in seconds, result and progress."""
 
     name: str
     began: float
@@ -28,7 +28,7 @@ class Span:
     _listener: "Listener"
 
     def say(self, line: str) -> None:
-        """Tell one line of progress."""
+        """Report one line of progress."""
         self.notes.append(line)
         self._listener.noted(self, line)
 
@@ -48,33 +48,33 @@ class Span:
 
 
 class Listener(Protocol):
-    """Who shows spans."""
+    """Shows spans."""
 
     def began(self, span: Span) -> None:
-        """Show that a stage began."""
+        """Handle the start of a stage."""
 
     def noted(self, span: Span, line: str) -> None:
-        """Show a line of a running stage."""
+        """Handle a line of progress of a running stage."""
 
     def ended(self, span: Span) -> None:
-        """Show a stage's end."""
+        """Handle the end of a stage."""
 
 
 class Lines:
-    """Spans as plain lines, for logs and pipes."""
+    """Prints spans as plain lines, for logs and pipes."""
 
     def __init__(self, write: "Write" = sys.stderr) -> None:
         self._write = write
 
     def began(self, span: Span) -> None:
-        """Say nothing: a short stage is one line, at its end."""
+        """Print nothing: a stage without progress is one line, printed at its end."""
 
     def noted(self, span: Span, line: str) -> None:
-        """Write the line behind the stage's name."""
+        """Print the stage's name and the line."""
         self._line(f"   {span.name}: {line}")
 
     def ended(self, span: Span) -> None:
-        """Write how the stage ended."""
+        """Print how the stage ended."""
         mark = {"ok": "ok ", "failed": "FAILED "}.get(span.state, span.state + " ")
         tail = f"  {span.result}" if span.result else ""
         self._line(f"{mark}{span.name} ({span.seconds:.1f} s){tail}")
@@ -91,7 +91,7 @@ class Write(Protocol):
         """Write text."""
 
     def flush(self) -> object:
-        """Bring it out."""
+        """Flush what was written."""
 
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -99,7 +99,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listen(listener: Listener) -> Iterator[None]:
-    """Show the spans opened within this context through the listener."""
+    """Use the listener for all spans opened inside the block."""
     token = _listener.set(listener)
     try:
         yield
@@ -109,7 +109,7 @@ def listen(listener: Listener) -> Iterator[None]:
 
 @asynccontextmanager
 async def stage(name: str) -> AsyncIterator[Span]:
-    """Open a span around a piece of work; an exception ends it as failed, cancelling as such."""
+    """Open a span for the block; it ends as failed at an exception, as cancelled if cancelled."""
     listener = _listener.get() or Lines()
     span = Span(name=name, began=time.monotonic(), _listener=listener)
     listener.began(span)

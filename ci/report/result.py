@@ -1,4 +1,4 @@
-"""What a function of `Acso` returns: a text that also carries a JSON document and an exit code."""
+"""The results of the functions of `Acso`: a text with a JSON document and an exit code."""
 
 import json
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from typing import Any, Protocol
 
 
 class CommandResult(Protocol):
-    """A result that can be shown to people and read by machines."""
+    """A result that can be rendered as text or as JSON."""
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return the text for people."""
 
     def data(self) -> Mapping[str, Any]:
-        """Return it for machines."""
+        """Return the data of the JSON document."""
 
 
 class RenderedResult(str):
-    """A text, its JSON document, and the exit code that `acso` ends with.
+    """A text, the JSON document of the same result, and the exit code of `acso`.
 
-    `dagger call` sees only the text. There, every end without an error is exit code 0, and
-    `--output` writes the text; with `--format json` the text is the document.
+    `dagger call` sees only the text: its exit code is 0 unless there is an error, and `--output`
+    writes the text. With `--format json` the text is the JSON document.
     """
 
     __slots__ = ("document", "exit_code")
@@ -28,14 +28,14 @@ class RenderedResult(str):
     exit_code: int
 
     def __new__(cls, text: str, *, document: str, exit_code: int = 0) -> "RenderedResult":
-        """Return a text that carries its document and an exit code."""
-        made = super().__new__(cls, text)
-        made.document, made.exit_code = document, exit_code
-        return made
+        """Return a text with its document and exit code."""
+        result = super().__new__(cls, text)
+        result.document, result.exit_code = document, exit_code
+        return result
 
 
 def rendered(result: CommandResult, *, as_json: bool, exit_code: int = 0) -> str:
-    """Return a result as text or JSON, with the document and exit code that go with it."""
+    """Return a result rendered as text or JSON, with its document and exit code."""
     document = json.dumps(result.data(), indent=2)
     return RenderedResult(
         document if as_json else result.text(), document=document, exit_code=exit_code

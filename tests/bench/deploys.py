@@ -1,10 +1,10 @@
-"""Deploys compared: this pipeline, `ecs-deploy` and the AWS CLI, on one embedded AWS, same images.
+"""Compare deploys by this pipeline, `ecs-deploy` and the AWS CLI: same images, same embedded AWS.
 
     ./acso bench deploys [--runs 3] [--tools acso] [--cases 'one of five exits at once']
 
-Prints a table of median seconds with the verdict that each tool's exit code gives, and whether the
-five services ended on one release. The peers, pinned with hashes in locks/bench.lock, live in an
-environment of their own: they need another botocore than the embedded AWS.
+Prints a table with the median seconds of each tool, how often its exit code was right, and how
+often all services ended on one release. The other tools are pinned with hashes in locks/bench.lock
+and are installed in their own environment, because they need another botocore.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from ci.local import paths, stack
 from tests.local.releases.environment import ROOT, World, make
 
 LOCK = ROOT / "locks" / "bench.lock"
-PATIENCE = 900  # seconds that a peer may take for one service
+PEER_TIMEOUT = 900  # seconds that another tool may take for one service
 GRACE = 12  # seconds that a new task may take to become healthy, for all tools alike
-BAKE = 30  # seconds of watching after a release is stable: acso.toml's default
+BAKE = 30  # seconds to watch a stable release: the default of acso.toml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ended:
-    """How one deploy ended: seconds, whether it said success, whether it left one release."""
+    """How one deploy ended: seconds, reported success, whether all services run one release."""
 
     seconds: float
     success: bool
@@ -52,7 +52,7 @@ async def ours(world: World, images: Images) -> bool:
 
 
 async def ecs_deploy(world: World, images: Images) -> bool:
-    """Deploy one service after the other: the tool takes one a call."""
+    """Deploy one service after the other, as ecs-deploy takes one service per call."""
     results = []
     for image in images:
         agent = world.context.config.agent(image.agent)
@@ -62,9 +62,9 @@ async def ecs_deploy(world: World, images: Images) -> bool:
             world.context.outputs.cluster,
             world.context.environment.service(agent),
         ]
-        # Kept revisions, so that each run begins with the same.
+        # Old revisions are kept, so that every run starts from the same state.
         options = ["--image", agent.container, image.reference, "--no-deregister"]
-        results.append(await peer(world, [*command, *options, "--timeout", str(PATIENCE)]))
+        results.append(await peer(world, [*command, *options, "--timeout", str(PEER_TIMEOUT)]))
     return all(results)
 
 
@@ -97,7 +97,7 @@ async def aws_cli(world: World, images: Images) -> bool:
 
 
 async def peer(world: World, command: list[str]) -> bool:
-    """Run a peer's program on the embedded AWS; tell whether its exit code is 0."""
+    """Run another tool on the embedded AWS; return whether its exit code is 0."""
     environ = {
         "PATH": f"{peers() / 'bin'}:{os.environ['PATH']}",
         "HOME": os.environ["HOME"],
@@ -106,7 +106,7 @@ async def peer(world: World, command: list[str]) -> bool:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": world.context.environment.region,
     }
-    with anyio.fail_after(PATIENCE + 60):
+    with anyio.fail_after(PEER_TIMEOUT + 60):
         done = await anyio.run_process(command, env=environ, check=False)
     return done.returncode == 0
 
@@ -115,49 +115,47 @@ TOOLS: dict[str, Deploy] = {"acso": ours, "ecs-deploy": ecs_deploy, "aws cli": a
 
 
 def peers() -> Path:
-    """Return the environment of the peers, made at its first use."""
-    context = paths.cache_dir() / "bench"
-    if (
-        not (context / LOCK.name).exists()
-        or (context / LOCK.name).read_bytes() != LOCK.read_bytes()
-    ):
+    """Return the virtual environment of the other tools; create it at its first use."""
+    venv = paths.cache_dir() / "bench"
+    lock = venv / LOCK.name
+    if not lock.exists() or lock.read_bytes() != LOCK.read_bytes():
         uv = shutil.which("uv", path=f"{sys.prefix}/bin:{os.environ['PATH']}") or "uv"
-        subprocess.run([uv, "venv", "--quiet", "--clear", str(context)], check=True)
+        subprocess.run([uv, "venv", "--quiet", "--clear", str(venv)], check=True)
         install = [uv, "pip", "install", "--quiet", "--require-hashes", "--requirement", str(LOCK)]
-        subprocess.run(install, env={**os.environ, "VIRTUAL_ENV": str(context)}, check=True)
-        (context / LOCK.name).write_bytes(LOCK.read_bytes())
-    return context
+        subprocess.run(install, env={**os.environ, "VIRTUAL_ENV": str(venv)}, check=True)
+        lock.write_bytes(LOCK.read_bytes())
+    return venv
 
 
 # --- what is measured -----------------------------------------------------------------------
 def good(world: World, run: int) -> Images:
-    """Return new good images for all five."""
+    """Return new good images of all agents."""
     return world.images(f"good-{run}")
 
 
 def unchanged(world: World, run: int) -> Images:
-    """Return what runs already."""
+    """Return the images that run already."""
     del run
     return world.images("good")
 
 
 def crashing(world: World, run: int) -> Images:
-    """Return new images, one of which exits at once."""
+    """Return new images, one of which exits immediately."""
     return world.images(f"good-c{run}", threat_hunter="crash")
 
 
 def sick(world: World, run: int) -> Images:
-    """Return new images, one of which answers 500 for ever."""
+    """Return new images, one of which always answers 500."""
     return world.images(f"good-s{run}", threat_hunter="sick")
 
 
 def dying(world: World, run: int) -> Images:
-    """Return new images, one of which is killed 20 s after its start."""
+    """Return new images, one of which dies 20 s after its start."""
     return world.images(f"good-d{run}", threat_hunter="later")
 
 
 def missing(world: World, run: int) -> Images:
-    """Return new images, one of which no registry has."""
+    """Return new images, one of which does not exist in the registry."""
     images = world.images(f"good-m{run}")
     absent = f"{images[1].reference.partition('@')[0]}@sha256:{'0' * 64}"
     return [dataclasses.replace(i, reference=absent) if n == 1 else i for n, i in enumerate(images)]
@@ -165,7 +163,7 @@ def missing(world: World, run: int) -> Images:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is deployed, whether success is the truth, and for how long ours looks on (seconds)."""
+    """The images to deploy, whether they are good, and our bake time in seconds."""
 
     images: Callable[[World, int], Images]
     good: bool = False
@@ -183,7 +181,7 @@ CASES = {
 
 
 async def measure(world: World, tool: str, case: str, run: int) -> Ended:
-    """Bring the environment to the good images, then time one deploy."""
+    """Deploy the good images, then time the deploy of the case."""
     outcome = await world.deploy(world.images("good"))
     if not outcome.ok:
         raise RuntimeError(outcome.text())
@@ -197,7 +195,7 @@ async def measure(world: World, tool: str, case: str, run: int) -> Ended:
 
 
 def one_release(world: World, images: Images) -> bool:
-    """Tell whether the services run all of the new images, or all of those before."""
+    """Return whether the services run all of the new images, or all of the previous ones."""
     ecs = world.context.aws.client("ecs")
     running = set()
     for name, service in world.services().items():
@@ -231,8 +229,8 @@ async def table(runs: int, tools: list[str], cases: list[str]) -> Table:
 
 
 def drawn(found: dict[tuple[str, str], list[Ended]], tools: list[str]) -> Table:
-    """Return the medians with each tool's ratio to ours, verdicts, and what was left."""
-    made = Table(title="seconds, median (how often ours); verdict; services left on one release")
+    """Return the table: medians, ratios to ours, right exit codes, services on one release."""
+    made = Table(title="median seconds (ratio to ours); right exit codes; services on one release")
     for column in ("", *tools):
         made.add_column(column)
     for case in dict.fromkeys(name for name, _ in found):
@@ -245,23 +243,30 @@ def drawn(found: dict[tuple[str, str], list[Ended]], tools: list[str]) -> Table:
             whole = sum(item.whole for item in ends)
             cells.append(
                 f"{seconds:.1f} (x{seconds / base:.1f}); "
-                f"right {right}/{len(ends)}; whole {whole}/{len(ends)}"
+                f"right {right}/{len(ends)}; one release {whole}/{len(ends)}"
             )
         made.add_row(case, *cells)
     return made
 
 
 def note(line: str) -> None:
-    """Say what is being done, beside the table."""
+    """Print a line of progress to standard error."""
     sys.stderr.write(f"{line}\n")
 
 
 def main() -> None:
-    """Measure in an instance of its own."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=3, help="of each deploy (default: 3)")
-    parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
+    """Parse arguments and measure, in a new instance."""
+    parser = argparse.ArgumentParser(
+        prog="acso bench deploys", description=__doc__.partition("\n")[0]
+    )
+    parser.add_argument("--runs", type=int, default=3, help="runs of each deploy (default: 3)")
+    parser.add_argument(
+        "--tools", nargs="+", choices=TOOLS, default=list(TOOLS), help="tools to compare"
+    )
+    cases = ", ".join(repr(case) for case in CASES)
+    parser.add_argument(
+        "--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=cases
+    )
     options = parser.parse_args()
     os.environ["ACSO_INSTANCE"] = f"bench-{os.getpid()}"
     Console(width=140).print(anyio.run(table, options.runs, options.tools, options.cases))

@@ -1,8 +1,8 @@
-"""The local engine beside its peers, measured in one run on one machine: `acso bench`.
+"""Compare the local engine with `docker build`, in one run on one machine: `acso bench engine`.
 
-Every figure is the best of some rounds, ours and the peer's in turn, so that both meet the same
-machine. The peer of a step is `docker build` with the same RUN lines (BuildKit where this
-machine's client has it, the classic builder otherwise, and the table says which).
+Every figure is the best of several rounds. Rounds of both alternate, so that other load on the
+machine affects both. `docker build` runs the same commands as RUN lines, with BuildKit if this
+machine's client has it, otherwise with the classic builder; the table says which.
 """
 
 import json
@@ -64,7 +64,7 @@ HEAD = ("what", "ours", "peer", "ratio", "peer is", "target", "met")
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where it runs: options with a cache that holds nothing of it, and the image below all."""
+    """Options of an engine with an empty cache, the base image, and a folder for files."""
 
     options: engine.Options
     image: str
@@ -72,14 +72,14 @@ class Bench:
 
     @property
     def program(self) -> list[str]:
-        """The command that runs this file again as a program of one task."""
+        """The command that runs one task of this file in a new process."""
         given = [str(self.options.cache_dir), self.image, self.options.labels[LABEL]]
         return [sys.executable, __file__, *given]
 
 
 # --- what is measured -------------------------------------------------------------------------
 def chain(client: dagger.Client, word: str, steps: int = STEPS) -> dagger.Container:
-    """Return a container after a chain of steps, each of which leaves a file."""
+    """Return a container after a chain of steps, each of which writes a file."""
     c = client.container().from_(IMAGE).with_env_variable("WORD", word)
     for number in range(steps):
         c = c.with_exec(["sh", "-c", f"echo {number} > /f{number}"])
@@ -96,12 +96,12 @@ async def client(options: engine.Options) -> AsyncIterator[dagger.Client]:
 
 
 async def best(work: Callable[[], Awaitable[float]], rounds: int = ROUNDS) -> float:
-    """Return the smallest of some measurements."""
+    """Return the smallest of several measurements."""
     return min([await work() for _ in range(rounds)])
 
 
 async def uncached(bench: Bench) -> Row:
-    """Time a chain that nobody has run against `docker build` with the same lines."""
+    """Time a chain that is not cached, and `docker build` with the same commands."""
     ours, peers = [], []
     async with client(bench.options) as connected:
         await connected.container().from_(IMAGE).sync()
@@ -117,7 +117,7 @@ async def uncached(bench: Bench) -> Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Builder:
-    """A `docker build` of this machine."""
+    """The `docker build` of this machine."""
 
     name: str
     command: tuple[str, ...]
@@ -125,7 +125,7 @@ class Builder:
 
 
 def builder() -> Builder:
-    """Return BuildKit where a client of this machine can use it, else the classic builder."""
+    """Return BuildKit if a client of this machine can use it, else the classic builder."""
     programs = [path for path in ("/usr/bin/docker", shutil.which("docker")) if path]
     for program in programs:
         probe = [program, "build", "--help"]
@@ -134,13 +134,15 @@ def builder() -> Builder:
         if done.returncode == 0 and "--secret" in done.stdout:
             return Builder(name="docker build, BuildKit", command=(program,), buildkit="1")
     if not programs:
-        message = "there is no docker program to compare with"
+        message = (
+            "the engine benchmark compares with `docker build`, but no docker program is on PATH"
+        )
         raise SystemExit(message)
     return Builder(name="docker build, classic", command=(programs[0],), buildkit="0")
 
 
 def build(bench: Bench, number: int) -> float:
-    """Run the same steps as RUN lines; return the seconds."""
+    """Run the same steps as RUN lines of a Dockerfile; return the seconds."""
     lines = [f"FROM {bench.image}", f"ENV WORD={os.getpid()}-{number}"]
     lines += [f"RUN echo {each} > /f{each}" for each in range(STEPS)]
     found = builder()
@@ -163,7 +165,7 @@ def build(bench: Bench, number: int) -> float:
 
 
 async def cached(bench: Bench) -> Row:
-    """Time the same chain in a new process that finds all of it, beyond the client's start."""
+    """Time the same chain in a new process with all of it cached, without the client's start."""
     async with client(bench.options) as connected:
         await chain(connected, "cached").sync()
     seconds = await best(partial(_figure, bench, "chain"))
@@ -176,7 +178,7 @@ async def cached(bench: Bench) -> Row:
 
 
 async def branches(bench: Bench) -> Row:
-    """Time independent branches against one of them."""
+    """Time independent branches that run in parallel, and one of them alone."""
 
     async def run(connected: dagger.Client, count: int, word: str) -> float:
         started = time.perf_counter()
@@ -201,23 +203,23 @@ async def branches(bench: Bench) -> Row:
 
 
 async def upload(bench: Bench) -> Row:
-    """Time reading a source of many small files again in a session that has not seen it."""
+    """Time the upload of many small unchanged files in a new session."""
     source = bench.work / "source"
     for number in range(FILES):
         path = source / f"d{number % 100}" / f"f{number}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"value = {number}\n" * 20)
-    time.sleep(0.2)  # noqa: ASYNC251 (a file just written is read again: it may still change)
+    time.sleep(0.2)  # noqa: ASYNC251 (a file just written is always read again, as it may still change)
 
-    async def cached_per_session() -> float:
+    async def measured() -> float:
         async with client(bench.options) as connected:
             await connected.version()
             started = time.perf_counter()
             await connected.host().directory(str(source)).sync()
             return time.perf_counter() - started
 
-    first = await cached_per_session()
-    again = await best(cached_per_session)
+    first = await measured()
+    again = await best(measured)
     return Row(
         what=f"{FILES} files, unchanged, new session",
         ours=again,
@@ -229,7 +231,7 @@ async def upload(bench: Bench) -> Row:
 
 
 async def memory(bench: Bench) -> Row:
-    """Measure the engine's process while a large directory goes in, through a step and out."""
+    """Measure the engine's memory while a large directory is uploaded, mounted and exported."""
     source = bench.work / "large"
     source.mkdir()
     for number in range(4):
@@ -249,22 +251,22 @@ async def memory(bench: Bench) -> Row:
 async def check(_: Bench) -> Row:
     """Time `acso check` when all of it is cached."""
     command = [str(ROOT / "acso"), "check"]
-    # Not in the session of a part before.
+    # Without the session of an earlier part.
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DAGGER_")}
 
-    async def cached_per_session() -> float:
+    async def measured() -> float:
         started = time.perf_counter()
         done = await anyio.run_process(command, check=False, env=environ)
         if done.returncode != 0:
             raise SystemExit(done.stderr.decode(errors="replace")[-2000:])
         return time.perf_counter() - started
 
-    await cached_per_session()
-    seconds = await best(cached_per_session)
+    await measured()
+    seconds = await best(measured)
     return Row(what="acso check, all cached", ours=seconds, target="2.0 s", met=seconds <= 2)
 
 
-# --- programs of their own --------------------------------------------------------------------
+# --- tasks in their own process ------------------------------------------------------------
 async def _figure(bench: Bench, *task: str) -> float:
     done = await anyio.run_process([*bench.program, *task], check=False)
     if done.returncode != 0:
@@ -281,7 +283,7 @@ async def _chain(options: engine.Options) -> float:
 
 
 async def _memory(options: engine.Options, source: str, out: str) -> float:
-    """Return the most megabytes that a process with nothing but the engine needed."""
+    """Return the peak memory, in MB, of a process that runs only the engine."""
     async with engine.serve(options) as session:
         script = [sys.executable, __file__, "pass", source, out]
         done = await anyio.run_process(script, env={**os.environ, **session.environ()}, check=False)
@@ -291,7 +293,7 @@ async def _memory(options: engine.Options, source: str, out: str) -> float:
 
 
 async def _pass(source: str, out: str) -> None:
-    """Send a directory in, mount it, copy it into the files, change it, write it out again."""
+    """Upload a directory, mount it, copy it, change it and export it."""
     async with dagger.Connection(dagger.Config(log_output=None)) as connected:
         given = connected.host().directory(source)
         c = connected.container().from_(IMAGE).with_mounted_directory("/m", given)
@@ -321,7 +323,7 @@ def table(rows: list[Row]) -> Iterator[str]:
 
 @contextmanager
 def bench_of(image: str, url: str | None) -> Iterator[Bench]:
-    """Make a cache and a folder for one run and remove them with what the run leaves in Docker."""
+    """Create a cache and a folder for one run; remove them, and its images, at the end."""
     with tempfile.TemporaryDirectory(prefix="acso-bench-") as folder:
         work = Path(folder)
         name = f"bench-{os.getpid()}"
@@ -335,7 +337,7 @@ def bench_of(image: str, url: str | None) -> Iterator[Bench]:
 
 
 def _remove(url: str | None, name: str) -> None:
-    """Remove the images of a run's steps, by name: an id cannot go before those made of it."""
+    """Remove a run's images by name: an id cannot be removed before images built on it."""
     docker = connect(url)
     try:
         for each in docker.images(filters={"label": f"{LABEL}={name}"}):
@@ -346,7 +348,7 @@ def _remove(url: str | None, name: str) -> None:
 
 
 async def measure(names: list[str]) -> int:
-    """Run the parts named, all of them by default; return 1 where a target is missed."""
+    """Run the named parts, all by default; return 1 if a target is missed."""
     found = await local_docker.ensure(print)
     image = (await base_image.ensure(found, print)).reference
     rows = []
@@ -360,7 +362,7 @@ async def measure(names: list[str]) -> int:
 
 
 def main(argv: list[str]) -> None:
-    """Measure, or be one of the programs that are measured."""
+    """Run the benchmark, or one of the tasks that it measures in their own process."""
     match argv:
         case ["pass", source, out]:
             anyio.run(_pass, source, out)

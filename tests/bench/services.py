@@ -1,11 +1,11 @@
-"""What watching many services costs: calls, time and memory of one poller. Run by hand.
+"""Measure the watch of many services: API calls, time and memory of one process.
 
-    python -m tests.bench.services [COUNT]        # 100 services unless told otherwise
+    ./acso bench services [COUNT]        # default: 100 services
 
-Clients, signing, threads and parsing are the real ones of boto3; only the network is not there:
-each request is answered in this process, in the shape of the API reference, so the figures are
-those of our side. A first look sees new tasks starting, later ones see half of them healthy, the
-last all. Nothing is asserted here: tests/unit/release/test_watch.py holds the number of calls.
+This uses boto3's real clients, signing, threads and parsing, but no network: each request is
+answered in this process, in the format of the API reference. So the figures are those of our side
+only. At first all tasks are starting, later half of them are healthy, at the end all. Nothing is
+asserted: tests/unit/release/rollout/test_watch.py asserts the number of calls.
 """
 
 import json
@@ -25,18 +25,18 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 from ci import release
 from ci.aws import elb
 from ci.aws.session import Aws, Credentials
-from ci.release.rollout.verdict import Goal, Limits
-from ci.release.rollout.watch import Teller, watch
+from ci.release.rollout.verdict import Expectation, Limits
+from ci.release.rollout.watch import ProgressReporter, watch
 from tests.unit.release.rollout.test_watch import many
 
 ARN = "arn:aws:ecs:us-east-1:123456789012"
 CREATED = 1_764_000_000
-LOOKS = 10  # until everything is healthy
+LOOKS = 10  # polls until everything is healthy
 
 
 @dataclass(kw_only=True)
 class Answers:
-    """AWS as a function of how often it was looked at."""
+    """The answers of AWS, which depend on the number of polls so far."""
 
     names: list[str]
     looks: int = 0
@@ -55,15 +55,15 @@ class Answers:
         return _response(request, json.dumps(answer).encode(), "application/x-amz-json-1.1")
 
     def running(self, name: str) -> bool:
-        """Tell whether a service's task runs by now: half of them from the third look on."""
+        """Return whether a service's task runs by now: half of them do from the third poll on."""
         return self.looks > (2 if self.names.index(name) % 2 else LOOKS - 1)
 
     def describeservices(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Answer with services that roll, then have rolled."""
+        """Answer with services whose deployment is in progress, later completed."""
         return {"services": [self.service(name) for name in asked["services"]], "failures": []}
 
     def service(self, name: str) -> dict[str, Any]:
-        """Return one service with its events, of which ECS tells a hundred."""
+        """Return one service with a hundred events, as ECS does."""
         done = self.running(name)
         deployment = {
             "id": f"ecs-svc/{name}",
@@ -88,7 +88,7 @@ class Answers:
         }
 
     def listtasks(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Answer with a task a service; each look begins with the running ones."""
+        """Answer with a task for each service; each poll begins with the running ones."""
         if asked["desiredStatus"] == "STOPPED":
             return {"taskArns": []}
         start = int(asked.get("nextToken", 0))
@@ -98,7 +98,7 @@ class Answers:
         return {"taskArns": arns[start : start + 100], **more}
 
     def describetasks(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Answer with tasks that start, then run."""
+        """Answer with tasks that are starting, later running."""
         return {"tasks": [self.task(name) for name in asked["tasks"]], "failures": []}
 
     def task(self, name: str) -> dict[str, Any]:
@@ -134,13 +134,13 @@ def address(names: list[str], name: str) -> str:
 
 def _response(request: AWSRequest, content: bytes, kind: str) -> AWSResponse:
     answer = AWSResponse(request.url, 200, {"Content-Type": kind}, None)
-    answer._content = content  # what reading the network would have left there
+    answer._content = content  # as if read from the network
     return answer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What the watch needs of an environment's infrastructure."""
+    """The outputs of an environment's infrastructure, as far as the watch needs them."""
 
     cluster: str
     target_groups: dict[str, str]
@@ -157,7 +157,7 @@ class Outputs:
 
 @contextmanager
 def healthy() -> Iterator[None]:
-    """Let every agent answer as what was deployed."""
+    """Replace health checks: every agent answers with the deployed version."""
     original = elb.get
 
     async def get(url: str, *, seconds: float = 5.0) -> elb.Answer:  # noqa: ARG001
@@ -171,8 +171,8 @@ def healthy() -> Iterator[None]:
         elb.get = original
 
 
-def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
-    """Return a place of so many services, what each is to run, and what answers for AWS."""
+def arranged(count: int) -> tuple[release.ReleaseContext, list[Expectation], Answers]:
+    """Return a context with this many services, their expectations, and the answers of AWS."""
     config = many(count)
     env = config.environment("staging")
     names = [env.service(agent) for agent in config.agents]
@@ -190,8 +190,8 @@ def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
         target_groups={a.name: f"{group}/{env.service(a)}/0" for a in config.agents},
     )
     context = release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs)
-    goals = [
-        Goal(
+    expectations = [
+        Expectation(
             agent=agent.name,
             service=env.service(agent),
             run=release.ServiceRevision(
@@ -204,21 +204,21 @@ def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
         )
         for agent in config.agents
     ]
-    return context, goals, answers
+    return context, expectations, answers
 
 
 async def watched(count: int) -> Answers:
-    """Watch so many services until all are healthy."""
-    context, goals, answers = arranged(count)
+    """Watch this many services until all are healthy."""
+    context, expectations, answers = arranged(count)
     limits = Limits(failures=1, grace=30, timeout=600)
     with healthy():
-        found = await watch(context, goals, limits, Teller(lambda _: None))
-    assert found.good
+        found = await watch(context, expectations, limits, ProgressReporter(lambda _: None))
+    assert found.healthy
     return answers
 
 
 def main(count: int) -> None:
-    """Tell what watching so many services takes: once for the time, once for the memory."""
+    """Watch twice, first to measure time and then memory; print the figures."""
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     answers = anyio.run(watched, count)
     wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
@@ -227,11 +227,11 @@ def main(count: int) -> None:
     anyio.run(watched, count)
     _, peak = tracemalloc.get_traced_memory()
     looks = answers.looks
-    print(f"{count} services, {looks} looks until all are good")
+    print(f"{count} services, {looks} polls until all are healthy")
     for operation, calls in sorted(answers.calls.items()):
-        print(f"  {operation:<22} {calls / looks:6.1f} calls a look")
-    print(f"  wall time              {wall:6.2f} s in all, boto3's import and the pauses included")
-    print(f"  processor time         {cpu / looks:6.2f} s a look")
+        print(f"  {operation:<22} {calls / looks:6.1f} calls a poll")
+    print(f"  wall time              {wall:6.2f} s in total, including boto3's import and pauses")
+    print(f"  processor time         {cpu / looks:6.2f} s a poll")
     print(f"  memory of the watch    {peak / 1e6:6.1f} MB at most")
     print(f"  memory of the process  {after.ru_maxrss / 1024:6.0f} MiB at most")
 

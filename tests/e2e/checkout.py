@@ -1,4 +1,4 @@
-"""A copy of the repository, driven by the program as a user would."""
+"""A copy of the repository, in which tests run `acso` as a user does."""
 
 import json
 import os
@@ -16,7 +16,7 @@ PATIENCE = 300  # seconds a command may take
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What a command did: exit code, standard output and error, seconds."""
+    """How a command ended: exit code, standard output and error, seconds."""
 
     code: int
     out: str
@@ -40,15 +40,15 @@ class Checkout:
     @property
     def environ(self) -> dict[str, str]:
         """The environment of its commands."""
-        # Even where this suite runs in a job, its commands tell a person what they have to tell.
-        apart = {"ACSO_INSTANCE": self.instance, "NO_COLOR": "1", "GITHUB_ACTIONS": "false"}
-        return {**os.environ, **apart}
+        # Plain text, even if this suite itself runs in a job of GitHub Actions.
+        overrides = {"ACSO_INSTANCE": self.instance, "NO_COLOR": "1", "GITHUB_ACTIONS": "false"}
+        return {**os.environ, **overrides}
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own."""
         return subprocess.Popen(
             [self.root / "acso", *arguments],
-            cwd="/",  # works from any folder
+            cwd="/",  # `acso` works from any folder
             env=self.environ | environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -87,7 +87,7 @@ class Checkout:
 
 
 def health(url: str) -> dict[str, Any]:
-    """Ask an agent how it is."""
+    """Return what an agent's health check answers."""
     with urllib.request.urlopen(url + "/health", timeout=10) as answer:
         found: dict[str, Any] = json.load(answer)
         return found

@@ -1,4 +1,4 @@
-"""A checkout with its own embedded AWS; all that it started is removed at the end."""
+"""A copy of the repository with its own embedded AWS; everything is removed at the end."""
 
 import os
 import shutil
@@ -28,13 +28,13 @@ def files() -> list[str]:
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A checkout with a clean working tree; all that it started is removed at the end."""
+    """A copy with a clean working tree; everything it starts is removed at the end."""
     root = tmp_path_factory.mktemp("checkout")
     for name in files():
         copy = root / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy)
-    # The same packages: making them anew is what `acso` itself is tested for elsewhere.
+    # The environment is shared; test_start.py tests its creation.
     (root / ".venv").symlink_to(ROOT / ".venv")
     for command in (
         ["init", "--quiet", "--initial-branch", "develop"],
@@ -49,7 +49,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
 
 @pytest.fixture(scope="session")
 def deployed(checkout: Checkout) -> Done:
-    """The first deploy of the checkout, from nothing but the shared caches."""
+    """The first deploy of the checkout; only caches exist before."""
     done = checkout.deploy()
     assert done.code == 0, done.err + done.out
     return done

@@ -1,7 +1,7 @@
-"""From a checkout to validated services and back: what the README promises, by its own commands.
+"""From a checkout to validated services and back, with the commands of the README.
 
-Slow, because every test deploys for real: containers, registry, load balancer. They run in order on
-one environment, as its user would; each leaves it deployed and validated.
+Slow, because every test deploys to real containers behind a registry and a load balancer. The tests
+run in order on one environment, as a user would; each leaves it deployed and validated.
 """
 
 import json
@@ -13,20 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from ci.config import FILE, load
 from tests.e2e.checkout import Checkout, Done, health
+from validation import SUITES
 
 pytestmark = pytest.mark.docker
-AGENTS = {
-    "supervisor",
-    "threat-hunter",
-    "incident-response",
-    "service-orchestration",
-    "financial-intelligence",
-}
+ROOT = Path(__file__).parents[2]
+AGENTS = {agent.name for agent in load(ROOT / FILE).agents}
 LOGIC = "agents/threat_hunter/logic.py"
 EDIT = "\n# edited\n"
 START = "agents/threat_hunter/__main__.py"
-#: Passes every gate and fails in the environment alone: elsewhere no release would ever begin.
+#: Passes every quality gate and fails only in an environment: otherwise no release would begin.
 BOOM = """\"\"\"Run the agent: `python -m agents.threat_hunter`.\"\"\"
 
 import os
@@ -40,7 +37,7 @@ run("agents.threat_hunter")
 
 
 def edited(text: str) -> str:
-    """Make an edit, or take it back: another version all the same, and its tests ran before."""
+    """Add an edit or remove it: both change the version, and the tests of both become cached."""
     return text.removesuffix(EDIT) if text.endswith(EDIT) else text + EDIT
 
 
@@ -52,7 +49,7 @@ def revisions(checkout: Checkout) -> dict[str, str]:
     return {agent: item["revision"] for agent, item in checkout.status().items()}
 
 
-def test_a_fresh_checkout_becomes_five_agents_that_answer_as_deployed(
+def test_a_fresh_checkout_becomes_agents_that_answer_with_the_deployed_version(
     deployed: Done, containers: Callable[[], list[str]]
 ) -> None:
     result = deployed.document["result"]
@@ -60,11 +57,11 @@ def test_a_fresh_checkout_becomes_five_agents_that_answer_as_deployed(
     services = {item["agent"]: item for item in result["services"]}
     assert set(services) == AGENTS
     for agent, service in services.items():
-        told = health(service["url"])
-        assert told["status"] == "healthy"
-        assert told["agent"] == agent
-        assert told["version"] == service["version"]
-        assert told["digest"] == service["digest"]
+        answer = health(service["url"])
+        assert answer["status"] == "healthy"
+        assert answer["agent"] == agent
+        assert answer["version"] == service["version"]
+        assert answer["digest"] == service["digest"]
     assert sum("-ecs-" in name for name in containers()) == len(AGENTS)
     stages = {item["stage"]: item["state"] for item in deployed.document["stages"]}
     assert {
@@ -89,34 +86,34 @@ def test_a_second_deploy_changes_nothing_and_says_so(checkout: Checkout) -> None
 
 
 @pytest.mark.usefixtures("deployed")
-def test_only_the_agent_that_was_edited_is_rolled_as_it_was_planned(
+def test_only_the_edited_agent_is_planned_and_rolled_out(
     checkout: Checkout, tmp_path: Path
 ) -> None:
     before = revisions(checkout)
     checkout.edit(LOGIC, edited)
     file = tmp_path / "plan.json"
-    told = checkout.acso("plan", "--env", "development", "--output", str(file))
+    planned = checkout.acso("plan", "--env", "development", "--output", str(file))
     dry = checkout.acso("deploy", "--env", "development", "--dry-run")
-    assert (told.code, dry.code, dry.out) == (2, 2, told.out)
+    assert (planned.code, dry.code, dry.out) == (2, 2, planned.out)
     plan = json.loads(file.read_text())
     changed = {item["agent"] for item in plan["services"] if item["action"] != "none"}
     assert changed == {"threat-hunter"}
-    planned = ("deploy", "--env", "development", "--json", "--plan", str(file))
-    done = checkout.acso(*planned)
+    deploy = ("deploy", "--env", "development", "--json", "--plan", str(file))
+    done = checkout.acso(*deploy)
     assert done.code == 0, done.err
     assert done.document["result"]["outcome"] == "deployed"
     after = revisions(checkout)
     assert {agent for agent in AGENTS if after[agent] != before[agent]} == {"threat-hunter"}
-    again = checkout.acso(*planned)  # what was planned is done: the environment has moved
+    again = checkout.acso(*deploy)  # the plan is outdated: it has been carried out
     assert again.code == 25, again.err
     assert "last validated release" in again.err
-    assert "lint" not in again.err  # told before anything is checked or built
+    assert "lint" not in again.err  # reported before anything is checked or built
     assert revisions(checkout) == after
     assert checkout.acso("verify", "--env", "development").code == 0
 
 
 @pytest.mark.usefixtures("deployed")
-def test_a_rollback_by_hand_returns_to_the_validated_release_before(
+def test_rollback_returns_to_the_previous_validated_release(
     checkout: Checkout,
 ) -> None:
     before = versions(checkout)
@@ -129,7 +126,7 @@ def test_a_rollback_by_hand_returns_to_the_validated_release_before(
     checkout.edit(LOGIC, edited)  # back to the source of what runs
 
 
-def test_an_agent_that_crashes_at_start_is_rolled_back_with_its_reason(
+def test_an_agent_that_crashes_at_its_start_is_rolled_back_and_the_reason_is_shown(
     deployed: Done, checkout: Checkout
 ) -> None:
     before = versions(checkout)
@@ -148,7 +145,7 @@ def test_an_agent_that_crashes_at_start_is_rolled_back_with_its_reason(
 
 @pytest.mark.usefixtures("deployed")
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_deploy_that_was_cut_off_needs_no_cleaning_up(
+def test_a_deploy_after_one_that_was_killed_or_interrupted_succeeds(
     how: signal.Signals, checkout: Checkout
 ) -> None:
     checkout.edit(LOGIC, edited)
@@ -164,24 +161,26 @@ def test_a_deploy_that_was_cut_off_needs_no_cleaning_up(
     assert all(health(item["url"])["version"] == item["version"] for item in services)
 
 
-def _until(process: "subprocess.Popen[str]", said: str) -> None:
-    """Wait for a line of progress."""
+def _until(process: "subprocess.Popen[str]", text: str) -> None:
+    """Wait for a line of progress that contains the text."""
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
         seen.append(line)
-        if said in line:
+        if text in line:
             return
     raise AssertionError("".join(seen))
 
 
-def test_a_mistyped_environment_is_one_line_before_anything_starts(checkout: Checkout) -> None:
+def test_a_mistyped_environment_is_an_error_of_one_line_before_anything_starts(
+    checkout: Checkout,
+) -> None:
     done = checkout.acso("deploy", "--env", "prodution")
     assert (done.code, done.out) == (2, "")
     assert done.err == "error: unknown environment 'prodution' (did you mean 'production'?)\n"
 
 
-def test_an_uncommitted_change_reaches_development_only(checkout: Checkout) -> None:
+def test_uncommitted_changes_are_deployed_to_development_only(checkout: Checkout) -> None:
     checkout.edit(LOGIC, lambda text: text + "\n# not committed\n")
     done = checkout.acso("deploy", "--env", "staging", "--aws", "local")
     assert done.code == 2
@@ -216,21 +215,21 @@ def test_the_unmodified_client_works_in_a_session_of_the_local_engine(checkout: 
     assert (done.code, done.out) == (0, "hello\n"), done.err
 
 
-def test_a_failing_command_s_exit_code_is_handed_on_by_engine_run(checkout: Checkout) -> None:
+def test_engine_run_ends_with_the_exit_code_of_its_command(checkout: Checkout) -> None:
     assert checkout.acso("engine", "run", "--", "sh", "-c", "exit 7").code == 7
 
 
 @pytest.mark.usefixtures("deployed")
-def test_validation_by_hand_writes_every_check(checkout: Checkout) -> None:
+def test_validate_lists_every_check(checkout: Checkout) -> None:
     done = checkout.acso("validate", "--env", "development", "--json")
     assert done.code == 0, done.err
     result = done.document["result"]
-    assert len(result["results"]) == 5
+    assert [check["check"] for check in result["results"]] == [c.name for c in SUITES["smoke"]]
     assert {check["status"] for check in result["results"]} == {"PASS"}
 
 
 @pytest.mark.usefixtures("deployed")
-def test_down_leaves_nothing_of_the_instance_and_touches_nothing_else(
+def test_down_removes_everything_of_the_instance_and_nothing_of_others(
     checkout: Checkout, containers: Callable[[], list[str]]
 ) -> None:
     other = _docker("create", "--label", "acso-test-other=1", _base_image(), "true")

@@ -1,4 +1,4 @@
-"""The `acso` script: an environment from the hashed locks, made once, from anywhere.
+"""The `acso` script: creates its environment once, from locks with hashes.
 
 Slow, because the first test installs the program's packages as a new user's first command does.
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout without an environment, holding what the script and the program need."""
+    """The files that the script and the program need, without an environment."""
     root = tmp_path_factory.mktemp("fresh")
     for name in ("acso", "acso.toml"):
         shutil.copy(ROOT / name, root / name)
@@ -29,7 +29,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_uv() -> dict[str, str]:
-    """Return the environment with no uv on PATH, as on a machine that never had it."""
+    """Return the environment variables with a PATH that has no uv."""
     folders = os.environ["PATH"].split(os.pathsep)
     kept = [folder for folder in folders if not (Path(folder) / "uv").exists()]
     return {**os.environ, "PATH": os.pathsep.join(kept), "NO_COLOR": "1"}
@@ -46,7 +46,7 @@ def run(program: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_the_first_start_makes_the_environment_and_says_so(fresh: Path) -> None:
+def test_the_first_start_creates_the_environment_and_says_so(fresh: Path) -> None:
     done = run(fresh / "acso", "--help")
     assert done.returncode == 0, done.stderr
     assert "deploy" in done.stdout
@@ -65,25 +65,27 @@ def test_a_second_start_prepares_nothing_and_works_through_a_symbolic_link(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_compiled_code_is_kept_in_the_environment_and_never_in_the_source(
+def test_bytecode_is_written_to_the_environment_and_not_to_the_source(
     fresh: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     kept = fresh / ".venv" / "bytecode"
     shutil.rmtree(kept)
     assert run(fresh / "acso", "--help").returncode == 0
-    assert list(kept.rglob("cli.*.pyc"))
+    assert list(kept.rglob("program.*.pyc"))
     assert not list((fresh / "ci").rglob("__pycache__"))
 
 
-def test_an_environment_that_was_cut_off_while_being_filled_is_filled_again(fresh: Path) -> None:
+def test_an_interrupted_installation_is_completed(fresh: Path) -> None:
     shutil.rmtree(fresh / ".venv" / "locked")
     done = run(fresh / "acso", "--help")
     assert done.returncode == 0, done.stderr
     assert (fresh / ".venv" / "locked" / "cli.lock").exists()
 
 
-def test_packages_that_are_not_the_locked_ones_are_refused(fresh: Path, tmp_path: Path) -> None:
+def test_packages_with_other_hashes_than_the_locked_ones_are_refused(
+    fresh: Path, tmp_path: Path
+) -> None:
     root = tmp_path / "tampered"
     shutil.copytree(fresh, root, symlinks=True, ignore=shutil.ignore_patterns(".venv"))
     lock = root / "locks" / "uv.lock"
@@ -93,7 +95,7 @@ def test_packages_that_are_not_the_locked_ones_are_refused(fresh: Path, tmp_path
     assert "error: the pinned uv could not be installed" in done.stderr
 
 
-def test_wrong_usage_is_told_without_starting_anything(checkout: Checkout) -> None:
+def test_wrong_usage_is_reported(checkout: Checkout) -> None:
     done = checkout.acso("deploi")
     assert done.code == 2
     assert "deploi" in done.err

@@ -1,4 +1,9 @@
-"""What a behaviour is: a claim, the calls that show it, and Dagger v0.21.8's recorded answer."""
+"""Behaviours: a claim, the calls that show it, and the answer that a Dagger engine gave to them.
+
+Recorder: a real Dagger engine v0.21.8 (the privileged container that its own program starts), with
+the Python client dagger-io 0.21.8, on 2026-11-24; each answer was recorded twice and was the same.
+`test_behaviour` in each file runs the same calls here, with the same client, and expects the same.
+"""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -17,7 +22,7 @@ IMAGE = "python:3.11-slim"
 
 @dataclass(kw_only=True)
 class Lab:
-    """A session with a connected client, and what can be seen of the engine besides answers."""
+    """A session with a connected client, and what can be observed besides its answers."""
 
     options: engine.Options
     session: engine.Session
@@ -34,7 +39,7 @@ class Lab:
     def sh(
         self, script: str, on: dagger.Container | None = None, **options: Any
     ) -> dagger.Container:
-        """Run a script with `sh -c`, in a container of the base image unless told otherwise."""
+        """Run a script with `sh -c`, in a container of the base image unless `on` is given."""
         return (on or self.base).with_exec(["sh", "-c", script], **options)
 
     def files(self, *paths: str) -> dagger.Directory:
@@ -45,13 +50,13 @@ class Lab:
         return found
 
     async def keep(self, container: dagger.Container, name: str) -> None:
-        """Keep a container as an image of Docker's."""
-        # The client itself says that exportImage never returns nothing, and then returns that.
+        """Store a container as an image of Docker's."""
+        # The client declares that exportImage never returns None, and then returns None.
         with contextlib.suppress(BeartypeCallHintReturnViolation):
             await container.export_image(name)
 
     def ran(self, text: str) -> int:
-        """How many steps with this text were executed, not found in the cache."""
+        """Return how many steps with this text were executed, not cached."""
         return sum(line.startswith("exec ") and text in line for line in self.lines)
 
 
@@ -62,7 +67,7 @@ class Behaviours(list[tuple[Shows, Any]]):
     """Behaviours of one topic, in the order of their definition."""
 
     def __call__(self, answer: Any) -> Callable[[Shows], Shows]:
-        """Record what a real engine answered to the function's calls."""
+        """Register a function with the recorded answer to its calls."""
 
         def record(shows: Shows) -> Shows:
             self.append((shows, answer))

@@ -14,14 +14,14 @@ import pytest
 from ci import engine
 from ci.engine import prune
 from ci.engine.execution.docker_api import Daemon
-from ci.engine.prune import Pruned, Wish
+from ci.engine.prune import PrunePolicy, PruneResult
 from ci.engine.store.cache import Store
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import INSTANCE, Open
 
 pytestmark = pytest.mark.docker
 FRESH = os.urandom(4).hex()
-EVERYTHING = Wish(everything=True)
+EVERYTHING = PrunePolicy(everything=True)
 
 
 @pytest.fixture
@@ -52,9 +52,11 @@ async def opened(own: engine.Options) -> AsyncIterator[tuple[Store, Daemon]]:
         store.close()
 
 
-async def pruned(own: engine.Options, wish: Wish, *, alone: bool = True) -> Pruned:
+async def pruned(
+    own: engine.Options, policy: PrunePolicy, *, exclusive: bool = True
+) -> PruneResult:
     async with opened(own) as (store, daemon):
-        return await prune.prune(store, daemon, wish, alone=alone)
+        return await prune.prune(store, daemon, policy, exclusive=exclusive)
 
 
 def volumes(client: docker.DockerClient) -> list[str]:
@@ -74,12 +76,12 @@ async def test_a_session_keeps_what_it_used_and_a_prune_takes_the_rest(
         assert await help_.file("/bin/ld").size() > 1000
         assert await said(help_, "--version").stdout()
         assert mine.ran("ld --help") == 1
-        used = await prune.used(own)
+        used = await prune.cache_usage(own)
         assert used.sessions == 1
     assert volumes(client)
     async with opened(own) as (store, _):
         held = len(store.results())
-    apart = await pruned(own, EVERYTHING, alone=False)
+    apart = await pruned(own, EVERYTHING, exclusive=False)
     assert (apart.images, apart.volumes) == (0, 0)
     assert apart.results < held
     gone = await pruned(own, EVERYTHING)
@@ -105,7 +107,7 @@ def _labelled(client: docker.DockerClient) -> set[str]:
 async def test_a_session_with_another_cache_is_noticed(lab: Lab, own: engine.Options) -> None:
     await lab.sh(f"echo there {FRESH}").sync()  # has a container from now on
     async with opened(own) as (store, daemon):
-        assert not await prune.alone(store, daemon)
+        assert not await prune.has_exclusive_use(store, daemon)
 
 
 async def test_what_is_unused_the_longest_goes_first(own: engine.Options, session: Open) -> None:
@@ -114,9 +116,9 @@ async def test_what_is_unused_the_longest_goes_first(own: engine.Options, sessio
         await said(c, "--help").sync()
     async with session(own) as mine:
         await said(loader(mine, own), "--version").sync()
-        used = await prune.used(own)
+        used = await prune.cache_usage(own)
         assert used.results[0] > 2
-        gone = await pruned(own, Wish(keep=0))
+        gone = await pruned(own, PrunePolicy(keep=0))
         assert gone.results > 0  # of the first session, not of this one
         assert await said(loader(mine, own), "--version").stdout()
         assert mine.ran("ld --version") == 1

@@ -70,10 +70,11 @@ async def the_platform_is_the_machines(lab: Lab) -> Any:
 
 @behaviour.cases()
 async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    """Expect the answers of a Dagger engine v0.21.8 (recorder: tests/engine/behaviours.py)."""
     assert await shows(lab) == answer
 
 
-# --- beyond the recording -------------------------------------------------------------------
+# --- beyond the recorded behaviours ------------------------------------------------------------
 async def test_expansion_uses_the_containers_variables(lab: Lab) -> None:
     c = lab.base.with_env_variable("V", "/opt/venv")
     c = c.with_env_variable("PATH", "${V}/bin:$PATH", expand=True)
@@ -91,7 +92,7 @@ async def test_an_unset_variable_is_not_there_in_a_live_container(lab: Lab) -> N
 
 
 async def test_a_container_without_a_command_says_so(lab: Lab) -> None:
-    with pytest.raises(dagger.QueryError, match="no command has been set"):
+    with pytest.raises(dagger.QueryError, match="no command: give `args`"):
         await lab.dag.container().with_exec([]).stdout()
     with pytest.raises(dagger.QueryError, match="use withExec first"):
         await lab.base.stdout()
@@ -103,10 +104,12 @@ async def test_a_missing_field_is_named_with_the_way_to_a_dagger_engine(lab: Lab
     ):
         await lab.base.experimental_with_all_gp_us().sync()
     with pytest.raises(
-        dagger.QueryError, match=r"Container\.withExec\(insecureRootCapabilities\).*rights"
+        dagger.QueryError, match=r"Container\.withExec\(insecureRootCapabilities\).*privileges"
     ):
         await lab.base.with_exec(["true"], insecure_root_capabilities=True).sync()
-    with pytest.raises(dagger.QueryError, match="linux/amd64 only, not linux/s390x"):
+    with pytest.raises(
+        dagger.QueryError, match="platform linux/s390x: this engine runs linux/amd64 only"
+    ):
         await lab.dag.container(platform=dagger.Platform("linux/s390x")).sync()
 
 
@@ -142,7 +145,7 @@ async def test_a_healthcheck_is_told_and_is_in_the_image(
         assert await again.docker_healthcheck().interval() == "1m30s"
     finally:
         client.images.remove(name)
-    with pytest.raises(dagger.QueryError, match="has none of that name"):
+    with pytest.raises(dagger.QueryError, match="has no image of that name"):
         await lab.dag.host().container_image("acso-test/none").sync()
 
 

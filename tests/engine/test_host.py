@@ -64,10 +64,11 @@ async def a_file_is_written(lab: Lab) -> Any:
 @behaviour.cases()
 @pytest.mark.usefixtures("folder")
 async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    """Expect the answers of a Dagger engine v0.21.8 (recorder: tests/engine/behaviours.py)."""
     assert await shows(lab) == answer
 
 
-# --- beyond the recording -------------------------------------------------------------------
+# --- beyond the recorded behaviours ------------------------------------------------------------
 async def test_an_export_can_wipe_what_was_there(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     (tmp_path / "old/f").write_text("o")

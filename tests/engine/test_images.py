@@ -92,10 +92,11 @@ CMD ["/copied"]
 
 @behaviour.cases()
 async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    """Expect the answers of a Dagger engine v0.21.8 (recorder: tests/engine/behaviours.py)."""
     assert await shows(lab) == answer
 
 
-# --- beyond the recording -------------------------------------------------------------------
+# --- beyond the recorded behaviours ------------------------------------------------------------
 def pushed(registry: str, digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return manifest and configuration as the registry has them."""
     root = f"http://{registry}/v2/app"

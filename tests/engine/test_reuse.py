@@ -17,7 +17,7 @@ from ci.engine.execution.docker_api import Daemon
 from ci.engine.execution.session import Engine
 from ci.engine.execution.steps import PARALLEL
 from ci.engine.store.tree import FILE, Entry, Tree
-from ci.engine.values import Container, Edit, Files, Image, Mount, Ran
+from ci.engine.values import Container, Edit, Exec, Files, Image, Mount
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import Open
 
@@ -52,23 +52,23 @@ def graphs(draw: st.DrawFn) -> tuple[list[Node], int]:
     return nodes, draw(st.integers(0, size - 1))
 
 
-def built(nodes: list[Node]) -> list[Ran]:
+def built(nodes: list[Node]) -> list[Exec]:
     """Return the commands of a graph, which share nothing but their inputs."""
-    made: list[Ran] = []
+    made: list[Exec] = []
     for number, node in enumerate(nodes):
         below: Files = made[node.base] if node.base >= 0 else Image(id="sha256:base")
         made.append(_command(below, number, node))
     return made
 
 
-def _command(below: Files, number: int, node: Node) -> Ran:  # noqa: PLR0911 (one a kind)
+def _command(below: Files, number: int, node: Node) -> Exec:  # noqa: PLR0911 (one a kind)
     text = f"v{node.value}"
 
     async def content() -> Tree:
         return Tree({"": Entry(FILE, 0o644, size=len(text), content=text)})
 
     before = Container(files=below, platform="linux/amd64")
-    ran = Ran(before=before, args=("run", str(number)))
+    ran = Exec(before=before, args=("run", str(number)))
     match node.kind:
         case "argument":
             return replace(ran, args=(*ran.args, text))
@@ -110,7 +110,7 @@ async def keys(options: engine.Options, daemon: Daemon, nodes: list[Node]) -> li
     """Return the commands' keys in an engine that has seen nothing yet, as a new process."""
     async with anyio.create_task_group() as group:
         fresh = Engine(options, daemon, group)
-        found = [await fresh.key(ran) for ran in built(nodes)]
+        found = [await fresh.keys.of(ran) for ran in built(nodes)]
         fresh.store.close()
     return found
 

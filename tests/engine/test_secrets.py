@@ -54,10 +54,11 @@ async def who_set_it_can_read_it(lab: Lab) -> Any:
 
 @behaviour.cases()
 async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
+    """Expect the answers of a Dagger engine v0.21.8 (recorder: tests/engine/behaviours.py)."""
     assert await shows(lab) == answer
 
 
-# --- beyond the recording -------------------------------------------------------------------
+# --- beyond the recorded behaviours ------------------------------------------------------------
 async def test_a_mounted_secret_has_mode_and_owner_and_cannot_be_written(lab: Lab) -> None:
     c = lab.base.with_mounted_secret("/run/s", secret(lab), owner="1000:1000", mode=0o440)
     c = lab.sh("stat -c '%a %u %g' /run/s; wc -c < /run/s; echo x >> /run/s || echo refused", c)
@@ -109,7 +110,7 @@ async def test_values_come_from_environment_files_and_commands(
     }
     for uri, value in sources.items():
         assert await lab.dag.secret(uri).plaintext() == value
-    with pytest.raises(dagger.QueryError, match="no variable NOT_THERE"):
+    with pytest.raises(dagger.QueryError, match="variable NOT_THERE is not set"):
         await lab.dag.secret("env://NOT_THERE").plaintext()
     with pytest.raises(dagger.QueryError, match="keyring:// is not supported"):
         await lab.dag.secret("keyring://x").plaintext()

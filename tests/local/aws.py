@@ -1,4 +1,4 @@
-"""What the tests of the embedded AWS do with it, in few words."""
+"""Helpers for tests of the embedded AWS: task definitions, services, load."""
 
 import io
 import itertools
@@ -15,24 +15,37 @@ from typing import Any
 
 import boto3
 
+from ci.local import paths
 from ci.local.container_engine import Docker
 from ci.local.embedded_aws import Emulator
 from ci.local.wait import blocking
 
 APP = (Path(__file__).parent / "app.py").read_text()
 CLUSTER = "tests"
+CRASH = ["sh", "-c", "exit 3"]
 BREAKER = {"enable": True, "rollback": True}
 _numbers = itertools.count(1)
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20) -> None:
-    """Wait until the condition holds; fail if it does not in time."""
-    assert blocking(lambda: bool(condition()), seconds=seconds), "not within the time given"
+def leftovers(docker: Docker) -> list[str]:
+    """Return the names of the containers, networks and volumes of the current instance."""
+    client: Any = docker.client
+    instance = {"label": f"{paths.INSTANCE_LABEL}={paths.instance()}"}
+    containers = client.containers.list(all=True, filters=instance, ignore_removed=True)
+    others = [*client.networks.list(filters=instance), *client.volumes.list(filters=instance)]
+    return [str(item.name) for item in [*containers, *others]]
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait until the condition holds; fail if it does not within the time."""
+    assert blocking(lambda: bool(condition()), seconds=seconds), (
+        f"the condition did not hold within {seconds} s"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aws:
-    """An embedded AWS, and an image of its own registry's name that has Python."""
+    """An embedded AWS, and an image with Python, named as if from its registry."""
 
     emulator: Emulator
     docker: Docker
@@ -67,6 +80,13 @@ class Aws:
         )
         return str(answer["taskDefinition"]["taskDefinitionArn"])
 
+    def crashing(self) -> str:
+        """Register a task definition whose container exits at once, and faster than Python starts.
+
+        A task that runs for a second counts as healthy (`ci.local.aws.task_health`).
+        """
+        return self.definition(entryPoint=CRASH[:2], command=CRASH[2:])
+
     def run(self, definition: str) -> str:
         """Run one task; return its ARN."""
         ecs = self.client("ecs")
@@ -86,7 +106,7 @@ class Aws:
         return self.docker.client.containers.list(filters={"label": label})[0]
 
     def push(self, name: str) -> str:
-        """Push an empty image of this name, tag 1, and forget it here; return its repository."""
+        """Push an empty image with tag 1, remove it locally and return its repository's URI."""
         repository = self.client("ecr").create_repository(repositoryName=name.partition("/")[2])
         archive = io.BytesIO()
         tarfile.open(fileobj=archive, mode="w").close()
@@ -97,7 +117,7 @@ class Aws:
         return str(repository["repository"]["repositoryUri"])
 
     def service(self, definition: str, *, balanced: bool = True, **more: Any) -> "Service":
-        """Create a service, behind a load balancer of its own unless told otherwise."""
+        """Create a service, behind a load balancer of its own if `balanced`."""
         ecs, name = self.client("ecs"), f"s{next(_numbers)}"
         ecs.create_cluster(clusterName=CLUSTER)
         group = self._group(name) if balanced else ""
@@ -138,7 +158,7 @@ class Aws:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """A service of a test."""
+    """A service that a test has created."""
 
     aws: Aws
     name: str
@@ -166,7 +186,7 @@ class Service:
         """Return the rollout state of the primary deployment."""
         return str(self.look()["deployments"][0]["rolloutState"])
 
-    def completed(self, seconds: float = 20) -> None:
+    def completed(self, seconds: float = 60) -> None:
         """Wait until the primary deployment is complete."""
         eventually(lambda: self.look()["deployments"][0]["rolloutState"] == "COMPLETED", seconds)
 
@@ -185,7 +205,7 @@ class Service:
         return found
 
     def get(self, path: str = "/") -> str:
-        """Ask through the load balancer; return the version that answered, or the error."""
+        """Send a request to the load balancer; return the version that answered, or the error."""
         url = self.aws.emulator.load_balancer.format(name=self.name) + path
         try:
             with urllib.request.urlopen(url, timeout=20) as answer:
@@ -195,9 +215,9 @@ class Service:
 
     @contextmanager
     def load(self) -> Iterator["Load"]:
-        """Ask all the time while inside."""
+        """Send requests continuously inside the block."""
         load = Load(service=self)
-        threads = [threading.Thread(target=load.ask) for _ in range(3)]
+        threads = [threading.Thread(target=load.run) for _ in range(3)]
         for thread in threads:
             thread.start()
         try:
@@ -213,12 +233,12 @@ class Service:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Who asks a service all the time, and what was answered how often."""
+    """Sends requests to a service continuously and counts the answers."""
 
     service: Service
     answers: Counter[str] = field(default_factory=Counter)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def ask(self) -> None:
+    def run(self) -> None:
         while not self.stop.is_set():
             self.answers[self.service.get()] += 1

@@ -1,4 +1,4 @@
-"""Real containers and a real embedded AWS, in an instance of these tests' own."""
+"""Real containers and a real embedded AWS, in an instance that only these tests use."""
 
 import os
 from collections.abc import Iterator
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from ci.local import base_image, container_engine, embedded_aws, leftovers, paths, stack
-from tests.local.aws import Aws
+from ci.local import base_image, container_engine, embedded_aws, paths, stack
+from tests.local.aws import Aws, leftovers
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """State of its own; the caches are the machine's, so that a base image is made once."""
+    """A new instance with its own state; the caches are the user's, so the base image is reused."""
     name = f"local-{os.getpid()}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACSO_INSTANCE", name)
@@ -38,25 +38,25 @@ def image(engine: container_engine.Docker) -> base_image.BaseImage:
 
 @pytest.fixture(scope="session")
 def aws(engine: container_engine.Docker, image: base_image.BaseImage) -> Iterator[Aws]:
-    """An embedded AWS with the corrections; what it left behind is removed."""
+    """An embedded AWS with the corrections; it and its containers are removed at the end."""
     running = anyio.run(embedded_aws.ensure, engine, print)
-    # A name of its own registry: one that it does not have is refused at once and taken from here.
+    # Its registry does not have this image and says so immediately; then the local image is used.
     reference = f"{running.registry}/acso-test-app"
     engine.client.images.get(image.reference).tag(reference, "1")
     try:
         yield Aws(emulator=running, docker=engine, image=f"{reference}:1")
     finally:
         anyio.run(lambda: stack.down(print, cache=False))
-        assert not leftovers.of_instance(engine)
+        assert not leftovers(engine)
 
 
 @pytest.fixture
 def apart(
     monkeypatch: pytest.MonkeyPatch, engine: container_engine.Docker, request: pytest.FixtureRequest
 ) -> Iterator[str]:
-    """Another instance, for a test that starts and kills an embedded AWS of its own."""
+    """Another instance, for a test that starts and kills its own embedded AWS."""
     name = f"{paths.instance()}-{abs(hash(request.node.name)) % 10**6}"
     monkeypatch.setenv("ACSO_INSTANCE", name)
     yield name
     anyio.run(lambda: stack.down(print, cache=False))
-    assert not leftovers.of_instance(engine)
+    assert not leftovers(engine)

@@ -1,4 +1,4 @@
-"""The base image: made once, whole or not at all, the same wherever a stage uses it."""
+"""The base image: pulled or built once, complete or not at all."""
 
 import os
 import re
@@ -18,9 +18,8 @@ from ci.local.wait import blocking, until
 from tests.local.aws import Aws
 
 pytestmark = pytest.mark.docker
-ABSENT = "localhost:1/python:3.11-slim"  # no registry is there: refused at once
-#: Stands for mmdebstrap where its 20 seconds are not what is tested: makes a small archive, when
-#: told to, and counts how often it was asked.
+ABSENT = "localhost:1/python:3.11-slim"  # nothing listens on port 1: refused immediately
+#: Stands in for mmdebstrap, which takes 20 seconds: builds a small archive and counts its calls.
 STAND_IN = """#!/bin/sh
 echo once >>"$COUNT"
 for last; do :; done
@@ -31,18 +30,18 @@ tar -C "$TMPDIR/root" --mtime=@0 -cf "$last" .
 """
 RUN = """
 import anyio
-from ci.local import base, docker
+from ci.local import base_image, container_engine
 
 async def main() -> None:
-    engine = await docker.ensure(lambda line: None)
-    await base.ensure(engine, lambda line: None, name="localhost:1/python:3.11-slim")
+    engine = await container_engine.ensure(lambda line: None)
+    await base_image.ensure(engine, lambda line: None, name="localhost:1/python:3.11-slim")
 
 anyio.run(main)
 """
 
 
 class StandIn:
-    """A small mmdebstrap on PATH, caches of its own, and what it made."""
+    """A stand-in for mmdebstrap on PATH, with its own caches."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -66,7 +65,7 @@ def made_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Docker) -> 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("COUNT", str(stand_in.count))
     monkeypatch.setenv("CONTENT", str(tmp_path))
-    monkeypatch.setattr(apt, "system", lambda: {"debian"})
+    monkeypatch.setattr(apt, "system_ids", lambda: {"debian"})
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     yield stand_in
     for path in (paths.cache_dir() / "base").glob("*.json"):
@@ -74,7 +73,7 @@ def made_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Docker) -> 
         engine.client.images.remove(reference)
 
 
-def test_it_has_python_by_both_names_venv_certificates_and_no_traces(
+def test_it_has_both_python_commands_venv_and_certificates_and_no_logs_or_lists(
     engine: Docker, image: base_image.BaseImage
 ) -> None:
     script = (
@@ -89,10 +88,10 @@ def test_it_has_python_by_both_names_venv_certificates_and_no_traces(
     assert output.splitlines()[-1] == "C.UTF-8"
 
 
-def test_its_compiled_modules_are_valid_although_timestamps_are_levelled(
+def test_its_compiled_modules_are_valid_although_timestamps_are_changed(
     engine: Docker, image: base_image.BaseImage
 ) -> None:
-    # Stale ones would be compiled again at every start, where the file system is read-only.
+    # Stale ones would be compiled again at every start if the file system is read-only.
     script = "import sys, json; print(sys.modules['json'].__cached__); sys.exit(0)"
     verbose = ["python3", "-v", "-c", script]
     output = engine.client.containers.run(
@@ -102,16 +101,16 @@ def test_its_compiled_modules_are_valid_although_timestamps_are_levelled(
     assert "matches /usr/lib/python3.11/json/__init__.py" in output
 
 
-async def test_a_second_call_is_instant_and_looks_at_docker(
+async def test_a_second_call_creates_nothing_and_checks_that_the_image_exists(
     engine: Docker, image: base_image.BaseImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with anyio.fail_after(1):
-        assert await base_image.ensure(engine, print) == image
+    monkeypatch.setattr(base_image, "_create", None)  # would raise if it were called
+    assert await base_image.ensure(engine, print) == image
     monkeypatch.setattr(base_image, "_image_id", lambda *_: None)  # as if somebody had removed it
     assert await base_image.current(engine) is None
 
 
-async def test_one_that_a_registry_has_is_pulled_at_its_digest(
+async def test_an_image_of_a_registry_is_pulled_by_digest(
     engine: Docker, made_by: StandIn, aws: Aws
 ) -> None:
     name = f"{aws.emulator.registry}/acso-base"
@@ -124,25 +123,25 @@ async def test_one_that_a_registry_has_is_pulled_at_its_digest(
     assert made_by.asked == 0
 
 
-async def test_one_that_is_here_by_name_is_taken_as_it_is(
+async def test_an_image_that_exists_under_the_name_is_used(
     engine: Docker, made_by: StandIn, aws: Aws
 ) -> None:
     found = await base_image.ensure(engine, print, name=aws.image)
     assert (found.origin, found.reference, found.pulled) == ("registry", aws.image, False)
-    base_image.forget(aws.image)
+    base_image._path(aws.image).unlink()  # or the fixture would remove the image
     assert made_by.asked == 0
 
 
-async def test_two_at_once_make_it_once(engine: Docker, made_by: StandIn) -> None:
+async def test_two_calls_at_the_same_time_build_it_once(engine: Docker, made_by: StandIn) -> None:
     made_by.write(then=f'while [ ! -e "{made_by.gate}" ]; do sleep 0.05; done')
     found: list[base_image.BaseImage] = []
-    said: list[str] = []
+    printed: list[str] = []
 
     async def ensure() -> None:
-        found.append(await base_image.ensure(engine, said.append, name=ABSENT))
+        found.append(await base_image.ensure(engine, printed.append, name=ABSENT))
 
     async def waiting() -> bool:
-        return any("another process is at it" in line for line in said) and made_by.asked == 1
+        return any("waiting for another process" in line for line in printed) and made_by.asked == 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(ensure)
@@ -156,7 +155,7 @@ async def test_two_at_once_make_it_once(engine: Docker, made_by: StandIn) -> Non
     assert labels == {paths.CACHE_LABEL: "1"}
 
 
-async def test_a_killed_making_leaves_nothing_that_the_next_trips_over(
+async def test_the_next_build_succeeds_after_one_that_was_killed(
     engine: Docker, made_by: StandIn
 ) -> None:
     made_by.write(then='echo $$ >"$COUNT.pid"; while :; do sleep 0.05; done')
@@ -169,14 +168,14 @@ async def test_a_killed_making_leaves_nothing_that_the_next_trips_over(
     work = paths.cache_dir() / "base" / "work"
     assert work.exists()
     made_by.write()
-    # The tool is told to end when its parent is gone: it does not hold the lock for long.
-    with anyio.fail_after(10):
+    # mmdebstrap ends with its parent, so it releases the lock: waiting for it would time out.
+    with anyio.fail_after(120):
         found = await base_image.ensure(engine, print, name=ABSENT)
     assert engine.client.images.get(found.reference).id == found.image_id
     assert not work.exists()
 
 
-async def test_a_full_disk_while_it_is_made_is_one_clear_error(
+async def test_a_full_disk_during_the_build_is_one_clear_error(
     engine: Docker, made_by: StandIn
 ) -> None:
     made_by.write(then="cat /etc/hostname >/dev/full || exit 1")
@@ -187,11 +186,11 @@ async def test_a_full_disk_while_it_is_made_is_one_clear_error(
     assert await base_image.current(engine, ABSENT) is None
 
 
-async def test_a_disk_that_is_too_small_is_told_before_the_work(
+async def test_too_little_disk_space_is_reported_before_the_build(
     engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_by.write()
-    monkeypatch.setattr(debian_image, "SIZE", 10**15)
+    monkeypatch.setattr(debian_image, "SPACE_NEEDED", 10**15)
     with pytest.raises(HostError, match=r"the base image needs 1000000\.0 GB at .* are free"):
         await base_image.ensure(engine, print, name=ABSENT)
     assert made_by.asked == 0
@@ -202,23 +201,23 @@ async def test_an_unreachable_mirror_is_one_clear_error(engine: Docker, made_by:
         then="echo \"E: Failed to fetch http://mirror.test Could not resolve 'mirror'\"; exit 25"
     )
     with pytest.raises(
-        HostError, match=r"(?s)could not make the base image.*mirror\.test"
+        HostError, match=r"(?s)could not build the base image.*mirror\.test"
     ) as caught:
         await base_image.ensure(engine, print, name=ABSENT)
     assert "mirror cannot be reached" in caught.value.hint
 
 
-async def test_a_host_that_is_no_debian_is_told_what_to_do(
+async def test_on_another_system_than_debian_the_error_says_what_to_do(
     engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made_by.write()
-    monkeypatch.setattr(apt, "system", lambda: {"ubuntu", "debian"})
-    with pytest.raises(HostError, match="can be made on Debian only") as caught:
+    monkeypatch.setattr(apt, "system_ids", lambda: {"ubuntu", "debian"})
+    with pytest.raises(HostError, match="only Debian can build a base image") as caught:
         await base_image.ensure(engine, print, name=ABSENT)
     assert "docker load" in caught.value.hint
 
 
-async def test_the_lock_of_a_removed_file_keeps_nobody_out(tmp_path: Path) -> None:
+async def test_the_lock_of_a_removed_file_excludes_nobody(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     async with lock.held(path, print):
         path.unlink()  # as `down` does

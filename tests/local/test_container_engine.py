@@ -1,4 +1,4 @@
-"""A container engine: found where it answers, started where it is installed, never taken over."""
+"""The container engine: used if one answers, else started; stopped only if started here."""
 
 import io
 import os
@@ -17,9 +17,9 @@ from ci.local import container_engine, dockerd, leftovers, paths, stack
 pytestmark = pytest.mark.docker
 
 
-#: Starting a daemon takes root by its nature; without it `ensure` says so, which is tested too.
+#: Only root can start a daemon; the error that other users get is tested below.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a container engine")
-#: A machine where Docker is installed and does not run: no socket, no data, a network of its own.
+#: Simulates a machine where Docker is installed but not running: no socket, no data, own network.
 BARE = """
 set -e
 mount -t tmpfs tmpfs /run
@@ -30,15 +30,15 @@ exec "$@"
 """
 START_AND_REMOVE = """
 import anyio
-from ci.local import docker, stack
+from ci.local import container_engine, stack
 
 async def main() -> None:
-    found = await docker.ensure(print)
+    found = await container_engine.ensure(print)
     assert found.client.ping()
-    again = await docker.ensure(print)
+    again = await container_engine.ensure(print)
     print(found.started_by_us, again.started_by_us, found.bridge)
     print(await stack.down(print, cache=True))
-    print(await docker.find())
+    print(await container_engine.find())
 
 anyio.run(main)
 """
@@ -46,17 +46,17 @@ anyio.run(main)
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """State of its own, so that the machine's record of a daemon is not touched."""
+    """Folders for state and caches, so that the machine's own record of a daemon is not used."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path
-    anyio.run(dockerd.stop, print)  # of a test that failed: a killed one would leave mounts behind
+    anyio.run(dockerd.stop, print)  # if a test failed: killing it instead would leave mounts behind
 
 
 def throwaway(home: Path) -> tuple[list[str], Callable[[], Awaitable[bool]]]:
-    """Return the command of a daemon beside the machine's own, and whether it answers.
+    """Return the command of a second daemon, and a function that returns whether it answers.
 
-    It has a network of its own: in the machine's, a daemon without a bridge removes docker0.
+    It gets its own network: in the machine's, a daemon without a bridge would remove docker0.
     """
     url = f"unix://{home}/d.sock"
     command = [
@@ -80,7 +80,7 @@ def throwaway(home: Path) -> tuple[list[str], Callable[[], Awaitable[bool]]]:
     return command, answers
 
 
-async def test_the_engine_that_answers_is_used_and_not_ours(
+async def test_an_engine_that_answers_is_used(
     engine: container_engine.Docker,
 ) -> None:
     found = await container_engine.find()
@@ -90,7 +90,7 @@ async def test_the_engine_that_answers_is_used_and_not_ours(
 
 
 @as_root
-def test_a_docker_that_is_installed_and_does_not_run_is_started_and_stopped_again(
+def test_an_installed_docker_that_is_not_running_is_started_and_stopped(
     home: Path,
 ) -> None:
     data = home / "data"
@@ -112,7 +112,7 @@ def test_a_docker_that_is_installed_and_does_not_run_is_started_and_stopped_agai
 
 
 @as_root
-async def test_a_daemon_is_started_waited_for_and_stopped_by_down_with_cache_alone(
+async def test_only_down_with_cache_stops_a_daemon_that_was_started_here(
     home: Path,
 ) -> None:
     command, answers = throwaway(home)
@@ -128,22 +128,24 @@ async def test_a_daemon_is_started_waited_for_and_stopped_by_down_with_cache_alo
 
 
 @as_root
-async def test_a_daemon_that_ends_at_its_start_tells_its_last_lines(home: Path) -> None:
+async def test_the_error_for_a_daemon_that_ends_has_its_last_log_lines(home: Path) -> None:
     command, answers = throwaway(home)
-    with pytest.raises(ContainerEngineError, match=r"(?s)ended at its start.*--no-such") as caught:
+    with pytest.raises(
+        ContainerEngineError, match=r"(?s)ended during startup.*--no-such"
+    ) as caught:
         await dockerd.start([*command, "--no-such-option"], answers)
     assert "dockerd.log" in caught.value.hint
     assert dockerd.running() is None
 
 
-async def test_a_process_that_took_the_number_of_our_daemon_is_not_stopped(home: Path) -> None:
+async def test_another_process_with_the_number_of_our_daemon_is_not_stopped(home: Path) -> None:
     path = home / "state" / "acso" / ".machine" / "dockerd.json"
     path.parent.mkdir(parents=True)
     path.write_text(f'{{"pid": {os.getpid()}, "started": "long ago"}}')
     assert not await dockerd.stop(print)
 
 
-async def test_a_silent_docker_host_is_an_error_and_nothing_is_installed(
+async def test_a_docker_host_that_does_not_answer_is_an_error_and_nothing_is_installed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{home}/nobody.sock")
@@ -151,7 +153,7 @@ async def test_a_silent_docker_host_is_an_error_and_nothing_is_installed(
         await container_engine.ensure(print)
 
 
-async def test_without_root_and_engine_the_error_says_what_to_run(
+async def test_without_root_or_an_engine_the_error_says_what_to_run(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container_engine, "candidates", lambda *_: [f"unix://{home}/nobody.sock"])
@@ -163,10 +165,10 @@ async def test_without_root_and_engine_the_error_says_what_to_run(
     assert caught.value.hint.startswith("sudo apt-get install docker.io")
 
 
-async def test_an_apt_that_fails_is_told_by_its_last_lines(
+async def test_the_error_for_a_failed_apt_has_its_last_lines(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A stand-in for apt-get: a mirror that cannot be reached cannot be had on demand.
+    # A stand-in for apt-get: the real mirrors cannot be made unreachable.
     apt = home / "apt-get"
     apt.write_text("#!/bin/sh\necho 'E: Failed to fetch http://mirror.test/x' >&2\nexit 100\n")
     apt.chmod(0o755)
@@ -182,7 +184,7 @@ async def test_an_apt_that_fails_is_told_by_its_last_lines(
 
 
 @as_root
-async def test_down_with_cache_removes_our_images_and_caches_and_our_daemon_unless_others_use_it(
+async def test_down_with_cache_removes_images_caches_and_a_daemon_that_nobody_else_uses(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command, answers = throwaway(home)
@@ -197,15 +199,15 @@ async def test_down_with_cache_removes_our_images_and_caches_and_our_daemon_unle
             archive.getvalue(), repository=name, tag="1", changes=changes
         )
     paths.cache_dir().mkdir(parents=True)
-    said: list[str] = []
+    printed: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(leftovers, "foreign_containers", lambda _: ["postgres"])
-        removed = await stack.down(said.append, cache=True)
-    assert "image acso/x:1" in removed.things
-    assert "dockerd stays: it runs postgres" in said
+        removed = await stack.down(printed.append, cache=True)
+    assert "image acso/x:1" in removed.items
+    assert "dockerd is kept: it runs other containers (postgres)" in printed
     assert [image.tags for image in found.client.images.list()] == [["mine:1"]]
     assert not paths.cache_dir().exists()
-    removed = await stack.down(said.append, cache=True)
-    assert removed.things == ("process dockerd",)
+    removed = await stack.down(printed.append, cache=True)
+    assert removed.items == ("process dockerd",)
     assert not child.alive()
-    assert str(await stack.down(print, cache=True)) == "nothing was there"
+    assert str(await stack.down(print, cache=True)) == "nothing to remove"

@@ -1,4 +1,4 @@
-"""What a task definition says of a container reaches it, as AWS documents it."""
+"""Containers are started as their task definition says, as AWS documents it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.local.aws import Aws, eventually
 pytestmark = pytest.mark.docker
 
 
-def test_a_container_is_what_its_definition_says(aws: Aws) -> None:
+def test_a_container_gets_the_options_of_its_definition(aws: Aws) -> None:
     # ECS API Reference, ContainerDefinition: entryPoint, command, user, workingDirectory,
     # readonlyRootFilesystem, memory and cpu "map to" the options of docker run; linuxParameters.
     # initProcessEnabled runs an init process; Task definition parameters, Bind mounts: a volume
@@ -33,19 +33,19 @@ def test_a_container_is_what_its_definition_says(aws: Aws) -> None:
     container.remove(force=True)
 
 
-def test_a_container_that_needs_too_much_memory_is_killed_and_says_so(aws: Aws) -> None:
+def test_a_container_that_exceeds_its_memory_is_killed_with_that_reason(aws: Aws) -> None:
     # ECS Developer Guide, "Stopped task error messages": OutOfMemoryError, "Container killed due
     # to memory usage"; the task stops with "Essential container in task exited".
     task = aws.run(aws.definition({"EAT": "1"}, memory=32))
     eventually(lambda: aws.task(task)["lastStatus"] == "STOPPED")
-    said = aws.task(task)
-    assert said["containers"][0]["reason"].startswith("OutOfMemoryError")
-    assert said["containers"][0]["exitCode"] == 137
-    assert said["stoppedReason"] == "Essential container in task exited"
-    assert said["stopCode"] == "EssentialContainerExited"
+    ended = aws.task(task)
+    assert ended["containers"][0]["reason"].startswith("OutOfMemoryError")
+    assert ended["containers"][0]["exitCode"] == 137
+    assert ended["stoppedReason"] == "Essential container in task exited"
+    assert ended["stopCode"] == "EssentialContainerExited"
 
 
-def test_a_secret_that_is_a_secure_string_arrives_in_plain(aws: Aws) -> None:
+def test_a_secure_string_is_decrypted_for_a_task(aws: Aws) -> None:
     # ECS Developer Guide, "Pass Systems Manager parameters through environment variables": the
     # agent retrieves the decrypted value. Only there: others still have to ask for it.
     ssm = aws.client("ssm")
@@ -57,7 +57,7 @@ def test_a_secret_that_is_a_secure_string_arrives_in_plain(aws: Aws) -> None:
     container.remove(force=True)
 
 
-def test_an_image_is_pulled_by_the_name_that_its_repository_has(aws: Aws) -> None:
+def test_an_image_is_pulled_by_the_uri_of_its_repository(aws: Aws) -> None:
     # ECR User Guide, "Using Amazon ECR images with Amazon ECS": a task definition names
     # ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY, the repositoryUri.
     name = f"{aws.emulator.registry}/acso-tests"

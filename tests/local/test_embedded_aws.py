@@ -1,4 +1,4 @@
-"""The embedded AWS's process: found again, started once, replaced when dead, gone after `down`."""
+"""The process of the embedded AWS: started once, replaced if it has died, removed by `down`."""
 
 import os
 import signal
@@ -11,21 +11,21 @@ import anyio
 import pytest
 
 from ci.errors import HostError
-from ci.local import embedded_aws, leftovers, paths, stack
-from ci.local.aws import hook
+from ci.local import embedded_aws, paths, stack
+from ci.local.aws import patching
 from ci.local.base_image import BaseImage
 from ci.local.container_engine import Docker
 from ci.local.wait import blocking
-from tests.local.aws import Aws
+from tests.local.aws import Aws, leftovers
 
 pytestmark = pytest.mark.docker
 START = """
 import anyio
-from ci.local import docker, emulator
+from ci.local import container_engine, embedded_aws
 
 async def main() -> None:
-    engine = await docker.ensure(lambda line: None)
-    found = await emulator.ensure(engine, lambda line: None)
+    engine = await container_engine.ensure(lambda line: None)
+    found = await embedded_aws.ensure(engine, lambda line: None)
     print(found.process.pid, found.port)
 
 anyio.run(main)
@@ -33,7 +33,7 @@ anyio.run(main)
 
 
 def started(number: int) -> Sequence[str]:
-    """Ask for it in several processes at once; return what each was given."""
+    """Start it in several processes at the same time; return what each of them got."""
     children = [
         subprocess.Popen([sys.executable, "-c", START], stdout=subprocess.PIPE, text=True)
         for _ in range(number)
@@ -44,7 +44,7 @@ def started(number: int) -> Sequence[str]:
 
 
 @pytest.mark.usefixtures("apart")
-def test_two_processes_at_once_start_one(engine: Docker) -> None:
+def test_two_processes_at_the_same_time_start_one(engine: Docker) -> None:
     first, second = started(2)
     assert first == second
     found = anyio.run(embedded_aws.ensure, engine, print)
@@ -52,17 +52,17 @@ def test_two_processes_at_once_start_one(engine: Docker) -> None:
 
 
 @pytest.mark.usefixtures("apart")
-def test_it_listens_on_loopback_and_the_bridge_and_nowhere_else(engine: Docker) -> None:
+def test_it_listens_only_on_loopback_and_the_bridge(engine: Docker) -> None:
     found = anyio.run(embedded_aws.ensure, engine, print)
     for address in ("127.0.0.1", engine.bridge):
         socket.create_connection((address, found.port), timeout=5).close()
-    # One that listens on every address answers at any of the loopback network's.
+    # If it listened on all addresses, it would answer at every address of the loopback network.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", found.port), timeout=5).close()
 
 
 @pytest.mark.usefixtures("apart")
-async def test_a_killed_one_is_replaced_on_its_port_and_its_containers_are_removed(
+async def test_after_a_kill_it_is_started_on_the_same_port_and_old_containers_are_removed(
     engine: Docker, image: BaseImage
 ) -> None:
     first = await embedded_aws.ensure(engine, print)
@@ -75,30 +75,31 @@ async def test_a_killed_one_is_replaced_on_its_port_and_its_containers_are_remov
     assert await embedded_aws.find() is None
     second = await embedded_aws.ensure(engine, print)
     assert (second.port, second.process == first.process) == (first.port, False)
-    assert container.name not in leftovers.of_instance(engine)
+    assert container.name not in leftovers(engine)
 
 
 @pytest.mark.usefixtures("apart")
-async def test_a_port_that_is_taken_is_left_to_its_owner(engine: Docker) -> None:
+async def test_another_port_is_used_if_the_port_is_taken(engine: Docker) -> None:
     first = await embedded_aws.ensure(engine, print)
     os.kill(first.process.pid, signal.SIGKILL)
     assert blocking(lambda: not first.process.alive(), seconds=5)
-    said: list[str] = []
+    printed: list[str] = []
     with socket.create_server(("127.0.0.1", first.port)):
-        second = await embedded_aws.ensure(engine, said.append)
+        second = await embedded_aws.ensure(engine, printed.append)
     assert second.port != first.port
-    assert f"port {first.port} is in use: taking {second.port}" in said
+    assert f"port {first.port} is in use: using {second.port}" in printed
 
 
 @pytest.mark.usefixtures("apart")
-async def test_one_that_cannot_start_tells_its_last_lines(
+async def test_the_error_for_a_failed_start_has_its_last_log_lines(
     engine: Docker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An address of no interface: binding fails, as with a bridge that is gone.
+    # No interface has this address, so binding fails, as with a bridge that was removed.
     monkeypatch.setattr(embedded_aws, "listening_addresses", lambda _: ["127.0.0.1", "192.0.2.1"])
     monkeypatch.setattr(embedded_aws, "free_port", lambda *_: 1)
     with pytest.raises(
-        HostError, match=r"(?s)does not start.*port 1 of 127.0.0.1 and 192.0.2.1: Cannot assign"
+        HostError,
+        match=r"(?s)could not be started.*port 1 of 127.0.0.1 and 192.0.2.1: Cannot assign",
     ) as caught:
         await embedded_aws.ensure(engine, print)
     assert str(paths.state_dir()) in caught.value.hint
@@ -106,10 +107,10 @@ async def test_one_that_cannot_start_tells_its_last_lines(
 
 
 @pytest.mark.usefixtures("apart")
-async def test_without_the_corrections_a_first_deployment_is_complete_at_once(
+async def test_without_the_corrections_a_first_deployment_completes_immediately(
     engine: Docker, image: BaseImage
 ) -> None:
-    # What `plain` is for: to tell what ministack does from what the corrections do.
+    # The use of `plain`: to tell the behaviour of ministack from that of the corrections.
     found = await embedded_aws.ensure(engine, print, plain=True)
     assert embedded_aws.identity(found.port)["corrections"] == []
     aws = Aws(emulator=found, docker=engine, image=image.reference)
@@ -119,19 +120,21 @@ async def test_without_the_corrections_a_first_deployment_is_complete_at_once(
     assert await anyio.to_thread.run_sync(service.state) == "COMPLETED"
 
 
-def test_another_ministack_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hook, "version", lambda _: "1.5.34")
-    with pytest.raises(hook.GoneError, match=r"for ministack 1\.5\.33, installed is 1\.5\.34"):
-        hook.check_release()
+def test_another_release_of_ministack_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patching, "version", lambda _: "1.5.34")
+    with pytest.raises(
+        patching.IncompatibleError, match=r"need ministack 1\.5\.33, but 1\.5\.34 is installed"
+    ):
+        patching.check_release()
 
 
-def test_a_hooked_name_that_is_gone_is_told() -> None:
-    with pytest.raises(hook.GoneError, match=r"os\.no_such_name is gone"):
-        hook.replace(os, "no_such_name", lambda original: original)
+def test_a_missing_name_in_ministack_is_an_error() -> None:
+    with pytest.raises(patching.IncompatibleError, match=r"has no os\.no_such_name"):
+        patching.replace(os, "no_such_name", lambda original: original)
 
 
 @pytest.mark.usefixtures("apart")
-async def test_down_removes_everything_of_this_instance_and_nothing_else(
+async def test_down_removes_everything_of_this_instance_and_nothing_of_others(
     engine: Docker, image: BaseImage
 ) -> None:
     running = (await stack.up(print)).emulator
@@ -147,9 +150,9 @@ async def test_down_removes_everything_of_this_instance_and_nothing_else(
         removed = await stack.down(print, cache=False)
         assert not running.process.alive()
         assert str(removed) == "1 process, 1 container, 1 network, 1 volume"
-        assert not leftovers.of_instance(engine)
+        assert not leftovers(engine)
         assert not paths.state_dir().exists()
-        assert str(await stack.down(print, cache=False)) == "nothing was there"
+        assert str(await stack.down(print, cache=False)) == "nothing to remove"
     finally:
         full = f"{paths.instance()}-other"
         client.containers.get(full).remove()
@@ -158,11 +161,11 @@ async def test_down_removes_everything_of_this_instance_and_nothing_else(
 
 
 @pytest.mark.usefixtures("apart")
-async def test_doctor_tells_the_state_of_each_part_and_changes_nothing(engine: Docker) -> None:
+async def test_doctor_shows_the_state_of_each_part_and_changes_nothing(engine: Docker) -> None:
     before = {item.name: item for item in await stack.doctor()}
     assert (before["embedded AWS"].state, before["embedded AWS"].fix) == (
         "missing",
-        "./acso up starts it",
+        "start it: ./acso up",
     )
     assert await embedded_aws.find() is None
     await embedded_aws.ensure(engine, print)
@@ -173,12 +176,12 @@ async def test_doctor_tells_the_state_of_each_part_and_changes_nothing(engine: D
 
 
 @pytest.mark.usefixtures("apart")
-async def test_doctor_notices_tasks_that_are_said_to_run_and_do_not(
+async def test_doctor_reports_running_tasks_whose_containers_do_not_run(
     engine: Docker, image: BaseImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = await embedded_aws.ensure(engine, print)
-    said = embedded_aws.identity(found.port) | {"containers": ["0" * 64]}
-    monkeypatch.setattr(embedded_aws, "identity", lambda _: said)
+    wrong = embedded_aws.identity(found.port) | {"containers": ["0" * 64]}
+    monkeypatch.setattr(embedded_aws, "identity", lambda _: wrong)
     findings = {item.name: item for item in await stack.doctor()}
     assert findings["embedded AWS"].state == "broken"
     del image

@@ -1,4 +1,4 @@
-"""The stacks on the embedded AWS: applied, left alone, previewed, changed, mended, deleted."""
+"""The stacks on the embedded AWS: apply, preview, change, repair and delete them."""
 
 import dataclasses
 import datetime
@@ -19,8 +19,8 @@ from ci.aws.session import Aws, Credentials
 from ci.aws.target import Target
 from ci.config import Config, Environment, load
 from ci.errors import AwsError, InfrastructureError
-from ci.infra.stacks import bring
 from ci.infra.stacks import changes as changes_of
+from ci.infra.stacks import create_or_update
 from ci.local import container_engine, embedded_aws
 
 pytestmark = pytest.mark.docker
@@ -39,7 +39,7 @@ Resources:
       Conditions: [{Field: path-pattern, Values: [/x]}]
       Actions: [{Type: fixed-response, FixedResponseConfig: {StatusCode: "404"}}]
 """
-#: Waits a second for a signal that nobody gives.
+#: Waits a second for a signal that never comes.
 NEVER_DONE = """
 Resources:
   Handle: {Type: AWS::CloudFormation::WaitConditionHandle}
@@ -94,7 +94,7 @@ def config() -> Config:
 
 @pytest.fixture
 async def env(aws: Aws, config: Config) -> AsyncIterator[Environment]:
-    """An environment that is applied, and deleted afterwards."""
+    """An environment whose stack is applied, and deleted afterwards."""
     environment = config.environment("development")
     await infra.apply_registry(_target(aws, config), print)
     await infra.apply(_target(aws, config, environment), print)
@@ -106,7 +106,7 @@ async def env(aws: Aws, config: Config) -> AsyncIterator[Environment]:
 def silent(_: str) -> None: ...
 
 
-async def test_an_environment_offers_every_agent_its_target_group_and_role(
+async def test_an_environment_has_a_target_group_and_a_role_for_every_agent(
     aws: Aws, config: Config, env: Environment
 ) -> None:
     found = await infra.outputs(_target(aws, config, env))
@@ -119,7 +119,7 @@ async def test_an_environment_offers_every_agent_its_target_group_and_role(
     assert found.url.endswith("/_alb/acso-development-alb")
 
 
-async def test_the_load_balancer_sends_each_agent_its_own_path_and_knows_no_other(
+async def test_the_load_balancer_routes_each_agent_s_path_and_no_other(
     aws: Aws, config: Config, env: Environment
 ) -> None:
     found = await infra.outputs(_target(aws, config, env))
@@ -144,7 +144,7 @@ async def test_the_load_balancer_sends_each_agent_its_own_path_and_knows_no_othe
     caught.value.close()
 
 
-async def test_every_agent_has_four_alarms_and_logs_are_encrypted_and_end(
+async def test_every_agent_has_its_alarms_and_logs_are_encrypted_and_expire(
     aws: Aws, config: Config, env: Environment
 ) -> None:
     found = await infra.outputs(_target(aws, config, env))
@@ -159,9 +159,7 @@ async def test_every_agent_has_four_alarms_and_logs_are_encrypted_and_end(
     assert (group["kmsKeyId"], group["retentionInDays"]) == (found.kms_key, env.log_retention)
 
 
-async def test_a_second_application_changes_nothing(
-    aws: Aws, config: Config, env: Environment
-) -> None:
+async def test_applying_again_changes_nothing(aws: Aws, config: Config, env: Environment) -> None:
     before = await infra.outputs(_target(aws, config, env))
     lines: list[str] = []
     await infra.apply_registry(_target(aws, config), lines.append)
@@ -171,7 +169,7 @@ async def test_a_second_application_changes_nothing(
     assert await cloudformation.change_sets(aws, env.prefix) == {}
 
 
-async def test_a_change_is_previewed_without_being_made_then_made(
+async def test_a_change_is_previewed_before_it_is_applied(
     aws: Aws, config: Config, env: Environment
 ) -> None:
     longer = dataclasses.replace(env, log_retention=90)
@@ -192,13 +190,13 @@ async def test_a_change_is_previewed_without_being_made_then_made(
     assert await retention() == 90
 
 
-async def test_an_agent_more_adds_its_resources_and_touches_no_other(
+async def test_another_agent_adds_its_resources_and_changes_no_other(
     aws: Aws, config: Config, env: Environment
 ) -> None:
-    sixth = dataclasses.replace(config.agents[1], name="code-review")
+    another = dataclasses.replace(config.agents[1], name="code-review")
     more = dataclasses.replace(
         config,
-        agents=(*config.agents, sixth),
+        agents=(*config.agents, another),
         environments=MappingProxyType(dict(config.environments)),
     )
     changes = await infra.preview(_target(aws, more, env))
@@ -206,7 +204,7 @@ async def test_an_agent_more_adds_its_resources_and_touches_no_other(
     assert {"Repositorycodereview", "TaskRolecodereview"} <= {c.logical_id for c in changes}
 
 
-async def test_a_preview_of_what_was_never_applied_leaves_nothing(aws: Aws, config: Config) -> None:
+async def test_a_preview_of_a_new_environment_leaves_no_stack(aws: Aws, config: Config) -> None:
     staging = config.environment("staging")
     changes = await infra.preview(_target(aws, config, staging))
     assert {"Vpc", "Cluster", "Releases"} <= {change.logical_id for change in changes}
@@ -215,53 +213,53 @@ async def test_a_preview_of_what_was_never_applied_leaves_nothing(aws: Aws, conf
     assert await cloudformation.stack(aws, staging.prefix) is None
 
 
-async def test_a_stack_that_cannot_be_made_says_which_resource_and_can_be_made_later(
+async def test_the_error_of_a_failed_creation_names_the_resource_and_a_retry_succeeds(
     aws: Aws,
 ) -> None:
-    broken = cloudformation.Wanted(name="broken", template=BROKEN, parameters={})
+    broken = cloudformation.DesiredStack(name="broken", template=BROKEN, parameters={})
     with pytest.raises(InfrastructureError, match=r"Rule .*ListenerRule"):
-        await bring(aws, broken, silent)
-    # What the failure left is no obstacle once the cause is mended: not to a plan, not to a deploy.
-    wanted = cloudformation.Wanted(name="broken", template=GOOD, parameters={})
+        await create_or_update(aws, broken, silent)
+    # What the failure left blocks neither a preview nor a retry once the cause is fixed.
+    wanted = cloudformation.DesiredStack(name="broken", template=GOOD, parameters={})
     assert [change.logical_id for change in await changes_of(aws, wanted)] == ["Topic"]
     assert await cloudformation.stack(aws, "broken-preview") is None
-    assert (await bring(aws, wanted, silent)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, wanted, silent)).status == "CREATE_COMPLETE"
 
 
-async def test_an_update_that_fails_puts_back_what_was_and_can_be_tried_again(aws: Aws) -> None:
-    good = cloudformation.Wanted(name="old", template=GOOD, parameters={})
-    await bring(aws, good, silent)
+async def test_a_failed_update_is_rolled_back_and_can_be_retried(aws: Aws) -> None:
+    good = cloudformation.DesiredStack(name="old", template=GOOD, parameters={})
+    await create_or_update(aws, good, silent)
     with pytest.raises(InfrastructureError, match="Rule"):
-        await bring(aws, dataclasses.replace(good, template=BROKEN), silent)
+        await create_or_update(aws, dataclasses.replace(good, template=BROKEN), silent)
     found = await cloudformation.stack(aws, "old")
     assert found is not None
     assert found.status == "UPDATE_ROLLBACK_COMPLETE"
     assert await changes_of(aws, good) == []
     renamed = GOOD.replace("acso-good", "acso-better")
-    mended = await bring(aws, dataclasses.replace(good, template=renamed), silent)
-    assert mended.status == "UPDATE_COMPLETE"
+    fixed = await create_or_update(aws, dataclasses.replace(good, template=renamed), silent)
+    assert fixed.status == "UPDATE_COMPLETE"
 
 
-async def test_a_refused_template_leaves_nothing(aws: Aws) -> None:
-    refused = cloudformation.Wanted(
+async def test_a_refused_template_leaves_no_stack(aws: Aws) -> None:
+    refused = cloudformation.DesiredStack(
         name="refused", template=GOOD.replace("AWS::SNS::Topic", "AWS::No::Such"), parameters={}
     )
     with pytest.raises((InfrastructureError, AwsError), match="AWS::No::Such"):
-        await bring(aws, refused, silent)
+        await create_or_update(aws, refused, silent)
     assert await cloudformation.stack(aws, "refused") is None
 
 
-async def test_what_a_killed_run_left_before_its_first_change_is_taken_up(aws: Aws) -> None:
-    left = cloudformation.Wanted(name="left", template=GOOD, parameters={})
+async def test_a_stack_in_review_of_a_killed_run_is_created(aws: Aws) -> None:
+    left = cloudformation.DesiredStack(name="left", template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=True)
     found = await cloudformation.stack(aws, "left")
     assert found is not None
     assert found.status == "REVIEW_IN_PROGRESS"
-    assert (await bring(aws, left, silent)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, left, silent)).status == "CREATE_COMPLETE"
 
 
-async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed(aws: Aws) -> None:
-    begun = cloudformation.Wanted(name="begun", template=NEVER_DONE, parameters={})
+async def test_the_failed_creation_of_a_killed_run_is_waited_for_and_replaced(aws: Aws) -> None:
+    begun = cloudformation.DesiredStack(name="begun", template=NEVER_DONE, parameters={})
     await cloudformation.create_change_set(aws, begun, "acso-begun", new=True)
     await cloudformation.execute_change_set(aws, "begun", "acso-begun")
     found = await cloudformation.stack(aws, "begun")
@@ -269,7 +267,7 @@ async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed
     assert found.busy
     lines: list[str] = []
     wanted = dataclasses.replace(begun, template=GOOD)
-    assert (await bring(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
     assert lines[0] == "begun: waiting for CREATE_IN_PROGRESS of an earlier run"
     assert "begun: ROLLBACK_COMPLETE, made anew" in lines
     assert any(line.startswith("Wait CREATE_FAILED: ") for line in lines)
@@ -278,9 +276,9 @@ async def test_what_a_killed_run_began_is_waited_for_then_made_anew_as_it_failed
 async def test_a_change_set_that_a_killed_run_left_is_removed(
     aws: Aws, config: Config, env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = cloudformation.Wanted(name=env.prefix, template=GOOD, parameters={})
+    left = cloudformation.DesiredStack(name=env.prefix, template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=False)
-    # One that may be another run's is left alone until no run could still want it.
+    # It may belong to another run, so it is kept until it is too old for that.
     await infra.apply(_target(aws, config, env), silent)
     assert set(await cloudformation.change_sets(aws, env.prefix)) == {"acso-left"}
     monkeypatch.setattr("ci.infra.stacks.STALE", datetime.timedelta(0))

@@ -7,7 +7,7 @@ import pytest
 from tests.local.aws import Aws, eventually
 
 pytestmark = pytest.mark.docker
-#: Fails until somebody makes the file, as quickly as may be.
+#: A health check that fails until the file exists.
 FILE_CHECK = {"command": ["CMD", "ls", "/tmp/fine"], "interval": 1, "retries": 2, "timeout": 2}
 
 
@@ -15,9 +15,10 @@ def test_a_first_deployment_is_in_progress_until_its_targets_are_healthy(aws: Aw
     # ECS API Reference, Deployment.rolloutState: "When a service deployment is started, it begins
     # in an IN_PROGRESS state"; it is COMPLETED when the service reaches a steady state. ELB User
     # Guide, "Health checks for target groups": initial until a check passes.
-    service = aws.service(aws.definition({"DELAY": "1.5"}))
+    service = aws.service(aws.definition({"WAIT": "yes"}))
     eventually(lambda: service.look()["runningCount"] == 1)
     assert (service.state(), service.targets()) == ("IN_PROGRESS", ["initial"])
+    aws.container(service.tasks()[0]["taskArn"]).exec_run(["touch", "/tmp/start"])
     service.completed()
     assert service.targets() == ["healthy"]
     messages = [item["message"] for item in service.look()["events"]]
@@ -27,7 +28,7 @@ def test_a_first_deployment_is_in_progress_until_its_targets_are_healthy(aws: Aw
     service.delete()
 
 
-def test_a_rolling_update_loses_no_request(aws: Aws) -> None:
+def test_a_rolling_update_fails_no_request(aws: Aws) -> None:
     # ECS Developer Guide, "Rolling update": with 100 and 200 percent new tasks start beside the
     # old ones. ELB User Guide: only healthy targets get requests; a deregistering one finishes
     # those it has. "Optimize load balancer connection draining": deregistered, then SIGTERM.
@@ -46,7 +47,7 @@ def test_a_rolling_update_loses_no_request(aws: Aws) -> None:
     service.delete()
 
 
-def test_a_leaving_target_finishes_the_requests_that_it_has(aws: Aws) -> None:
+def test_a_deregistered_target_finishes_its_open_requests(aws: Aws) -> None:
     # ELB User Guide, "Deregistration delay": requests in flight are completed, the target is
     # draining meanwhile and gets no new ones.
     service = aws.service(aws.definition({"VERSION": "one"}))
@@ -66,13 +67,15 @@ def test_a_leaving_target_finishes_the_requests_that_it_has(aws: Aws) -> None:
     service.delete()
 
 
-def test_tasks_that_crash_trip_the_breaker_and_the_old_ones_go_on(aws: Aws) -> None:
+def test_tasks_that_crash_trigger_the_circuit_breaker_and_the_old_ones_keep_running(
+    aws: Aws,
+) -> None:
     # ECS Developer Guide, "How the deployment circuit breaker detects failures": after the
     # threshold the deployment is FAILED, with rollback the last completed one is primary again.
     service = aws.service(aws.definition({"VERSION": "good"}))
     service.completed()
     with service.load() as load:
-        failed = service.update(aws.definition({"CRASH": "1"}))
+        failed = service.update(aws.crashing())
         eventually(lambda: service.deployments().get(failed) == ("ACTIVE", "FAILED"))
         service.completed()
     assert set(load.answers) == {"good"}
@@ -86,17 +89,19 @@ def test_tasks_that_crash_trip_the_breaker_and_the_old_ones_go_on(aws: Aws) -> N
     service.delete()
 
 
-def test_a_first_deployment_that_crashes_fails_and_stays_down(aws: Aws) -> None:
-    # The same page: the breaker judges every deployment of a rolling update, the first one too,
-    # and stops launching tasks.
-    service = aws.service(aws.definition({"CRASH": "1"}), balanced=False)
+def test_a_first_deployment_that_crashes_fails_and_is_not_restarted(aws: Aws) -> None:
+    # The same page: the circuit breaker applies to every deployment of a rolling update, also the
+    # first one, and stops launching tasks.
+    service = aws.service(aws.crashing(), balanced=False)
     eventually(lambda: service.state() == "FAILED")
     ended = len(service.tasks("STOPPED"))
     assert (ended, service.tasks()) == (3, [])
     service.delete()
 
 
-def test_a_container_that_is_never_healthy_is_replaced_and_trips_the_breaker(aws: Aws) -> None:
+def test_a_container_that_is_never_healthy_is_replaced_and_triggers_the_circuit_breaker(
+    aws: Aws,
+) -> None:
     # The same page: a task that is replaced because its container health check fails counts.
     # "Determine Amazon ECS task health using container health checks": UNHEALTHY after `retries`.
     service = aws.service(
@@ -110,7 +115,9 @@ def test_a_container_that_is_never_healthy_is_replaced_and_trips_the_breaker(aws
     service.delete()
 
 
-def test_targets_that_answer_wrongly_trip_the_breaker_and_the_old_ones_go_on(aws: Aws) -> None:
+def test_unhealthy_targets_trigger_the_circuit_breaker_and_the_old_ones_keep_running(
+    aws: Aws,
+) -> None:
     # ELB User Guide, "Health checks for target groups": unhealthy after UnhealthyThresholdCount
     # checks with another code than the matcher's. ECS, "Deployment circuit breaker": it counts.
     service = aws.service(
@@ -127,7 +134,7 @@ def test_targets_that_answer_wrongly_trip_the_breaker_and_the_old_ones_go_on(aws
     service.delete()
 
 
-def test_a_healthy_container_gates_the_deployment_and_an_ill_one_is_replaced(aws: Aws) -> None:
+def test_a_deployment_waits_for_healthy_containers_and_replaces_unhealthy_ones(aws: Aws) -> None:
     # ECS Developer Guide, "Service scheduler concepts": tasks that fail their health checks are
     # stopped and replaced, whenever it happens.
     service = aws.service(aws.definition(healthCheck=FILE_CHECK | {"retries": 3}), balanced=False)

@@ -6,7 +6,7 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from tests.local.aws import APP, CLUSTER, Aws, eventually
+from tests.local.aws import APP, CLUSTER, CRASH, Aws, eventually
 
 pytestmark = pytest.mark.docker
 
@@ -41,7 +41,7 @@ def template(aws: Aws, environ: dict[str, str], more: dict[str, Any]) -> str:
     return json.dumps({"Resources": resources})
 
 
-def test_a_stack_is_complete_when_its_service_is_and_its_definition_is_whole(aws: Aws) -> None:
+def test_a_stack_completes_with_its_service_and_keeps_the_whole_task_definition(aws: Aws) -> None:
     # CloudFormation, AWS::ECS::TaskDefinition ContainerDefinition: Secrets, HealthCheck,
     # LinuxParameters, LogConfiguration; AWS::ECS::Service: complete at the steady state.
     aws.client("ecs").create_cluster(clusterName=CLUSTER)
@@ -70,11 +70,11 @@ def test_a_stack_is_complete_when_its_service_is_and_its_definition_is_whole(aws
     assert container["healthCheck"]["command"] == ["CMD", "true"]
     assert container["linuxParameters"] == {"initProcessEnabled": True}
     assert container["dockerLabels"] == {"Kept.As-It": "Is"}
-    # An update that trips the breaker fails the stack, which goes back.
-    broken = template(aws, {"CRASH": "1"}, {})
+    # An update that triggers the circuit breaker fails the stack, which is rolled back.
+    broken = template(aws, {}, {"EntryPoint": CRASH[:2], "Command": CRASH[2:]})
     cloudformation.update_stack(StackName="templated", TemplateBody=broken)
-    eventually(lambda: _status(cloudformation).startswith("UPDATE_ROLLBACK"), 30)
-    eventually(lambda: _status(cloudformation) == "UPDATE_ROLLBACK_COMPLETE", 30)
+    eventually(lambda: _status(cloudformation).startswith("UPDATE_ROLLBACK"))
+    eventually(lambda: _status(cloudformation) == "UPDATE_ROLLBACK_COMPLETE")
     events = cloudformation.describe_stack_events(StackName="templated")["StackEvents"]
     assert any("Circuit Breaker" in item.get("ResourceStatusReason", "") for item in events)
     cloudformation.delete_stack(StackName="templated")

@@ -90,7 +90,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "memory = 600",
             "environments.development.memory: 600: with cpu 256, 512 to 2048 MiB in steps of 512",
         ),
-        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is no port"),
+        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is not a port"),
         ('region = "us-east-1"', "", "environments.development.region: missing value (a text)"),
         (
             'health_path = "/health"',
@@ -106,7 +106,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "[agents.threat-hunter]",
             '[agents.threat-hunter]\ncalls = ["supervisor"]',
-            "agents: their `calls` form a circle",
+            "agents: their `calls` form a cycle",
         ),
         (
             'strategy = "rolling"',
@@ -116,7 +116,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "[environments.staging]",
             '[environments.staging]\naccount = "12"',
-            "environments.staging.account: an account is twelve digits",
+            "environments.staging.account: must be twelve digits",
         ),
         (
             "deploy_timeout = 600",
@@ -149,17 +149,17 @@ def test_a_wrong_value_is_one_line_naming_file_and_key(old: str, new: str, messa
     assert "\n" not in str(error.value)
 
 
-def test_text_that_is_no_toml_is_told_with_its_place() -> None:
+def test_invalid_toml_is_reported_with_its_position() -> None:
     with pytest.raises(ConfigError, match="line 2, column 8"):
         parse("[project]\nname = !\n[x]")
 
 
-def test_a_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"acso\.toml: No such file"):
         load(tmp_path / "acso.toml")
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "acso.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):

@@ -1,1 +1,1 @@
-"""Dagger's GraphQL API: the fields of each type, and how a query is answered."""
+"""Dagger's GraphQL API: the resolvers of each type, and the execution of queries."""

@@ -1,4 +1,4 @@
-"""Fields of Directory and File: operations on tables of paths, no container involved."""
+"""Fields of Directory and File: operations on tables of paths, without containers."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from ci.engine.api.query import new_file
 from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.execution.session import Engine
-from ci.engine.fields import Args, Resolver, answers
+from ci.engine.fields import Args, Resolver, register
 from ci.engine.sources import host_files
 from ci.engine.store import patterns, tree
 from ci.engine.store.cache import key_of
@@ -23,53 +23,55 @@ from ci.engine.values import Container, Directory, File
 _KINDS = {DIRECTORY: "DIRECTORY", FILE: "REGULAR", LINK: "SYMLINK"}
 
 
-# --- what operations lay over a place ----------------------------------------------------------
-def moded(content: Tree, permissions: int | None) -> Tree:
-    """Return a tree whose root has these permissions, where they are given."""
+# --- content for a path ----------------------------------------------------------
+def with_permissions(content: Tree, permissions: int | None) -> Tree:
+    """Return a tree whose root has these permissions, unless they are None."""
     if permissions is None:
         return content
     return Tree({**content.entries, "": content.root._replace(mode=permissions)})
 
 
 async def new_content(engine: Engine, args: Args) -> Tree:
-    """Return the file that withNewFile lays down."""
+    """Return the file of withNewFile."""
     return Tree({"": new_file(engine, args)})
 
 
 async def link_content(_engine: Engine, args: Args) -> Tree:
-    """Return the link that withSymlink lays down."""
+    """Return the link of withSymlink."""
     return Tree({"": Entry(LINK, 0o777, content=args.target)})
 
 
 async def file_content(engine: Engine, args: Args) -> Tree:
-    """Return the file that withFile lays down, as a tree of one entry."""
+    """Return the file of withFile, as a tree of one entry."""
     file: File = await engine.value(args.source)
-    return moded(Tree({"": file.entry}), args.permissions)
+    return with_permissions(Tree({"": file.entry}), args.permissions)
 
 
 async def files_content(engine: Engine, args: Args) -> Tree:
-    """Return the files that withFiles lays down, side by side."""
+    """Return the files of withFiles, in one directory."""
     content = Tree()
     for source in args.sources:
         file: File = await engine.value(source)
-        content = tree.put(content, file.name, moded(Tree({"": file.entry}), args.permissions))
+        content = tree.put(
+            content, file.name, with_permissions(Tree({"": file.entry}), args.permissions)
+        )
     return content
 
 
 async def directory_content(engine: Engine, args: Args) -> Tree:
-    """Return what withDirectory lays down: what include and exclude mean of its source."""
+    """Return the content of withDirectory: the selected paths of its source."""
     content = selected(engine, await engine.tree(args.source), args)
-    return moded(content, args.permissions)
+    return with_permissions(content, args.permissions)
 
 
 def selected(engine: Engine, content: Tree, args: Args) -> Tree:
-    """Return what `include`, `exclude` and `gitignore` mean of a tree."""
+    """Return the paths of a tree that `include`, `exclude` and `gitignore` select."""
     left_out = ignored(engine, content) if args.gitignore else ()
     return tree.select(content, args.include, args.exclude, left_out)
 
 
 def ignored(engine: Engine, content: Tree) -> set[str]:
-    """Return the paths that the .gitignore files of a tree leave out."""
+    """Return the paths that the .gitignore files of a tree exclude."""
     rules: list[patterns.Pattern] = []
     for path, entry in sorted(content.entries.items()):
         if basename(path) == ".gitignore" and entry.kind == FILE:
@@ -79,25 +81,25 @@ def ignored(engine: Engine, content: Tree) -> set[str]:
     return {path for path, folder in paths if matcher.matches(path, directory=folder)}
 
 
-async def target(engine: Engine, args: Args) -> str:
-    """Return where withFile puts its file: below the path if that ends with a slash."""
+async def file_target(engine: Engine, args: Args) -> str:
+    """Return the path of withFile's file: below the argument if that ends with a slash."""
     path = str(args.path)
     return join(path, (await engine.value(args.source)).name) if path.endswith("/") else path
 
 
 def with_error(_engine: Engine, old: Any, args: Args) -> Any:
-    """Raise the error that a caller asks for; an empty one is none."""
+    """Raise the error in the arguments, unless it is empty."""
     if args.err:
         raise EngineError(args.err)
     return old
 
 
-# --- making ---------------------------------------------------------------------------------
-def _table(look: Callable[[Engine, Tree, Args], Any]) -> Resolver:
-    """Return the resolver of what a directory's table gives; a new table is a new directory."""
+# --- changing ---------------------------------------------------------------------------------
+def _on_tree(look: Callable[[Engine, Tree, Args], Any]) -> Resolver:
+    """Return the resolver of an operation on a directory's tree; a new tree is a new directory."""
 
     async def answer(engine: Engine, old: Directory, args: Args) -> Any:
-        found = look(engine, await engine.forced(old), args)
+        found = look(engine, await engine.content(old), args)
         return replace(old, tree=found) if isinstance(found, Tree) else found
 
     return answer
@@ -106,33 +108,33 @@ def _table(look: Callable[[Engine, Tree, Args], Any]) -> Resolver:
 Content = Callable[[Engine, Args], Awaitable[Tree]]
 
 
-def _laying(content: Content) -> Callable[[Engine, Directory, Args], Awaitable[Directory]]:
-    """Return the resolver that lays a content over the path in its arguments."""
+def _put(content: Content) -> Callable[[Engine, Directory, Args], Awaitable[Directory]]:
+    """Return the resolver that puts content at the path in its arguments."""
 
-    async def lay(engine: Engine, old: Directory, args: Args) -> Directory:
+    async def put(engine: Engine, old: Directory, args: Args) -> Directory:
         new = await content(engine, args)
         if args.owner:
             new = tree.chown(new, *_numeric(args.owner))
-        path = await target(engine, args) if content is file_content else args.path
-        return replace(old, tree=tree.put(await engine.forced(old), path or args.linkName, new))
+        path = await file_target(engine, args) if content is file_content else args.path
+        return replace(old, tree=tree.put(await engine.content(old), path or args.linkName, new))
 
-    return lay
+    return put
 
 
 def _numeric(owner: str) -> tuple[int, int]:
     user, _, group = owner.partition(":")
     if not user.isdigit() or not (group or user).isdigit():
-        raise EngineError(f"owner {owner!r}: a directory knows no names, only numbers")
+        raise EngineError(f"owner {owner!r}: use numbers; a directory has no table of names")
     return int(user), int(group or user)
 
 
 async def _new_directory(_engine: Engine, args: Args) -> Tree:
     # The API's default permissions are a file's; such a directory could not be entered.
-    return moded(Tree(), 0o755 if args.permissions == 0o644 else args.permissions)
+    return with_permissions(Tree(), 0o755 if args.permissions == 0o644 else args.permissions)
 
 
 async def _diff(engine: Engine, old: Directory, args: Args) -> Directory:
-    before, after = (await engine.forced(old)).entries, (await engine.tree(args.other)).entries
+    before, after = (await engine.content(old)).entries, (await engine.tree(args.other)).entries
     new = {p for p, e in after.items() if p not in before or (e.kind, e) > (DIRECTORY, before[p])}
     new = {p for p in new if p not in before or after[p] != before[p]}
     kept = new | {above for path in new for above in patterns.parents(path)} | {""}
@@ -151,30 +153,30 @@ def _without(_engine: Engine, content: Tree, args: Args) -> Tree:
 
 
 async def _docker_build(engine: Engine, old: Directory, args: Args) -> Container:
-    engine.require(args.platform)
+    engine.require_platform(args.platform)
     build_args = {each["name"]: each["value"] for each in args.buildArgs}
     return await engine.images.build(
-        await engine.forced(old), args.dockerfile, args=build_args, target=args.target
+        await engine.content(old), args.dockerfile, args=build_args, target=args.target
     )
 
 
-# --- looking --------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------
 async def _directory(engine: Engine, old: Directory, args: Args) -> Directory:
     path, name = tree.clean(args.path), basename(tree.clean(args.path)) + "/"
     if old.tree is None:
         return replace(old, path=join(old.path, path), name=name)
-    return Directory(tree=tree.subtree(await engine.forced(old), path), name=name)
+    return Directory(tree=tree.subtree(await engine.content(old), path), name=name)
 
 
 async def _file(engine: Engine, old: Directory, args: Args) -> File:
     if old.tree is None and old.container is not None:
         path = join(old.path, tree.clean(args.path))
         return as_file(path, (await engine.steps.tree(old.container, path)).root)
-    return as_file(args.path, tree.lookup(await engine.forced(old), args.path)[1])
+    return as_file(args.path, tree.lookup(await engine.content(old), args.path)[1])
 
 
 def as_file(path: str, entry: Entry) -> File:
-    """Return a path as a file; raises `EngineError` if it is none."""
+    """Return the file of an entry; raises `EngineError` if it is not a file."""
     if entry.kind != FILE:
         raise EngineError(f"{path}: is a directory, not a file")
     return File(name=basename(path), entry=entry)
@@ -183,11 +185,11 @@ def as_file(path: str, entry: Entry) -> File:
 async def _entry(
     engine: Engine, old: Directory, args: Args, *, follow: bool
 ) -> tuple[str, Entry | None]:
-    return tree.found(await engine.forced(old), args.path, follow=follow)
+    return tree.found(await engine.content(old), args.path, follow=follow)
 
 
-def looking(look: Callable[..., Awaitable[tuple[str, Entry | None]]]) -> dict[str, Resolver]:
-    """Return the fields that tell of one path; `look` finds its place and what is there."""
+def path_fields(look: Callable[..., Awaitable[tuple[str, Entry | None]]]) -> dict[str, Resolver]:
+    """Return the fields about one path; `look` returns its place and its entry."""
 
     async def exists(engine: Engine, old: Any, args: Args) -> bool:
         kind = args.expectedType
@@ -198,14 +200,14 @@ def looking(look: Callable[..., Awaitable[tuple[str, Entry | None]]]) -> dict[st
     async def stat(engine: Engine, old: Any, args: Args) -> Args:
         place, entry = await look(engine, old, args, follow=not args.doNotFollowSymlinks)
         if entry is None:
-            raise tree.missing(args.path)
+            raise tree.not_found(args.path)
         return stat_of(basename(place), entry)
 
     return {"exists": exists, "stat": stat}
 
 
 def stat_of(name: str, entry: Entry) -> Args:
-    """Return the facts of one path."""
+    """Return the Stat of one path."""
     kind = _KINDS[entry.kind]
     return Args(name=name, size=entry.size, permissions=entry.mode, fileType=kind)
 
@@ -217,45 +219,45 @@ def _find_up(_engine: Engine, content: Tree, args: Args) -> str | None:
 
 
 async def _export(engine: Engine, old: Directory, args: Args) -> str:
-    path, content = await anyio.Path(args.path).absolute(), await engine.forced(old)
+    path, content = await anyio.Path(args.path).absolute(), await engine.content(old)
     write = partial(host_files.export, engine.store, content, Path(path), wipe=bool(args.wipe))
     await anyio.to_thread.run_sync(write)
     return str(path)
 
 
-answers(
+register(
     "Directory",
     {
-        "chown": _table(_chown),
+        "chown": _on_tree(_chown),
         "diff": _diff,
-        "digest": _table(lambda _engine, content, _args: f"sha256:{content.digest}"),
+        "digest": _on_tree(lambda _engine, content, _args: f"sha256:{content.digest}"),
         "directory": _directory,
         "dockerBuild": _docker_build,
-        "entries": _table(
+        "entries": _on_tree(
             lambda _engine, content, args: tree.names(tree.subtree(content, args.path or "/"))
         ),
         "export": _export,
         "file": _file,
-        "filter": _table(selected),
-        "findUp": _table(_find_up),
-        "glob": _table(lambda _engine, content, args: tree.glob(content, args.pattern)),
+        "filter": _on_tree(selected),
+        "findUp": _on_tree(_find_up),
+        "glob": _on_tree(lambda _engine, content, args: tree.glob(content, args.pattern)),
         "name": lambda _engine, old, _args: old.name,
-        "sync": lambda engine, old, _args: engine.forced(old),
-        "withDirectory": _laying(directory_content),
+        "sync": lambda engine, old, _args: engine.content(old),
+        "withDirectory": _put(directory_content),
         "withError": with_error,
-        "withFile": _laying(file_content),
-        "withFiles": _laying(files_content),
-        "withNewDirectory": _laying(_new_directory),
-        "withNewFile": _laying(new_content),
-        "withSymlink": _laying(link_content),
-        "withTimestamps": _table(
+        "withFile": _put(file_content),
+        "withFiles": _put(files_content),
+        "withNewDirectory": _put(_new_directory),
+        "withNewFile": _put(new_content),
+        "withSymlink": _put(link_content),
+        "withTimestamps": _on_tree(
             lambda _engine, content, args: tree.dated(content, args.timestamp)
         ),
-        "withoutDirectory": _table(_without),
-        "withoutFile": _table(_without),
-        "withoutFiles": _table(_without),
+        "withoutDirectory": _on_tree(_without),
+        "withoutFile": _on_tree(_without),
+        "withoutFiles": _on_tree(_without),
     }
-    | looking(_entry),
+    | path_fields(_entry),
     dockerBuild={"secrets": [], "noInit": False, "ssh": None},
 )
 
@@ -279,7 +281,7 @@ def _replaced(engine: Engine, old: File, args: Args) -> File:
     text = engine.store.read(old.entry.content).decode()
     count = text.count(args.search)
     if count == 0 or (count > 1 and not args.all):
-        raise EngineError(f"{old.name}: {args.search!r} is there {count} times, not once")
+        raise EngineError(f"{old.name}: {args.search!r} occurs {count} times, not once (see `all`)")
     data = text.replace(args.search, args.replacement).encode()
     content = engine.store.add_bytes(data)
     return _with(old, size=len(data), content=content)
@@ -299,7 +301,7 @@ async def _file_export(engine: Engine, old: File, args: Args) -> str:
 
 
 async def exported(engine: Engine, file: File, path: str, *, into: bool = False) -> str:
-    """Write a file to this host, into a directory where `into` allows it; return its path."""
+    """Write a file to this host, into an existing directory if `into`; return its path."""
     place = await anyio.Path(path).absolute()
     if into and await place.is_dir():
         place /= basename(file.name)
@@ -313,7 +315,7 @@ def _as_env_file(engine: Engine, old: File, _args: Args) -> EnvFile:
     return EnvFile.parse(engine.store.read(old.entry.content).decode())
 
 
-answers(
+register(
     "File",
     {
         "asEnvFile": _as_env_file,

@@ -1,7 +1,7 @@
-"""GraphQL: queries in, answers out; every field goes through one resolver.
+"""Execution of GraphQL queries; every field goes through one resolver.
 
 An object is the chain of calls that made it (see `ids`), so a field that returns an object only
-adds a link. Fields that return data ask the engine.
+adds a link. Fields that return data are evaluated by the engine.
 """
 
 import json
@@ -28,13 +28,13 @@ from ci.engine.api import (  # fill the table of fields
 from ci.engine.api.sdl import FILE
 from ci.engine.errors import UnsupportedError
 from ci.engine.execution.session import Engine
-from ci.engine.fields import Args, Resolver, accepted, resolver
+from ci.engine.fields import Args, Resolver, checked_arguments, resolver
 from ci.engine.ids import Call, decode, encode
 from ci.engine.store.cache import key_of
 
 
 class Graph:
-    """The schema, bound to one session's engine."""
+    """The schema, bound to the engine of one session."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,7 +47,7 @@ class Graph:
     async def answer(
         self, text: str, variables: dict[str, Any] | None, operation: str | None
     ) -> bytes:
-        """Return the JSON of an answer; errors are part of it."""
+        """Return the response to a query in JSON; errors are part of it."""
         cached = self._introspection(text)
         if cached is not None and cached.exists():
             return cached.read_bytes()
@@ -65,7 +65,7 @@ class Graph:
         return answer
 
     def _introspection(self, text: str) -> Path | None:
-        """Return where the answer to a question about the schema is kept; None for others."""
+        """Return where the response to an introspection query is cached; None for other queries."""
         if not text.lstrip().startswith("query IntrospectionQuery"):
             return None
         return self._engine.store.root / f"schema-{key_of(self._version, text)[:20]}.json"
@@ -82,21 +82,21 @@ class Graph:
         answer = resolver(owner, field)
         if answer is None:
             raise UnsupportedError(name)
-        args = accepted(name, loaded)
+        args = checked_arguments(name, loaded)
         kind: Any = info.return_type
         kind = get_nullable_type(kind)
         if is_composite_type(kind):
             if name == "Query.setSecret":
                 args["plaintext"] = self._hidden(args["plaintext"])
-            if args.noCache:  # an object of its own each time it is asked for
+            if args.noCache:  # another object for each request
                 args["noCache"] = secrets.token_hex(8)
             return Call(str(kind), field, source, tuple(sorted(args.items())))
         return self._answer(answer, source, args, str(kind))
 
     def _hidden(self, plaintext: str) -> str:
-        """Keep a secret's value in memory and return the hash that stands for it in ids."""
+        """Keep a secret's value in memory and return its hash, which ids contain instead."""
         value = plaintext.encode()
-        digest = self._engine.store.hashed(value)
+        digest = self._engine.store.hash_secret(value)
         self._engine.plaintexts[digest] = value
         return digest
 
@@ -106,7 +106,7 @@ class Graph:
 
 
 def _loaded(value: Any, kind: Any) -> Any:
-    """Return an argument with its ids turned into the objects that they stand for."""
+    """Return an argument with its ids replaced by their objects."""
     kind = get_nullable_type(kind)
     if value is None or isinstance(get_named_type(kind), GraphQLInputObjectType):
         return value

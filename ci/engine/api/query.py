@@ -9,44 +9,44 @@ import anyio.to_thread
 from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.execution.session import Engine
-from ci.engine.fields import Args, answers, plain
+from ci.engine.fields import Args, plain_object, register
 from ci.engine.sources import host_files
 from ci.engine.sources.secrets import reveal
 from ci.engine.store.tree import FILE, Entry, Tree
-from ci.engine.values import Cache, Container, Directory, File, Secret
+from ci.engine.values import CacheVolume, Container, Directory, File, Secret
 
-#: The release whose API this engine has.
+#: The Dagger release whose API this engine serves.
 VERSION = "v0.21.8"
 
 
 def _container(engine: Engine, _query: None, args: Args) -> Container:
-    engine.require(args.platform)
+    engine.require_platform(args.platform)
     return Container(platform=engine.platform)
 
 
 def new_file(engine: Engine, args: Args) -> Entry:
-    """Return a file of the content and permissions in the arguments."""
+    """Return the entry of a file with the contents and permissions in the arguments."""
     data = args.contents.encode("utf-8", "surrogateescape")
     return Entry(FILE, args.permissions, size=len(data), content=engine.store.add_bytes(data))
 
 
-def _cache(engine: Engine, _query: None, args: Args) -> Cache:
+def _cache(engine: Engine, _query: None, args: Args) -> CacheVolume:
     source = None if args.source is None else lambda: engine.tree(args.source)
-    return Cache(name=args.key, source=source, sharing=args.sharing, owner=args.owner)
+    return CacheVolume(name=args.key, source=source, sharing=args.sharing, owner=args.owner)
 
 
 def _set_secret(engine: Engine, _query: None, args: Args) -> Secret:
-    """Answer for a secret whose value became its hash when the query came in."""
+    """Return a secret; in `plaintext`, the query's value was replaced by its hash."""
 
     async def value() -> bytes:
         if args.plaintext not in engine.plaintexts:
-            raise EngineError(f"secret {args.name} was set in another session; set it again")
+            raise EngineError(f"secret {args.name}: set it in this session, it was set in another")
         return engine.plaintexts[args.plaintext]
 
     return Secret(name=args.name, uri="", reveal=value)
 
 
-answers(
+register(
     "Query",
     {
         "cacheVolume": _cache,
@@ -69,7 +69,7 @@ async def _plaintext(_engine: Engine, secret: Secret, _args: Args) -> str:
     return (await secret.reveal()).decode()
 
 
-answers(
+register(
     "Secret",
     {
         "name": lambda _engine, secret, _args: secret.name,
@@ -104,10 +104,10 @@ def _host_find_up(_engine: Engine, _host: str, args: Args) -> str | None:
     return next((os.path.relpath(path, here) for path in found if path.exists()), None)
 
 
-answers(
+register(
     "Host",
     {
-        "containerImage": lambda engine, _host, args: engine.images.local(args.name),
+        "containerImage": lambda engine, _host, args: engine.images.from_local(args.name),
         "directory": _host_directory,
         "file": _host_file,
         "findUp": _host_find_up,
@@ -125,7 +125,7 @@ def _pairs(args: Args, old: EnvFile) -> dict[str, str]:
     return dict(old.raw) if args.raw else old.values()
 
 
-answers(
+register(
     "EnvFile",
     {
         "asFile": _env_file,
@@ -133,7 +133,7 @@ answers(
         "get": lambda _engine, old, args: _pairs(args, old).get(args.name, ""),
         "namespace": lambda _engine, old, args: old.namespace(args.prefix),
         "variables": lambda _engine, old, args: [
-            plain("EnvVariable", name=name, value=value)
+            plain_object("EnvVariable", name=name, value=value)
             for name, value in _pairs(args, old).items()
         ],
         "withVariable": lambda _engine, old, args: old.with_variable(args.name, args.value),

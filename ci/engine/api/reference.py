@@ -1,7 +1,7 @@
-"""The table of what this engine has of Dagger's API, as docs/engine.md shows it.
+"""The table of supported fields in docs/engine.md.
 
-`python -m ci.engine.api.reference docs/engine.md` writes it between its two marks; a test keeps it
-fresh.
+`python -m ci.engine.api.reference docs/engine.md` writes it between its two marks; a test fails if
+it is outdated.
 """
 
 import sys
@@ -14,7 +14,7 @@ from graphql import GraphQLObjectType
 
 from ci.engine.api import graph  # noqa: F401  # fills the table of fields
 from ci.engine.api.sdl import FILE
-from ci.engine.fields import DATA, FIELDS, FIXED, resolver
+from ci.engine.fields import DATA_TYPES, FIELDS, FIXED, resolver
 from ci.engine.unsupported import REASONS
 
 BEGIN, END = "<!-- begin: made by `python -m ci.engine.api.reference` -->", "<!-- end -->"
@@ -29,7 +29,7 @@ def types() -> dict[str, GraphQLObjectType]:
 
 
 def supported(kind: str, field: str) -> bool:
-    """Whether a field is answered; ids and loading by id are answered for every type."""
+    """Return whether a field is supported; ids and loading by id are for every type."""
     loads = kind == "Query" and (field == "node" or field.startswith("load"))
     return loads or field == "id" or resolver(kind, field) is not None
 
@@ -37,15 +37,15 @@ def supported(kind: str, field: str) -> bool:
 def table() -> str:
     """Return the table, in Markdown."""
     known = {name: kind for name, kind in types().items() if not name.startswith("__")}
-    # The id of a cache volume is all that it has.
-    used = {*DATA, "CacheVolume", *(key.partition(".")[0] for key in FIELDS)}
+    # A cache volume has an id only.
+    used = {*DATA_TYPES, "CacheVolume", *(key.partition(".")[0] for key in FIELDS)}
     rows = [("type", "supported", "not supported"), ("---",) * 3]
     rows += [_row(name, known[name]) for name in sorted(used)]
     arguments = {f"{field}({name})" for field, names in FIXED.items() for name in names}
-    reasons = [("argument, or field", "why not"), ("---",) * 2]
+    reasons = [("argument or field", "reason"), ("---",) * 2]
     reasons += [(f"`{what}`", REASONS.get(what, "")) for what in sorted({*REASONS, *arguments})]
     others = ", ".join(f"`{name}`" for name in sorted(known.keys() - used))
-    end = f"Nothing of these types is supported: {others}."
+    end = f"No field of these types is supported: {others}."
     return "\n".join([*map(_line, rows), "", *map(_line, reasons), "", end, ""])
 
 
@@ -61,7 +61,7 @@ def _row(name: str, kind: GraphQLObjectType) -> tuple[str, str, str]:
 
 
 def refreshed(text: str) -> str:
-    """Return a document with the table between its marks."""
+    """Return a document with the current table between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table()}\n{END}{after}"

@@ -1,4 +1,4 @@
-"""Fields of what is elsewhere: files on the web, git repositories."""
+"""Fields of remote sources: files over HTTP, git repositories."""
 
 import base64
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any
 import anyio.to_thread
 
 from ci.engine.execution.session import Engine
-from ci.engine.fields import Args, Resolver, answers
+from ci.engine.fields import Args, Resolver, register
 from ci.engine.sources import git, http
 from ci.engine.sources.git import Ref, Remote
 from ci.engine.store.tree import FILE, Entry
@@ -34,11 +34,15 @@ async def _git(engine: Engine, _query: None, args: Args) -> Remote:
     if token := await _text(engine, args.httpAuthToken):
         pair = f"{args.httpAuthUsername or 'x-access-token'}:{token}"
         header = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    known_hosts, keep = args.sshKnownHosts, args.keepGitDir
-    return Remote(url=args.url, known_hosts=known_hosts, header=header, keep=keep)
+    return Remote(
+        url=args.url,
+        known_hosts=args.sshKnownHosts,
+        header=header,
+        keep_git_dir=args.keepGitDir,
+    )
 
 
-answers(
+register(
     "Query",
     {"git": _git, "http": _http},
     git={"sshAuthSocket": None, "experimentalServiceHost": None},
@@ -47,7 +51,7 @@ answers(
 
 
 def _ref(prefix: str, argument: str = "name") -> Resolver:
-    """Return the resolver of a name that the arguments give."""
+    """Return the resolver of the name in the arguments."""
 
     async def find(engine: Engine, old: Remote, args: Args) -> Ref:
         found = await git.resolve(old, prefix + args[argument].removeprefix(prefix))
@@ -62,18 +66,18 @@ def _names(kind: str) -> Resolver:
 
 
 async def _tree(engine: Engine, old: Ref, args: Args) -> Directory:
-    keep = old.remote.keep and not args.discardGitDir
+    keep = old.remote.keep_git_dir and not args.discardGitDir
     found = await git.tree(
-        engine.store, old, depth=args.depth, tags=bool(args.includeTags), keep=keep
+        engine.store, old, depth=args.depth, tags=bool(args.includeTags), keep_git_dir=keep
     )
     return Directory(tree=found)
 
 
-async def _common(engine: Engine, old: Ref, args: Args) -> Ref:
-    return await git.common(engine.store, old, await engine.value(args.other))
+async def _common_ancestor(engine: Engine, old: Ref, args: Args) -> Ref:
+    return await git.common_ancestor(engine.store, old, await engine.value(args.other))
 
 
-answers(
+register(
     "GitRepository",
     {
         "branch": _ref("refs/heads/"),
@@ -87,11 +91,11 @@ answers(
         "url": lambda _engine, old, _args: old.url,
     },
 )
-answers(
+register(
     "GitRef",
     {
         "commit": lambda _engine, old, _args: old.commit,
-        "commonAncestor": _common,
+        "commonAncestor": _common_ancestor,
         "ref": lambda _engine, old, _args: old.name,
         "tree": _tree,
     },

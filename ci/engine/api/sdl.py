@@ -1,8 +1,8 @@
 """The full surface of Dagger's API as GraphQL, read from the source of the installed client.
 
-`python -m ci.engine.api.sdl` writes `schema.graphql`; a test keeps it fresh. The client introspects
-the whole of it, so that a field which this engine lacks fails here, with a readable sentence,
-and not in the client's query builder.
+`python -m ci.engine.api.sdl` writes `schema.graphql`; a test fails if it is outdated. The client
+introspects all of it, so an unsupported field fails here, with a readable error, and not in the
+client's query builder.
 """
 
 import ast

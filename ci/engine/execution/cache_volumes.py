@@ -1,28 +1,28 @@
-"""Cache volumes that one command at a time may use, in all processes with the same store."""
+"""Cache volumes and their sharing modes, across all processes with the same store."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ci.engine import locks
+from ci.common import locks
 from ci.engine.store.cache import Store, key_of
 from ci.engine.values import Mount
 
 
 @asynccontextmanager
 async def held(store: Store, mounts: tuple[Mount, ...]) -> AsyncIterator[tuple[Mount, ...]]:
-    """Hold a command's caches, always in the same order; gives its mounts with what it got.
+    """Lock the caches of a command, always in the same order; yield its mounts.
 
-    A PRIVATE cache that another command has is left alone: this one gets a volume beside it.
+    Where another command uses a PRIVATE cache, the mount gets another volume.
     """
     async with AsyncExitStack() as stack:
         for name in sorted({mount.name for mount in mounts if mount.sharing == "LOCKED"}):
             await stack.enter_async_context(locks.held(_lock(store, name)))
-        yield tuple(_own(store, mount, stack) for mount in mounts)
+        yield tuple(_private(store, mount, stack) for mount in mounts)
 
 
-def _own(store: Store, mount: Mount, stack: AsyncExitStack) -> Mount:
+def _private(store: Store, mount: Mount, stack: AsyncExitStack) -> Mount:
     if mount.kind != "cache" or mount.sharing != "PRIVATE":
         return mount
     name, number = mount.name, 0

@@ -1,6 +1,6 @@
-"""The Docker API as this engine uses it: blocking client in worker threads, labels on everything.
+"""The Docker API as this engine uses it: a blocking client in threads, labels on every object.
 
-Nothing here assumes that the daemon runs on this host: contents go in and come out as streams.
+Nothing here assumes that the daemon runs on this host: content travels as streams.
 """
 
 import base64
@@ -22,7 +22,7 @@ from docker.utils.socket import SocketError
 
 from ci.engine.errors import EngineError
 from ci.engine.execution import transfers
-from ci.engine.session_names import dead, session_name
+from ci.engine.session_names import is_dead, session_name
 from ci.engine.store import archive
 from ci.engine.store.tree import LINK, Entry
 
@@ -30,20 +30,20 @@ T = TypeVar("T")
 LABEL = "acso.engine"
 SESSION = "acso.engine.session"
 CACHE = "acso.engine.cache"
-#: Images of steps carry a tag, so that `docker image prune` spares them and they can be listed.
+#: Images of steps have a tag, so that `docker image prune` keeps them and they can be listed.
 REPOSITORY = "acso-engine"
-#: Seconds one answer of the daemon may take: a commit or a load of gigabytes, at most.
+#: Seconds that one call of the daemon may take: a commit or a load of gigabytes, at most.
 TIMEOUT = 600
-#: Calls of the daemon at a time.
+#: Concurrent calls of the daemon.
 THREADS = 128
-#: How it shows that a daemon is not there, or goes away in the middle of an answer.
-SILENCE = (
+#: Errors of a daemon that does not answer, or ends in the middle of an answer.
+NO_ANSWER = (
     OSError,  # requests' errors among them
     urllib3.exceptions.HTTPError,
     SocketError,
     docker.errors.StreamParseError,
 )
-#: The bit of a link in a mode as Go's `io/fs` has it, which is how the API tells one.
+#: The bit of a symbolic link in a mode of Go's `io/fs`, which the API uses.
 SYMBOLIC = 1 << 27
 #: What keeps a container alive between the commands that run in it.
 IDLE = ["sleep", "2147483647"]
@@ -65,12 +65,13 @@ def connect(url: str | None) -> Any:
         )
     except docker.errors.DockerException as error:
         raise EngineError(
-            f"no container engine answers at {url or 'the default'}: {error}"
+            f"no container engine answers at {url or 'the default socket'}: {error}; "
+            "start one, or set DOCKER_HOST"
         ) from error
 
 
 class Daemon:
-    """One session's way to Docker."""
+    """The container engine, as one session uses it."""
 
     def __init__(self, url: str | None, labels: Mapping[str, str]) -> None:
         self.client = connect(url)
@@ -85,34 +86,34 @@ class Daemon:
         self._probing = anyio.Lock()
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run a blocking function of the client in a thread; Docker's errors become ours."""
+        """Run a blocking function of the client in a thread; its errors become `DaemonError`."""
         try:
             return await anyio.to_thread.run_sync(
                 partial(function, *args, **kwargs), limiter=self._threads, abandon_on_cancel=True
             )
         except docker.errors.APIError as error:
             said = str(error.explanation or error)
-            # For what goes away while it looks, Podman has another status.
+            # Podman has another status for a container that disappears during the call.
             status = 404 if "no such container" in said.lower() else error.status_code or 0
             raise DaemonError(said, status) from error
         except docker.errors.DockerException as error:
             raise DaemonError(str(error), 0) from error
-        except SILENCE as error:
+        except NO_ANSWER as error:
             raise DaemonError(f"the container engine does not answer: {error}", 0) from error
         except tarfile.TarError as error:
-            raise DaemonError(f"the container engine broke off an archive: {error}", 0) from error
+            raise DaemonError(f"the container engine sent half an archive: {error}", 0) from error
 
-    async def found(self, inspect: Callable[[str], dict[str, Any]], name: str) -> Any:
-        """Return what the daemon knows of an image, container, volume or network, or None."""
+    async def inspect(self, function: Callable[[str], dict[str, Any]], name: str) -> Any:
+        """Return the description of an image, container, volume or network; None if missing."""
         try:
-            return await self.call(inspect, name)
+            return await self.call(function, name)
         except DaemonError as error:
             if error.status in (400, 404):
                 return None
             raise
 
-    async def gone(self, remove: Callable[..., Any], name: str, **options: bool) -> bool:
-        """Remove something; whether it went, and was not gone, going or in use."""
+    async def try_remove(self, remove: Callable[..., Any], name: str, **options: bool) -> bool:
+        """Remove an object; return False if it is missing or in use."""
         try:
             await self.call(remove, name, **options)
         except DaemonError as error:
@@ -123,24 +124,24 @@ class Daemon:
 
     # --- images -----------------------------------------------------------------------------
     async def image(self, reference: str) -> dict[str, Any] | None:
-        """Return what the daemon knows of an image, None where it has none of that name."""
-        found: dict[str, Any] | None = await self.found(self.client.inspect_image, reference)
+        """Return the description of an image, None where the daemon has none of that name."""
+        found: dict[str, Any] | None = await self.inspect(self.client.inspect_image, reference)
         if found and self.podman:
             found["Config"] |= await self.call(self._health, reference)
         return found
 
     def _health(self, reference: str) -> dict[str, Any]:
-        """Return an image's health check, which Podman tells in its own API alone."""
+        """Return an image's health check, which Podman returns in its own API only."""
         url = f"{self.client.base_url}/v4.0.0/libpod/images/{quote(reference, safe='')}/json"
-        told = self.client._result(self.client._get(url), json=True)
-        return {"Healthcheck": told["Healthcheck"]} if "Healthcheck" in told else {}
+        config = self.client._result(self.client._get(url), json=True)
+        return {"Healthcheck": config["Healthcheck"]} if "Healthcheck" in config else {}
 
     async def pull(self, reference: str, auth: dict[str, str] | None) -> None:
-        """Fetch an image from its registry; raises `DaemonError` if that refuses or is silent."""
+        """Pull an image; raises `DaemonError` if its registry refuses or does not answer."""
         await self.call(transfers.pull, self.client, reference, auth, podman=self.podman)
 
     async def load(self, chunks: Iterator[bytes]) -> None:
-        """Give the daemon an image in the form of `docker save`."""
+        """Load an image in the format of `docker save`."""
 
         def work() -> None:
             for line in self.client.load_image(chunks):
@@ -154,14 +155,14 @@ class Daemon:
         return await self.call(transfers.push, self.client, repository, tag, auth)
 
     async def save(self, image: str, read: Callable[[Iterable[bytes]], T]) -> T:
-        """Read an image in the form of `docker save`, in the thread that receives it."""
+        """Read an image in the format of `docker save`, in the thread that receives it."""
         return await self._streamed(read, "/images/{0}/get", image)
 
     # --- containers -------------------------------------------------------------------------
     async def create(self, image: str, command: list[str], **settings: Any) -> str:
         """Create a container without starting it; return its id.
 
-        Whoever asks gets the id even if nobody waits any more, to remove what it names.
+        A cancelled caller gets the id too, to remove the container.
         """
         host = self.client.create_host_config(**settings.pop("host", {}))
         with anyio.CancelScope(shield=True):
@@ -177,17 +178,17 @@ class Daemon:
         return str(made["Id"])
 
     async def commit(self, container: str, tag: str) -> str:
-        """Keep a container's files as an image, without pausing it; return the image's id."""
+        """Commit a container's files to an image, without a pause; return the image's id."""
         made = await self.call(self.client.commit, container, REPOSITORY, tag, pause=False)
         image = str(made["Id"])
-        return image if ":" in image else f"sha256:{image}"  # Podman leaves the kind out
+        return image if ":" in image else f"sha256:{image}"  # Podman omits the prefix
 
     async def remove(self, container: str) -> None:
-        """Remove a container with its own volumes, running or not, there or not."""
-        await self.gone(self.client.remove_container, container, v=True, force=True)
+        """Remove a container with its anonymous volumes, whether it runs, stopped or is missing."""
+        await self.try_remove(self.client.remove_container, container, v=True, force=True)
 
     async def processes(self, container: str) -> int:
-        """Return how many processes a container has; Podman asks a `ps` in it but for columns."""
+        """Return the number of processes; Podman runs `ps` in the container without columns."""
         url = self.client._url("/containers/{0}/top", container)
         params = {"ps_args": "pid", "stream": "false"} if self.podman else {}
 
@@ -196,15 +197,17 @@ class Daemon:
 
         return await self.call(work)
 
-    async def volume(self, labels: Mapping[str, str] | None = None, name: str | None = None) -> Any:
-        """Make a volume, or find the one of that name; told even if nobody waits any more.
+    async def create_volume(
+        self, labels: Mapping[str, str] | None = None, name: str | None = None
+    ) -> Any:
+        """Create a volume, or return the one of that name; a cancelled caller gets it too.
 
-        Podman gives a volume to whoever mounts it first, but for one that was told its owner.
+        On Podman the first container that mounts a volume would own it, unless an owner is set.
         """
-        told = {"driver_opts": {"o": "uid=0,gid=0"}} if self.podman else {}
+        owner = {"driver_opts": {"o": "uid=0,gid=0"}} if self.podman else {}
         with anyio.CancelScope(shield=True):
             return await self.call(
-                self.client.create_volume, name, labels=dict(labels or self.labels), **told
+                self.client.create_volume, name, labels=dict(labels or self.labels), **owner
             )
 
     async def put(self, container: str, path: str, chunks: Iterator[bytes]) -> None:
@@ -215,14 +218,14 @@ class Daemon:
         """Read a path of a container as a tar stream, in the thread that receives it.
 
         Raises:
-            DaemonError: with status 404 where there is no such path.
+            DaemonError: with status 404 if the path does not exist.
         """
         return await self._streamed(read, "/containers/{0}/archive", container, path=path)
 
     async def _streamed(
         self, read: Callable[[Iterable[bytes]], T], url: str, name: str, **params: str
     ) -> T:
-        def work() -> T:  # docker-py's own streams cannot be closed before their end
+        def work() -> T:  # docker-py's streams cannot be closed before their end
             answer = self.client._get(self.client._url(url, name), params=params, stream=True)
             with answer:
                 self.client._raise_for_status(answer)
@@ -231,14 +234,16 @@ class Daemon:
         return await self.call(work)
 
     async def probe(self, image: str) -> str:
-        """Return a container of an image that never runs: its files can be read."""
+        """Return a container of an image that never runs, to read its files."""
         async with self._probing:
             if image not in self._probes:
                 self._probes[image] = await self.create(image, IDLE)
             return self._probes[image]
 
-    async def look(self, image: str, path: str, read: Callable[[Iterable[bytes]], T]) -> T | None:
-        """Read a path of an image (its directory must be no link), None for nothing there."""
+    async def read_image(
+        self, image: str, path: str, read: Callable[[Iterable[bytes]], T]
+    ) -> T | None:
+        """Read a path of an image, whose directory must not be a link; None if it is missing."""
         while True:
             probe = await self.probe(image)
             try:
@@ -246,52 +251,52 @@ class Daemon:
             except DaemonError as error:
                 if error.status != 404:
                     raise
-            if await self.found(self.client.inspect_container, probe) is not None:
+            if await self.inspect(self.client.inspect_container, probe) is not None:
                 return None
-            self._probes.pop(image, None)  # removed from outside: that says nothing of the path
+            self._probes.pop(image, None)  # the probe is missing, not the path: create it again
 
-    async def peek(self, image: str, path: str) -> Entry | None:
-        """Return what is at a path of an image (its directory must be no link), a link as such.
+    async def read_entry(self, image: str, path: str) -> Entry | None:
+        """Return the entry at a path of an image, whose directory must not be a link.
 
-        Podman follows a link to its end when it reads, and tells it apart only beforehand.
+        Podman follows a link when it reads it, and reports it as a link only in the path's stat.
         """
         if self.podman and (target := await self._link(await self.probe(image), "/" + path)):
             return Entry(LINK, 0o777, content=target)
-        return await self.look(image, path, archive.first)
+        return await self.read_image(image, path, archive.first)
 
     async def _link(self, container: str, path: str) -> str:
-        """Return where a link of a container leads; empty for what is none, or leads nowhere."""
+        """Return the target of a link in a container; empty for other files and dead links."""
         url = self.client._url("/containers/{0}/archive", container)
         answer = await self.call(self.client.head, url, params={"path": path})
-        told = answer.headers.get("X-Docker-Container-Path-Stat") if answer.ok else None
-        stat = json.loads(base64.b64decode(told)) if told else {"mode": 0}
+        header = answer.headers.get("X-Docker-Container-Path-Stat") if answer.ok else None
+        stat = json.loads(base64.b64decode(header)) if header else {"mode": 0}
         return str(stat["linkTarget"]) if stat["mode"] & SYMBOLIC else ""
 
     async def running(self, container: str) -> bool:
-        """Whether a container is there and runs."""
-        found = await self.found(self.client.inspect_container, container)
+        """Return whether a container exists and runs."""
+        found = await self.inspect(self.client.inspect_container, container)
         return found is not None and bool(found["State"]["Running"])
 
 
 class DaemonError(EngineError):
-    """The daemon refused; `status` is its HTTP status, 0 where it did not answer."""
+    """The daemon refused a call; `status` is its HTTP status, 0 where it did not answer."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
 
 
-async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
-    """Remove what sessions left, containers before the volumes that they hold.
+async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
+    """Remove the containers of sessions, then the volumes that those held.
 
     Raises:
-        DaemonError: something could not be removed; all the rest is.
+        DaemonError: an object could not be removed; all the others were.
     """
     errors: list[DaemonError] = []
 
     async def attempt(remove: Callable[..., Any], name: str) -> None:
         try:
-            await daemon.gone(remove, name, force=True)
+            await daemon.try_remove(remove, name, force=True)
         except DaemonError as error:
             errors.append(error)
 
@@ -311,30 +316,30 @@ async def remove_all(daemon: Daemon, sessions: Iterable[str]) -> None:
         raise errors[0]
 
 
-async def clean(daemon: Daemon, labels: Mapping[str, str]) -> None:
-    """Remove containers and volumes with these labels of sessions whose process is gone."""
+async def remove_dead_sessions(daemon: Daemon, labels: Mapping[str, str]) -> None:
+    """Remove containers and volumes with these labels of sessions whose process has ended."""
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
     containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
     volumes = await daemon.call(daemon.client.volumes, filters=wanted)
     found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
-    await remove_all(daemon, [session for session in found if dead(session)])
+    await remove_sessions(daemon, [session for session in found if is_dead(session)])
 
 
 async def remove_caches(url: str | None) -> list[str]:
     """Remove the images of steps and the cache volumes of every engine; return their names.
 
-    What a container needs at the moment stays.
+    What a container uses stays.
     """
     daemon = Daemon(url, {})
     client = daemon.client
     images = await daemon.call(client.images, REPOSITORY)
-    names = [(tag, client.remove_image) for each in images for tag in own(each)]
+    names = [(tag, client.remove_image) for each in images for tag in own_tags(each)]
     volumes = await daemon.call(client.volumes, filters={"label": CACHE})
     names += [(each["Name"], client.remove_volume) for each in volumes["Volumes"] or []]
-    return [name for name, remove in names if await daemon.gone(remove, name, force=True)]
+    return [name for name, remove in names if await daemon.try_remove(remove, name, force=True)]
 
 
-def own(image: Mapping[str, Any]) -> list[str]:
-    """Return the names of an image that are this engine's, without the registry of Podman's."""
+def own_tags(image: Mapping[str, Any]) -> list[str]:
+    """Return an image's tags that are this engine's, without the registry that Podman adds."""
     tags = map(basename, image["RepoTags"] or [])
     return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]

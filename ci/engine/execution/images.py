@@ -1,9 +1,9 @@
-"""Images: found, pulled, built from a Dockerfile, published, written to and read from archives."""
+"""Whole images: find, pull, build from a Dockerfile, publish, write to and read from archives."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import anyio.to_thread
 from docker.auth import resolve_repository_name
@@ -11,23 +11,22 @@ from docker.utils import parse_repository_tag
 
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.execution.docker_api import REPOSITORY
+from ci.engine.execution.resources import Evaluate, Resources, Reveal
 from ci.engine.execution.rootfs import State
+from ci.engine.execution.steps import Steps
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.store import archive, oci, tree
 from ci.engine.store.cache import Store, key_of
-from ci.engine.store.oci import Form
+from ci.engine.store.oci import ArchiveFormat
 from ci.engine.store.tree import Tree, lookup, put
 from ci.engine.values import Container, File, Image, Port
-
-if TYPE_CHECKING:
-    from ci.engine.execution.session import Engine
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Reference(NamedTuple):
-    """An image's name in its parts."""
+    """The parts of an image's name."""
 
     repository: str
     tag: str
@@ -35,11 +34,11 @@ class Reference(NamedTuple):
 
     @property
     def registry(self) -> str:
-        """The host, `docker.io` where the name says none."""
+        """The host, `docker.io` where the name has none."""
         return str(resolve_repository_name(self.repository)[0])
 
 
-def parse(text: str) -> Reference:
+def parse_reference(text: str) -> Reference:
     """Return the parts of `host:port/name:tag@sha256:...`."""
     name, _, digest = text.partition("@")
     repository, tag = parse_repository_tag(name)
@@ -47,40 +46,49 @@ def parse(text: str) -> Reference:
 
 
 class Images:
-    """All that is done with whole images."""
+    """Operations on whole images."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
+    def __init__(
+        self, resources: Resources, steps: Steps, evaluate: Evaluate, reveal: Reveal
+    ) -> None:
+        self._resources = resources
+        self._options = resources.options
+        self._store = resources.store
+        self._daemon = resources.daemon
+        self._rootfs = resources.rootfs
+        self._steps = steps
+        self._evaluate = evaluate
+        self._reveal = reveal
 
     # --- from -------------------------------------------------------------------------------
-    async def start(self, container: Container, address: str) -> Container:
-        """Return a container of an image, substituted where the options say so."""
-        wanted = self._engine.options.images.get(address, address)
+    async def from_address(self, container: Container, address: str) -> Container:
+        """Return a container of an image, or of the image that the options use instead."""
+        wanted = self._options.images.get(address, address)
         if wanted != address:
-            self._engine.options.log(f"from {address}: using {wanted} instead")
+            self._options.log(f"from {address}: using {wanted} instead")
         found = await self._find(container, wanted)
-        return await self.adopt(container, found, self._named(wanted, found))
+        return await self.from_image(container, found, self._full_name(wanted, found))
 
     async def _find(self, container: Container, address: str) -> dict[str, Any]:
-        daemon, ref = self._engine.daemon, parse(address)
+        daemon, ref = self._daemon, parse_reference(address)
         end = f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}"
         name = ref.repository + end
         for known in filter(None, (address, ref.digest and name, ref.digest)):
             if found := await daemon.image(known):
                 return found
-        self._engine.options.log(f"pull {name}")
+        self._options.log(f"pull {name}")
         await daemon.pull(name, await self.auth(container, ref.registry))
-        return await self._there(name)
+        return await self._inspect(name)
 
-    async def _there(self, name: str) -> dict[str, Any]:
-        found = await self._engine.daemon.image(name)
+    async def _inspect(self, name: str) -> dict[str, Any]:
+        found = await self._daemon.image(name)
         if found is None:
-            raise EngineError(f"image {name}: the container engine has none of that name")
+            raise EngineError(f"image {name}: the container engine has no image of that name")
         return found
 
-    def _named(self, address: str, found: Mapping[str, Any]) -> str:
+    def _full_name(self, address: str, found: Mapping[str, Any]) -> str:
         """Return the image's name with its digest."""
-        ref = parse(address)
+        ref = parse_reference(address)
         tagged = f"{ref.repository}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else ""
         for known in found.get("RepoDigests") or []:
             repository, _, digest = known.partition("@")
@@ -88,15 +96,15 @@ class Images:
                 return f"{tagged or ref.repository}@{digest}"
         return f"{tagged or ref.repository}@{found['Id']}"
 
-    async def adopt(
+    async def from_image(
         self, container: Container, found: Mapping[str, Any], reference: str
     ) -> Container:
         """Return a container with an image's files and configuration."""
         config = found.get("Config") or {}
-        bare = await self._engine.rootfs.composed(State(image=found["Id"]), {})
+        bare = await self._rootfs.compose(State(image=found["Id"]), {})
         ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
         env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
-        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # programs get one anyway
+        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # a process has one anyway
         return replace(
             container,
             files=Image(id=bare),
@@ -107,26 +115,26 @@ class Images:
             entrypoint=tuple(config.get("Entrypoint") or ()),
             args=tuple(config.get("Cmd") or ()),
             labels=tuple((config.get("Labels") or {}).items()),
-            healthcheck=Healthcheck.read(config.get("Healthcheck")),
+            healthcheck=Healthcheck.from_config(config.get("Healthcheck")),
             ports=tuple(
                 Port(port=int(p), protocol=proto.upper() or "TCP") for p, _, proto in ports
             ),
         )
 
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
-        """Return what a registry asks for, None where nothing was given for it."""
+        """Return the credentials for a registry, None where the container has none."""
         for address, (user, secret) in container.auth:
-            if parse(f"{address.rpartition('://')[2]}/x").registry == registry:
-                return {"username": user, "password": (await self._engine.reveal(secret)).decode()}
+            if parse_reference(f"{address.rpartition('://')[2]}/x").registry == registry:
+                return {"username": user, "password": (await self._reveal(secret)).decode()}
         return None
 
     # --- build ------------------------------------------------------------------------------
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
-        store, daemon = self._engine.store, self._engine.daemon
+        store, daemon = self._store, self._daemon
         context = without_ignored(store, context, dockerfile)
         _, entry = lookup(context, dockerfile)
-        text = substituted(store.read(entry.content).decode(), self._engine.options.images)
+        text = with_substitutes(store.read(entry.content).decode(), self._options.images)
         content = store.add_bytes(text.encode())
         file = entry._replace(content=content, size=len(text.encode()))
         context = put(context, dockerfile, Tree({"": file}))
@@ -136,11 +144,11 @@ class Images:
         if known is None or await daemon.image(known) is None:
             known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
             store.set(key, known)
-        empty = Container(platform=self._engine.platform)
-        return await self.adopt(empty, await self._there(known), "")
+        empty = Container(platform=self._resources.platform)
+        return await self.from_image(empty, await self._inspect(known), "")
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
-        daemon, store = self._engine.daemon, self._engine.store
+        daemon, store = self._daemon, self._store
 
         def work() -> str:
             lines: list[str] = []
@@ -165,14 +173,14 @@ class Images:
     # --- publish and export -----------------------------------------------------------------
     async def image(self, container: Container) -> str:
         """Return an image with a container's files and configuration."""
-        state = await self._engine.steps.state(container.files)
-        return await self._engine.rootfs.composed(state, config_of(container))
+        state = await self._steps.state(container.files)
+        return await self._rootfs.compose(state, config_of(container))
 
     async def publish(self, container: Container, address: str) -> str:
-        """Push an image and return its name with the digest that the registry has."""
-        if container.annotations:  # the container engine makes the manifest, without any
+        """Push an image and return its name with the digest in the registry."""
+        if container.annotations:  # the container engine writes the manifest, without them
             raise UnsupportedError("Container.publish after withAnnotation")
-        daemon, ref = self._engine.daemon, parse(address)
+        daemon, ref = self._daemon, parse_reference(address)
         tag = ref.tag or "latest"
         image = await self.image(container)
         await daemon.call(daemon.client.tag, image, ref.repository, tag, force=True)
@@ -182,52 +190,54 @@ class Images:
         finally:
             name = f"{ref.repository}:{tag}"
             await daemon.call(daemon.client.remove_image, name, noprune=True)
-        self._engine.options.log(f"publish {address}@{digest}")
+        self._options.log(f"publish {address}@{digest}")
         return f"{ref.repository}:{tag}@{digest}"
 
-    async def tarball(self, container: Container, form: Form) -> tuple[str, int]:
+    async def tarball(self, container: Container, form: ArchiveFormat) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
-        layers = await self._engine.rootfs.layers(await self.image(container))
-        store, daemon = self._engine.store, self._engine.daemon
+        layers = await self._rootfs.layer_files(await self.image(container))
+        store, daemon = self._store, self._daemon
         chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
         return await daemon.call(store.write, chunks)
 
     async def export(self, container: Container, name: str) -> None:
-        """Keep an image under a name in the container engine itself."""
-        daemon, ref = self._engine.daemon, parse(name)
+        """Tag an image in the container engine itself."""
+        daemon, ref = self._daemon, parse_reference(name)
         image = await self.image(container)
         await daemon.call(daemon.client.tag, image, ref.repository, ref.tag or "latest", force=True)
 
-    async def local(self, name: str) -> Container:
+    async def from_local(self, name: str) -> Container:
         """Return a container of an image that the container engine has; nothing is pulled."""
-        found = await self._there(name)
-        empty = Container(platform=self._engine.platform)
-        return await self.adopt(empty, found, self._named(name, found))
+        found = await self._inspect(name)
+        empty = Container(platform=self._resources.platform)
+        return await self.from_image(empty, found, self._full_name(name, found))
 
-    async def imported(self, container: Container, file: File, tag: str) -> Container:
+    async def from_archive(self, container: Container, file: File, tag: str) -> Container:
         """Return a container of an image in an archive."""
-        store, machine = self._engine.store, self._engine.daemon.architecture
+        store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        found = await self._there(await self._engine.rootfs.loaded(config, dict(layers), ""))
-        self._engine.require(f"linux/{found['Architecture']}")
-        return await self.adopt(container, found, "")
+        found = await self._inspect(await self._rootfs.load(config, dict(layers), ""))
+        self._resources.require_platform(f"linux/{found['Architecture']}")
+        return await self.from_image(container, found, "")
 
     async def variant(self, container: Container, others: list[Call]) -> Container:
         """Return the one container for this platform; more than one is an error.
 
-        As with Dagger, a container without files only stands for its variants.
+        As in Dagger, a container without files is ignored where there are variants.
         """
         empty = isinstance(container.files, Image) and not container.files.id
         found = [] if empty and others else [container]
-        found += [await self._engine.value(each) for each in others]
+        found += [await self._evaluate(each) for each in others]
         if len(found) > 1:
-            raise EngineError(f"{len(found)} containers for {container.platform}, not one")
+            raise EngineError(
+                f"{len(found)} containers for {container.platform}: an image of this engine has one"
+            )
         return found[0]
 
 
 def config_of(container: Container) -> dict[str, Any]:
-    """Return what an image says of how to run it."""
+    """Return the image configuration of a container."""
     config: dict[str, Any] = {
         "Env": [f"{name}={value}" for name, value in container.env],
         "User": container.user,
@@ -236,15 +246,15 @@ def config_of(container: Container) -> dict[str, Any]:
         "Cmd": list(container.args),
         "Labels": dict(sorted(container.labels)),
         "ExposedPorts": {f"{p.port}/{p.protocol.lower()}": {} for p in container.ports},
-        "Healthcheck": container.healthcheck and container.healthcheck.written(),
+        "Healthcheck": container.healthcheck and container.healthcheck.to_config(),
     }
     return {name: value for name, value in config.items() if value}
 
 
 def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
-    """Return a build's context without what `.dockerignore` means (the builder does not read it).
+    """Return a build's context without the paths in `.dockerignore`: the builder does not read it.
 
-    A file of the Dockerfile's own, `NAME.dockerignore`, goes before the one of the context.
+    A `NAME.dockerignore` beside the Dockerfile replaces the one of the context.
     """
     names = (f"{tree.clean(dockerfile)}.dockerignore", ".dockerignore")
     name = next((name for name in names if name in context.entries), None)
@@ -259,6 +269,6 @@ def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
-def substituted(dockerfile: str, images: Mapping[str, str]) -> str:
-    """Return a Dockerfile with the images of its FROM lines replaced where a substitute is set."""
+def with_substitutes(dockerfile: str, images: Mapping[str, str]) -> str:
+    """Return a Dockerfile whose FROM lines name the substitutes of their images."""
     return _FROM.sub(lambda hit: hit[1] + images.get(hit[2], hit[2]), dockerfile)

@@ -1,8 +1,8 @@
-"""From a container's chain of files to something Docker has: an image, and edits not yet in one.
+"""A container's files as Docker has them: an image, and edits that are in no image yet.
 
-An edit becomes one image layer of its own, the same bytes for the same content. A layer is
-loaded beside the layers that Docker has already, so it costs no container. Paths are followed
-through the image's links first: a layer that held `lib/x` would replace a link `lib`.
+An edit becomes one image layer, the same bytes for the same content. Docker loads a layer beside
+those that it has already, so an edit needs no container. Links in a path are resolved first: a
+layer with `lib/x` would replace a link `lib`.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from ci.engine.store.tree import (
     Entry,
     Tree,
     clean,
-    followed,
-    missing,
+    follow_links,
+    not_found,
     put,
     remove,
     without,
@@ -36,13 +36,13 @@ CREATED = "1980-01-01T00:00:00Z"
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """What one edit changes: canonical paths without leading slash."""
+    """What one edit changes, by canonical paths without leading slash."""
 
     entries: dict[str, Entry]
     removed: frozenset[str] = frozenset()
 
     def hides(self, path: str) -> bool:
-        """Whether nothing of the layers below shows at a path."""
+        """Return whether this layer hides what the layers below have at a path."""
         while path:
             if path in self.removed:
                 return True
@@ -54,24 +54,24 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Files as they are now: an image of Docker's and layers that are in none yet."""
+    """A container's files: an image of Docker's, and layers that are in no image yet."""
 
     image: str = ""
     layers: tuple[Layer, ...] = ()
 
 
 class Rootfs:
-    """Looks into states and makes images of them."""
+    """Reads states and creates images of them."""
 
     def __init__(self, store: Store, daemon: Daemon) -> None:
         self.store = store
         self.daemon = daemon
-        self._peeked: dict[tuple[str, str], Entry | None] = {}
-        self._diffs: dict[str, list[str]] = {}
+        self._image_entries: dict[tuple[str, str], Entry | None] = {}
+        self._diff_ids: dict[str, list[str]] = {}
 
-    # --- looking ----------------------------------------------------------------------------
-    async def at(self, state: State, path: str) -> Entry | None:
-        """Return what is at a canonical path."""
+    # --- reading ----------------------------------------------------------------------------
+    async def entry_at(self, state: State, path: str) -> Entry | None:
+        """Return the entry at a canonical path, None where nothing is there."""
         if not path:
             return FOLDER
         for layer in reversed(state.layers):
@@ -79,37 +79,37 @@ class Rootfs:
                 return layer.entries[path]
             if layer.hides(path):
                 return None
-        return await self._in_image(state.image, path)
+        return await self._image_entry(state.image, path)
 
-    async def _in_image(self, image: str, path: str) -> Entry | None:
+    async def _image_entry(self, image: str, path: str) -> Entry | None:
         if not image:
             return None
         place = (image, path)
-        if place not in self._peeked:
-            key = key_of("peek", *place)
+        if place not in self._image_entries:
+            key = key_of("entry", *place)
             known = self.store.get(key)
             if known is None:
-                found = await self.daemon.peek(image, path)
+                found = await self.daemon.read_entry(image, path)
                 known = [list(found) if found else None]
                 self.store.set(key, known)
-            self._peeked[place] = Entry(*known[0]) if known[0] else None
-        return self._peeked[place]
+            self._image_entries[place] = Entry(*known[0]) if known[0] else None
+        return self._image_entries[place]
 
     async def resolve(
         self, state: State, path: str, *, follow: bool = True
     ) -> tuple[str, dict[str, Entry]]:
-        """Follow the links in a path as a process in the container would.
+        """Resolve the links in a path as a process in the container does.
 
         Returns:
-            The canonical path, which need not exist, and the directories above it that do.
+            The canonical path, which may not exist, and those directories above it that exist.
         """
-        way = followed(path, follow=follow)
+        way = follow_links(path, follow=follow)
         seen: dict[str, Entry] = {}
         done = ""
         try:
             place = next(way)
             while True:
-                entry = await self.at(state, place)
+                entry = await self.entry_at(state, place)
                 if entry is not None:
                     seen[place] = entry
                 place = way.send(entry)
@@ -121,21 +121,21 @@ class Rootfs:
         """Return the file or directory at a path with everything below it.
 
         Raises:
-            EngineError: there is nothing at that path.
+            EngineError: nothing is at that path.
         """
         place, _ = await self.resolve(state, path)
         tree = await self._image_tree(state.image, place) if state.image else None
         for layer in state.layers:
-            tree = overlaid(tree, layer, place)
+            tree = overlay(tree, layer, place)
         if tree is None:
-            raise missing(path)
+            raise not_found(path)
         return tree if place else Tree({p: e for p, e in tree.entries.items() if p != ".dockerenv"})
 
     async def _image_tree(self, image: str, place: str) -> Tree | None:
         key = key_of("tree", image, place)
-        if known := self.store.kept(key):
+        if known := self.store.get_tree(key):
             return known
-        tree = await self.daemon.look(
+        tree = await self.daemon.read_image(
             image, place, lambda chunks: archive.receive(self.store, chunks)
         )
         if tree is not None:
@@ -143,15 +143,15 @@ class Rootfs:
         return tree
 
     # --- editing ----------------------------------------------------------------------------
-    async def laid(self, state: State, path: str, source: Tree) -> Layer:
+    async def addition_layer(self, state: State, path: str, source: Tree) -> Layer:
         """Return the layer that puts a tree at a path."""
         place, above = await self.resolve(state, path)
         entries = dict.fromkeys(parents(place), FOLDER) | above
-        hidden: set[str] = set()  # directories that are new, so nothing below them exists
+        hidden: set[str] = set()  # new directories: nothing exists below them
         for name, entry in sorted(source.entries.items()):
             target = join(place, name) if name else place
             if entry.kind == DIRECTORY and dirname(target) not in hidden:
-                old = await self.at(state, target)
+                old = await self.entry_at(state, target)
                 if old is not None and old.kind == DIRECTORY:
                     entries[target] = old  # keeps its mode and owner
                     continue
@@ -161,8 +161,8 @@ class Rootfs:
         entries.pop("", None)
         return Layer(entries=entries)
 
-    async def removed(self, state: State, path: str, expect: str) -> Layer:
-        """Return the layer that removes a path; removing what is not there is no change."""
+    async def removal_layer(self, state: State, path: str, expect: str) -> Layer:
+        """Return the layer that removes a path; an empty one if nothing is there."""
         folder, name = dirname("/" + clean(path)), clean(path).rpartition("/")[2]
         if any(sign in name for sign in "*?["):
             tree = remove(before := await self.tree(state, folder), [name])
@@ -170,15 +170,15 @@ class Rootfs:
             gone = {join(base, p) for p in before.entries if p not in tree.entries and "/" not in p}
             return Layer(entries=above, removed=frozenset(gone))
         place, above = await self.resolve(state, path, follow=False)
-        entry = await self.at(state, place)
+        entry = await self.entry_at(state, place)
         if entry is None:
             return Layer(entries={})
         if expect == "f" and entry.kind == DIRECTORY:
-            raise EngineError(f"{path}: is a directory")
+            raise EngineError(f"{path}: is a directory; remove it with withoutDirectory")
         return Layer(entries=above, removed=frozenset({place}))
 
     async def owner(self, state: State, text: str) -> tuple[int, int]:
-        """Return the ids that `user:group` means in a container, names by its own tables."""
+        """Return the ids of `user:group`; names are looked up in the container's own tables."""
         user, _, group = text.partition(":")
         uid, main = await self._id(state, "/etc/passwd", user)
         if not group:
@@ -193,18 +193,18 @@ class Rootfs:
             fields = line.split(":")
             if fields[0] == name:
                 return int(fields[2]), int(fields[3]) if fields[3].isdigit() else 0
-        raise EngineError(f"{table} of the container knows no {name!r}")
+        raise EngineError(f"{name!r} is not in {table} of the container; use a number")
 
     # --- images -----------------------------------------------------------------------------
     async def image(self, state: State) -> str:
-        """Return an image that holds a state and no configuration."""
-        return await self.composed(state, {}) if state.layers or not state.image else state.image
+        """Return an image of a state, without configuration."""
+        return await self.compose(state, {}) if state.layers or not state.image else state.image
 
-    async def composed(self, state: State, config: dict[str, Any]) -> str:
-        """Return an image with a state's files and a configuration; the same ones, the same id."""
-        layers: dict[str, Path | None] = dict.fromkeys(await self.diffs(state.image))
+    async def compose(self, state: State, config: dict[str, Any]) -> str:
+        """Return an image of a state and a configuration; equal input has the same id."""
+        layers: dict[str, Path | None] = dict.fromkeys(await self.diff_ids(state.image))
         for layer in state.layers:
-            digest, path = await self.packed(layer)
+            digest, path = await self._pack(layer)
             layers[f"sha256:{digest}"] = path
         body = {
             "architecture": self.daemon.architecture,
@@ -214,17 +214,17 @@ class Rootfs:
             "rootfs": {"type": "layers", "diff_ids": list(layers)},
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
-        return await self.loaded(json.dumps(body, sort_keys=True).encode(), layers, state.image)
+        return await self.load(json.dumps(body, sort_keys=True).encode(), layers, state.image)
 
-    async def loaded(self, data: bytes, layers: dict[str, Path | None], image: str) -> str:
-        """Return the image of a configuration and layers; given to Docker unless it has that.
+    async def load(self, data: bytes, layers: dict[str, Path | None], image: str) -> str:
+        """Return the image of a configuration and layers; load it unless Docker has it.
 
-        Layers that Docker has in another image are sent only where it insists on them.
+        ImageLayers that Docker has in another image are sent only if Docker refuses to do without.
         """
         name = hashlib.sha256(data).hexdigest()
         if await self.daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
             await self._load(data, name, layers, image)
-        self.store.set(key_of("image", name), {"image": f"sha256:{name}"})  # used, says prune
+        self.store.set(key_of("image", name), {"image": f"sha256:{name}"})  # used now, for prune
         return f"sha256:{name}"
 
     async def _load(
@@ -236,50 +236,51 @@ class Rootfs:
         except DaemonError:
             if not image or await self.daemon.image(image) is None:
                 raise
-            whole = {**layers, **await self.layers(image)}
+            whole = {**layers, **await self.layer_files(image)}
             await self.daemon.load(archive.image(data, name, tag, {k: whole[k] for k in layers}))
 
-    async def diffs(self, image: str) -> list[str]:
+    async def diff_ids(self, image: str) -> list[str]:
         """Return the diff ids of an image's layers, lowest first."""
         if not image:
             return []
-        if image not in self._diffs:
+        if image not in self._diff_ids:
             found = await self.daemon.image(image)
             if found is None:
-                raise EngineError(f"image {image} is gone from the container engine")
-            self._diffs[image] = found["RootFS"].get("Layers") or []
-        return self._diffs[image]
+                raise EngineError(
+                    f"image {image} was removed from the container engine; run the step again"
+                )
+            self._diff_ids[image] = found["RootFS"].get("Layers") or []
+        return self._diff_ids[image]
 
-    async def packed(self, layer: Layer) -> tuple[str, Path]:
-        """Return a layer's digest and its file."""
+    async def _pack(self, layer: Layer) -> tuple[str, Path]:
         chunks = archive.layer(self.store, layer.entries, layer.removed)
         digest, _ = await self.daemon.call(self.store.write, chunks)
         return digest, self.store.path(digest)
 
-    async def layers(self, image: str) -> dict[str, Path]:
-        """Return every layer of an image as a file, by diff id; fetched whole the first time."""
-        wanted = await self.diffs(image)
+    async def layer_files(self, image: str) -> dict[str, Path]:
+        """Return the file of every layer of an image by diff id; fetch the image if needed."""
+        wanted = await self.diff_ids(image)
         paths = {diff: self.store.path(diff.partition(":")[2]) for diff in wanted}
         if not all(path.exists() for path in paths.values()):
-            await self.daemon.save(image, lambda chunks: _keep_layers(self.store, chunks))
+            await self.daemon.save(image, lambda chunks: _store_layers(self.store, chunks))
         return paths
 
 
-def _keep_layers(store: Store, chunks: Iterable[bytes]) -> None:
+def _store_layers(store: Store, chunks: Iterable[bytes]) -> None:
     for _, file in archive.members(chunks):
         if file is not None:
             store.add(file)
 
 
-def overlaid(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
-    """Return what shows at a place when a layer comes over what was there."""
+def overlay(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
+    """Return the tree at a place after a layer is applied over the tree that was there."""
     if layer.hides(place):
         tree = None
     prefix = place + "/" if place else ""
     own = {p[len(prefix) :]: e for p, e in layer.entries.items() if p.startswith(prefix)}
     if place and place in layer.entries:
         own[""] = layer.entries[place]
-    gone = [p[len(prefix) :] for p in layer.removed if p.startswith(prefix)]
+    removed = [p[len(prefix) :] for p in layer.removed if p.startswith(prefix)]
     if tree is None:
         return Tree({"": FOLDER, **own}) if own else None
-    return put(Tree(without(tree.entries, gone)), "", Tree(own))
+    return put(Tree(without(tree.entries, removed)), "", Tree(own))

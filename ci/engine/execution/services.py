@@ -1,131 +1,116 @@
-"""Containers that run beside others: started once, waited for, stopped with the session."""
+"""Service containers: started once a session, checked until they listen, stopped with it."""
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 
 from ci.engine.errors import EngineError
-from ci.engine.execution.commands import Order
-from ci.engine.execution.containers import Box
-from ci.engine.ids import Call
+from ci.engine.execution.commands import Command
+from ci.engine.execution.containers import StepContainer
+from ci.engine.execution.keys import Keys
+from ci.engine.execution.outputs import shorten
+from ci.engine.execution.resources import Resources
+from ci.engine.execution.steps import Steps
 from ci.engine.sources.secrets import Scrubber
-from ci.engine.values import Container, Forward, Port, Ran, Service
-
-if TYPE_CHECKING:
-    from ci.engine.execution.session import Engine
+from ci.engine.values import Exec, Port, Service
 
 #: Seconds a service may take to listen on its ports.
-DEADLINE = 60
+START_TIMEOUT = 60
+#: Lines of a service's log that an error shows.
+LOG_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
-    """A service that answers."""
+class RunningService:
+    """A service that listens on its ports."""
 
-    box: Box
+    container: StepContainer
     address: str
 
 
 class Services:
-    """All services of a session."""
+    """All service containers of a session."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
-        self._running: dict[str, Running] = {}
+    def __init__(self, resources: Resources, keys: Keys, steps: Steps) -> None:
+        self._options = resources.options
+        self._daemon = resources.daemon
+        self._containers = resources.containers
+        self._flights = resources.flights
+        self._keys = keys
+        self._steps = steps
+        self._running: dict[str, RunningService] = {}
 
-    async def key(self, service: Service) -> str:
-        """Return the key of a service: of its container and its command."""
-        return await self._engine.key(Ran(before=service.container, args=service.args))
+    async def hostname(self, service: Service) -> str:
+        """Return the name by which containers bound to a service reach it."""
+        return service.hostname or f"service-{(await self._keys.of_service(service))[:12]}"
 
-    async def ports(self, service: Service) -> tuple[Port, ...]:
-        """Return what a service listens on."""
-        return service.container.ports
-
-    async def hostname(self, service: Service | Forward) -> str:
-        """Return the name by which containers bound to a service can reach it."""
-        if isinstance(service, Forward):
-            return service.hostname
-        return service.hostname or f"service-{(await self.key(service))[:12]}"
-
-    async def hosts(self, container: Container) -> dict[str, str]:
-        """Start all services of a container and return their addresses by name."""
-        found: dict[str, str] = {}
-
-        async def bind(alias: str, call: Call) -> None:
-            service = await self._engine.value(call)
-            running = await self._engine.serving(service).start(service)
-            found[alias] = found[await self.hostname(service)] = running.address
-
-        try:
-            async with anyio.create_task_group() as group:
-                for alias, call in container.services:
-                    group.start_soon(bind, alias, call)
-        except ExceptionGroup as errors:  # the first one says enough
-            raise errors.exceptions[0] from None
-        return dict(sorted(found.items()))
-
-    async def start(self, service: Service) -> Running:
+    async def start(self, service: Service) -> RunningService:
         """Start a service unless it runs, and wait until it listens on its ports.
 
         Raises:
-            EngineError: it ended or does not listen; with its last lines.
+            EngineError: it ended or does not listen; with the last lines of its log.
         """
-        key = await self.key(service)
+        key = await self._keys.of_service(service)
         if key in self._running:
-            if await self._engine.daemon.running(self._running[key].box.id):
+            if await self._daemon.running(self._running[key].container.id):
                 return self._running[key]
-            self._engine.options.log(f"service {' '.join(service.args)[:80]} ended; starts again")
+            self._options.log(f"service {shorten(service.args)} ended; starting it again")
             await self.stop(service)
-        return await self._engine.once.do(f"service {key}", lambda: self._start(key, service))
+        return await self._flights.run(f"service {key}", lambda: self._start(key, service))
 
-    async def ended(self, service: Service) -> int:
-        """Wait until a service that runs has ended; return its exit code."""
-        daemon, running = self._engine.daemon, await self.start(service)
-        found = await daemon.call(daemon.client.wait, running.box.id, timeout=None)
+    async def exit_code(self, service: Service) -> int:
+        """Wait until a service has ended; return its exit code."""
+        running = await self.start(service)
+        wait = self._daemon.client.wait
+        found = await self._daemon.call(wait, running.container.id, timeout=None)
         return int(found["StatusCode"])
 
     async def stop(self, service: Service) -> None:
         """Stop a service if it runs."""
-        running = self._running.pop(await self.key(service), None)
+        running = self._running.pop(await self._keys.of_service(service), None)
         if running is not None:
-            await self._engine.boxes.remove(running.box)
+            await self._containers.remove(running.container)
 
-    async def _start(self, key: str, service: Service) -> Running:
-        daemon, started = self._engine.daemon, time.monotonic()
-        ran = Ran(before=service.container, args=service.args)
-        box, order = await self._engine.steps.alone(ran, key)
+    async def _start(self, key: str, service: Service) -> RunningService:
+        daemon, started = self._daemon, time.monotonic()
+        step = Exec(before=service.container, args=service.args)
+        container, command = await self._steps.dedicated(step, key)
         try:
-            await daemon.call(daemon.client.start, box.id)
-            found = await daemon.call(daemon.client.inspect_container, box.id)
-            address = found["NetworkSettings"]["IPAddress"]
-            await self._listening(box, address, service.container.ports, order)
+            await daemon.call(daemon.client.start, container.id)
+            found = await daemon.call(daemon.client.inspect_container, container.id)
+            running = RunningService(
+                container=container, address=found["NetworkSettings"]["IPAddress"]
+            )
+            await self._wait_until_listening(running, service.container.ports, command)
         except BaseException:
-            await self._engine.boxes.drop(box)
+            await self._containers.drop(container)
             raise
-        self._running[key] = Running(box=box, address=address)
-        took = time.monotonic() - started
-        self._engine.options.log(f"service {' '.join(service.args)[:80]} {took:.1f} s")
-        return self._running[key]
+        self._running[key] = running
+        self._options.log(f"service {shorten(service.args)} {time.monotonic() - started:.1f} s")
+        return running
 
-    async def _listening(
-        self, box: Box, address: str, ports: tuple[Port, ...], order: Order
+    async def _wait_until_listening(
+        self, running: RunningService, ports: tuple[Port, ...], command: Command
     ) -> None:
-        daemon, deadline = self._engine.daemon, time.monotonic() + DEADLINE
+        daemon, deadline = self._daemon, time.monotonic() + START_TIMEOUT
         wanted = [p for p in ports if p.protocol == "TCP" and not p.skip_healthcheck]
-        while not all([await _accepts(address, port) for port in wanted]):
+        while not all([await _accepts(running.address, port) for port in wanted]):
             if time.monotonic() > deadline:
-                raise await self._error(box, order, f"does not listen after {DEADLINE} s")
+                what = f"does not listen after {START_TIMEOUT} s"
+                raise await self._error(running.container, command, what)
             await anyio.sleep(0.05)
-            state = (await daemon.call(daemon.client.inspect_container, box.id))["State"]
-            if not state["Running"]:
-                raise await self._error(box, order, f"ended with exit code {state['ExitCode']}")
+            found = await daemon.call(daemon.client.inspect_container, running.container.id)
+            if not found["State"]["Running"]:
+                what = f"ended with exit code {found['State']['ExitCode']}"
+                raise await self._error(running.container, command, what)
 
-    async def _error(self, box: Box, order: Order, what: str) -> EngineError:
-        log = await self._engine.daemon.call(self._engine.daemon.client.logs, box.id, tail=20)
-        words = Scrubber(order.hidden).feed(log, last=True).decode(errors="replace").rstrip()
-        return EngineError(f"service `{' '.join(order.args)}` {what}\n{words}".rstrip())
+    async def _error(self, container: StepContainer, command: Command, what: str) -> EngineError:
+        logs = self._daemon.client.logs
+        log = await self._daemon.call(logs, container.id, tail=LOG_LINES)
+        words = Scrubber(command.hidden).feed(log, last=True).decode(errors="replace").rstrip()
+        return EngineError(f"service `{' '.join(command.args)}` {what}\n{words}".rstrip())
 
 
 async def _accepts(address: str, port: Port) -> bool:

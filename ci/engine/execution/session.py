@@ -1,81 +1,87 @@
-"""One session of the engine: what calls stand for, and the keys of what they make."""
+"""One session of the engine: evaluates calls to values, and connects the parts that execute."""
 
 import inspect
-from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from anyio.abc import TaskGroup
 
 from ci.engine.errors import EngineError
-from ci.engine.execution.containers import Boxes
+from ci.engine.execution.bindings import Bindings
+from ci.engine.execution.containers import StepContainers
 from ci.engine.execution.docker_api import Daemon
 from ci.engine.execution.images import Images
-from ci.engine.execution.ports import Forwards
+from ci.engine.execution.keys import Keys, unknown
+from ci.engine.execution.port_forwards import PortForwards
+from ci.engine.execution.resources import Resources
 from ci.engine.execution.rootfs import Rootfs
 from ci.engine.execution.services import Services
-from ci.engine.execution.single_flight import Once
+from ci.engine.execution.single_flight import SingleFlight
 from ci.engine.execution.steps import Steps
 from ci.engine.fields import FIELDS, Args, Resolver
 from ci.engine.ids import Call
 from ci.engine.options import Options
-from ci.engine.store.cache import Store, key_of
+from ci.engine.store.cache import Store
 from ci.engine.store.tree import DIRECTORY, Tree
-from ci.engine.values import Directory, Edit, Files, Forward, Image, Mount, Ran, Secret, Service
-
-T = TypeVar("T")
+from ci.engine.values import Container, Directory, Secret
 
 
 class Engine:
-    """One session: values by call, states by key."""
+    """One session, as resolvers of fields see it."""
 
     def __init__(self, options: Options, daemon: Daemon, group: TaskGroup) -> None:
         self.options = options
         self.store = Store(options.cache_dir)
-        self.store.begin(daemon.session)
-        self.daemon = daemon
+        self.store.register_session(daemon.session)
         self.rootfs = Rootfs(self.store, daemon)
-        self.boxes = Boxes(options, self.store, daemon)
-        self.once = Once(group)
-        self.group = group
+        self.flights = SingleFlight(group)
+        self.resources = Resources(
+            options=options,
+            store=self.store,
+            daemon=daemon,
+            rootfs=self.rootfs,
+            containers=StepContainers(options, self.store, daemon),
+            flights=self.flights,
+            group=group,
+        )
+        self.platform = self.resources.platform
+        self.require_platform = self.resources.require_platform
         self.plaintexts: dict[str, bytes] = {}  # of secrets that the client set, by their hash
-        self.steps = Steps(self)
-        self.services = Services(self)
-        self.forwards = Forwards(self)
-        self.images = Images(self)
-        self.platform = f"linux/{daemon.architecture}"
         self._values: dict[Call, Any] = {}
-        self._keys: dict[Files, str] = {}
+        self.keys = Keys(self.store, self.value)
+        self.steps = Steps(self.resources, self.keys, self.reveal, self._start_bindings)
+        self.services = Services(self.resources, self.keys, self.steps)
+        self.port_forwards = PortForwards(self.resources, self.services)
+        self.bindings = Bindings(self.services, self.port_forwards, self.value)
+        self.images = Images(self.resources, self.steps, self.value, self.reveal)
 
-    def require(self, platform: str | None) -> None:
-        """Raise `EngineError` for another platform than this engine's."""
-        if platform not in (None, self.platform):
-            raise EngineError(f"this engine runs {self.platform} only, not {platform}")
+    async def _start_bindings(self, container: Container) -> dict[str, str]:
+        # A step starts its services, and a service is started as a step: so this is bound late.
+        return await self.bindings.start_all(container)
 
-    # --- values -----------------------------------------------------------------------------
     async def value(self, call: Call) -> Any:
-        """Return what a call stands for; each call is answered once a session."""
-        for each in _unknown(call, lambda each: each.parent, self._values):
-            await self.once.do(f"value {each.digest}", partial(self._answer, each))
+        """Return the value of a call; each call is evaluated once in a session."""
+        for each in unknown(call, lambda each: each.parent, self._values):
+            await self.flights.run(f"value {each.digest}", partial(self._evaluate, each))
         return self._values[call]
 
-    async def _answer(self, call: Call) -> None:
+    async def _evaluate(self, call: Call) -> None:
         owner = call.parent.type if call.parent else "Query"
         parent = self._values[call.parent] if call.parent else None
         resolver = FIELDS[f"{owner}.{call.field}"]
-        self._values[call] = await settled(resolver(self, parent, Args(call.args)))
+        self._values[call] = await _awaited(resolver(self, parent, Args(call.args)))
 
-    async def field(self, call: Call | None, answer: Resolver, args: Args) -> Any:
-        """Return what a field of an object holds that is no object itself."""
+    async def field(self, call: Call | None, resolver: Resolver, args: Args) -> Any:
+        """Return the value of a field that holds plain data, not an object."""
         parent = None if call is None else await self.value(call)
-        return await settled(answer(self, parent, args))
+        return await _awaited(resolver(self, parent, args))
 
     async def tree(self, call: Call) -> Tree:
-        """Return the content of a directory."""
-        return await self.forced(cast("Directory", await self.value(call)))
+        """Return the content of the directory that a call stands for."""
+        return await self.content(cast("Directory", await self.value(call)))
 
-    async def forced(self, directory: Directory) -> Tree:
-        """Return the content of a directory; raises `EngineError` if it is none."""
+    async def content(self, directory: Directory) -> Tree:
+        """Return the content of a directory; raises `EngineError` if the path is a file."""
         if directory.tree is not None:
             return directory.tree
         if directory.container is None:
@@ -85,83 +91,11 @@ class Engine:
             raise EngineError(f"{directory.path}: not a directory")
         return tree
 
-    # --- keys -------------------------------------------------------------------------------
-    async def key(self, files: Files) -> str:
-        """Return the key of a container's files: all that they are made of, nothing else."""
-        for each in _unknown(files, _below, self._keys):
-            self._keys[each] = await self._key(each)
-        return self._keys[files]
-
-    async def _key(self, files: Files) -> str:
-        match files:
-            case Image():
-                return key_of("image", files.id)
-            case Edit():
-                source = (await files.source()).digest if files.source else files.expect
-                return key_of("edit", self._keys[files.below], files.path, source, files.owner)
-            case Ran():
-                return await self._ran_key(files)
-
-    async def _ran_key(self, ran: Ran) -> str:
-        c = ran.before
-        return key_of(
-            "ran",
-            self._keys[c.files],
-            [list(ran.args), ran.stdin, ran.redirect, ran.expect],
-            [sorted(c.env), c.user, c.workdir],
-            [await self._mount_key(mount) for mount in c.mounts],
-            [[name, await self._secret_key(secret)] for name, secret in c.secrets],
-            [[alias, await self._service_key(service)] for alias, service in c.services],
-        )
-
-    async def _secret_key(self, call: Call) -> str:
-        """Return what stands for a secret in keys: what its maker chose, or a hash of its value."""
-        secret: Secret = await self.value(call)
-        chosen = secret.cache_key
-        return self.store.hashed(await secret.reveal()) if chosen is None else key_of(chosen)
-
-    async def _service_key(self, call: Call) -> str:
-        service = await self.value(call)
-        return str(await self.serving(service).key(service))
-
-    async def _mount_key(self, mount: Mount) -> list[Any]:
-        content: Any = None
-        if mount.after is not None:
-            content = [await self.key(mount.after), mount.path]
-        elif mount.kind in ("directory", "file") and mount.source is not None:
-            content = (await mount.source()).digest
-        elif mount.secret is not None:
-            content = await self._secret_key(mount.secret)
-        what = [mount.path, mount.kind, mount.owner, mount.read_only, mount.name, mount.mode]
-        return [*what, mount.size, content]
-
-    def serving(self, service: Service | Forward) -> Any:
-        """Return what starts and stops a service: both have the same methods."""
-        return self.forwards if isinstance(service, Forward) else self.services
-
     async def reveal(self, call: Call) -> bytes:
-        """Return a secret's value."""
+        """Return the plain value of a secret."""
         return await cast("Secret", await self.value(call)).reveal()
 
 
-async def settled(answer: Any) -> Any:
-    """Return what a resolver answers, plain or awaited."""
+async def _awaited(answer: Any) -> Any:
+    """Return what a resolver returns, which may be a coroutine."""
     return await answer if inspect.isawaitable(answer) else answer
-
-
-def _unknown(at: T | None, below: Callable[[T], T | None], known: Mapping[T, Any]) -> list[T]:
-    """Return what of a chain is not known, the lowest link first."""
-    found = []
-    while at is not None and at not in known:
-        found.append(at)
-        at = below(at)
-    return found[::-1]
-
-
-def _below(files: Files) -> Files | None:
-    match files:
-        case Edit():
-            return files.below
-        case Ran():
-            return files.before.files
-    return None

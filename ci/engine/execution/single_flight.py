@@ -1,4 +1,4 @@
-"""The same work asked for at once runs once."""
+"""Concurrent calls for the same work share one run."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,19 +19,19 @@ class _Flight:
     error: BaseException | None = None
 
 
-class Once:
-    """Work in progress by key; it ends early only when nobody waits for it any more."""
+class SingleFlight:
+    """Work in progress by key; it is cancelled when the last caller is."""
 
     def __init__(self, group: TaskGroup) -> None:
         self._group = group
         self._flights: dict[str, _Flight] = {}
 
-    async def do(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Return what the work under this key returns, or raise what it raises."""
+    async def run(self, key: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what the work returns, or raise what it raises; join it if it runs already."""
         flight = self._flights.get(key)
         if flight is None:
             flight = self._flights[key] = _Flight()
-            self._group.start_soon(self._run, key, flight, work)
+            self._group.start_soon(self._execute, key, flight, work)
         flight.waiting += 1
         try:
             await flight.done.wait()
@@ -44,7 +44,7 @@ class Once:
             raise flight.error
         return cast("T", flight.result)
 
-    async def _run(self, key: str, flight: _Flight, work: Callable[[], Awaitable[Any]]) -> None:
+    async def _execute(self, key: str, flight: _Flight, work: Callable[[], Awaitable[Any]]) -> None:
         try:
             with flight.scope:
                 flight.result = await work()

@@ -1,60 +1,66 @@
-"""Steps of a container: its files as Docker has them, its commands run or found in the cache."""
+"""Steps of a container: its files as Docker has them, its commands executed or found cached."""
 
 import time
 from dataclasses import dataclass, replace
 from posixpath import join
-from typing import TYPE_CHECKING
 
 import anyio
 
-from ci.engine import locks
-from ci.engine.errors import ExecFailedError
+from ci.common import locks
 from ci.engine.execution import cache_volumes
-from ci.engine.execution.commands import GoneError, Order, Output, Runner
-from ci.engine.execution.containers import Box, Filled
+from ci.engine.execution.commands import Command, CommandOutput, CommandRunner, GoneError
+from ci.engine.execution.containers import MountContent, StepContainer
 from ci.engine.execution.docker_api import REPOSITORY, DaemonError
+from ci.engine.execution.keys import Keys
+from ci.engine.execution.outputs import failed, failure, shorten
+from ci.engine.execution.resources import Resources, Reveal, StartBindings
 from ci.engine.execution.rootfs import Layer, State
 from ci.engine.store.patterns import parents
 from ci.engine.store.tree import Entry, Tree, chown, clean, inside
-from ci.engine.values import CONTENT, Container, Edit, Files, Image, Mount, Ran
-
-if TYPE_CHECKING:
-    from ci.engine.execution.session import Engine
+from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Files, Image, Mount
 
 #: Commands that run at once.
 PARALLEL = 8
-#: Bytes of each stream that an error carries; the whole stays in a file.
-SHOWN = 200_000
 NO_WORKDIR = b"chdir to cwd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result(Output):
-    """What a command left: how it ended, an image, its mounts."""
+class ExecResult(CommandOutput):
+    """What a command left: its exit code and streams, an image, its mounts."""
 
     image: str
     mounts: dict[str, str]  # path -> tree in the store
-    stubs: list[list[str]]  # mount points that were not there: first missing path, mount's path
+    mount_points: list[list[str]]  # made for the mounts: first missing path, the mount's path
 
 
 class Steps:
-    """Runs what must be run, each step once."""
+    """Executes the steps that are not cached, each one once."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
-        self._rootfs = engine.rootfs
-        self._runner = Runner(engine.store, engine.daemon, engine.boxes)
+    def __init__(
+        self, resources: Resources, keys: Keys, reveal: Reveal, start_bindings: StartBindings
+    ) -> None:
+        self._options = resources.options
+        self._store = resources.store
+        self._daemon = resources.daemon
+        self._rootfs = resources.rootfs
+        self._containers = resources.containers
+        self._flights = resources.flights
+        self._group = resources.group
+        self._keys = keys
+        self._reveal = reveal
+        self._start_bindings = start_bindings
+        self._runner = CommandRunner(resources.store, resources.daemon, resources.containers)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._states: dict[str, State] = {}
-        self._results: dict[str, Result] = {}
+        self._results: dict[str, ExecResult] = {}
 
     # --- files ------------------------------------------------------------------------------
     async def state(self, files: Files) -> State:
-        """Return a container's files as an image and the edits since; runs what must be run."""
-        edits, base = _edits(files)
-        state = await self._after(base) if isinstance(base, Ran) else State(image=base.id)
+        """Return a container's files as an image and the edits since; executes what is missing."""
+        edits, base = _split(files)
+        state = await self._after(base) if isinstance(base, Exec) else State(image=base.id)
         for edit in edits:
-            key = await self._engine.key(edit)
+            key = await self._keys.of(edit)
             if key not in self._states:
                 self._states[key] = await self._edited(state, edit)
             state = self._states[key]
@@ -62,30 +68,30 @@ class Steps:
 
     async def _edited(self, below: State, edit: Edit) -> State:
         if edit.source is None:
-            layer = await self._rootfs.removed(below, edit.path, edit.expect)
+            layer = await self._rootfs.removal_layer(below, edit.path, edit.expect)
         else:
             tree = await edit.source()
             if edit.owner:
                 tree = chown(tree, *await self._rootfs.owner(below, edit.owner))
-            layer = await self._rootfs.laid(below, edit.path, tree)
+            layer = await self._rootfs.addition_layer(below, edit.path, tree)
         return State(image=below.image, layers=(*below.layers, layer))
 
-    async def _after(self, ran: Ran) -> State:
+    async def _after(self, step: Exec) -> State:
         """Return a command's files without the mount points that were made for it."""
-        result = await self.result(ran, image=True)
+        result = await self.result(step, image=True)
         if result.image not in self._states:
             state = State(image=result.image)
-            gone = [p for first, at in result.stubs if (p := await self._stub(state, first, at))]
-            if gone:
-                layer = Layer(entries={}, removed=frozenset(gone))
-                composed = await self._rootfs.image(State(image=result.image, layers=(layer,)))
-                state = State(image=composed)
+            points = [await self._unused_point(state, *each) for each in result.mount_points]
+            if unused := frozenset(filter(None, points)):
+                layer = Layer(entries={}, removed=unused)
+                image = await self._rootfs.image(State(image=result.image, layers=(layer,)))
+                state = State(image=image)
             self._states[result.image] = state
         return self._states[result.image]
 
-    async def _stub(self, state: State, first: str, path: str) -> str:
-        """Return what of a mount point is nothing but one; empty where it became more."""
-        if await self._rootfs.at(state, first) is None:
+    async def _unused_point(self, state: State, first: str, path: str) -> str:
+        """Return the first path made for a mount point; empty if the command put files there."""
+        if await self._rootfs.entry_at(state, first) is None:
             return ""
         tree = await self._rootfs.tree(state, first)
         inner = {join(first, name).rstrip("/") for name in tree.entries}
@@ -93,90 +99,91 @@ class Steps:
         return first if inner <= {path, *parents(path)} and not sizes else ""
 
     async def content(self, mount: Mount) -> Tree:
-        """Return what a mount of a directory or file holds."""
+        """Return the content of a mounted directory or file."""
         if mount.after is not None:
             result = await self.result(mount.after)
-            return self._engine.store.load(result.mounts[mount.path])
+            return self._store.load(result.mounts[mount.path])
         return await mount.source() if mount.source else Tree()
 
     async def tree(self, container: Container, path: str) -> Tree:
         """Return the file or directory at a path of a container, mounts included."""
         mount = container.covering(path)
-        if mount is not None and mount.kind in CONTENT:
+        if mount is not None and mount.kind in CONTENT_MOUNTS:
             return inside(await self.content(mount), path[len(mount.path) :])
         return await self._rootfs.tree(await self.state(container.files), path)
 
-    # --- commands -----------------------------------------------------------------------------
-    async def result(self, ran: Ran, *, image: bool = False) -> Result:
-        """Return what a command left, from the cache or by running it.
+    # --- results ------------------------------------------------------------------------------
+    async def result(self, step: Exec, *, image: bool = False) -> ExecResult:
+        """Return what a command left, from the cache or by executing it.
 
-        Where its files are needed, the image must still be there.
+        With `image`, a cached result counts only while its image exists.
         """
-        key = await self._engine.key(ran)
-        found = await self._kept_result(ran, key, image=image)
+        key = await self._keys.of(step)
+        found = await self._cached(step, key, image=image)
         if found is not None:
             return found
-        return await self._engine.once.do(f"ran {key}", lambda: self._once(ran, key, image=image))
+        execute = self._execute_exclusively
+        return await self._flights.run(f"exec {key}", lambda: execute(step, key, image=image))
 
-    async def _kept_result(self, ran: Ran, key: str, *, image: bool) -> Result | None:
-        found = self._known(key, ran)
-        if found and (not image or await self._engine.daemon.image(found.image) is not None):
+    async def _cached(self, step: Exec, key: str, *, image: bool) -> ExecResult | None:
+        found = self._recorded(key, step)
+        if found and (not image or await self._daemon.image(found.image) is not None):
             return found
         return None
 
-    async def _once(self, ran: Ran, key: str, *, image: bool) -> Result:
-        """Run a command unless another process is about to end it with the same cache."""
-        await self._ready(ran)
-        async with locks.held(self._engine.store.root / "locks" / key, keep=False):
-            return await self._kept_result(ran, key, image=image) or await self._run(ran, key)
+    def _recorded(self, key: str, step: Exec) -> ExecResult | None:
+        if key not in self._results:
+            known = self._store.get(key)
+            if known is None or not self._store.has(known["combined"]):
+                return None
+            self._results[key] = ExecResult(**known)
+            self._options.log(f"cached {shorten(step.args)}")
+        return self._results[key]
 
-    async def _ready(self, ran: Ran) -> None:
-        """Run what a command stands on, before it holds anything that others wait for.
+    async def _execute_exclusively(self, step: Exec, key: str, *, image: bool) -> ExecResult:
+        """Execute a command unless another process with the same cache has just done so."""
+        await self._execute_inputs(step)
+        async with locks.held(self._store.root / "locks" / key, keep=False):
+            return await self._cached(step, key, image=image) or await self._execute(step, key)
 
-        A chain that is longer than what may run at once would wait for itself.
+    async def _execute_inputs(self, step: Exec) -> None:
+        """Execute what a command needs before it takes a lock or one of the parallel slots.
+
+        A chain that is longer than the number of slots would otherwise wait for itself.
         """
-        _, base = _edits(ran.before.files)
-        if isinstance(base, Ran):
+        _, base = _split(step.before.files)
+        if isinstance(base, Exec):
             await self.result(base, image=True)
-        for mount in ran.before.mounts:
+        for mount in step.before.mounts:
             if mount.after is not None:
                 await self.result(mount.after)
 
-    def _known(self, key: str, ran: Ran) -> Result | None:
-        if key not in self._results:
-            known = self._engine.store.get(key)
-            if known is None or not self._engine.store.has(known["combined"]):
-                return None
-            self._results[key] = Result(**known)
-            self._engine.options.log(f"cached {shown(ran.args)}")
-        return self._results[key]
-
-    async def _run(self, ran: Ran, key: str) -> Result:
-        order = await self._order(ran, key)
+    async def _execute(self, step: Exec, key: str) -> ExecResult:
+        command = await self._command(step, key)
         started = time.monotonic()
         async with (
-            cache_volumes.held(self._engine.store, ran.before.mounts) as mounts,
+            cache_volumes.held(self._store, step.before.mounts) as mounts,
             self._limiter,
         ):
-            result = await self._run_in_box(ran, replace(order, mounts=mounts))
-        self._engine.options.log(f"exec {shown(ran.args)} {time.monotonic() - started:.1f} s")
+            result = await self._run_and_commit(step, replace(command, mounts=mounts))
+        self._options.log(f"exec {shorten(step.args)} {time.monotonic() - started:.1f} s")
         self._results[key] = result
-        self._engine.store.set(key, vars(result))
+        self._store.set(key, vars(result))
         return result
 
-    async def _order(self, ran: Ran, key: str) -> Order:
-        before = ran.before
-        secrets = [(name, await self._engine.reveal(call)) for name, call in before.secrets]
-        mounted = [await self._engine.reveal(m.secret) for m in before.mounts if m.secret]
-        stdin = ran.stdin.encode()
-        if ran.redirect:
-            file = await self.tree(before, before.absolute(ran.redirect))
-            stdin = self._engine.store.read(file.root.content)
-        return Order(
+    async def _command(self, step: Exec, key: str) -> Command:
+        before = step.before
+        secrets = [(name, await self._reveal(call)) for name, call in before.secrets]
+        mounted = [await self._reveal(m.secret) for m in before.mounts if m.secret]
+        stdin = step.stdin.encode()
+        if step.redirect_stdin:
+            file = await self.tree(before, before.absolute(step.redirect_stdin))
+            stdin = self._store.read(file.root.content)
+        return Command(
             key=key,
-            args=ran.args,
+            args=step.args,
             env={
-                **self._engine.options.exec_env,
+                **self._options.exec_env,
                 **dict((*before.env, *before.volatile)),
                 **{name: value.decode() for name, value in secrets},
             },
@@ -184,80 +191,96 @@ class Steps:
             workdir=before.workdir or "/",
             stdin=stdin,
             mounts=before.mounts,
-            hosts=await self._engine.services.hosts(before),
+            hosts=await self._start_bindings(before),
             hidden=(*(value for _, value in secrets), *mounted),
         )
 
-    async def _run_in_box(self, ran: Ran, order: Order) -> Result:
-        box, output = await self._ran(ran, order)
+    # --- containers ---------------------------------------------------------------------------
+    async def _run_and_commit(self, step: Exec, command: Command) -> ExecResult:
+        container, output = await self._run(step, command)
         keep = False
         try:
-            self._judge(ran, output)
-            image, reusable = await self._runner.settle(box, order)
-            if box.once:
-                image = await self._bare(image, order)
-            mounts = {m.path: await self._left(box, m) for m in order.mounts if m.kind in CONTENT}
+            if failed(step, output.code):
+                self._options.log(f"failed {shorten(step.args)} with exit code {output.code}")
+                raise failure(self._store, step, output)
+            image, reusable = await self._runner.commit(container, command)
+            if container.dedicated:
+                image = await self._without_config(image, command)
+            content = [m for m in command.mounts if m.kind in CONTENT_MOUNTS]
+            mounts = {m.path: await self._mount_after(container, m) for m in content}
             keep = reusable
         finally:
             if not keep:
-                self._discard(box)
+                self._discard(container)
         if keep:
-            for old in self._runner.offer(order.key, box, order):
+            shape = await self._keys.shape(command)
+            for old in self._runner.keep_idle(command.key, shape, container):
                 self._discard(old)
-        stubs = box.stubs + ([["dev/acso", "dev/acso"]] if box.touched else [])
-        return Result(image=image, mounts=mounts, stubs=stubs, **vars(output))
+        points = container.mount_points + [["dev/acso", "dev/acso"]] * container.files_added
+        return ExecResult(image=image, mounts=mounts, mount_points=points, **vars(output))
 
-    def _discard(self, box: Box) -> None:
+    def _discard(self, container: StepContainer) -> None:
         """Remove a container without waiting for it."""
-        self._engine.group.start_soon(self._engine.boxes.drop, box)
+        self._group.start_soon(self._containers.drop, container)
 
-    async def _ran(self, ran: Ran, order: Order) -> tuple[Box, Output]:
-        """Run a command in the container that waits for it, in a new one if that is gone."""
-        box, state = await self._box(ran, order)
+    async def _run(self, step: Exec, command: Command) -> tuple[StepContainer, CommandOutput]:
+        """Run a command in the container that idles for it, in a new one if that is gone."""
+        container, state = await self._container(step, command)
         try:
-            return box, await self._tried(ran, order, box, state)
+            return container, await self._run_in(container, step, command, state)
         except GoneError:
-            if not box.waited:
+            if not container.reused:
                 raise
-        state = await self.state(ran.before.files)
-        box = await self._fresh(order, state)
-        return box, await self._tried(ran, order, box, state)
+        state = await self.state(step.before.files)
+        container = await self._new_container(command, state)
+        return container, await self._run_in(container, step, command, state)
 
-    async def _tried(self, ran: Ran, order: Order, box: Box, state: State) -> Output:
-        store = self._engine.store
+    async def _run_in(
+        self, container: StepContainer, step: Exec, command: Command, state: State
+    ) -> CommandOutput:
         try:
-            output = await self._runner.run(box, order)
-            if output.code == 1 and NO_WORKDIR in store.ends(output.combined, first=500)[0]:
-                await self._make_workdir(box, ran.before, state)
-                output = await self._runner.run(box, order)
+            output = await self._runner.run(container, command)
+            head, _, _ = self._store.head_and_tail(output.combined, first=500)
+            if output.code == 1 and NO_WORKDIR in head:
+                await self._make_workdir(container, step.before, state)
+                output = await self._runner.run(container, command)
         except BaseException:
-            await self._engine.boxes.drop(box)
+            await self._containers.drop(container)
             raise
         return output
 
-    async def _bare(self, image: str, order: Order) -> str:
-        """Return an image without its configuration: of a command's own container that has all.
+    async def _without_config(self, image: str, command: Command) -> str:
+        """Return the image of a dedicated container without its configuration.
 
-        The environment with its secrets must not stay.
+        The environment in the configuration holds secrets, which must not stay.
         """
-        bare = await self._rootfs.composed(State(image=image), {})
-        daemon = self._engine.daemon
-        await daemon.call(daemon.client.remove_image, f"{REPOSITORY}:{order.key[:40]}")
+        bare = await self._rootfs.compose(State(image=image), {})
+        remove = self._daemon.client.remove_image
+        await self._daemon.call(remove, f"{REPOSITORY}:{command.key[:40]}")
         return bare
 
-    async def _box(self, ran: Ran, order: Order) -> tuple[Box, State]:
+    async def _container(self, step: Exec, command: Command) -> tuple[StepContainer, State]:
         """Return a running container with a command's files and mounts, and its state."""
-        edits, base = _edits(ran.before.files)
-        if isinstance(base, Ran) and await self._kept(ran.before.mounts, base):
-            box = self._runner.take(await self._engine.key(base), order)
-            live = await self._caught_up(box, base, edits) if box is not None else None
-            if box is not None and live is not None:
-                return box, live
-        state = await self.state(ran.before.files)
-        return await self._fresh(order, state), state
+        edits, base = _split(step.before.files)
+        if isinstance(base, Exec) and await self._mounts_follow(step.before.mounts, base):
+            key, shape = await self._keys.of(base), await self._keys.shape(command)
+            container = self._runner.take_idle(key, shape)
+            live = await self._catch_up(container, base, edits) if container is not None else None
+            if container is not None and live is not None:
+                return container, live
+        state = await self.state(step.before.files)
+        return await self._new_container(command, state), state
 
-    async def _caught_up(self, box: Box, base: Ran, edits: list[Edit]) -> State | None:
-        """Put edits into a waiting container; None if that cannot be done, and it goes."""
+    async def _mounts_follow(self, mounts: tuple[Mount, ...], base: Exec) -> bool:
+        """Return whether all mounted content is what a command left, without a change since."""
+        key = await self._keys.of(base)
+        after = [mount.after for mount in mounts if mount.kind in CONTENT_MOUNTS]
+        return all([each is not None and await self._keys.of(each) == key for each in after])
+
+    async def _catch_up(
+        self, container: StepContainer, base: Exec, edits: list[Edit]
+    ) -> State | None:
+        """Apply edits to an idle container; discard it and return None where that is impossible."""
         done = False
         try:
             state = State(image=(await self.result(base)).image)
@@ -268,7 +291,7 @@ class Steps:
             if any(layer.removed for layer in state.layers):
                 return None
             if entries:
-                await self._runner.put(box, entries)
+                await self._runner.put(container, entries)
             done = True
             return state
         except DaemonError as error:
@@ -277,104 +300,77 @@ class Steps:
             return None
         finally:
             if not done:
-                self._discard(box)
+                self._discard(container)
 
-    async def _kept(self, mounts: tuple[Mount, ...], base: Ran) -> bool:
-        key = await self._engine.key(base)
-        own = [mount.after for mount in mounts if mount.kind in CONTENT]
-        return all([ran is not None and await self._engine.key(ran) == key for ran in own])
+    async def dedicated(self, step: Exec, key: str) -> tuple[StepContainer, Command]:
+        """Return a new container whose own process is a command, not yet started."""
+        state, command = await self.state(step.before.files), await self._command(step, key)
+        contents = [await self._mount_content(mount, state) for mount in command.mounts]
+        image = await self._rootfs.image(state)
+        return await self._runner.dedicated(image, contents, command), command
 
-    async def alone(self, ran: Ran, key: str) -> tuple[Box, Order]:
-        """Return a new container whose own process is a command, with what that needs."""
-        state, order = await self.state(ran.before.files), await self._order(ran, key)
-        filled = [await self.filled(mount, state) for mount in order.mounts]
-        return await self._runner.alone(await self._rootfs.image(state), filled, order), order
+    async def _new_container(self, command: Command, state: State) -> StepContainer:
+        contents = [await self._mount_content(mount, state) for mount in command.mounts]
+        points = [await self._missing_point(state, mount.path) for mount in command.mounts]
+        image = await self._rootfs.image(state)
+        container = await self._runner.new_container(image, contents, command)
+        container.mount_points = [point for point in points if point]
+        return container
 
-    async def _fresh(self, order: Order, state: State) -> Box:
-        filled = [await self.filled(mount, state) for mount in order.mounts]
-        stubs = [s for mount in order.mounts if (s := await self._missing(state, mount.path))]
-        box = await self._runner.fresh(await self._rootfs.image(state), filled, order)
-        box.stubs = stubs
-        return box
-
-    async def _missing(self, state: State, path: str) -> list[str]:
+    async def _missing_point(self, state: State, path: str) -> list[str]:
         """Return the first missing directory above a path and the path; empty if it exists."""
         place, _ = await self._rootfs.resolve(state, path)
-        missing = [p for p in (place, *parents(place)) if await self._rootfs.at(state, p) is None]
+        missing = [
+            each
+            for each in (place, *parents(place))
+            if await self._rootfs.entry_at(state, each) is None
+        ]
         return [missing[-1], place] if missing else []
 
-    async def filled(self, mount: Mount, state: State) -> Filled:
-        """Return a mount with its content."""
+    # --- mounts -------------------------------------------------------------------------------
+    async def _mount_content(self, mount: Mount, state: State) -> MountContent:
         owner = await self._rootfs.owner(state, mount.owner) if mount.owner else (0, 0)
         match mount.kind:
             case "directory" | "file":
                 tree = await self.content(mount)
                 own = mount.owner and mount.after is None
-                return Filled(mount=mount, tree=chown(tree, *owner) if own else tree)
+                return MountContent(mount=mount, tree=chown(tree, *owner) if own else tree)
             case "cache":
-                volume, new = await self._engine.boxes.cache(mount.name)
+                volume, new = await self._containers.cache_volume(mount.name)
                 first = await mount.source() if new and mount.source else Tree()
                 tree = chown(first, *owner) if mount.owner else first
                 wanted = tree if mount.owner or (new and mount.source) else None
-                return Filled(mount=mount, tree=wanted, volume=volume)
+                return MountContent(mount=mount, tree=wanted, volume=volume)
             case "secret" if mount.secret is not None:
-                return Filled(
-                    mount=mount, data=await self._engine.reveal(mount.secret), owner=owner
-                )
-        return Filled(mount=mount)
+                data = await self._reveal(mount.secret)
+                return MountContent(mount=mount, data=data, owner=owner)
+        return MountContent(mount=mount)
 
-    async def _left(self, box: Box, mount: Mount) -> str:
+    async def _mount_after(self, container: StepContainer, mount: Mount) -> str:
         """Return where the store has a mount's content after a command."""
-        store = self._engine.store
-        if await self._runner.changed(box, mount):
-            box.marked = False
-            return store.save(await self._engine.boxes.content(box, mount))
+        if await self._runner.changed(container, mount):
+            container.mark_valid = False
+            return self._store.save(await self._containers.content(container, mount))
         if mount.after is not None:
             return (await self.result(mount.after)).mounts[mount.path]
-        return store.save(await mount.source() if mount.source else Tree())
+        return self._store.save(await mount.source() if mount.source else Tree())
 
-    async def _make_workdir(self, box: Box, before: Container, state: State) -> None:
+    async def _make_workdir(
+        self, container: StepContainer, before: Container, state: State
+    ) -> None:
         mount = before.covering(before.workdir)
         if mount is None:
-            layer = await self._rootfs.laid(state, before.workdir, Tree())
-            await self._runner.put(box, layer.entries)
+            layer = await self._rootfs.addition_layer(state, before.workdir, Tree())
+            await self._runner.put(container, layer.entries)
         else:
             inner = clean(before.workdir[len(mount.path) :])
-            await self._runner.put(box, {inner: Tree().root}, mount.path)
-
-    def _judge(self, ran: Ran, output: Output) -> None:
-        """Raise `ExecFailedError` where an exit code is not what was expected."""
-        code = output.code
-        ordinary = 0 <= code <= 127 or 192 <= code <= 255
-        wanted = {"SUCCESS": code == 0, "FAILURE": ordinary and code != 0, "ANY": ordinary}
-        if not wanted[ran.expect]:
-            streams = [self.text(output.stdout, SHOWN), self.text(output.stderr, SHOWN)]
-            self._engine.options.log(f"failed {shown(ran.args)} with exit code {code}")
-            raise ExecFailedError(list(ran.args), code, *streams)
-
-    def text(self, digest: str, limit: int | None = None) -> str:
-        """Return a stream as text; past a limit only its end, with where the whole is."""
-        store = self._engine.store
-        if limit is None:
-            return store.read(digest).decode(errors="replace")
-        _, end, size = store.ends(digest, last=limit)
-        if size <= limit:
-            return end.decode(errors="replace")
-        whole = end.lstrip(bytes(range(0x80, 0xC0)))  # the cut may go through a character
-        cut = f"[{size - len(whole)} bytes cut, all in {store.path(digest)}]"
-        return f"{cut}\n{whole.decode(errors='replace')}"
+            await self._runner.put(container, {inner: Tree().root}, mount.path)
 
 
-def _edits(files: Files) -> tuple[list[Edit], Image | Ran]:
+def _split(files: Files) -> tuple[list[Edit], Image | Exec]:
     """Split files into the edits on top, first one first, and what is below them."""
     edits = []
     while isinstance(files, Edit):
         edits.append(files)
         files = files.below
     return edits[::-1], files
-
-
-def shown(args: tuple[str, ...]) -> str:
-    """Return a command as the log shows it."""
-    text = " ".join(args).replace("\n", " ")
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,6 +1,6 @@
-"""A daemon's work with a registry, told as it goes on, with a deadline for its silence.
+"""Pull and push by the daemon, with a time limit for a registry that does not answer.
 
-docker-py's own pull waits for ever, and its push as long as for the slowest other answer.
+docker-py's own pull waits for ever, and its push as long as the slowest other call may take.
 """
 
 import re
@@ -13,22 +13,22 @@ import urllib3
 from docker.auth import encode_header, get_config_header, resolve_repository_name
 from docker.utils import parse_repository_tag
 
-#: Seconds in which a pull or push must make some progress.
-STALLED = 120
-#: How the digest of what was pushed is told.
+#: Seconds within which a pull or push must make progress.
+STALL_TIMEOUT = 120
+#: The status line with the digest of the pushed manifest.
 PUSHED = re.compile(r"digest: (sha256:[0-9a-f]{64})")
-#: Hosts to which plain HTTP is as good as TLS.
+#: Hosts that are reached by plain HTTP.
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 Auth = dict[str, str] | None
 
 
 def pull(client: Any, reference: str, auth: Auth, *, podman: bool) -> None:
-    """Fetch an image from its registry; blocks.
+    """Pull an image from its registry; blocks.
 
-    Podman is asked by its own API: the other one cannot be told to do without TLS.
+    On Podman this uses its own API: the Docker one has no way to turn TLS off.
 
     Raises:
-        docker.errors.DockerException: the registry refuses or is silent.
+        docker.errors.DockerException: the registry refuses or does not answer.
     """
     name, tag = parse_repository_tag(reference)
     url = client._url("/images/create")
@@ -43,13 +43,13 @@ def push(client: Any, repository: str, tag: str, auth: Auth) -> str:
     """Push a tag and return the manifest's digest; blocks.
 
     Raises:
-        docker.errors.DockerException: the registry refuses or is silent.
+        docker.errors.DockerException: the registry refuses or does not answer.
     """
     digest = ""
     url = client._url(f"/images/{repository}/push")
     for line in _progress(client, f"push of {repository}", url, {"tag": tag}, auth or {}):
-        if told := PUSHED.search(line.get("status", "")):
-            digest = told[1]
+        if hit := PUSHED.search(line.get("status", "")):
+            digest = hit[1]
     return digest
 
 
@@ -58,16 +58,18 @@ def _progress(
 ) -> Iterator[dict[str, Any]]:
     registry, _ = resolve_repository_name(what.rpartition(" ")[2].partition("@")[0])
     if (registry.rpartition(":")[0] or registry) in LOOPBACK:
-        params = {**params, "tlsVerify": "false"}  # as Docker has it by itself; Podman asks
+        params = {**params, "tlsVerify": "false"}  # Docker does so by itself, Podman by this
     given = get_config_header(client, registry) if auth is None else encode_header(auth)
     headers = {"X-Registry-Auth": given} if given else {}
     try:
-        with client._post(url, params=params, headers=headers, stream=True, timeout=STALLED) as got:
+        with client._post(
+            url, params=params, headers=headers, stream=True, timeout=STALL_TIMEOUT
+        ) as got:
             client._raise_for_status(got)
             for line in client._stream_helper(got, decode=True):
                 if "error" in line:
                     raise docker.errors.DockerException(f"{what}: {line['error']}")
                 yield line
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        silence = f"{what}: nothing came of the registry {registry} for {STALLED} s"
+        silence = f"{what}: the registry {registry} sent nothing for {STALL_TIMEOUT} s"
         raise docker.errors.DockerException(silence) from error

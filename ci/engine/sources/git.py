@@ -20,23 +20,23 @@ from ci.engine.store.tree import Tree
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)\Z")
-#: What a hook or a script around this process says of another repository.
+#: Variables by which a git hook around this process names another repository.
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """Where a repository is and what it asks for."""
+    """A repository: its URL and how to authenticate."""
 
     url: str
     known_hosts: str = ""  # lines of a known_hosts file; empty: the host's own
     header: str = field(default="", repr=False)  # value of Authorization, over HTTP
-    keep: bool = True  # `.git` is part of its trees
+    keep_git_dir: bool = True  # `.git` is part of its trees
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ref:
-    """A name in a repository, and the commit that it meant when it was asked for."""
+    """A name in a repository, and its commit at the time of the request."""
 
     remote: Remote
     name: str
@@ -44,12 +44,12 @@ class Ref:
 
 
 async def run(remote: Remote, *arguments: str) -> str:
-    """Run git and return what it writes; raises `EngineError` with what it says of a failure."""
+    """Run git and return its output; raises `EngineError` with its error message."""
     with _environment(remote) as env:
         try:
             done = await anyio.run_process(["git", *arguments], check=False, env=env, umask=0o022)
         except FileNotFoundError as error:
-            raise EngineError("there is no git program on this host") from error
+            raise EngineError("git is not installed on this host; install it") from error
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise EngineError(f"git {remote.url}: {said or f'exit code {done.returncode}'}")
@@ -58,11 +58,11 @@ async def run(remote: Remote, *arguments: str) -> str:
 
 @contextmanager
 def _environment(remote: Remote) -> Iterator[dict[str, str]]:
-    """Give git's environment; a header goes there because arguments can be seen by others."""
+    """Yield the environment of git. It holds the header: other users can see arguments."""
     env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     if remote.header:
-        # For this host alone: submodules may be elsewhere.
+        # For the repository's host only: submodules may be on another one.
         root = urlsplit(remote.url)
         name = f"http.{root.scheme}://{root.netloc}/.extraHeader"
         env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": name}
@@ -78,7 +78,7 @@ def _environment(remote: Remote) -> Iterator[dict[str, str]]:
 
 # --- names ----------------------------------------------------------------------------------
 async def refs(remote: Remote, *arguments: str) -> dict[str, str]:
-    """Return the commits of a repository's names; `HEAD` gives the name that it stands for."""
+    """Return the commits of a repository by name; for `HEAD` the name that it points to."""
     text = await run(
         remote, "ls-remote", "--symref", *arguments[:1], "--", remote.url, *arguments[1:]
     )
@@ -87,7 +87,7 @@ async def refs(remote: Remote, *arguments: str) -> dict[str, str]:
         what, _, name = line.partition("\t")
         if what.startswith("ref: "):
             found["HEAD"] = what.removeprefix("ref: ")
-        elif name.endswith("^{}"):  # the commit that a tag with a message of its own is for
+        elif name.endswith("^{}"):  # the commit of an annotated tag
             found[name.removesuffix("^{}")] = what
         elif name != "HEAD" or "HEAD" not in found:
             found[name] = what
@@ -102,10 +102,10 @@ async def names(remote: Remote, kind: str, patterns: list[str]) -> list[str]:
 
 
 async def resolve(remote: Remote, name: str) -> Ref:
-    """Return what a name means: a commit, a full name, a branch, a tag, or `HEAD`.
+    """Return the commit of a name: a commit, a full name, a branch, a tag, or `HEAD`.
 
     Raises:
-        EngineError: the repository has none of that name.
+        EngineError: the repository has no such name.
     """
     if _COMMIT.fullmatch(name):
         return Ref(remote=remote, name=name, commit=name)
@@ -114,26 +114,26 @@ async def resolve(remote: Remote, name: str) -> Ref:
     for full in (name, f"refs/heads/{name}", f"refs/tags/{name}"):
         if full in found:
             return Ref(remote=remote, name=full, commit=found[full])
-    raise EngineError(f"git {remote.url}: no branch, tag or commit {name!r}")
+    raise EngineError(f"git {remote.url}: no branch, tag or commit is named {name!r}")
 
 
 async def latest(remote: Remote) -> Ref:
-    """Return the tag with the highest version; raises `EngineError` where there is none."""
+    """Return the tag with the highest version; raises `EngineError` if no tag is a version."""
     found = [(hit, tag) for tag in await names(remote, "tags", []) if (hit := _VERSION.match(tag))]
     if not found:
-        raise EngineError(f"git {remote.url}: no tag is a version")
+        raise EngineError(f"git {remote.url}: no tag is a version such as v1.2.3")
     newest = max(found, key=lambda pair: [int(part) for part in pair[0].groups()])[1]
     return await resolve(remote, f"refs/tags/{newest}")
 
 
 # --- contents -------------------------------------------------------------------------------
-async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep: bool) -> Tree:
-    """Return the files of a commit, from the store where they were fetched before.
+async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep_git_dir: bool) -> Tree:
+    """Return the files of a commit, from the store if they were fetched before.
 
-    Where `keep` has `.git` among them, it holds `depth` commits of history (0: all), and `tags`.
+    With `keep_git_dir`, `.git` has `depth` commits of history (0: all), and `tags`.
     """
-    key = key_of("git", ref.remote.url, ref.commit, [depth, tags] if keep else [])
-    if known := store.kept(key):
+    key = key_of("git", ref.remote.url, ref.commit, [depth, tags] if keep_git_dir else [])
+    if known := store.get_tree(key):
         return known
     with tempfile.TemporaryDirectory(dir=store.root / "tmp") as folder:
         await _fetch(ref, folder, depth=depth, tags=tags)
@@ -141,7 +141,7 @@ async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep: bool) ->
         if await anyio.Path(folder, ".gitmodules").exists():
             words = ("submodule", "--quiet", "update", "--init", "--recursive", "--depth", "1")
             await run(ref.remote, "-C", folder, *words)
-        found = await anyio.to_thread.run_sync(_read, store, Path(folder), keep)
+        found = await anyio.to_thread.run_sync(_read, store, Path(folder), keep_git_dir)
     store.set(key, store.save(found))
     return found
 
@@ -153,21 +153,23 @@ async def _fetch(ref: Ref, folder: str, *, depth: int, tags: bool) -> None:
     words += ["--depth", str(depth)] if depth > 0 else []
     try:
         await run(ref.remote, *words, "origin", ref.commit)
-    except EngineError:  # an old server gives what has a name only
+    except EngineError:  # an old server sends commits by name only
         if not ref.name.startswith("refs/"):
             raise
         await run(ref.remote, *words, "origin", ref.name)
 
 
-def _read(store: Store, folder: Path, keep: bool) -> Tree:
+def _read(store: Store, folder: Path, keep_git_dir: bool) -> Tree:
     inner = folder / ".git"
     (inner / "FETCH_HEAD").unlink(missing_ok=True)
     shutil.rmtree(inner / "logs", ignore_errors=True)
-    return host_files.upload(store, folder, exclude=[] if keep else [".git"], remember=False)
+    return host_files.upload(
+        store, folder, exclude=[] if keep_git_dir else [".git"], remember=False
+    )
 
 
-async def common(store: Store, one: Ref, other: Ref) -> Ref:
-    """Return the last commit that two refs have both; raises `EngineError` for none."""
+async def common_ancestor(store: Store, one: Ref, other: Ref) -> Ref:
+    """Return the last commit that is in both refs; raises `EngineError` if there is none."""
     with tempfile.TemporaryDirectory(dir=store.root / "tmp") as folder:
         await _fetch(one, folder, depth=0, tags=False)
         await run(

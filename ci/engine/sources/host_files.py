@@ -1,4 +1,4 @@
-"""Directories and files of this host: read into trees, written out of them."""
+"""Directories and files of this host: read into trees, written from trees."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from ci.engine.store import patterns
 from ci.engine.store.cache import Store
 from ci.engine.store.tree import DIRECTORY, FILE, FOLDER, LINK, Entry, Tree
 
-#: A file changed within this time of being read may change again without a trace, seconds.
+#: A file that changed less than this before it was read, seconds, may change without a new time.
 RACY = 0.1
 
 
@@ -27,7 +27,7 @@ def upload(
 ) -> Tree:
     """Read a directory; only files whose size, times or inode changed are opened.
 
-    `remember` is for directories that are read again.
+    `remember` stores their hashes, for directories that are read again.
 
     Raises:
         EngineError: there is no such directory, or it cannot be read.
@@ -65,15 +65,15 @@ class _Reader:
     def __init__(self, store: Store, root: str) -> None:
         self._store = store
         self._root = root
-        self._seen = store.seen(root + "/")
+        self._known = store.known_files(root + "/")
         self._new: list[tuple[str, str, str]] = []
 
     def walk(
         self, exclude: tuple[str, ...], gitignore: bool
     ) -> Iterator[tuple[str, os.stat_result]]:
-        """Yield the paths below the root, a directory before what it holds."""
+        """Yield the paths below the root, a directory before its contents."""
         pruner = patterns.Matcher(patterns.compile_pattern(text) for text in exclude)
-        takes_back = any(text.startswith("!") for text in exclude)
+        has_negations = any(text.startswith("!") for text in exclude)
         stack = [""]
         rules: list[patterns.Pattern] = []
         while stack:
@@ -86,17 +86,17 @@ class _Reader:
             ignored = patterns.Matcher(rules) if rules else None
             for item in items:
                 path = f"{at}/{item.name}" if at else item.name
-                folderish = item.is_dir(follow_symlinks=False)
-                if ignored and ignored.matches(path, directory=folderish):
+                is_directory = item.is_dir(follow_symlinks=False)
+                if ignored and ignored.matches(path, directory=is_directory):
                     continue
-                if folderish and not takes_back and pruner.matches(path, directory=True):
+                if is_directory and not has_negations and pruner.matches(path, directory=True):
                     continue
                 yield path, item.stat(follow_symlinks=False)
-                if folderish:
+                if is_directory:
                     stack.append(path)
 
     def entry(self, path: str, found: os.stat_result) -> Entry | None:
-        """Return what is at a path; None for what a tree does not hold."""
+        """Return the entry at a path; None for kinds that a tree has not."""
         mode, mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
         match stat.S_IFMT(found.st_mode):
             case stat.S_IFDIR:
@@ -111,8 +111,8 @@ class _Reader:
 
     def _content(self, path: str, found: os.stat_result) -> str:
         stamp = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
-        known = self._seen.get(path)
-        if known and known[0] == stamp and self._store.use(known[1]):
+        known = self._known.get(path)
+        if known and known[0] == stamp and self._store.touch(known[1]):
             return known[1]
         with Path(path).open("rb") as file:
             content, _ = self._store.add(file)
@@ -121,17 +121,16 @@ class _Reader:
         return content
 
     def finish(self) -> None:
-        """Remember what was read."""
+        """Store the hashes of the files that were read."""
         if self._new:
-            self._store.remember(self._new)
+            self._store.remember_files(self._new)
 
 
 def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> None:
-    """Write a tree into a directory of this host, beside what is there.
+    """Write a tree into a directory of this host; other files there stay unless `wipe` is set.
 
     Raises:
-        EngineError: a path or a link in the target leads out of it, or a directory is in a file's
-            way.
+        EngineError: a path or a link leads out of the target, or a directory is where a file goes.
     """
     if wipe and target.exists():
         for item in target.iterdir():
@@ -139,7 +138,7 @@ def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> Non
     target.mkdir(parents=True, exist_ok=True)
     for path in tree.entries:
         if path.startswith("/") or ".." in path.split("/"):
-            raise EngineError(f"{path}: leads out of {target}")
+            raise EngineError(f"export to {target}: {path} leads out of it")
     for path, entry in sorted(tree.entries.items()):
         if path:
             write(store, entry, target / path, target)
@@ -148,7 +147,7 @@ def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> Non
 def write(store: Store, entry: Entry, path: Path, root: Path) -> None:
     """Write one entry at a path below a root that exists."""
     if any(above.is_symlink() for above in path.parents if root in above.parents):
-        raise EngineError(f"{path}: a symbolic link on the way leads elsewhere")
+        raise EngineError(f"export to {path}: remove the symbolic link in the path")
     if entry.kind == DIRECTORY:
         if path.is_symlink() or path.is_file():
             path.unlink()
@@ -156,7 +155,7 @@ def write(store: Store, entry: Entry, path: Path, root: Path) -> None:
         path.chmod(entry.mode)
         return
     if path.is_dir() and not path.is_symlink():
-        raise EngineError(f"{path}: is a directory")
+        raise EngineError(f"export to {path}: a directory is in the way; remove it")
     path.unlink(missing_ok=True)
     if entry.kind == LINK:
         path.symlink_to(entry.content)

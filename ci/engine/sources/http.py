@@ -1,4 +1,4 @@
-"""Files from the web."""
+"""Files over HTTP."""
 
 import http.client
 import urllib.request
@@ -12,22 +12,22 @@ from urllib.parse import unquote, urlsplit
 from ci.engine.errors import EngineError
 from ci.engine.store.cache import Store
 
-#: Seconds that a server may say nothing.
-SILENCE = 60
+#: Seconds that a server may send nothing.
+TIMEOUT = 60
 
 
 @contextmanager
-def answer(request: urllib.request.Request) -> Iterator[IO[bytes]]:
-    """Give what a server answers. Proxies are those of this host.
+def open_url(request: urllib.request.Request) -> Iterator[IO[bytes]]:
+    """Yield the body of a response. Proxies are those of this host.
 
     Raises:
-        EngineError: the server cannot be reached or refuses, or what it answers is not understood.
+        EngineError: the server cannot be reached, refuses, or its response is not HTTP.
     """
     url = request.full_url
     if request.type not in ("http", "https"):
-        raise EngineError(f"{url}: only http and https are fetched")
+        raise EngineError(f"{url}: the URL must begin with http:// or https://")
     try:
-        with urllib.request.urlopen(request, timeout=SILENCE) as got:  # noqa: S310  # nosec B310
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as got:  # noqa: S310  # nosec B310
             yield got
     except HTTPError as error:
         error.close()
@@ -40,7 +40,7 @@ def fetch(
     store: Store, url: str, headers: Mapping[str, str], checksum: str = ""
 ) -> tuple[str, int]:
     """Fetch a file into the store; return its SHA-256 and size; raises `EngineError`."""
-    with answer(urllib.request.Request(url, headers=dict(headers))) as got:  # noqa: S310
+    with open_url(urllib.request.Request(url, headers=dict(headers))) as got:  # noqa: S310
         digest, size = store.add(got)
     if checksum and f"sha256:{digest}" != checksum:
         raise EngineError(f"{url}: expected {checksum}, got sha256:{digest}")

@@ -1,4 +1,4 @@
-"""Secret values: where they come from, and how they are kept out of what is shown."""
+"""Secret values: where they come from, and how they are masked in output."""
 
 import os
 from collections.abc import Iterable
@@ -9,23 +9,23 @@ import anyio.to_thread
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.sources import vault
 
-STARS = b"***"
+MASK = b"***"
 
 
 async def reveal(uri: str) -> bytes:
-    """Return the value behind a secret's address.
+    """Return the value at a secret's address.
 
     `env://NAME`, `file://PATH`, `cmd://COMMAND`, `vault://PATH.FIELD` (HashiCorp Vault, KV
     version 2) and `op://VAULT/ITEM/FIELD` (1Password, by its program `op`).
 
     Raises:
-        EngineError: there is nothing at that address.
+        EngineError: nothing is at that address.
     """
     scheme, _, rest = uri.partition("://")
     match scheme:
         case "env":
             if rest not in os.environ:
-                raise EngineError(f"secret {uri}: the environment has no variable {rest}")
+                raise EngineError(f"secret {uri}: the environment variable {rest} is not set")
             return os.environb[rest.encode()]
         case "file":
             try:
@@ -45,14 +45,14 @@ async def _output(uri: str, command: list[str]) -> bytes:
     try:
         done = await anyio.run_process(command, check=False)
     except FileNotFoundError as error:
-        raise EngineError(f"secret {uri}: there is no program {command[0]}") from error
+        raise EngineError(f"secret {uri}: the program {command[0]} is not installed") from error
     if done.returncode != 0:
-        raise EngineError(f"secret {uri}: the command ended with {done.returncode}")
+        raise EngineError(f"secret {uri}: the command ended with exit code {done.returncode}")
     return done.stdout
 
 
 class Scrubber:
-    """Replaces secret values in a stream of bytes, also where they lie across two chunks."""
+    """Masks secret values in a stream of bytes, also where one is split over two chunks."""
 
     def __init__(self, values: Iterable[bytes]) -> None:
         self._values = sorted(
@@ -62,11 +62,11 @@ class Scrubber:
         self._rest = b""
 
     def feed(self, chunk: bytes, *, last: bool = False) -> bytes:
-        """Return what can be shown by now; all of it at the last chunk."""
+        """Return the masked output so far; at the last chunk all of it."""
         text = self._rest + chunk
         for value in self._values:
-            text = text.replace(value, STARS)
-        # A value that begins before the cut lies whole in the text and is replaced by now.
+            text = text.replace(value, MASK)
+        # A value that begins before the cut is complete in the text, so it is masked already.
         cut = len(text) if last else max(0, len(text) - self._keep)
         self._rest = text[cut:]
         return text[:cut]

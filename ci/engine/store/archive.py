@@ -1,4 +1,4 @@
-"""Trees to tar streams and back, without holding either whole."""
+"""Trees to tar streams and back, one file at a time."""
 
 import io
 import json
@@ -12,14 +12,14 @@ from ci.engine.store.cache import CHUNK, Store
 from ci.engine.store.tree import DIRECTORY, FILE, LINK, Entry, Tree
 
 _KINDS = {DIRECTORY: tarfile.DIRTYPE, FILE: tarfile.REGTYPE, LINK: tarfile.SYMTYPE}
-#: What a tar archive ends with, at least.
+#: The minimal end of a tar archive.
 END = b"\0" * tarfile.BLOCKSIZE * 2
-#: What marks a path of the layers below as deleted (OCI image layer specification).
+#: Prefix of the file that deletes a path of the layers below (OCI image layer specification).
 WHITEOUT = ".wh."
 
 
 class _Source:
-    """Chunks as the file that `tarfile` reads; it remembers how they ended."""
+    """Chunks as a file for `tarfile`, with a check of their end."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = filter(None, chunks)
@@ -35,36 +35,37 @@ class _Source:
         return bytes(data)
 
     def complete(self) -> bool:
-        """Read what is left; whether all of it ended as a tar archive does."""
+        """Read the rest; return whether it ends as a tar archive does."""
         while self.read(CHUNK):
             pass
         return self._end == END
 
 
 def members(chunks: Iterable[bytes]) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
-    """Yield the members of a tar stream, each file with its content to be read at once.
+    """Yield the members of a tar stream; the content of a file must be read before the next one.
 
     Raises:
-        tarfile.TarError: the stream was cut off; a cut between members is the end for `tarfile`.
+        tarfile.TarError: the stream was cut off; `tarfile` itself does not see a cut between
+            members.
     """
     source = _Source(chunks)
     with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as tar:
         for info in tar:
             yield info, tar.extractfile(info) if info.isreg() else None
-            tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
+            tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all in memory
     if not source.complete():
-        raise tarfile.ReadError("the archive has no end")
+        raise tarfile.ReadError("the archive is cut off")
 
 
 def first(chunks: Iterable[bytes]) -> Entry | None:
-    """Return the first member of a tar stream and leave the rest unread."""
+    """Return the first member of a tar stream; the rest is not read."""
     for info, _ in members(chunks):
         return entry(info)
     return None
 
 
 def entry(info: tarfile.TarInfo) -> Entry | None:
-    """Return what a member is; None for what a tree does not hold (devices, pipes)."""
+    """Return the entry of a member; None for kinds that a tree has not (devices, pipes)."""
     kind = next((kind for kind, code in _KINDS.items() if info.type == code), None)
     if kind is None:
         return None
@@ -74,14 +75,14 @@ def entry(info: tarfile.TarInfo) -> Entry | None:
 
 
 def receive(store: Store, chunks: Iterable[bytes]) -> Tree:
-    """Read what Docker sends for one path; the path's own name is left out."""
+    """Read what Docker sends for one path; names are relative to that path."""
     entries: dict[str, Entry] = {}
     for info, file in members(chunks):
         _, _, path = info.name.rstrip("/").partition("/")
         if file is not None:
             content, size = store.add(file)
             entries[path] = cast("Entry", entry(info))._replace(size=size, content=content)
-        elif info.islnk():  # one file under two names
+        elif info.islnk():  # hard link
             entries[path] = entries[info.linkname.partition("/")[2]]
         elif (found := entry(info)) is not None:
             entries[path] = found
@@ -93,9 +94,9 @@ def send(
     trees: Iterable[tuple[str, Tree]],
     secrets: Iterable[tuple[str, Entry, bytes]] = (),
 ) -> Iterator[bytes]:
-    """Yield a tar stream of trees, each below a path of its own; sorted, numeric owners only.
+    """Yield a tar stream of trees, each below its path; sorted, with numeric owners.
 
-    Secrets are files whose content is in no store.
+    Secrets are files whose content is not in the store.
     """
     for path, tree in trees:
         for name, each in sorted(tree.entries.items()):
@@ -107,7 +108,7 @@ def send(
 
 
 def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> Iterator[bytes]:
-    """Yield an image layer: what it adds, and marks for what it deletes."""
+    """Yield an image layer: the entries that it adds, and marks of the paths that it deletes."""
     mark = Entry(FILE, 0o600, content=store.add_bytes(b""))
     whole = entries | {join(dirname(p), WHITEOUT + basename(p)): mark for p in removed}
     for path in sorted(path for path in whole if path):
@@ -116,7 +117,7 @@ def layer(store: Store, entries: dict[str, Entry], removed: Iterable[str]) -> It
 
 
 def plain(files: Iterable[tuple[str, bytes]]) -> Iterator[bytes]:
-    """Yield the members of small files; the stream's end is not included."""
+    """Yield small files as members, without the end of the stream."""
     for path, data in files:
         yield from member(path, Entry(FILE, 0o644), data)
 
@@ -126,7 +127,7 @@ def _size(content: bytes | Path) -> int:
 
 
 def member(path: str, each: Entry, content: bytes | Path) -> Iterator[bytes]:
-    """Yield one path; of a file also its content, out of memory or out of another file."""
+    """Yield one member; for a file also its content, from memory or from another file."""
     info = tarfile.TarInfo(path or ".")
     info.type, info.mode = _KINDS[each.kind], each.mode
     info.uid, info.gid, info.mtime = each.uid, each.gid, each.mtime
@@ -142,14 +143,13 @@ def member(path: str, each: Entry, content: bytes | Path) -> Iterator[bytes]:
 
 
 def image(config: bytes, name: str, tag: str, layers: Mapping[str, Path | None]) -> Iterator[bytes]:
-    """Yield an image in the form of `docker save`.
+    """Yield an image in the format of `docker save`.
 
     Args:
         config: the image's configuration.
         name: its SHA-256.
         tag: under which the daemon keeps it.
-        layers: every layer's diff id to its file; None for one that the daemon has, which needs
-            not be sent (layers are looked up by what they hold).
+        layers: the file of every layer by diff id; None for a layer that the daemon has already.
     """
     paths = [f"{diff.partition(':')[2]}/layer.tar" for diff in layers]
     manifest = [{"Config": f"{name}.json", "RepoTags": [tag], "Layers": paths}]

@@ -1,9 +1,9 @@
-"""What an engine keeps on disk: contents by their hash, results of steps by their key.
+"""The cache directory of an engine: contents by their hash, results of steps by their key.
 
-`blobs/` holds file contents, trees and layers under their SHA-256; `index.sqlite` maps keys to
-results and remembers the hashes of files of this host, so that an unchanged source is not read
-again; `key` is the secret that turns secret values into hashes; `sessions/` has a locked file for
-each session, so that `prune` knows since when something may be in use.
+`blobs/` has file contents, trees and layers under their SHA-256. `index.sqlite` maps keys to
+results, and stores the hashes of files of this host, so that an unchanged source is not read
+again. `key` is the secret key with which secret values are hashed. `sessions/` has a locked file
+for each session, from which `prune` knows since when something may be in use.
 """
 
 import errno
@@ -25,16 +25,16 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
+from ci.common.locks import Lock
 from ci.engine.errors import CacheError
-from ci.engine.locks import Lock
 from ci.engine.store.tree import Entry, Tree
 
 CHUNK = 1 << 20
-#: A file being written that is older than this, seconds, is one of a process that was killed.
+#: A temporary file older than this, seconds, was left by a process that was killed.
 ABANDONED = 86_400
 #: Bytes of the key that hashes secrets.
 KEY = 32
-#: Part of every key: raise it when the same key would mean something else.
+#: Part of every key: increase it when an old result under the same key would be wrong.
 VERSION = 1
 _TABLES = """
 create table if not exists steps (key text primary key, value text, used real) without rowid;
@@ -53,71 +53,71 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._lock = threading.Lock()
-        with self._usable():
+        with self._cache_errors():
             for name in ("blobs", "locks", "sessions", "tmp"):
                 (root / name).mkdir(parents=True, exist_ok=True)
-            # Processes that begin at once: switching to WAL does not wait for another one.
+            # For processes that start at once: the switch to WAL does not wait for another one.
             with closing(Lock(root / "opening")):
                 self._index = _opened(root / "index.sqlite")
             self._secret = self._key()
-            self.sweep(time.time() - ABANDONED)
+            self.remove_abandoned(time.time() - ABANDONED)
         self._session: Lock | None = None
 
-    def begin(self, session: str) -> None:
-        """Be in use by a session from now on, until `close` or the end of this process."""
+    def register_session(self, session: str) -> None:
+        """Record a session as running until `close` or the end of this process."""
         path = self.root / "sessions" / secrets.token_hex(8)
         self._session = Lock(path)
         path.write_text(session, encoding="utf-8")
 
     def close(self) -> None:
-        """Close the index, and be in use no more."""
+        """Close the index and end the session."""
         self._index.close()
         if self._session is not None:
             self._session.close(remove=True)
 
     @contextmanager
-    def _usable(self) -> Iterator[None]:
-        """Turn what the disk refuses into an error that says where."""
+    def _cache_errors(self) -> Iterator[None]:
+        """Raise `CacheError` with the directory for an error of the disk or the index."""
         try:
             yield
         except (OSError, sqlite3.Error) as error:
             raise CacheError(self.root, error) from error
 
     def _key(self) -> bytes:
-        """Return the store's key, made at the first use; readable by its owner alone.
+        """Return the store's key, created at the first use, readable by its owner only.
 
-        It appears whole, and the first process that makes one wins: two keys, or half of one,
-        would give one secret two hashes.
+        Exactly one process creates it, and it appears complete: with two keys, or half of one, a
+        secret would have two hashes.
         """
         key = self.root / "key"
         if not key.exists():
-            with self._temporary() as (file, path), suppress(FileExistsError):
+            with self._temporary_file() as (file, path), suppress(FileExistsError):
                 file.write(secrets.token_bytes(KEY))
                 file.close()
                 key.hardlink_to(path)
         value = key.read_bytes()
         if len(value) != KEY:
-            raise OSError(errno.EINVAL, f"{key} is damaged; remove it")
+            raise OSError(errno.EINVAL, f"{key} is damaged; remove the file")
         return value
 
-    def sweep(self, before: float) -> None:
-        """Remove what processes that were killed before that time had begun to write."""
+    def remove_abandoned(self, before: float) -> None:
+        """Remove temporary files of killed processes from before a time, seconds since 1970."""
         for path in (self.root / "tmp").iterdir():
-            with suppress(FileNotFoundError):  # written to its end, or swept by another process
+            with suppress(FileNotFoundError):  # complete, or removed by another process
                 if path.lstat().st_mtime < before:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     # --- contents ---------------------------------------------------------------------------
     def path(self, digest: str) -> Path:
-        """Return where a content lies, whether it is there or not."""
+        """Return the path of a content, whether it exists or not."""
         return self.root / "blobs" / digest[:2] / digest[2:]
 
     def has(self, digest: str) -> bool:
-        """Whether a content is there."""
+        """Return whether a content exists."""
         return self.path(digest).exists()
 
-    def use(self, digest: str) -> bool:
-        """Whether a content is there; it counts as used now, as if it had just been written."""
+    def touch(self, digest: str) -> bool:
+        """Return whether a content exists, and set its last use to now."""
         try:
             os.utime(self.path(digest))
         except FileNotFoundError:
@@ -127,7 +127,7 @@ class Store:
     def add(self, source: IO[bytes]) -> tuple[str, int]:
         """Copy a stream into the store; return its SHA-256 and size in bytes."""
         first = source.read(CHUNK)
-        if len(first) < CHUNK:  # most files: not even opened where the content is there
+        if len(first) < CHUNK:  # most files: nothing is opened if the content exists
             return self.add_bytes(first), len(first)
         return self.write(chain([first], iter(partial(source.read, CHUNK), b"")))
 
@@ -141,37 +141,37 @@ class Store:
     def add_bytes(self, data: bytes) -> str:
         """Put bytes into the store and return their SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
-        if not self.use(digest):
+        if not self.touch(digest):
             self.write([data])
         return digest
 
     @contextmanager
-    def _temporary(self) -> Iterator[tuple[IO[bytes], Path]]:
-        """Give a file of mode 0600 to write and to rename or link; it is gone afterwards."""
-        with self._usable():
+    def _temporary_file(self) -> Iterator[tuple[IO[bytes], Path]]:
+        """Yield a file of mode 0600 to write and then rename or link; remove what is left of it."""
+        with self._cache_errors():
             descriptor, name = tempfile.mkstemp(dir=self.root / "tmp")
         file = os.fdopen(descriptor, "wb")
         try:
             yield file, Path(name)
         finally:
-            with suppress(OSError):  # what could not be written is told already
+            with suppress(OSError):  # a failed write was raised already
                 file.close()
             Path(name).unlink(missing_ok=True)
 
     @contextmanager
-    def writer(self) -> Iterator[tuple["Hashing", list[Any]]]:
-        """Give a file to write to; afterwards the list holds its SHA-256 and its size.
+    def writer(self) -> Iterator[tuple["HashingWriter", list[Any]]]:
+        """Yield a file to write, and a list that gets its SHA-256 and size at the end.
 
-        The content appears whole or not at all.
+        The content appears complete or not at all.
 
         Raises:
-            CacheError: it cannot be written, as on a full disk.
+            CacheError: it cannot be written, for example on a full disk.
         """
         done: list[Any] = []
-        with self._temporary() as (file, path):
-            hashing = Hashing(file, self._usable)
+        with self._temporary_file() as (file, path):
+            hashing = HashingWriter(file, self._cache_errors)
             yield hashing, done
-            with self._usable():
+            with self._cache_errors():
                 file.close()
                 digest = hashing.hash.hexdigest()
                 target = self.path(digest)
@@ -180,20 +180,22 @@ class Store:
         done += [digest, hashing.size]
 
     def replace(self, target: Path, data: bytes) -> None:
-        """Write a file of the cache directory whole or not at all."""
-        with self._temporary() as (file, path), self._usable():
+        """Write a file of the cache directory atomically."""
+        with self._temporary_file() as (file, path), self._cache_errors():
             file.write(data)
             file.close()
             path.replace(target)
 
     def read(self, digest: str) -> bytes:
-        """Return a content whole."""
-        with self._usable():
+        """Return a content."""
+        with self._cache_errors():
             return self.path(digest).read_bytes()
 
-    def ends(self, digest: str, *, first: int = 0, last: int = 0) -> tuple[bytes, bytes, int]:
-        """Return the first and the last bytes of a content, and how many it has."""
-        with self._usable(), self.path(digest).open("rb") as file:
+    def head_and_tail(
+        self, digest: str, *, first: int = 0, last: int = 0
+    ) -> tuple[bytes, bytes, int]:
+        """Return the first and the last bytes of a content, and its size."""
+        with self._cache_errors(), self.path(digest).open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             head = file.read(first)
@@ -201,17 +203,17 @@ class Store:
             return head, file.read(last), size
 
     def save(self, tree: Tree) -> str:
-        """Put a tree into the store and return where it is."""
+        """Put a tree into the store and return its digest."""
         rows = [[path, *entry] for path, entry in sorted(tree.entries.items())]
         return self.add_bytes(zlib.compress(json.dumps(rows).encode(), 1))
 
-    def kept(self, key: str) -> Tree | None:
-        """Return the tree that is the result under a key, None where there is none."""
+    def get_tree(self, key: str) -> Tree | None:
+        """Return the tree that is stored under a key, None if there is none."""
         known = self.get(key)
         return self.load(known) if known is not None and self.has(known) else None
 
     def load(self, digest: str) -> Tree:
-        """Return a tree that was saved; raises `CacheError` where it is gone or damaged."""
+        """Return a saved tree; raises `CacheError` if it is missing or damaged."""
         try:
             rows = json.loads(zlib.decompress(self.read(digest)))
         except (ValueError, zlib.error) as error:
@@ -220,17 +222,17 @@ class Store:
 
     # --- results ----------------------------------------------------------------------------
     def get(self, key: str) -> Any:
-        """Return the result under a key, None where there is none; remembers that it was used."""
-        with self._lock, self._usable():
-            with suppress(sqlite3.OperationalError):  # a full disk can still be read
-                # Used before it is read: `drop` cannot come between and take what is returned.
+        """Return the result under a key, None if there is none; set its last use to now."""
+        with self._lock, self._cache_errors():
+            with suppress(sqlite3.OperationalError):  # on a full disk reading still works
+                # First the last use, then the value: `remove_results` cannot remove it in between.
                 self._index.execute("update steps set used = ? where key = ?", [time.time(), key])
             row = self._index.execute("select value from steps where key = ?", [key]).fetchone()
         return None if row is None else json.loads(row[0])
 
     def set(self, key: str, value: Any) -> None:
-        """Keep a result under a key."""
-        with self._lock, self._usable():
+        """Store a result under a key."""
+        with self._lock, self._cache_errors():
             self._index.execute(
                 "insert or replace into steps values (?, ?, ?)",
                 [key, json.dumps(value), time.time()],
@@ -242,46 +244,48 @@ class Store:
             rows = self._index.execute("select key, used, value from steps").fetchall()
         return [(key, used, json.loads(value)) for key, used, value in rows]
 
-    def drop(self, keys: Iterable[str], cutoff: float) -> None:
-        """Forget results, all at once, except those used since the cutoff (seconds since 1970)."""
+    def remove_results(self, keys: Iterable[str], cutoff: float) -> None:
+        """Remove results in one transaction, except those used since the cutoff (since 1970)."""
         rows = [(key, cutoff) for key in keys]
-        self._many("delete from steps where key = ? and used < ?", rows)
+        self._execute_many("delete from steps where key = ? and used < ?", rows)
 
-    def _many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def _execute_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Run a statement for many rows, in one transaction."""
-        with self._lock, self._usable(), self._index:
+        with self._lock, self._cache_errors(), self._index:
             self._index.execute("begin immediate")
             self._index.executemany(statement, rows)
 
     # --- files of this host -----------------------------------------------------------------
-    def seen(self, root: str) -> dict[str, tuple[str, str]]:
-        """Return what is known of the files below a path: their stamp and SHA-256."""
-        with self._lock, self._usable():
+    def known_files(self, root: str) -> dict[str, tuple[str, str]]:
+        """Return stamp and SHA-256 of the files below a path that were read before."""
+        with self._lock, self._cache_errors():
             rows = self._index.execute(
                 "select path, stamp, content from seen where path >= ? and path < ?",
                 [root, root + "\U0010ffff"],
             ).fetchall()
         return {path: (stamp, content) for path, stamp, content in rows}
 
-    def remember(self, rows: list[tuple[str, str, str]]) -> None:
-        """Keep path, stamp and SHA-256 of files of this host."""
-        self._many("insert or replace into seen values (?, ?, ?)", rows)
+    def remember_files(self, rows: list[tuple[str, str, str]]) -> None:
+        """Store path, stamp and SHA-256 of files of this host."""
+        self._execute_many("insert or replace into seen values (?, ?, ?)", rows)
 
-    def forget(self, contents: Iterable[str]) -> None:
-        """Forget which files of this host have these contents."""
-        self._many("delete from seen where content = ?", [(content,) for content in contents])
+    def forget_files(self, contents: Iterable[str]) -> None:
+        """Remove what is known of the files of this host with these contents."""
+        self._execute_many(
+            "delete from seen where content = ?", [(content,) for content in contents]
+        )
 
-    def hashed(self, secret: bytes) -> str:
-        """Return a hash of a secret that says nothing to who does not hold this store's key."""
+    def hash_secret(self, secret: bytes) -> str:
+        """Return the keyed hash of a secret, which reveals nothing without this store's key."""
         return hmac.new(self._secret, secret, hashlib.sha256).hexdigest()
 
 
-class Hashing:
-    """A file that hashes what is written to it."""
+class HashingWriter:
+    """Writes to a file and hashes what it writes."""
 
-    def __init__(self, file: IO[bytes], usable: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, file: IO[bytes], errors: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
-        self._usable = usable
+        self._errors = errors
         self.hash = hashlib.sha256()
         self.size = 0
 
@@ -289,7 +293,7 @@ class Hashing:
         """Write and hash."""
         self.hash.update(data)
         self.size += len(data)
-        with self._usable():
+        with self._errors():
             return self._file.write(data)
 
 

@@ -1,7 +1,7 @@
 """Image archives: OCI layouts are written; OCI layouts and `docker save` archives are read.
 
-An archive is never unpacked: only what its index names is read, and every content is compared
-with the digest that it is named by.
+An archive is never unpacked: only what its index names is read, and the digest of every content is
+checked.
 """
 
 import gzip
@@ -35,25 +35,27 @@ _TYPES = {
     },
 }
 _INDEX = f"{_OCI}.index.v1+json"
-#: How an archive's index says which tag a manifest is.
+#: Annotations with the tag of a manifest in an archive's index.
 _NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
-#: What JSON of another shape leads to.
+#: Errors for JSON of an unexpected shape.
 _MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError)
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
-    """How an archive is written."""
+class ArchiveFormat:
+    """The format in which an archive is written."""
 
     types: str = "OCI"  # or DOCKER
     gzip: bool = False
     annotations: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, media_types: str, compression: str | None, annotations: dict[str, str]) -> "Form":
-        """Return the form that the API's words mean; raises `UnsupportedError`."""
+    def parse(
+        cls, media_types: str, compression: str | None, annotations: dict[str, str]
+    ) -> "ArchiveFormat":
+        """Return the format for values of the API; raises `UnsupportedError`."""
         wanted = (compression or "Uncompressed").lower()
         if wanted not in ("gzip", "uncompressed"):
             raise UnsupportedError(f"compression {compression}")
@@ -63,13 +65,19 @@ class Form:
 
 # --- writing --------------------------------------------------------------------------------
 def write(
-    store: Store, config: dict[str, Any], architecture: str, layers: dict[str, Path], form: Form
+    store: Store,
+    config: dict[str, Any],
+    architecture: str,
+    layers: dict[str, Path],
+    form: ArchiveFormat,
 ) -> Iterator[bytes]:
     """Yield an OCI image layout as a tar stream (OCI image specification 1.0)."""
     types = _TYPES[form.types]
     diffs = {"type": "layers", "diff_ids": list(layers)}
     data = _json({"architecture": architecture, "os": "linux", "config": config, "rootfs": diffs})
-    files = [zipped(store, path) if form.gzip else (diff, path) for diff, path in layers.items()]
+    files = [
+        compress_layer(store, path) if form.gzip else (diff, path) for diff, path in layers.items()
+    ]
     kind = types["gzip" if form.gzip else "layer"]
     manifest = {
         "schemaVersion": 2,
@@ -93,8 +101,8 @@ def write(
     yield archive.END
 
 
-def zipped(store: Store, path: Path) -> tuple[str, Path]:
-    """Compress a layer, the same bytes for the same content; return its digest and its file."""
+def compress_layer(store: Store, path: Path) -> tuple[str, Path]:
+    """Compress a layer reproducibly; return its digest and its file."""
     with path.open("rb") as source, store.writer() as (file, done):
         packer = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's header, without a time
         while chunk := source.read(CHUNK):
@@ -117,13 +125,13 @@ def _place(digest: str) -> str:
 
 # --- reading --------------------------------------------------------------------------------
 def read(store: Store, path: Path, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
-    """Read one image of an archive: its configuration, its layers in the store by diff id.
+    """Read one image of an archive: its configuration, and its layers in the store by diff id.
 
-    The archive is an OCI layout or what `docker save` writes, compressed or not; `tag` chooses one
-    of several images, `architecture` one of several platforms.
+    The archive is an OCI layout or the output of `docker save`, compressed or not; `tag` selects
+    one of several images, `architecture` one of several platforms.
 
     Raises:
-        EngineError: it is no such archive, lacks the tag, or a content is not what its name says.
+        EngineError: it is not such an archive, has no such tag, or a digest is wrong.
     """
     try:
         with tarfile.open(path) as tar:
@@ -147,7 +155,7 @@ class _Archive:
             raise EngineError("not an image archive: it has no index.json and no manifest.json")
         diffs = json.loads(config)["rootfs"]["diff_ids"]
         if len(diffs) != len(layers):
-            raise EngineError("not an image archive: layers and configuration do not agree")
+            raise EngineError("not an image archive: the number of layers is wrong")
         pairs = zip(diffs, layers, strict=True)
         return config, {diff: self._layer(diff, name) for diff, name in pairs}
 
@@ -173,7 +181,7 @@ class _Archive:
     def _blob(self, digest: str) -> bytes:
         data = self._whole(_place(digest))
         if _described(data)["digest"] != digest:
-            raise EngineError(f"the archive holds something else than {digest} under that name")
+            raise EngineError(f"the image archive is damaged: {digest} has another digest")
         return data
 
     def _whole(self, name: str) -> bytes:
@@ -183,7 +191,7 @@ class _Archive:
     def _file(self, name: str) -> IO[bytes]:
         file = self._tar.extractfile(name)
         if file is None:
-            raise EngineError(f"not an image archive: {name} is no file")
+            raise EngineError(f"not an image archive: {name} is not a file")
         return file
 
     def _layer(self, diff: str, name: str) -> Path:
@@ -195,7 +203,7 @@ class _Archive:
             plain = gzip.GzipFile(fileobj=file) if start[:2] == b"\x1f\x8b" else file
             digest, _ = self._store.add(cast("IO[bytes]", plain))
         if f"sha256:{digest}" != diff:
-            raise EngineError(f"the archive holds something else than layer {diff}")
+            raise EngineError(f"the image archive is damaged: layer {diff} has another digest")
         return self._store.path(digest)
 
 
@@ -211,5 +219,5 @@ def _is(tag: str, names: list[str]) -> bool:
 def _only(found: list[Any], wanted: str) -> Any:
     if len(found) != 1:
         what = f"{len(found)} images" + f" for {wanted}" * bool(wanted)
-        raise EngineError(f"the archive holds {what}, not one")
+        raise EngineError(f"the image archive has {what} instead of one")
     return found[0]

@@ -1,8 +1,8 @@
-"""Which paths a list of patterns means: include and exclude, glob, .gitignore.
+"""Patterns of paths: include and exclude, glob, .gitignore.
 
-The language is the one of `.dockerignore` (github.com/moby/patternmatcher), which Dagger uses:
-`*` and `?` stay within one name, `**` crosses directories, `!` takes back; what is below a path
-that matches, matches too.
+The language is that of `.dockerignore` (github.com/moby/patternmatcher), as in Dagger: `*` and `?`
+match within one name, `**` across directories, `!` negates; a path below one that matches also
+matches.
 """
 
 import re
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from posixpath import dirname, normpath
 
-#: What has a meaning inside a class of a regular expression but not inside one of a pattern.
+#: Characters with a meaning in a class of a regular expression but not in one of a pattern.
 _SPECIAL, _ESCAPED = re.compile(r"([\\\[\]^&~|])"), r"\\\1"
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """One pattern; `negative` for one that takes back."""
+    """One pattern; `negative` if it begins with `!`."""
 
     regex: re.Pattern[str]
     negative: bool = False
@@ -50,7 +50,7 @@ def _regex(glob: str) -> str:
 
 
 def _one(glob: str, at: int) -> tuple[str, int]:
-    """Translate one character, or one class in brackets; return it with what follows it."""
+    """Translate one character, or one class in brackets; return it and the next position."""
     match glob[at]:
         case "*":
             return "[^/]*", at + 1
@@ -67,14 +67,14 @@ def _one(glob: str, at: int) -> tuple[str, int]:
 
 
 class Matcher:
-    """A list of patterns in order, the last that matches decides; parents are asked first."""
+    """A list of patterns: the last one that matches a path or a directory above it decides."""
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self._patterns = tuple(patterns)
         self._known: dict[str, tuple[bool, ...]] = {}
 
     def matches(self, path: str, *, directory: bool = False) -> bool:
-        """Whether the patterns mean a path."""
+        """Return whether the patterns match a path."""
         found = False
         for pattern, hit in zip(self._patterns, self._hits(path, directory), strict=True):
             if hit:
@@ -95,9 +95,9 @@ class Matcher:
 def select(
     paths: Iterable[tuple[str, bool]], include: Iterable[str], exclude: Iterable[str]
 ) -> set[str]:
-    """Return the paths meant by include but not by exclude, with the directories above them.
+    """Return the paths that match include but not exclude, with the directories above them.
 
-    Each path comes with whether it is a directory; no pattern to include means everything.
+    Each path comes with whether it is a directory; without include, every path matches.
     """
     include = tuple(include)
     wanted = Matcher(compile_pattern(text) for text in include)
@@ -113,13 +113,13 @@ def select(
 
 
 def parents(path: str) -> Iterator[str]:
-    """Yield the directories above a path, nearest first, the root left out."""
+    """Yield the directories above a path, nearest first, without the root."""
     while path := dirname(path):
         yield path
 
 
 def gitignore(text: str, folder: str = "") -> Iterator[Pattern]:
-    """Yield the patterns of one .gitignore file that lies in `folder`."""
+    """Yield the patterns of a .gitignore file in `folder`."""
     for raw in text.splitlines():
         line = raw.rstrip() if not raw.endswith("\\ ") else raw
         negative = line.startswith("!")

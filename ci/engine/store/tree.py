@@ -1,7 +1,7 @@
-"""A directory as a frozen table of its paths; every change makes a new table, no file is touched.
+"""A directory as a frozen table of its paths; a change returns a new table and touches no file.
 
-Contents are in the store, under their SHA-256. The same table is what a layer, a mount, an
-upload and an export are made of.
+Contents are in the store, under their SHA-256. Layers, mounts, uploads and exports use the same
+table.
 """
 
 import hashlib
@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 from ci.engine.errors import EngineError
 from ci.engine.store import patterns
 
-#: Modification time of what the engine itself makes: zip's zero, so that results are the same.
+#: Modification time of files that the engine itself creates: the earliest of a zip archive.
 EPOCH = 315532800
 DIRECTORY, FILE, LINK = "d", "f", "l"
-#: Links that one path may lead through, as on Linux.
-HOPS = 40
+#: Links in one path at most, as on Linux.
+MAX_LINKS = 40
 
 
 class Entry(NamedTuple):
-    """One path: what it is, not where it is."""
+    """One path of a tree, without its name."""
 
     kind: str
     mode: int
@@ -31,8 +31,8 @@ class Entry(NamedTuple):
     gid: int = 0
     mtime: int = EPOCH
     size: int = 0
-    content: str = ""  # SHA-256 of a file's content, or where a link points
-    dated: bool = False  # the modification time was asked for, so it is part of the content
+    content: str = ""  # SHA-256 of a file's content, or the target of a link
+    dated: bool = False  # the modification time was set on request, so it is part of the digest
 
 
 FOLDER = Entry(DIRECTORY, 0o755)
@@ -40,13 +40,13 @@ FOLDER = Entry(DIRECTORY, 0o755)
 
 @dataclass(frozen=True)
 class Tree:
-    """Paths without leading slash to entries; the root is the empty path."""
+    """Entries by path without leading slash; the root is the empty path."""
 
     entries: Mapping[str, Entry] = field(default_factory=lambda: {"": FOLDER})
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of names, modes, owners and contents; of times only where asked for."""
+        """SHA-256 of names, modes, owners and contents; of times only where they were set."""
         rows = [(path, *_identity(entry)) for path, entry in sorted(self.entries.items())]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
@@ -65,11 +65,11 @@ def clean(path: str) -> str:
     return normpath("/" + path).strip("/")
 
 
-def followed(path: str, *, follow: bool) -> Generator[str, Entry | None, str]:
-    """Follow the links in a path as a process does: yields each place, is sent what is there.
+def follow_links(path: str, *, follow: bool) -> Generator[str, Entry | None, str]:
+    """Resolve the links in a path as a process does: yield each place, receive its entry.
 
     Returns:
-        Where the path leads; from the first place that is missing on, as it is written.
+        The resolved path; from the first missing place on, as written.
     """
     done, rest, hops = "", [part for part in clean(path).split("/") if part], 0
     while rest:
@@ -83,7 +83,7 @@ def followed(path: str, *, follow: bool) -> Generator[str, Entry | None, str]:
             return join(place, *rest)
         if entry.kind == LINK and (rest or follow):
             hops += 1
-            if hops > HOPS:
+            if hops > MAX_LINKS:
                 raise EngineError(f"{path}: too many levels of symbolic links")
             rest = [part for part in entry.content.split("/") if part not in ("", ".")] + rest
             done = "" if entry.content.startswith("/") else done
@@ -93,8 +93,8 @@ def followed(path: str, *, follow: bool) -> Generator[str, Entry | None, str]:
 
 
 def found(tree: Tree, path: str, *, follow: bool = True) -> tuple[str, Entry | None]:
-    """Return where a path leads, links followed within the tree, and what is there."""
-    way = followed(path, follow=follow)
+    """Return where a path leads, links follow_links within the tree, and what is there."""
+    way = follow_links(path, follow=follow)
     try:
         place = next(way)
         while True:
@@ -104,20 +104,20 @@ def found(tree: Tree, path: str, *, follow: bool = True) -> tuple[str, Entry | N
 
 
 def lookup(tree: Tree, path: str) -> tuple[str, Entry]:
-    """Return the place and the entry of a path; raises `EngineError` if it is not there."""
+    """Return the place and the entry of a path; raises `EngineError` if it is missing."""
     place, entry = found(tree, path)
     if entry is None:
-        raise missing(path)
+        raise not_found(path)
     return place, entry
 
 
-def missing(path: str) -> EngineError:
-    """Return the error of a path that is not there."""
+def not_found(path: str) -> EngineError:
+    """Return the error for a missing path."""
     return EngineError(f"{path}: no such file or directory")
 
 
 def subtree(tree: Tree, path: str) -> Tree:
-    """Return the directory at a path as a tree of its own; raises `EngineError`."""
+    """Return the directory at a path as a tree; raises `EngineError`."""
     found = inside(tree, path)
     if found.root.kind != DIRECTORY:
         raise EngineError(f"{path}: not a directory")
@@ -130,7 +130,7 @@ def inside(tree: Tree, path: str) -> Tree:
 
 
 def below(tree: Tree, place: str) -> Tree:
-    """Return what is at and below a place that exists."""
+    """Return the tree at a place that exists."""
     if not place:
         return tree
     inside = {p[len(place) + 1 :]: e for p, e in tree.entries.items() if p.startswith(place + "/")}
@@ -138,9 +138,9 @@ def below(tree: Tree, place: str) -> Tree:
 
 
 def put(tree: Tree, path: str, source: Tree) -> Tree:
-    """Return the tree with another laid over it at a path; directories merge, files replace.
+    """Return the tree with another one put at a path; directories merge, files replace.
 
-    Missing directories above the path are made. Links in the way are followed as far as they
+    Missing directories above the path are made. Links in the way are follow_links as far as they
     stay in the tree.
     """
     place = join(found(tree, dirname(clean(path)))[0], basename(clean(path)))
@@ -160,21 +160,21 @@ def put(tree: Tree, path: str, source: Tree) -> Tree:
 
 
 def remove(tree: Tree, paths: Iterable[str]) -> Tree:
-    """Return the tree without these paths (`*` and `?` as in a shell) and what is below them."""
-    gone = []
+    """Return the tree without these paths (`*` and `?` as in a shell) and all below them."""
+    removed = []
     for path in paths:
         exact = clean(path)
         if any(sign in exact for sign in "*?["):
             pattern = patterns.compile_pattern(exact)
-            gone += [place for place in tree.entries if place and pattern.regex.match(place)]
+            removed += [place for place in tree.entries if place and pattern.regex.match(place)]
         else:
-            gone.append(exact)
-    return Tree(without(tree.entries, gone))
+            removed.append(exact)
+    return Tree(without(tree.entries, removed))
 
 
-def without(entries: Mapping[str, Entry], gone: Iterable[str]) -> dict[str, Entry]:
-    """Return the entries without exactly these paths and what is below them."""
-    exact = set(gone)
+def without(entries: Mapping[str, Entry], removed: Iterable[str]) -> dict[str, Entry]:
+    """Return the entries without exactly these paths and all below them."""
+    exact = set(removed)
     return {
         path: entry
         for path, entry in entries.items()
@@ -185,11 +185,11 @@ def without(entries: Mapping[str, Entry], gone: Iterable[str]) -> dict[str, Entr
 def select(
     tree: Tree, include: Iterable[str], exclude: Iterable[str], ignored: Iterable[str] = ()
 ) -> Tree:
-    """Return only what include means and exclude and `ignored` (places) do not."""
+    """Return the paths that match include, but neither exclude nor `ignored` (places)."""
     if not (include or exclude or ignored):
         return tree
-    gone = set(ignored)
-    paths = [(p, e.kind == DIRECTORY) for p, e in tree.entries.items() if p and p not in gone]
+    removed = set(ignored)
+    paths = [(p, e.kind == DIRECTORY) for p, e in tree.entries.items() if p and p not in removed]
     kept = patterns.select(paths, include, exclude)
     return Tree({path: e for path, e in tree.entries.items() if not path or path in kept})
 
@@ -197,15 +197,15 @@ def select(
 def glob(tree: Tree, pattern: str) -> list[str]:
     """Return the paths that a pattern matches; directories end with a slash."""
     regex = patterns.compile_pattern(pattern).regex
-    return sorted(shown(p, e) for p, e in tree.entries.items() if p and regex.match(p))
+    return sorted(display_name(p, e) for p, e in tree.entries.items() if p and regex.match(p))
 
 
 def names(tree: Tree) -> list[str]:
     """Return the names in a directory, sorted; directories end with a slash."""
-    return sorted(shown(p, e) for p, e in tree.entries.items() if p and "/" not in p)
+    return sorted(display_name(p, e) for p, e in tree.entries.items() if p and "/" not in p)
 
 
-def shown(path: str, entry: Entry) -> str:
+def display_name(path: str, entry: Entry) -> str:
     """Return a path as Dagger shows it."""
     return path + "/" * (entry.kind == DIRECTORY)
 

@@ -1,1 +1,4 @@
-"""The embedded AWS: ministack in a process of its own, corrected where AWS does otherwise."""
+"""The embedded AWS: ministack in its own process, with corrections where AWS behaves differently.
+
+A correction replaces a function of ministack by one that wraps the original: `patching`.
+"""

@@ -1,4 +1,4 @@
-"""What a task definition says of a container reaches the container.
+"""Start containers as their task definition says.
 
 Source of the rules: ECS API Reference, ContainerDefinition; ECS Developer Guide, "Task definition
 parameters".
@@ -6,52 +6,53 @@ parameters".
 
 import contextvars
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ci.local import paths
-from ci.local.aws.hook import replace, require
+from ci.local.aws.patching import replace, require
 
-#: Seconds between SIGTERM and SIGKILL where the definition does not say ("the default is 30").
+#: Seconds between SIGTERM and SIGKILL if the definition has no stopTimeout ("the default is 30").
 STOP_TIMEOUT = 30
 STOP_LABEL = "acso.stop-timeout"
 _decrypting: contextvars.ContextVar[bool] = contextvars.ContextVar("decrypting", default=False)
 
 
 def apply(ecs: Any, ssm: Any, registry: str) -> None:
-    """Correct how containers are started.
+    """Correct how containers are started and stopped.
 
     Args:
         ecs: ministack's module.
         ssm: ministack's module.
-        registry: the address under which its registry really answers.
+        registry: the host of the registry, as Docker reaches it.
     """
     require(ecs, "_image_repository")
-    replace(ecs, "_build_run_kwargs", shaped)
-    replace(ecs, "_start_task_worker", lambda original: pulling_from(registry, original))
-    replace(ecs, "_register_metadata", with_keys)
-    replace(ecs, "_remove_docker_container", patient)
-    replace(ecs, "_resolve_container_secrets", decrypting)
-    replace(ssm, "resolve_parameter_value", decrypted)
+    replace(ecs, "_build_run_kwargs", with_run_options)
+    replace(ecs, "_start_task_worker", partial(with_local_registry, registry))
+    replace(ecs, "_register_metadata", with_static_credentials)
+    replace(ecs, "_remove_docker_container", with_stop_timeout)
+    replace(ecs, "_resolve_container_secrets", with_decrypted_secrets)
+    replace(ssm, "resolve_parameter_value", with_decryption_for_tasks)
 
 
-def shaped(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """Start containers with entry point, user, folder, limits and the rest of their definition."""
+def with_run_options(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """Add the options that the definition sets: entry point, user, folder, limits, volumes, ..."""
 
     def build(cdef: dict[str, Any], td: dict[str, Any], *rest: Any) -> dict[str, Any]:
         arguments = original(cdef, td, *rest)
-        arguments |= shape(cdef, td)
+        arguments |= run_options(cdef, td)
         arguments["labels"] |= {STOP_LABEL: str(cdef.get("stopTimeout") or STOP_TIMEOUT)}
-        arguments["mounts"] = [_volume(path) for path in own_volumes(cdef, td)]
+        arguments["mounts"] = [_volume(path) for path in task_volumes(cdef, td)]
         return arguments
 
     return build
 
 
-def shape(cdef: dict[str, Any], td: dict[str, Any]) -> dict[str, Any]:
-    """Return what a definition says as arguments of Docker's `run`.
+def run_options(cdef: dict[str, Any], td: dict[str, Any]) -> dict[str, Any]:
+    """Return a container definition as arguments of Docker's `run`.
 
-    A task's memory is the limit of its container where that has none of its own. CPU units are
-    shares: on Fargate they are a hard limit, which on a small machine would only slow every start.
+    A container without a memory limit gets that of its task. CPU units become shares; on Fargate
+    they are a hard limit, which would make every start slow on a small machine.
     """
     linux = cdef.get("linuxParameters") or {}
     memory = int(cdef.get("memory") or td.get("memory") or 0)
@@ -81,11 +82,11 @@ def shape(cdef: dict[str, Any], td: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def own_volumes(cdef: dict[str, Any], td: dict[str, Any]) -> list[str]:
-    """Return the paths of a container's mounts that are on no folder of the host.
+def task_volumes(cdef: dict[str, Any], td: dict[str, Any]) -> list[str]:
+    """Return the mount points of a container whose volume is not a folder of the host.
 
-    Such a volume is empty at the task's start and lives as long as the task. One that several
-    containers of a task mount is not shared here.
+    Such a volume is empty when the task starts and is removed with the task. Difference to AWS:
+    containers of one task do not share it.
     """
     on_host = {
         item.get("name")
@@ -99,10 +100,10 @@ def own_volumes(cdef: dict[str, Any], td: dict[str, Any]) -> list[str]:
     ]
 
 
-def pulling_from(registry: str, original: Callable[..., None]) -> Callable[..., None]:
-    """Pull from where the registry really answers, whatever name a definition gives it.
+def with_local_registry(registry: str, original: Callable[..., None]) -> Callable[..., None]:
+    """Pull images from the local registry if the definition names the registry of an AWS account.
 
-    `repositoryUri` is ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME, as on AWS.
+    As on AWS, `repositoryUri` is ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME.
     """
 
     def start(task: Any, td: dict[str, Any], *rest: Any) -> None:
@@ -114,17 +115,18 @@ def pulling_from(registry: str, original: Callable[..., None]) -> Callable[..., 
 
 
 def local_image(image: str, registry: str) -> str:
-    """Return an image's name with the registry of an AWS account replaced by the local one."""
+    """Return an image's name; the registry of an AWS account is replaced by the local one."""
     host, slash, name = image.partition("/")
     is_ecr = ".dkr.ecr." in host and host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     return f"{registry}/{name}" if slash and is_ecr else image
 
 
-def with_keys(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a task credentials that every SDK takes.
+def with_static_credentials(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a task static access keys instead of the credentials of its role.
 
-    On AWS the task's role is offered at a link-local address. Here it would be at this machine's,
-    which SDKs refuse ("can only retrieve metadata from a loopback address"), so it is keys.
+    On AWS, SDKs get the role's credentials from a link-local address. Here they would have to use
+    an address of this machine, which SDKs refuse ("can only retrieve metadata from a loopback
+    address").
     """
 
     def register(*arguments: Any) -> Any:
@@ -139,8 +141,8 @@ def with_keys(original: Callable[..., Any]) -> Callable[..., Any]:
     return register
 
 
-def patient(original: Callable[..., None]) -> Callable[..., None]:
-    """Give a container the time to stop that its definition gives it."""
+def with_stop_timeout(original: Callable[..., None]) -> Callable[..., None]:
+    """Give a container its definition's `stopTimeout` before it is killed."""
 
     def remove(client: Any, container: Any) -> None:
         from docker.errors import DockerException, NotFound
@@ -151,14 +153,16 @@ def patient(original: Callable[..., None]) -> Callable[..., None]:
         except NotFound:
             return
         except (DockerException, AttributeError, OSError):
-            pass  # the original tries again, harder
+            pass  # the original kills it
         original(client, container)
 
     return remove
 
 
-def decrypting(original: Callable[..., dict[str, str]]) -> Callable[..., dict[str, str]]:
-    """Give a task the plain value of a SecureString that its `secrets` name, as the agent does."""
+def with_decrypted_secrets(
+    original: Callable[..., dict[str, str]],
+) -> Callable[..., dict[str, str]]:
+    """Decrypt SecureString parameters that a task's `secrets` name, as the ECS agent does."""
 
     def resolve(cdef: dict[str, Any]) -> dict[str, str]:
         token = _decrypting.set(True)
@@ -170,8 +174,8 @@ def decrypting(original: Callable[..., dict[str, str]]) -> Callable[..., dict[st
     return resolve
 
 
-def decrypted(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Read a parameter decrypted where it is read for a task's secrets."""
+def with_decryption_for_tasks(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Decrypt a parameter if it is read for a task's `secrets`."""
 
     def resolve(name: str, version: Any = None, decrypt: bool = False) -> Any:
         return original(name, version, decrypt or _decrypting.get())

@@ -1,18 +1,18 @@
-"""Whose containers are whose: applied always, corrections or not."""
+"""Keep the containers of instances and of other users apart; always applied, even if `plain`."""
 
 import os
 from collections.abc import Callable
 from typing import Any
 
 from ci.local import paths
-from ci.local.aws.hook import replace
+from ci.local.aws.patching import replace
 
 
 def apply() -> None:
-    """Mark every container as this instance's, and never sweep one that carries no mark.
+    """Label every container with the instance, and never remove containers without that label.
 
-    At its start ministack removes containers of its own kind that name no owner: on a shared
-    machine those may be somebody else's.
+    When ministack starts, it removes containers of any ministack that have no owner label. On a
+    shared machine they may belong to somebody else.
     """
     from ministack.core import container_reaper
 

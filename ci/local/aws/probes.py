@@ -1,4 +1,4 @@
-"""Looking at targets and containers, many at a time, and remembering their health."""
+"""Probe targets and containers, many at a time, and keep their health."""
 
 import http.client
 import logging
@@ -10,13 +10,13 @@ from typing import Any
 
 from ci.local.aws.health import Health, Rule, matches
 
-#: Returns what is wrong, "" if nothing is.
+#: Returns the reason of a failure, "" if the probe succeeded.
 Probe = Callable[[], str]
 logger = logging.getLogger("acso.probes")
 
 
 class Probes:
-    """The health of everything that is probed, by key."""
+    """Keeps the health of everything that is probed, by key."""
 
     def __init__(self, workers: int = 16) -> None:
         self._pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="acso-probe")
@@ -25,18 +25,18 @@ class Probes:
         self._busy: set[Hashable] = set()
 
     def health(self, key: Hashable) -> Health | None:
-        """Return the health of one thing, None if it is not probed."""
+        """Return the health of what has this key, None if it is not probed."""
         with self._lock:
             return self._known.get(key)
 
     def forget(self, *keys: Hashable) -> None:
-        """Drop what is known of things: another may come under the same address."""
+        """Remove the health of these keys, whose address something else may get."""
         with self._lock:
             for key in keys:
                 self._known.pop(key, None)
 
-    def look(self, wanted: Mapping[Hashable, tuple[Rule, Probe]]) -> None:
-        """Probe what is due of the things wanted, without waiting; forget all others."""
+    def probe_due(self, wanted: Mapping[Hashable, tuple[Rule, Probe]]) -> None:
+        """Start the probes in `wanted` that are due; remove the health of all other keys."""
         now = time.monotonic()
         with self._lock:
             for key in self._known.keys() - wanted.keys():
@@ -50,7 +50,7 @@ class Probes:
     def _probe(self, key: Hashable, health: Health, probe: Probe) -> None:
         try:
             wrong = probe()
-        except Exception as error:  # whatever a probe meets is a failed probe
+        except Exception as error:  # any exception is a failed probe
             wrong = f"{type(error).__name__}: {error}"
         now = time.monotonic()
         with self._lock:
@@ -65,7 +65,7 @@ class Probes:
 
 
 def http_probe(host: str, port: int, path: str, matcher: str, seconds: float) -> str:
-    """Ask a target as a load balancer does; return what is wrong, "" if nothing is."""
+    """Send a load balancer's health check; return the reason of a failure, "" if it passed."""
     connection = http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         headers = {"Host": f"{host}:{port}", "User-Agent": "ELB-HealthChecker/2.0"}
@@ -81,7 +81,7 @@ def http_probe(host: str, port: int, path: str, matcher: str, seconds: float) ->
 
 
 def exec_probe(client: Any, container: str, command: list[str]) -> str:
-    """Run a container's health command in it; return what is wrong, "" if nothing is."""
+    """Run a container's health check command; return the reason of a failure, "" if it passed."""
     made = client.api.exec_create(container, command)
     output = client.api.exec_start(made["Id"])
     code = client.api.exec_inspect(made["Id"])["ExitCode"]

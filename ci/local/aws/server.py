@@ -1,4 +1,4 @@
-"""The server process: settings, corrections, then ministack's application until SIGTERM."""
+"""The server process: apply settings and corrections, then serve ministack until SIGTERM."""
 
 import asyncio
 import json
@@ -10,18 +10,18 @@ from typing import Any
 
 from ci.local.aws import (
     containers,
-    hook,
     ownership,
+    patching,
     probes,
     scheduler,
     targets,
-    taskhealth,
+    task_health,
     tasks,
     templates,
 )
 
-#: Where the server says who it is.
-IDENTITY = "/_acso"
+#: The path at which the server identifies itself.
+IDENTITY_PATH = "/_acso"
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -29,19 +29,19 @@ App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 def environ(*, port: int, instance: str, docker: str | None) -> dict[str, str]:
-    """Return the settings of the server as ministack reads them at import.
+    """Return the environment variables of the server, which ministack reads at import.
 
     Args:
-        port: the one to listen on.
-        instance: whose it is; every container carries it.
-        docker: the container engine's URL, None for what DOCKER_HOST says.
+        port: the port to listen on.
+        instance: the instance's name; every container is labelled with it.
+        docker: the container engine's URL, None if DOCKER_HOST gives it.
     """
     settings = {
         "GATEWAY_PORT": str(port),
-        "MINISTACK_HOSTNAME": f"acso-{instance}",  # the label by which leftovers are found
+        "MINISTACK_HOSTNAME": f"acso-{instance}",  # part of ministack's label on containers
         "MINISTACK_REGION": "us-east-1",
-        "MINISTACK_DOCKER_TIMEOUT": "60",  # a pull on a busy machine
-        "IOT_MTLS_ENABLED": "0",  # it would listen on every address
+        "MINISTACK_DOCKER_TIMEOUT": "60",  # seconds; a pull on a busy machine is slow
+        "IOT_MTLS_ENABLED": "0",  # this would listen on all addresses
         "SFTP_ENABLED": "0",
         "PERSIST_STATE": "0",
         "ACSO_INSTANCE": instance,
@@ -50,18 +50,18 @@ def environ(*, port: int, instance: str, docker: str | None) -> dict[str, str]:
 
 
 async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
-    """Serve until SIGTERM; the tasks' containers go with it.
+    """Serve until SIGTERM; then the containers of its tasks are removed.
 
     Args:
-        port: to listen on.
-        addresses: to listen on; never all of the machine's.
-        plain: leave ministack as it is.
+        port: the port to listen on.
+        addresses: the addresses to listen on; never all of the machine.
+        plain: do not apply the corrections.
     """
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
 
     ownership.apply()
-    done = [] if plain else corrected(f"localhost:{port}")
+    corrections = [] if plain else apply_corrections(f"localhost:{port}")
     from ministack.app import app
 
     stop = asyncio.Event()
@@ -70,36 +70,37 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
     config = Config()
     config.bind = [f"{address}:{port}" for address in addresses]
     config.keep_alive_timeout = 75
-    config.graceful_timeout = 1  # a client's idle connection does not hold up `down`
+    config.graceful_timeout = 1  # seconds; idle connections of clients must not delay `down`
     config.loglevel = "WARNING"
     identity = {
         "instance": os.environ.get("ACSO_INSTANCE", ""),
         "pid": os.getpid(),
         "ministack": version("ministack"),
-        "corrections": done,
+        "corrections": corrections,
     }
-    await serve(introduced(app, identity), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    await serve(with_identity(app, identity), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
 
 
-def corrected(registry: str) -> list[str]:
+def apply_corrections(registry: str) -> list[str]:
     """Apply every correction; return their names.
 
     Args:
-        registry: the address under which the server's registry answers.
+        registry: the host of the server's registry, as Docker reaches it.
 
     Raises:
-        GoneError: ministack is not the release that they were made for.
+        IncompatibleError: ministack is not the release that they are written for.
     """
-    hook.check_release()
+    patching.check_release()
     from ministack.services import alb, ecs, ssm
     from ministack.services.cloudformation import provisioners, stacks
 
-    looked_at = probes.Probes()
-    balanced = targets.Targets(alb, looked_at)
-    services = scheduler.Scheduler(ecs, taskhealth.TaskHealth(ecs, looked_at, balanced))
+    all_probes = probes.Probes()
+    all_targets = targets.Targets(alb, all_probes)
+    health = task_health.TaskHealth(ecs, all_probes, all_targets)
+    services = scheduler.Scheduler(ecs, health)
     containers.apply(ecs, ssm, registry)
-    targets.apply(balanced, alb)
-    tasks.apply(ecs, balanced)
+    targets.apply(all_targets, alb)
+    tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
     services.start()
@@ -107,18 +108,18 @@ def corrected(registry: str) -> list[str]:
 
 
 def running_containers() -> list[str]:
-    """Return the containers of the tasks that ECS calls RUNNING."""
+    """Return the container ids of all tasks that are RUNNING."""
     from ministack.services import ecs
 
     tasks = [task for _, task in ecs._tasks.all_items() if task.get("lastStatus") == "RUNNING"]
     return [name for task in tasks for name in task.get("_docker_ids") or []]
 
 
-def introduced(app: App, identity: Mapping[str, object]) -> App:
-    """Return the application with a page that says who it is."""
+def with_identity(app: App, identity: Mapping[str, object]) -> App:
+    """Return the application with a page that identifies the server."""
 
     async def wrapped(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != IDENTITY:
+        if scope["type"] != "http" or scope["path"] != IDENTITY_PATH:
             await app(scope, receive, send)
             return
         body = json.dumps({**identity, "containers": running_containers()}).encode()

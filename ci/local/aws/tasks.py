@@ -1,4 +1,4 @@
-"""How a task ends: its load balancer lets go first, and it says why in ECS's words.
+"""How tasks end: their targets are drained first, and they have the stop reasons of ECS.
 
 Source of the rules: ECS Developer Guide, "Stopped task error messages", "Task lifecycle" and
 "Optimize load balancer connection draining".
@@ -6,48 +6,48 @@ Source of the rules: ECS Developer Guide, "Stopped task error messages", "Task l
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ci.local.aws.hook import replace, require
+from ci.local.aws.patching import replace, require
 from ci.local.aws.targets import Targets
 
 OUT_OF_MEMORY = "OutOfMemoryError: Container killed due to memory usage"
-ENDED = "Essential container in task exited"
-#: Seconds that a stop waits for the one before. Docker 20.10 can lock itself up for good where
-#: containers leave a network in the same instant: libnetwork's processEndpointDelete and
-#: getSvcRecords take the controller's and the network's locks in opposite orders.
+EXITED = "Essential container in task exited"
+#: Seconds that a stop waits for the one before it. Docker 20.10 can deadlock if two containers
+#: leave a network at the same time: libnetwork's processEndpointDelete and getSvcRecords take the
+#: locks of the controller and of the network in opposite orders.
 STAGGER = 1.0
-_leaving = threading.Lock()
+_stopping = threading.Lock()
 
 
 def apply(ecs: Any, targets: Targets) -> None:
     """Correct how tasks end."""
     require(ecs, "_task_ip", "_get_docker", "spawn_background", "_deployment_for_task", "_services")
-    replace(ecs, "_cleanup_task_resources", lambda original: drained(ecs, targets, original))
-    replace(ecs, "_mark_task_stopped", lambda original: explained(ecs, original))
-    # The table of API actions keeps the original: what calls this one is the service scheduler.
-    replace(ecs, "_stop_task", lambda original: by_the_scheduler(ecs, original))
-    replace(ecs, "_run_task", started_by_deployment)
+    replace(ecs, "_cleanup_task_resources", partial(with_draining, ecs, targets))
+    replace(ecs, "_mark_task_stopped", partial(with_stop_reason, ecs))
+    # The table of API actions keeps the original; only the service scheduler calls this one.
+    replace(ecs, "_stop_task", partial(with_scheduler_reason, ecs))
+    replace(ecs, "_run_task", with_deployment_id)
 
 
-def drained(ecs: Any, targets: Targets, original: Callable[..., None]) -> Callable[..., None]:
-    """Send SIGTERM when the target, deregistered by then, has answered what it was asked.
+def with_draining(ecs: Any, targets: Targets, original: Callable[..., None]) -> Callable[..., None]:
+    """Stop a task's containers only when its deregistered target has finished its requests.
 
-    A deregistering target gets no new requests and may finish those under way. It is done in the
-    background: stopping a task is a request, not a wait for its end.
+    This runs in the background because StopTask does not wait for the task's end.
     """
 
     def stop(task: Any, client: Any, extra: Any) -> None:
         targets.drain(ecs._task_ip(task))
-        mine = _leaving.acquire(timeout=STAGGER)
+        acquired = _stopping.acquire(timeout=STAGGER)
         try:
             original(task, client, extra)
         finally:
-            if mine:
-                _leaving.release()
+            if acquired:
+                _stopping.release()
 
     def cleanup(task: Any, client: Any, extra: Any = None) -> None:
-        if client is None:  # the container has ended by itself; it stays a while for its log
+        if client is None:  # the container has ended by itself; it is kept for its log
             targets.drain(ecs._task_ip(task), seconds=0)
             original(task, client, extra)
         else:
@@ -56,14 +56,14 @@ def drained(ecs: Any, targets: Targets, original: Callable[..., None]) -> Callab
     return cleanup
 
 
-def explained(ecs: Any, original: Callable[..., bool]) -> Callable[..., bool]:
-    """Give ECS's own reason when a container ends, and say so when it had too little memory."""
+def with_stop_reason(ecs: Any, original: Callable[..., bool]) -> Callable[..., bool]:
+    """Set ECS's stop reason when a container ends, also if it ran out of memory."""
 
     def stopped(
         arn: str, task: Any, reason: str, stop_code: str, exit_code: int | None = None
     ) -> bool:
         if stop_code == "EssentialContainerExited":
-            reason = ENDED
+            reason = EXITED
             for container, name in zip(task["containers"], task["_docker_ids"], strict=False):
                 if _out_of_memory(ecs._get_docker(), name):
                     container["reason"] = OUT_OF_MEMORY
@@ -72,8 +72,8 @@ def explained(ecs: Any, original: Callable[..., bool]) -> Callable[..., bool]:
     return stopped
 
 
-def by_the_scheduler(ecs: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-    """Say that the service scheduler stopped a task, and for which deployment."""
+def with_scheduler_reason(ecs: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Set the stop reason that the service scheduler gives, with the deployment."""
 
     def stop(data: dict[str, Any]) -> Any:
         task = ecs._resolve_task(data["task"], ecs._resolve_cluster_name(data["cluster"]))
@@ -88,8 +88,8 @@ def by_the_scheduler(ecs: Any, original: Callable[..., Any]) -> Callable[..., An
     return stop
 
 
-def started_by_deployment(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Name the deployment as the one that started a service's task."""
+def with_deployment_id(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Set `startedBy` of a service's task to the id of its deployment."""
 
     def run(data: dict[str, Any]) -> Any:
         deployment = data.get("_deploymentId")

@@ -63,7 +63,7 @@ def service(name: str = "acso-staging-supervisor", **changes: Any) -> dict[str, 
     }
 
 
-async def test_a_service_is_told_with_its_deployments(aws: Aws) -> None:
+async def test_a_service_is_returned_with_its_deployments(aws: Aws) -> None:
     with Stubber(aws.client("ecs")) as stub:
         stub.add_response(
             "describe_services",
@@ -166,7 +166,7 @@ async def test_a_task_that_no_service_started_belongs_to_none(aws: Aws) -> None:
     assert (found.service, found.address, found.health) == ("", "", "UNKNOWN")
 
 
-async def test_a_revision_is_told_with_image_and_environment(aws: Aws) -> None:
+async def test_a_revision_is_returned_with_image_and_environment(aws: Aws) -> None:
     revision = f"{ARN}:task-definition/f:8"
     container = {
         "name": "main",
@@ -210,7 +210,7 @@ async def test_a_cluster_that_is_not_there_has_no_status(aws: Aws) -> None:
         assert await ecs.cluster_status(aws, "c") == "ACTIVE"
 
 
-async def test_a_one_off_task_is_run_or_the_reason_told(aws: Aws) -> None:
+async def test_a_one_off_task_is_started_or_the_reason_raised(aws: Aws) -> None:
     request = {"cluster": "c", "taskDefinition": "d:8"}
     with Stubber(aws.client("ecs")) as stub:
         stub.add_response("run_task", {"tasks": [task()], "failures": []}, request)
@@ -221,7 +221,7 @@ async def test_a_one_off_task_is_run_or_the_reason_told(aws: Aws) -> None:
         with pytest.raises(AwsError, match=r"RESOURCE:CPU \(too little\)") as raised:
             await ecs.run_task(aws, request)
         assert raised.value.code == "RESOURCE:CPU"
-        with pytest.raises(AwsError, match="nothing started"):
+        with pytest.raises(AwsError, match="no task was started"):
             await ecs.run_task(aws, request)
 
 

@@ -36,13 +36,13 @@ async def test_the_token_is_for_aws_and_keeps_the_url_s_own_query(issuer: str) -
     assert await fetch(issuer, "may-ask") == "token for /token?run=1&audience=sts.amazonaws.com"
 
 
-async def test_a_refusal_says_which_permission_and_no_token(issuer: str) -> None:
-    with pytest.raises(AwsError, match="gave out no identity token") as error:
+async def test_a_refusal_names_the_permission_and_no_token(issuer: str) -> None:
+    with pytest.raises(AwsError, match="issued no identity token") as error:
         await fetch(issuer, "may-not-ask")
     assert "id-token: write" in error.value.hint
     assert "may-not-ask" not in str(error.value)
 
 
 async def test_an_issuer_that_is_not_there_is_an_error() -> None:
-    with pytest.raises(AwsError, match="gave out no identity token"):
+    with pytest.raises(AwsError, match="issued no identity token"):
         await fetch("http://127.0.0.1:1/token", "may-ask")

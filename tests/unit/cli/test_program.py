@@ -1,14 +1,16 @@
-"""The command line: made from the functions, checked before anything starts."""
+"""The command line: generated from the functions; arguments are checked before anything starts."""
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from ci import errors
 from ci.cli import program
-from ci.cli.program import _use, make_parser
-from ci.cli.session import refuse_unknown, uses_local_aws
+from ci.cli.program import _handler, make_parser
+from ci.cli.session import check_names, uses_local_aws
 from ci.cli.signatures import Description, describe, from_module
 from ci.config import load
 from ci.errors import HostError, UsageError
@@ -40,6 +42,16 @@ def test_every_function_is_a_command_with_its_own_help(
         assert all(p.flag in out for p in shown)
 
 
+def test_every_exit_code_is_listed_in_the_help(
+    parser: argparse.ArgumentParser,
+) -> None:
+    listed = set(map(int, re.findall(r"(?m)^ +(\d+)  ", program.EPILOG)))
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.AcsoError)}
+    assert listed == codes | {0}
+    assert program.EPILOG in parser.format_help()
+
+
 def test_every_function_and_parameter_is_documented(module: Description) -> None:
     for function in module.functions:
         assert function.doc, function.name
@@ -53,15 +65,18 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "COMMAND"),
-        (["cache", "--keep", "5parsecs"], "'5parsecs' is no number with one of"),
+        (["cache", "--keep", "5parsecs"], "'5parsecs'"),
         (["deploi"], "invalid choice: 'deploi'"),
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),
         (["deploy", "--env", "staging", "--aws", "maybe"], "invalid choice: 'maybe'"),
-        (["plan", "--env", "staging", "--output", "/no/such/place/plan.json"], "no directory"),
+        (
+            ["plan", "--env", "staging", "--output", "/no/such/place/plan.json"],
+            "its directory does not exist",
+        ),
         (["plan", "--env", "staging", "--output", "/"], "is a directory"),
         (["plan", "--env", "staging", "--output", "n" * 300], "File name too long"),
         (["--aws-access-key-id", "AKIA", "status", "--env", "x"], "env://NAME"),
@@ -71,17 +86,17 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
 )
 def test_wrong_usage_is_exit_code_2_and_says_what(
     argv: list[str],
-    said: str,
+    message: str,
     parser: argparse.ArgumentParser,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as done:
         parser.parse_args(argv)
     assert done.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_command_stands_behind_two_hyphens_with_flags_of_its_own(
+def test_a_command_after_two_hyphens_keeps_its_own_flags(
     parser: argparse.ArgumentParser,
 ) -> None:
     for verb in ("run-task", "exec"):
@@ -93,20 +108,20 @@ def test_a_command_stands_behind_two_hyphens_with_flags_of_its_own(
             parser.parse_args(mine)
 
 
-def test_what_the_command_line_adds_is_done_only_where_asked_for(
+def test_streaming_replaces_a_function_only_if_its_flags_ask_for_it(
     parser: argparse.ArgumentParser,
 ) -> None:
-    def use(*argv: str) -> object:
-        return _use(parser.parse_args([*argv, "--env", "staging"]))
+    def handler(*argv: str) -> object:
+        return _handler(parser.parse_args([*argv, "--env", "staging"]))
 
-    assert use("status") is None
-    assert use("status", "--watch") is not None
-    assert use("plan") is None
+    assert handler("status") is None
+    assert handler("status", "--watch") is not None
+    assert handler("plan") is None
     for follow in ((), ("--follow",), ("--agent", "a", "--agent", "b", "--since", "1h")):
-        assert use("logs", *follow) is not None
+        assert handler("logs", *follow) is not None
 
 
-async def test_output_is_the_json_document_whatever_is_printed(
+async def test_the_output_file_is_the_json_document_whatever_is_printed(
     parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = RenderedResult("2 changes", document='{"changed": true}', exit_code=2)
@@ -121,7 +136,7 @@ async def test_output_is_the_json_document_whatever_is_printed(
     assert json.loads(path.read_text()) == {"changed": True}
 
 
-async def test_a_file_that_cannot_be_written_is_an_error_and_not_a_defect(
+async def test_an_output_file_that_cannot_be_written_is_a_host_error(
     parser: argparse.ArgumentParser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def call(*_: object) -> str:
@@ -143,7 +158,9 @@ def test_a_secret_s_value_is_not_repeated_when_it_is_refused(
     assert "wJalrXUtnFEMI" not in capsys.readouterr().err
 
 
-def test_the_description_is_kept_by_content(tmp_path: Path, module: Description) -> None:
+def test_the_description_is_cached_by_the_content_of_its_sources(
+    tmp_path: Path, module: Description
+) -> None:
     main = ROOT / "ci" / "main.py"
     assert describe(main, tmp_path) == module
     (kept,) = tmp_path.iterdir()
@@ -153,7 +170,7 @@ def test_the_description_is_kept_by_content(tmp_path: Path, module: Description)
     assert describe(main, tmp_path).doc == "from the cache"
 
 
-def test_a_broken_cache_is_made_anew(tmp_path: Path, module: Description) -> None:
+def test_a_broken_cache_is_replaced(tmp_path: Path, module: Description) -> None:
     main = ROOT / "ci" / "main.py"
     describe(main, tmp_path)
     (kept,) = tmp_path.iterdir()
@@ -171,13 +188,13 @@ def test_a_broken_cache_is_made_anew(tmp_path: Path, module: Description) -> Non
         ("development", "real", False),
     ],
 )
-def test_only_development_is_on_the_embedded_aws_by_itself(
+def test_only_development_uses_the_embedded_aws_by_default(
     name: str, chosen: str, *, local: bool
 ) -> None:
     assert uses_local_aws(load(ROOT / "tests" / "acso.toml"), name, chosen) is local
 
 
-def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
+def test_development_with_an_account_uses_the_real_aws(tmp_path: Path) -> None:
     path = tmp_path / "acso.toml"
     text = (ROOT / "tests" / "acso.toml").read_text()
     path.write_text(text.replace('branch = "develop"', 'branch = "x"\naccount = "123456789012"'))
@@ -193,8 +210,8 @@ def test_development_with_an_account_is_on_the_real_aws(tmp_path: Path) -> None:
         {"agent": ["supervisor", "superviser"]},
     ],
 )
-def test_a_mistyped_name_is_told_before_anything_starts(given: dict[str, object]) -> None:
+def test_a_mistyped_name_is_reported_before_anything_starts(given: dict[str, object]) -> None:
     config = load(ROOT / "tests" / "acso.toml")
-    refuse_unknown(config, {"env": "staging", "agent": "supervisor"})
+    check_names(config, {"env": "staging", "agent": "supervisor"})
     with pytest.raises(UsageError, match="did you mean"):
-        refuse_unknown(config, given)
+        check_names(config, given)

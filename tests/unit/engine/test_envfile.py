@@ -1,6 +1,6 @@
 import pytest
 
-from ci.engine.envfile import EnvFile, meaning
+from ci.engine.envfile import EnvFile
 
 TEXT = """\
 # a comment
@@ -39,7 +39,7 @@ def test_references_mean_the_file_before_this_host(monkeypatch: pytest.MonkeyPat
     [("\\$A", "$A"), ('"a \\"b\\""', 'a "b"'), ("a#b", "a#b"), ("'open", "'open"), ("", "")],
 )
 def test_quotes_and_escapes(raw: str, value: str) -> None:
-    assert meaning(raw, {"A": "1"}) == value
+    assert EnvFile((("A", "1"), ("B", raw))).values()["B"] == value
 
 
 def test_a_namespace_has_the_prefix_taken_off() -> None:

@@ -32,25 +32,25 @@ def test_a_duration_survives_the_way_through_its_text(value: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "30", "s", "1s x", "-1s"])
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(EngineError, match="is no duration"):
+    with pytest.raises(EngineError, match="is not a duration"):
         nanoseconds(text)
 
 
 def test_a_healthcheck_survives_the_way_through_an_image() -> None:
-    asked = Healthcheck.asked({"args": ["curl localhost"], "shell": True, "interval": "5s"})
-    assert asked.written() == {"Test": ["CMD-SHELL", "curl localhost"], "Interval": 5 * SECOND}
-    assert Healthcheck.read(asked.written()) == asked
-    plain = Healthcheck.asked({"args": ["a", "b"], "retries": 3, "startPeriod": "1m"})
-    assert Healthcheck.read(plain.written()) == plain
-    assert plain.facts()["startPeriod"] == "1m0s"
+    asked = Healthcheck.from_args({"args": ["curl localhost"], "shell": True, "interval": "5s"})
+    assert asked.to_config() == {"Test": ["CMD-SHELL", "curl localhost"], "Interval": 5 * SECOND}
+    assert Healthcheck.from_config(asked.to_config()) == asked
+    plain = Healthcheck.from_args({"args": ["a", "b"], "retries": 3, "startPeriod": "1m"})
+    assert Healthcheck.from_config(plain.to_config()) == plain
+    assert plain.to_api()["startPeriod"] == "1m0s"
 
 
 def test_an_image_without_a_check_has_none() -> None:
-    assert Healthcheck.read(None) is None
-    assert Healthcheck.read({"Test": ["NONE"]}) is None
-    assert Healthcheck.read({}) is None
+    assert Healthcheck.from_config(None) is None
+    assert Healthcheck.from_config({"Test": ["NONE"]}) is None
+    assert Healthcheck.from_config({}) is None
 
 
 def test_the_shell_takes_one_string() -> None:
     with pytest.raises(EngineError, match="one string"):
-        Healthcheck.asked({"args": ["a", "b"], "shell": True})
+        Healthcheck.from_args({"args": ["a", "b"], "shell": True})

@@ -10,22 +10,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci.engine import prune
-from ci.engine.prune import Wish, chosen
+from ci.engine.prune import PrunePolicy, select_results
 from ci.engine.store.cache import Store, key_of
 from ci.engine.store.tree import FILE, Entry, Tree
-from ci.engine.usage import Holdings, Item, Layers, holdings, references, stacked
+from ci.engine.usage import (
+    CachedResult,
+    ImageLayers,
+    Inventory,
+    layer_stacks,
+    references,
+    take_inventory,
+)
 
 NOW = 1_000_000.0
 SIZES = {"a": 1, "b": 10, "c": 100, "d": 1000}
 
 
 @st.composite
-def kept(draw: st.DrawFn) -> Holdings:
+def kept(draw: st.DrawFn) -> Inventory:
     times = draw(st.lists(st.floats(0, NOW), max_size=8))
     held = st.frozensets(st.sampled_from("abcd"))
-    return Holdings(
+    return Inventory(
         items=tuple(
-            Item(key=str(n), used=used, holds=draw(held), broken=draw(st.booleans()))
+            CachedResult(key=str(n), used=used, needs=draw(held), broken=draw(st.booleans()))
             for n, used in enumerate(times)
         ),
         contents={name: (size, 0.0) for name, size in SIZES.items()},
@@ -33,42 +40,42 @@ def kept(draw: st.DrawFn) -> Holdings:
     )
 
 
-WISHES = st.builds(
-    Wish,
+POLICIES = st.builds(
+    PrunePolicy,
     older_than=st.none() | st.floats(0, NOW),
     keep=st.none() | st.integers(0, 1200),
     everything=st.booleans(),
 )
 
 
-@given(kept(), WISHES, st.floats(0, NOW))
+@given(kept(), POLICIES, st.floats(0, NOW))
 def test_what_goes_is_old_and_only_as_much_as_was_wished(
-    found: Holdings, wish: Wish, cutoff: float
+    found: Inventory, policy: PrunePolicy, cutoff: float
 ) -> None:
-    gone = chosen(found, wish, NOW, cutoff)
+    gone = select_results(found, policy, NOW, cutoff)
     left = [item for item in found.items if item not in gone]
     free = [item for item in left if item.used < cutoff]
     assert all(item.used < cutoff for item in gone)
     assert gone == sorted(gone, key=lambda item: item.used)
     assert not any(item.broken for item in free)
-    assert not (wish.everything and free)
-    if wish.older_than is not None:
-        assert all(item.used >= NOW - wish.older_than for item in free)
-    size = found.size({name for item in left for name in item.holds})
-    if wish.keep is not None and free:
-        assert size <= wish.keep
-    if wish == Wish(keep=wish.keep) and wish.keep is not None:
+    assert not (policy.everything and free)
+    if policy.older_than is not None:
+        assert all(item.used >= NOW - policy.older_than for item in free)
+    size = found.size({name for item in left for name in item.needs})
+    if policy.keep is not None and free:
+        assert size <= policy.keep
+    if policy == PrunePolicy(keep=policy.keep) and policy.keep is not None:
         whole = [item for item in gone if not item.broken]
         assert all(one.used <= other.used for one in whole for other in free)
         if whole:  # without the last one it would not have fitted
-            back = found.size({name for item in [*left, whole[-1]] for name in item.holds})
-            assert back > wish.keep
+            back = found.size({name for item in [*left, whole[-1]] for name in item.needs})
+            assert back > policy.keep
 
 
 def test_nothing_is_wished_by_default() -> None:
-    items = (Item(key="old", used=1.0), Item(key="broken", used=2.0, broken=True))
-    found = Holdings(items=items, contents={}, sizes={})
-    assert [item.key for item in chosen(found, Wish(), NOW, NOW)] == ["broken"]
+    items = (CachedResult(key="old", used=1.0), CachedResult(key="broken", used=2.0, broken=True))
+    found = Inventory(items=items, contents={}, sizes={})
+    assert [item.key for item in select_results(found, PrunePolicy(), NOW, NOW)] == ["broken"]
 
 
 # --- with a store -----------------------------------------------------------------------------
@@ -99,18 +106,18 @@ def filled(store: Store, steps: list[tuple[list[int], float, bool]], now: float)
     return keys
 
 
-def forget(store: Store, wish: Wish, now: float) -> None:
+def forget(store: Store, policy: PrunePolicy, now: float) -> None:
     """Do what `prune.prune` does, without a container engine."""
-    found = holdings(store, {}, {})
-    prune.forget(store, found, chosen(found, wish, now, now), now)
+    found = take_inventory(store, {}, {})
+    prune.remove_results(store, found, select_results(found, policy, now, now), now)
 
 
-def whole(store: Store) -> list[Item]:
+def whole(store: Store) -> list[CachedResult]:
     """Return all results of a store; every one has all that it holds."""
-    items = holdings(store, {}, {}).items
+    items = take_inventory(store, {}, {}).items
     assert not [item for item in items if item.broken]
     for item in items:
-        assert all(store.has(name) for name in item.holds - {"i"})
+        assert all(store.has(name) for name in item.needs - {"i"})
     return list(items)
 
 
@@ -119,28 +126,28 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stores")
 
 
-@given(STEPS, WISHES, st.integers(0, 20))
+@given(STEPS, POLICIES, st.integers(0, 20))
 @settings(deadline=None, max_examples=60)  # files on a disk that others use
 def test_after_any_prune_and_in_its_middle_every_result_is_whole(
-    root: Path, steps: list[tuple[list[int], float, bool]], wish: Wish, last: int
+    root: Path, steps: list[tuple[list[int], float, bool]], policy: PrunePolicy, last: int
 ) -> None:
     store = Store(root / os.urandom(8).hex())
     now = time.time()
     keys = filled(store, steps, now)
-    gone = {item.key for item in chosen(holdings(store, {}, {}), wish, now, now)}
+    gone = {item.key for item in select_results(take_inventory(store, {}, {}), policy, now, now)}
     store.add_bytes(b"used just now, held by nothing")
     with pytest.MonkeyPatch.context() as patch:
         _end_after(last, patch)
         try:
-            forget(store, wish, now)
+            forget(store, policy, now)
         except KeyboardInterrupt:
             whole(store)
-    forget(store, wish, now)  # the next one goes on
+    forget(store, policy, now)  # the next one goes on
     left = whole(store)
     assert store.has(store.add_bytes(b"used just now, held by nothing"))
     assert {item.key for item in left} == {*keys} - gone
-    held = {name for item in left for name in item.holds - {"i"}}
-    assert len({*holdings(store, {}, {}).contents} - held) == 1
+    held = {name for item in left for name in item.needs - {"i"}}
+    assert len({*take_inventory(store, {}, {}).contents} - held) == 1
     store.close()
 
 
@@ -160,11 +167,11 @@ def _end_after(count: int, patch: pytest.MonkeyPatch) -> None:
 def test_what_is_used_while_a_prune_runs_stays(tmp_path: Path) -> None:
     store, now = Store(tmp_path), time.time()
     keys = filled(store, [([1], 50, True), ([2], 60, False)], now)
-    gone = chosen(holdings(store, {}, {}), Wish(everything=True), now, now)
+    gone = select_results(take_inventory(store, {}, {}), PrunePolicy(everything=True), now, now)
     assert store.get(keys[0]) is not None  # another session, between the choice and the removal
-    store.drop((item.key for item in gone), now)
+    store.remove_results((item.key for item in gone), now)
     assert [item.key for item in whole(store)] == [keys[0]]
-    seen = holdings(store, {}, {})
+    seen = take_inventory(store, {}, {})
     again = store.add_bytes(b"content 2")
     prune.remove_contents(store, seen, now)
     assert store.has(again)
@@ -176,39 +183,41 @@ def test_a_result_whose_tree_is_gone_or_damaged_is_broken_and_goes(tmp_path: Pat
     keys = filled(store, [([1], 50, True), ([2], 60, False), ([3], 70, False)], now)
     store.path(store.get(keys[1])).write_bytes(b"damaged")
     store.path(store.get(keys[2])).unlink()
-    forget(store, Wish(), time.time())
+    forget(store, PrunePolicy(), time.time())
     assert [item.key for item in whole(store)] == [keys[0]]
 
 
 def test_a_source_whose_contents_went_is_read_again(tmp_path: Path) -> None:
     store = Store(tmp_path)
     content = store.add_bytes(b"x")
-    store.remember([("/src/f", "stamp", content)])
+    store.remember_files([("/src/f", "stamp", content)])
     os.utime(store.path(content), (1, 1))
-    assert prune.remove_contents(store, holdings(store, {}, {}), time.time()) == [content]
-    assert store.seen("/src") == {}
-    assert not store.use(content)
+    assert prune.remove_contents(store, take_inventory(store, {}, {}), time.time()) == [content]
+    assert store.known_files("/src") == {}
+    assert not store.touch(content)
 
 
 BEGUN = "import sys; from pathlib import Path; from ci.engine.store.cache import Store\n" + (
-    "store = Store(Path(sys.argv[1])); store.begin('other'); print(1, flush=True); input()"
+    "store = Store(Path(sys.argv[1])); store.register_session('other'); print(1, flush=True)\n"
+    "input()"
 )
 
 
 def test_a_session_counts_until_its_process_ends_in_any_way(tmp_path: Path) -> None:
+    start = time.time() - prune.MARGIN
     store, own = Store(tmp_path), Store(tmp_path)
-    own.begin("own")
+    own.register_session("own")
     command = [sys.executable, "-c", BEGUN, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        found = prune.running(store)
+        found = prune.running_sessions(store)
         assert set(found) == {"own", "other"}
-        assert time.time() - 60 < min(found.values()) <= time.time()
+        assert all(start <= began <= time.time() for began in found.values())
         other.kill()
-    assert set(prune.running(store)) == {"own"}
+    assert set(prune.running_sessions(store)) == {"own"}
     own.close()
-    assert prune.running(store) == {}
+    assert prune.running_sessions(store) == {}
     assert not list((tmp_path / "sessions").iterdir())
 
 
@@ -229,13 +238,13 @@ def test_a_result_names_what_it_holds(value: Any, held: Any) -> None:
 
 def test_layers_that_images_share_count_once_and_those_of_others_not() -> None:
     images = {
-        "base": Layers(size=100, layers=("1",)),
-        "bare": Layers(size=100, layers=("1",), tags=("acso-engine:b",)),
-        "one": Layers(size=130, layers=("1", "2", "3"), tags=("acso-engine:1",)),
-        "two": Layers(size=170, layers=("1", "2", "3", "4"), tags=("acso-engine:2",)),
-        "scratch": Layers(size=5, layers=("9",), tags=("acso-engine:s",)),
+        "base": ImageLayers(size=100, layers=("1",)),
+        "bare": ImageLayers(size=100, layers=("1",), tags=("acso-engine:b",)),
+        "one": ImageLayers(size=130, layers=("1", "2", "3"), tags=("acso-engine:1",)),
+        "two": ImageLayers(size=170, layers=("1", "2", "3", "4"), tags=("acso-engine:2",)),
+        "scratch": ImageLayers(size=5, layers=("9",), tags=("acso-engine:s",)),
     }
-    stacks, sizes = stacked(images)
+    stacks, sizes = layer_stacks(images)
     added = {image: sum(sizes[name] for name in stack) for image, stack in stacks.items()}
     assert added == {"base": 0, "bare": 0, "one": 30, "two": 70, "scratch": 5}
     assert stacks["one"] < stacks["two"]
@@ -252,9 +261,9 @@ def test_sizes_and_ages_are_read_and_shown() -> None:
     ]
     assert [prune.age(text) for text in ("7d", "12h", "1.5m")] == [604800, 43200, 90]
     for text in ("5", "d", "5 parsecs", "-1d"):
-        with pytest.raises(ValueError, match="is no number with one of s, m, h, d, w"):
+        with pytest.raises(ValueError, match="is not a number with one of the units s, m, h, d, w"):
             prune.age(text)
-    assert [prune.shown(n) for n in (0, 999, 1500, 123_456_789, 5 * 10**15)] == [
+    assert [prune.format_size(n) for n in (0, 999, 1500, 123_456_789, 5 * 10**15)] == [
         "0 B",
         "999 B",
         "1.5 kB",

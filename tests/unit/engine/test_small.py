@@ -9,11 +9,11 @@ import pytest
 
 from ci.engine import session_names
 from ci.engine.api import sdl
-from ci.engine.execution.images import parse, substituted
-from ci.engine.execution.rootfs import Layer, overlaid
-from ci.engine.execution.single_flight import Once
+from ci.engine.execution.images import parse_reference, with_substitutes
+from ci.engine.execution.rootfs import Layer, overlay
+from ci.engine.execution.single_flight import SingleFlight
 from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
-from ci.engine.values import expanded
+from ci.engine.values import expand_variables
 
 
 @pytest.mark.parametrize(
@@ -27,37 +27,37 @@ from ci.engine.values import expanded
     ],
 )
 def test_a_reference_has_its_parts(text: str, parts: tuple[str, ...], registry: str) -> None:
-    found = parse(text)
+    found = parse_reference(text)
     assert (found.repository, found.tag, found.digest) == parts
     assert found.registry == registry
 
 
 def test_a_dockerfile_gets_the_images_that_are_used_instead() -> None:
     text = "ARG A\nFROM --platform=x python:3 AS one\nfrom other\nRUN echo FROM python:3\n"
-    assert substituted(text, {"python:3": "local:1"}) == (
+    assert with_substitutes(text, {"python:3": "local:1"}) == (
         "ARG A\nFROM --platform=x local:1 AS one\nfrom other\nRUN echo FROM python:3\n"
     )
 
 
 def test_variables_are_expanded_as_in_a_shell_without_defaults() -> None:
-    assert expanded("$A/${B}:$C-${D}.$", {"A": "a", "B": "b"}) == "a/b:-.$"
+    assert expand_variables("$A/${B}:$C-${D}.$", {"A": "a", "B": "b"}) == "a/b:-.$"
 
 
 def test_a_session_is_dead_when_its_process_is() -> None:
     own = session_names.session_name()
-    assert not session_names.dead(own)
+    assert not session_names.is_dead(own)
     script = "from ci.engine import session_names; print(session_names.session_name())"
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert session_names.dead(told.stdout.strip())
+    assert session_names.is_dead(told.stdout.strip())
     host, boot, process, started, rest = own.split("/")
     assert process == str(os.getpid())
-    assert session_names.dead(
+    assert session_names.is_dead(
         "/".join([host, boot, process, "1", rest])
     )  # the number is another's now
-    assert session_names.dead("/".join([host, "boot", process, started, rest]))
-    assert not session_names.dead("/".join(["elsewhere", boot, process, "1", rest]))
+    assert session_names.is_dead("/".join([host, "boot", process, started, rest]))
+    assert not session_names.is_dead("/".join(["elsewhere", boot, process, "1", rest]))
 
 
 def entry(content: str = "") -> Entry:
@@ -69,16 +69,16 @@ def test_a_layer_hides_adds_and_replaces() -> None:
     layer = Layer(
         entries={"d": entry("now a file"), "n": FOLDER, "n/f": entry()}, removed=frozenset({"a"})
     )
-    found = overlaid(below, layer, "")
+    found = overlay(below, layer, "")
     assert found is not None
     assert sorted(found.entries) == ["", "d", "e", "n", "n/f"]
     odd = Tree({"": FOLDER, "x[1]": entry(), "x1": entry()})
-    found = overlaid(odd, Layer(entries={}, removed=frozenset({"x[1]"})), "")
+    found = overlay(odd, Layer(entries={}, removed=frozenset({"x[1]"})), "")
     assert found is not None
     assert sorted(found.entries) == ["", "x1"]
-    assert overlaid(Tree({"": entry()}), layer, "d/x") is None
-    assert overlaid(Tree({"": entry()}), layer, "a") is None
-    inside = overlaid(None, layer, "n")
+    assert overlay(Tree({"": entry()}), layer, "d/x") is None
+    assert overlay(Tree({"": entry()}), layer, "a") is None
+    inside = overlay(None, layer, "n")
     assert inside is not None
     assert sorted(inside.entries) == ["", "f"]
 
@@ -91,17 +91,17 @@ async def test_the_same_work_runs_once_and_its_error_reaches_all() -> None:
         await anyio.sleep(0.01)
         raise ValueError("once")
 
-    async def wait(once: Once) -> None:
+    async def wait(flights: SingleFlight) -> None:
         with pytest.raises(ValueError, match="once"):
-            await once.do("key", work)
+            await flights.run("key", work)
 
     async with anyio.create_task_group() as group:
-        once = Once(group)
+        flights = SingleFlight(group)
         async with anyio.create_task_group() as waiters:
             for _ in range(3):
-                waiters.start_soon(wait, once)
+                waiters.start_soon(wait, flights)
         assert len(runs) == 1
-        await wait(once)  # nothing is remembered of work that is over
+        await wait(flights)  # nothing is remembered of work that is over
     assert len(runs) == 2
 
 
@@ -116,12 +116,12 @@ async def test_work_goes_on_while_one_waits_and_ends_when_nobody_does() -> None:
             ended.set()
 
     async with anyio.create_task_group() as group:
-        once = Once(group)
+        flights = SingleFlight(group)
         one, other = anyio.CancelScope(), anyio.CancelScope()
 
         async def wait(scope: anyio.CancelScope) -> None:
             with scope:
-                await once.do("key", work)
+                await flights.run("key", work)
 
         group.start_soon(wait, one)
         group.start_soon(wait, other)

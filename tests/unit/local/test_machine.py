@@ -1,4 +1,4 @@
-"""Paths, processes, locks, packages and ports of this machine, as far as they need no Docker."""
+"""The parts of ci.local that need no container engine: paths, processes, locks, ports, ..."""
 
 import json
 import os
@@ -47,11 +47,11 @@ def test_a_name_that_could_leave_its_folder_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACSO_INSTANCE", name)
-    with pytest.raises(UsageError, match="is no name"):
+    with pytest.raises(UsageError, match="is not a valid name"):
         paths.instance()
 
 
-async def test_waiting_ends_at_its_deadline_and_asks_at_least_once() -> None:
+async def test_waiting_ends_at_its_deadline_and_checks_at_least_once() -> None:
     asked = []
 
     async def never() -> bool:
@@ -123,26 +123,26 @@ async def test_a_child_that_inherits_the_lock_holds_it(tmp_path: Path) -> None:
         ("E: something else", ""),
     ],
 )
-def test_a_tool_s_own_lines_give_the_advice(line: str, advice: str) -> None:
+def test_the_advice_follows_from_the_output_of_the_tool(line: str, advice: str) -> None:
     assert apt.advice(["fine", line]).startswith(advice)
     assert bool(apt.advice([line])) == bool(advice)
 
 
-def test_a_system_is_known_by_its_release_file(tmp_path: Path) -> None:
+def test_a_system_is_identified_by_os_release(tmp_path: Path) -> None:
     release = tmp_path / "os-release"
     release.write_text('NAME="x"\nID=linuxmint\nID_LIKE="ubuntu debian"\n')
-    assert apt.system(release) == {"linuxmint", "ubuntu", "debian"}
-    assert apt.system(tmp_path / "absent") == set()
+    assert apt.system_ids(release) == {"linuxmint", "ubuntu", "debian"}
+    assert apt.system_ids(tmp_path / "absent") == set()
 
 
-def test_room_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
+def test_too_little_disk_space_is_an_error(tmp_path: Path) -> None:
     disk_space.require(tmp_path / "not" / "yet", 1, "a file")
     with pytest.raises(HostError, match=r"a file needs .* at .* are free"):
         disk_space.require(tmp_path / "not" / "yet", disk_space.free(tmp_path) * 2, "a file")
-    assert [disk_space.text(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
+    assert [disk_space.format_size(n) for n in (40_000_000, 1_500_000_000)] == ["40 MB", "1.5 GB"]
 
 
-def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
+def test_only_docker_host_is_tried_if_set_else_the_known_sockets_in_order() -> None:
     assert container_engine.candidates({"DOCKER_HOST": "tcp://x:1"}, "unix:///c") == [None]
     found = container_engine.candidates({"XDG_RUNTIME_DIR": "/run/user/7"}, "unix:///colima.sock")
     assert found == [
@@ -154,34 +154,19 @@ def test_docker_host_is_a_choice_and_the_rest_is_tried_in_order() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("configuration", "expected"),
-    [
-        ([{"Subnet": "172.17.0.0/16", "Gateway": "172.17.0.9"}], "172.17.0.9"),
-        ([{"Subnet": "172.17.0.0/16"}], "172.17.0.1"),
-        ([{"Subnet": "fd00::/64"}, {"Subnet": "10.1.0.0/24"}], "10.1.0.1"),
-        (None, "127.0.0.1"),
-    ],
-)
-def test_the_gateway_is_the_first_address_unless_told(
-    configuration: list[dict[str, str]] | None, expected: str
-) -> None:
-    assert container_engine.gateway({"IPAM": {"Config": configuration}}) == expected
-
-
-def test_a_port_that_is_wanted_is_taken_if_it_is_free_on_every_address() -> None:
+def test_the_wanted_port_is_used_if_it_is_free_on_every_address() -> None:
     free = embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], 0)
     assert embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], free) == free
     with socket.create_server(("127.0.0.2", free)):
         assert embedded_aws.free_port(["127.0.0.1", "127.0.0.2"], free) != free
 
 
-def test_an_address_of_another_machine_is_not_listened_on() -> None:
+def test_the_server_does_not_listen_on_an_address_of_another_machine() -> None:
     assert embedded_aws.listening_addresses("192.0.2.1") == ["127.0.0.1"]
     assert embedded_aws.listening_addresses("127.0.0.1") == ["127.0.0.1"]
 
 
-def test_what_others_need_of_it_is_told() -> None:
+def test_the_embedded_aws_gives_its_endpoint_registry_and_load_balancer() -> None:
     me = process.of(os.getpid())
     found = embedded_aws.Emulator(port=4566, bridge="172.17.0.1", process=me)
     assert found.load_balancer.format(name="x") == "http://127.0.0.1:4566/_alb/x"
@@ -189,14 +174,14 @@ def test_what_others_need_of_it_is_told() -> None:
     assert found.environ()["AWS_ENDPOINT_URL"] == "http://127.0.0.1:4566"
 
 
-def test_the_server_is_told_whose_it_is_and_listens_nowhere_else() -> None:
+def test_the_server_knows_its_instance_and_opens_no_other_ports() -> None:
     found = server.environ(port=1, instance="x", docker="unix:///d.sock")
     assert (found["MINISTACK_HOSTNAME"], found["DOCKER_HOST"]) == ("acso-x", "unix:///d.sock")
     assert found["IOT_MTLS_ENABLED"] == found["SFTP_ENABLED"] == "0"
     assert "DOCKER_HOST" not in server.environ(port=1, instance="x", docker=None)
 
 
-def test_containers_are_swept_only_if_they_carry_our_mark() -> None:
+def test_containers_without_our_label_are_not_removed() -> None:
     sweep = ownership._only_own(lambda _, **options: int(options["include_unlabelled"]))
     assert sweep(None, include_unlabelled=True) == 0
 
@@ -212,11 +197,11 @@ def test_containers_are_swept_only_if_they_carry_our_mark() -> None:
         (["acso/debian-python3:x", "mine:1"], False),
     ],
 )
-def test_an_image_with_somebody_s_name_is_not_ours(tags: list[str] | None, ours: bool) -> None:
+def test_an_image_with_another_name_is_not_ours(tags: list[str] | None, ours: bool) -> None:
     assert leftovers.is_ours({"RepoTags": tags}) is ours
 
 
-def test_a_content_id_is_of_files_and_configuration(
+def test_a_content_id_depends_on_files_and_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = tmp_path / "a"
@@ -228,14 +213,14 @@ def test_a_content_id_is_of_files_and_configuration(
     assert debian_image.content_id(archive) != first
 
 
-def test_docker_s_refusal_is_found_among_its_events() -> None:
+def test_an_import_error_is_found_among_docker_s_events() -> None:
     events = [{"status": "x"}, {"error": "no space left on device"}]
     answer = "\r\n".join(json.dumps(item) for item in events)
-    assert debian_image.refusal(answer) == "no space left on device"
-    assert debian_image.refusal('{"status": "sha256:0"}') == ""
+    assert debian_image.import_error(answer) == "no space left on device"
+    assert debian_image.import_error('{"status": "sha256:0"}') == ""
 
 
-def test_a_base_image_made_by_another_recipe_is_not_taken(
+def test_a_base_image_built_with_another_recipe_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -248,22 +233,20 @@ def test_a_base_image_made_by_another_recipe_is_not_taken(
     assert base_image._recorded("x") is None
 
 
-def test_what_was_removed_is_told_by_kind() -> None:
-    assert (
-        str(Removed(things=("container a", "container b", "volume c"))) == "2 container, 1 volume"
-    )
-    assert str(Removed()) == "nothing was there"
+def test_what_was_removed_is_counted_by_kind() -> None:
+    assert str(Removed(items=("container a", "container b", "volume c"))) == "2 container, 1 volume"
+    assert str(Removed()) == "nothing to remove"
 
 
-def test_a_pid_file_whose_number_is_another_process_s_is_removed(tmp_path: Path) -> None:
+def test_a_pid_file_with_the_number_of_another_process_is_removed(tmp_path: Path) -> None:
     pid_file = tmp_path / "docker.pid"
     pid_file.write_text(f"{os.getpid()}\n")
-    dockerd.forget_another(pid_file)
+    dockerd.remove_stale_pid_file(pid_file)
     assert not pid_file.exists()
-    dockerd.forget_another(pid_file)  # none is fine too
+    dockerd.remove_stale_pid_file(pid_file)  # none is fine too
 
 
-def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
+def test_the_pid_file_of_a_running_dockerd_is_kept(tmp_path: Path) -> None:
     program = tmp_path / "dockerd"
     program.symlink_to("/bin/sh")
     script = [str(program), "-c", "echo up; read line"]
@@ -272,6 +255,6 @@ def test_a_running_dockerd_s_pid_file_stays(tmp_path: Path) -> None:
         process.stdout.readline()  # the name is the program's only once that runs
         pid_file = tmp_path / "docker.pid"
         pid_file.write_text(str(process.pid))
-        dockerd.forget_another(pid_file)
+        dockerd.remove_stale_pid_file(pid_file)
         process.kill()
     assert pid_file.exists()

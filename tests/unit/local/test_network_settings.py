@@ -1,28 +1,28 @@
-"""What build containers are told of this machine's network settings."""
+"""Which network settings of this machine build containers get."""
 
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci.common.certificates import CA_PATH
 from ci.local.network_settings import (
-    CA_PATH,
-    STAY,
-    TOLD_CA_VARIABLES,
+    CONTAINER_CA_VARIABLES,
+    NOT_FORWARDED,
     derive,
     pip_files,
     pip_settings,
 )
 
 
-def test_a_machine_without_settings_tells_nothing() -> None:
+def test_without_settings_nothing_is_forwarded() -> None:
     found = derive({"PATH": "/bin", "HOME": "/root", "AWS_SECRET_ACCESS_KEY": "x"}, {})
     assert (found.exec_env, found.ca_bundle) == ({}, None)
 
 
-def test_proxies_are_told_in_both_cases() -> None:
-    told = derive({"HTTPS_PROXY": "http://p:1", "no_proxy": "localhost"}, {}).exec_env
-    assert told == {
+def test_proxies_are_set_in_lower_and_upper_case() -> None:
+    forwarded = derive({"HTTPS_PROXY": "http://p:1", "no_proxy": "localhost"}, {}).exec_env
+    assert forwarded == {
         "https_proxy": "http://p:1",
         "HTTPS_PROXY": "http://p:1",
         "no_proxy": "localhost",
@@ -30,7 +30,7 @@ def test_proxies_are_told_in_both_cases() -> None:
     }
 
 
-def test_settings_of_pip_and_uv_are_told_but_for_places_of_this_machine() -> None:
+def test_settings_of_pip_and_uv_are_forwarded_without_local_paths() -> None:
     environ = {
         "PIP_INDEX_URL": "https://index.test/simple",
         "PIP_FIND_LINKS": "/opt/wheels https://links.test",
@@ -47,25 +47,25 @@ def test_settings_of_pip_and_uv_are_told_but_for_places_of_this_machine() -> Non
     }
 
 
-def test_uv_s_own_index_goes_before_pip_s() -> None:
+def test_uv_s_own_index_overrides_pip_s() -> None:
     environ = {"PIP_INDEX_URL": "https://a.test", "UV_INDEX_URL": "https://b.test"}
     assert "UV_DEFAULT_INDEX" not in derive(environ, {}).exec_env
 
 
-def test_the_environment_goes_before_pip_s_files() -> None:
-    told = derive({"PIP_TIMEOUT": "5"}, {"PIP_TIMEOUT": "9", "PIP_RETRIES": "2"}).exec_env
-    assert told == {"PIP_TIMEOUT": "5", "PIP_RETRIES": "2"}
+def test_environment_variables_override_pip_s_files() -> None:
+    forwarded = derive({"PIP_TIMEOUT": "5"}, {"PIP_TIMEOUT": "9", "PIP_RETRIES": "2"}).exec_env
+    assert forwarded == {"PIP_TIMEOUT": "5", "PIP_RETRIES": "2"}
 
 
-def test_a_bundle_is_told_where_the_engine_shows_it(tmp_path: Path) -> None:
+def test_a_ca_bundle_is_set_to_the_path_where_the_engine_mounts_it(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     found = derive({"SSL_CERT_FILE": str(bundle)}, {})
     assert found.ca_bundle == bundle
-    assert found.exec_env == dict.fromkeys(TOLD_CA_VARIABLES, CA_PATH)
+    assert found.exec_env == dict.fromkeys(CONTAINER_CA_VARIABLES, CA_PATH)
 
 
-def test_a_bundle_of_pip_s_files_counts(tmp_path: Path) -> None:
+def test_a_ca_bundle_of_pip_s_files_is_used(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.touch()
     assert derive({}, {"PIP_CERT": str(bundle)}).ca_bundle == bundle
@@ -77,7 +77,7 @@ def test_credentials_of_an_index_are_not_shown() -> None:
     assert "hunter2" not in repr(found)
 
 
-def test_pip_s_files_are_read_weakest_first(tmp_path: Path) -> None:
+def test_later_files_of_pip_override_earlier_ones(tmp_path: Path) -> None:
     weak, strong = tmp_path / "weak", tmp_path / "strong"
     weak.write_text("[global]\ntimeout = 9\nindex-url = https://a.test\n")
     strong.write_text(
@@ -90,7 +90,7 @@ def test_pip_s_files_are_read_weakest_first(tmp_path: Path) -> None:
     }
 
 
-def test_a_broken_file_of_pip_is_left_to_pip(tmp_path: Path) -> None:
+def test_a_broken_file_of_pip_is_ignored(tmp_path: Path) -> None:
     broken = tmp_path / "pip.conf"
     broken.write_text("no section\n")
     assert pip_settings([broken]) == {}
@@ -108,24 +108,20 @@ def test_pip_s_files_are_where_its_documentation_says() -> None:
     assert pip_files({"PIP_CONFIG_FILE": "/dev/null"}) == []
 
 
-def test_the_engine_shows_the_bundle_where_containers_are_told_to_look() -> None:
-    from ci import engine
-
-    assert engine.CA_PATH == CA_PATH
-
-
 @given(
     st.dictionaries(
-        st.sampled_from(["PIP_X", "UV_X", "http_proxy", "AWS_SECRET_ACCESS_KEY", *sorted(STAY)]),
+        st.sampled_from(
+            ["PIP_X", "UV_X", "http_proxy", "AWS_SECRET_ACCESS_KEY", *sorted(NOT_FORWARDED)]
+        ),
         st.text(min_size=1, max_size=20),
     )
 )
-def test_nothing_else_of_the_environment_is_told(environ: dict[str, str]) -> None:
-    told = derive(environ, {}).exec_env
-    allowed = {"PIP_X", "UV_X", "http_proxy", "HTTP_PROXY", *TOLD_CA_VARIABLES}
-    assert set(told) <= allowed
+def test_nothing_else_of_the_environment_is_forwarded(environ: dict[str, str]) -> None:
+    forwarded = derive(environ, {}).exec_env
+    allowed = {"PIP_X", "UV_X", "http_proxy", "HTTP_PROXY", *CONTAINER_CA_VARIABLES}
+    assert set(forwarded) <= allowed
     assert all(
         not word.startswith("/")
         for name in ("PIP_X", "UV_X")
-        for word in told.get(name, "").split()
+        for word in forwarded.get(name, "").split()
     )

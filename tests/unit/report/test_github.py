@@ -1,4 +1,4 @@
-"""GitHub Actions: what a job's log, its annotations and its summary get of a command."""
+"""GitHub Actions: a command's output in a job's log, annotations and summary."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def run(result: str | int | Exception, *, json_: bool = False, streams: bool = F
             raise result
         return result
 
-    return Report(command="deploy", json=json_, streams=streams).of(command)
+    return Report(command="deploy", json=json_, streams=streams).run(command)
 
 
 def test_an_annotation_is_one_line_whatever_is_in_it() -> None:
@@ -45,16 +45,18 @@ def test_a_long_annotation_is_cut() -> None:
     assert len(github.error("t", "x" * 10_000)) < 4100
 
 
-def test_no_command_within_a_group_is_obeyed() -> None:
+def test_workflow_commands_inside_a_group_are_disabled() -> None:
     lines = github.group("title", "::add-mask::everything").splitlines()
     stop = re.fullmatch(r"::stop-commands::(\w{32})", lines[1])
     assert stop
     assert lines[2:] == ["::add-mask::everything", f"::{stop[1]}::", "::endgroup::"]
-    assert github.group("title", "x").splitlines()[1] != lines[1]  # nobody can foresee it
+    assert github.group("title", "x").splitlines()[1] != lines[1]  # the token cannot be guessed
 
 
 @pytest.mark.usefixtures("job")
-def test_an_error_is_folded_and_annotated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_with_details_is_a_group_and_an_annotation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert run(errors.ReleaseFailedError(MESSAGE, hint="acso status")) == 40
     out, err = capsys.readouterr()
     assert out == ""
@@ -66,18 +68,18 @@ def test_an_error_is_folded_and_annotated(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.usefixtures("job")
-def test_a_short_error_is_an_annotation_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_one_line_is_only_an_annotation(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(errors.UsageError("wrong")) == 2
     assert capsys.readouterr().err == "::error title=acso deploy::wrong\n"
 
 
 @pytest.mark.usefixtures("job")
-def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_annotations_do_not_mix_with_json_output(capsys: pytest.CaptureFixture[str]) -> None:
     run(errors.UsageError("wrong"), json_=True)
     assert json.loads(capsys.readouterr().out)["error"]["message"] == "wrong"
 
 
-def test_a_summary_is_written_of_success_and_of_failure(job: Path) -> None:
+def test_a_summary_is_written_for_success_and_for_failure(job: Path) -> None:
     run("release 1 is live")
     run(errors.ReleaseFailedError(MESSAGE))
     text = job.read_text()
@@ -103,12 +105,12 @@ async def test_a_summary_lists_the_stages() -> None:
     assert "| ❌ | release | 0.0 |  |" in text
 
 
-def test_text_cannot_leave_its_block() -> None:
+def test_text_cannot_end_its_code_block() -> None:
     text = github.summary("deploy", [], 0, "````\n# heading\n````")
     assert "\n`````text\n````\n# heading\n````\n`````\n" in text
 
 
-def test_a_summary_that_cannot_be_written_fails_nothing(
+def test_a_summary_that_cannot_be_written_is_only_a_warning(
     job: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.mkdir()
@@ -116,7 +118,7 @@ def test_a_summary_that_cannot_be_written_fails_nothing(
     assert "::warning title=acso::the summary cannot be written" in capsys.readouterr().err
 
 
-def test_elsewhere_nothing_is_written(
+def test_outside_of_a_job_no_workflow_commands_are_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)

@@ -1,4 +1,4 @@
-"""A command's end: stdout, stderr and exit code for each way it can go."""
+"""How a command ends: stdout, stderr and exit code for each kind of result and error."""
 
 import json
 
@@ -10,7 +10,7 @@ from ci.report.result import RenderedResult
 
 
 def of(run: object, *, json_: bool = False) -> int:
-    return Report(command="plan", json=json_).of(run)  # type: ignore[arg-type]
+    return Report(command="plan", json=json_).run(run)  # type: ignore[arg-type]
 
 
 def raising(error: BaseException) -> object:
@@ -20,7 +20,7 @@ def raising(error: BaseException) -> object:
     return run
 
 
-def test_a_result_goes_to_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_goes_to_stdout_only(capsys: pytest.CaptureFixture[str]) -> None:
     assert of(lambda: "5 services unchanged") == 0
     assert capsys.readouterr() == ("5 services unchanged\n", "")
 
@@ -38,7 +38,7 @@ def test_a_result_may_carry_the_exit_code(
     assert "2 changes" in capsys.readouterr().out
 
 
-def test_an_error_is_a_sentence_and_the_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_printed_as_message_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
     error = errors.HostError("no container engine [docker]", hint="apt-get install docker.io")
     assert of(raising(error)) == 4
     out, err = capsys.readouterr()
@@ -46,7 +46,7 @@ def test_an_error_is_a_sentence_and_the_next_step(capsys: pytest.CaptureFixture[
     assert err == "error: no container engine [docker]\n  next: apt-get install docker.io\n"
 
 
-def test_the_error_of_a_task_group_is_found_in_it() -> None:
+def test_an_error_is_found_inside_nested_task_groups() -> None:
     inner = errors.LockedError("held")
     group = BaseExceptionGroup("", [ValueError("x"), BaseExceptionGroup("", [inner])])
     assert of(raising(group)) == 23
@@ -71,8 +71,8 @@ def test_json_holds_result_and_stages(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_json_holds_an_error_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert of(raising(errors.ConfigError("acso.toml: x", hint="y")), json_=True) == 3
-    said = json.loads(capsys.readouterr().out)["error"]
-    assert said == {"kind": "ConfigError", "message": "acso.toml: x", "hint": "y", "exit_code": 3}
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error == {"kind": "ConfigError", "message": "acso.toml: x", "hint": "y", "exit_code": 3}
 
 
 def test_every_error_a_user_can_meet_has_an_exit_code_of_its_own() -> None:

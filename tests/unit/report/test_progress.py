@@ -1,4 +1,4 @@
-"""Spans: how they end, and how they look as lines."""
+"""Spans: how they end, and how they are printed as lines."""
 
 import io
 
@@ -21,7 +21,7 @@ async def test_a_stage_that_succeeds_is_one_line_with_its_result() -> None:
     assert end.endswith("s)  5 images")
 
 
-async def test_a_stage_that_raises_is_failed_and_raises_on() -> None:
+async def test_a_stage_that_raises_is_failed_and_the_exception_propagates() -> None:
     timeline = Timeline(Lines(io.StringIO()))
 
     async def fails() -> None:
@@ -33,7 +33,7 @@ async def test_a_stage_that_raises_is_failed_and_raises_on() -> None:
     assert [span.state for span in timeline.spans] == ["failed"]
 
 
-async def test_a_cancelled_stage_is_neither_good_nor_failed() -> None:
+async def test_a_cancelled_stage_is_neither_ok_nor_failed() -> None:
     timeline = Timeline(Lines(io.StringIO()))
     with listen(timeline), anyio.CancelScope() as scope:
         async with stage("build"):

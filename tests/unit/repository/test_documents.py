@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.cli import machine, program
+from ci.cli import program
 from ci.cli.signatures import from_module
 from tests.unit.repository.conftest import ROOT, documents
 
@@ -20,13 +20,17 @@ DOTTED = re.compile(r"\b((?:ci|validation)(?:\.\w+)+)")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(#[^)]*)?\)")
 COMMAND = re.compile(r"(?<![\w/.])(?:\./)?acso ((?:--[\w-]+ (?!-)\S+ )*)([a-z][a-z-]*)")
 DAGGER = re.compile(r"dagger call (?:--[\w-]+ \S+\s+)*([a-z][a-z-]*)")
-#: Written as examples, or made by a command in the text.
-MADE_UP = {"plan.json", "my.py", "results.json"}
 
 
 def code(document: Path) -> Iterator[str]:
     for block, inline in CODE.findall(document.read_text()):
         yield block or inline
+
+
+def tracked(pattern: str) -> Iterator[Path]:
+    for folder in ("agents", "ci", "validation", "tests"):
+        yield from (ROOT / folder).rglob(pattern)
+    yield from ROOT.glob(pattern)
 
 
 def lines(document: Path) -> Iterator[str]:
@@ -82,6 +86,15 @@ def test_every_module_and_every_name_in_one_exists(document: Path) -> None:
             assert all(re.search(rf"\b{name}\b", source) for name in parts), dotted
 
 
+def test_every_name_in_a_recipe_exists() -> None:
+    recipes = (ROOT / "CONTRIBUTING.md").read_text().partition("## Recipes")[2]
+    names = set(re.findall(r"`@?([A-Za-z_]{4,})(?:\([^`]*\))?`", recipes))
+    files = [path for kind in ("*.py", "*.toml") for path in tracked(kind)]
+    text = "\n".join(path.read_text() for path in files)
+    assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set()
+    assert {"STRATEGIES", "source_check", "answers", "TaskType"} <= names
+
+
 def test_every_link_leads_to_a_file_and_heading(document: Path) -> None:
     for target, anchor in LINK.findall(document.read_text()):
         path = document.parent / target
@@ -102,7 +115,7 @@ def test_every_command_exists(document: Path, commands: set[str]) -> None:
 def test_every_command_line_is_accepted(
     document: Path, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "environ", lambda: {"WEBHOOK": "https://example.org"})
+    monkeypatch.setenv("WEBHOOK", "https://example.org")
     for line in lines(document):
         words = shlex.split(line) if line.startswith("./acso ") else []
         if len(words) > 2 and not re.search(r"\b[A-Z]{3,}\b|\.\.\.|\|", line):

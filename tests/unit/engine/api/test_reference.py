@@ -34,7 +34,7 @@ def test_every_field_that_the_code_names_is_one_of_the_api() -> None:
 def test_an_argument_with_one_value_says_why_and_a_missing_field_may() -> None:
     assert {f"{field}({name})" for field, names in FIXED.items() for name in names} <= set(REASONS)
     assert "no terminal" in str(UnsupportedError("Container.terminal"))
-    assert "engine; run with" in str(UnsupportedError("Container.unheardOf"))
+    assert "engine; use a Dagger engine" in str(UnsupportedError("Container.unheardOf"))
 
 
 def test_nothing_that_has_a_reason_to_be_absent_is_there() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from ci.engine import locks
+from ci.common import locks
 from ci.engine.errors import CacheError
 from ci.engine.store import archive
 from ci.engine.store.cache import ABANDONED, Store
@@ -46,9 +46,9 @@ def test_what_cannot_be_written_is_told_with_its_place(store: Store) -> None:
 
 def test_a_failed_transaction_does_not_swallow_what_comes_later(store: Store) -> None:
     with pytest.raises(CacheError):
-        store.remember([("/a", "1", "x"), ("/b", "1", object())])  # type: ignore[list-item]
+        store.remember_files([("/a", "1", "x"), ("/b", "1", object())])  # type: ignore[list-item]
     store.set("key", 1)
-    store.remember([("/c", "1", "x")])
+    store.remember_files([("/c", "1", "x")])
     with sqlite3.connect(store.root / "index.sqlite") as other:
         assert other.execute("select key from steps").fetchall() == [("key",)]
         assert other.execute("select path from seen").fetchall() == [("/c",)]
@@ -60,7 +60,7 @@ def test_processes_that_begin_at_once_agree_on_the_key(tmp_path: Path) -> None:
 
     def begin() -> None:
         store = Store(tmp_path)
-        found.append(store.hashed(b"secret"))
+        found.append(store.hash_secret(b"secret"))
         store.close()
 
     threads = [threading.Thread(target=begin) for _ in range(8)]
@@ -75,7 +75,7 @@ def test_processes_that_begin_at_once_agree_on_the_key(tmp_path: Path) -> None:
 
 def test_half_a_key_is_an_error_and_not_a_key(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"")
-    with pytest.raises(CacheError, match="key is damaged; remove it"):
+    with pytest.raises(CacheError, match="key is damaged; remove the file"):
         Store(tmp_path)
 
 
@@ -113,8 +113,8 @@ async def test_one_at_a_time_holds_a_key_and_leaves_no_file(store: Store, tmp_pa
 
 def test_the_ends_of_a_content_are_read_without_its_middle(store: Store) -> None:
     digest = store.add_bytes(b"begin" + bytes(1000) + b"end")
-    assert store.ends(digest, first=5, last=3) == (b"begin", b"end", 1008)
-    assert store.ends(digest, first=5000, last=5000)[1:] == (store.read(digest), 1008)
+    assert store.head_and_tail(digest, first=5, last=3) == (b"begin", b"end", 1008)
+    assert store.head_and_tail(digest, first=5000, last=5000)[1:] == (store.read(digest), 1008)
 
 
 @pytest.mark.parametrize("cut", [512, 1024, 1536, 2048, 2560])

@@ -12,7 +12,7 @@ from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.store import oci
 from ci.engine.store.archive import plain
 from ci.engine.store.cache import Store
-from ci.engine.store.oci import Form
+from ci.engine.store.oci import ArchiveFormat
 
 CONFIG = {"Env": ["A=1"], "Labels": {"l": "v"}}
 
@@ -28,7 +28,7 @@ def layer(store: Store, text: bytes) -> tuple[str, Path]:
     return f"sha256:{digest}", store.path(digest)
 
 
-def written(store: Store, path: Path, form: Form) -> dict[str, Path]:
+def written(store: Store, path: Path, form: ArchiveFormat) -> dict[str, Path]:
     layers = dict([layer(store, b"one"), layer(store, b"two")])
     path.write_bytes(b"".join(oci.write(store, CONFIG, "amd64", layers, form)))
     return layers
@@ -48,11 +48,16 @@ def manifest(path: Path) -> dict[str, Any]:
         return found
 
 
-FORMS = [Form(), Form(gzip=True), Form(types="DOCKER"), Form(annotations={"a": "b"})]
+FORMS = [
+    ArchiveFormat(),
+    ArchiveFormat(gzip=True),
+    ArchiveFormat(types="DOCKER"),
+    ArchiveFormat(annotations={"a": "b"}),
+]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_is_written_is_what_is_read(store: Store, tmp_path: Path, form: Form) -> None:
+def test_what_is_written_is_what_is_read(store: Store, tmp_path: Path, form: ArchiveFormat) -> None:
     layers = written(store, tmp_path / "i.tar", form)
     config, found = oci.read(Store(tmp_path / "other"), tmp_path / "i.tar", "", "amd64")
     assert json.loads(config)["config"] == CONFIG
@@ -63,7 +68,7 @@ def test_what_is_written_is_what_is_read(store: Store, tmp_path: Path, form: For
 def test_the_form_is_in_the_manifest_and_the_bytes_are_the_same(
     store: Store, tmp_path: Path
 ) -> None:
-    form = Form.of("DockerMediaTypes", "Gzip", {"who": "me"})
+    form = ArchiveFormat.parse("DockerMediaTypes", "Gzip", {"who": "me"})
     for name in ("a", "b"):
         written(store, tmp_path / name, form)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -74,7 +79,7 @@ def test_the_form_is_in_the_manifest_and_the_bytes_are_the_same(
         "application/vnd.docker.image.rootfs.diff.tar.gzip"
     }
     with pytest.raises(UnsupportedError, match="compression Zstd"):
-        Form.of("OCIMediaTypes", "Zstd", {})
+        ArchiveFormat.parse("OCIMediaTypes", "Zstd", {})
 
 
 # --- archives of others -----------------------------------------------------------------------
@@ -109,12 +114,12 @@ def test_what_docker_saves_is_read_links_between_layers_too(store: Store, tmp_pa
 def test_a_content_that_is_not_what_its_name_says_is_refused(store: Store, tmp_path: Path) -> None:
     diff = "sha256:" + hashlib.sha256(b"data").hexdigest()
     files = {"a/layer.tar": b"evil", "b/layer.tar": b"data", **saved([diff, diff], [])}
-    with pytest.raises(EngineError, match="something else than layer"):
+    with pytest.raises(EngineError, match="damaged: layer"):
         oci.read(store, tar(tmp_path / "s.tar", files), "", "amd64")
     assert not store.has(hashlib.sha256(b"data").hexdigest())
     index = json.dumps({"manifests": [{"digest": diff}]}).encode()
     place = "blobs/" + diff.replace(":", "/")
-    with pytest.raises(EngineError, match="something else than sha256"):
+    with pytest.raises(EngineError, match="damaged: sha256"):
         oci.read(store, tar(tmp_path / "o.tar", {"index.json": index, place: b"evil"}), "", "amd64")
 
 

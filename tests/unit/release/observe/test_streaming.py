@@ -1,6 +1,6 @@
-"""What the command line adds: writing as things happen, ending well, handing over.
+"""`ci.cli.streaming`: commands that print while they run, and how they end.
 
-Here, because the world in memory is: `ci.cli.streaming` shows what happens in it.
+The tests are here because they use the simulated AWS of the release tests.
 """
 
 import argparse
@@ -18,13 +18,13 @@ import pytest
 from ci.aws.logs import Event
 from ci.aws.session import Aws
 from ci.cli import streaming
-from ci.cli.streaming import Handover, coloured, until_interrupted
+from ci.cli.streaming import ReplacementProgram, coloured, until_interrupted
 from ci.errors import ContainerEngineError, ExecError, TaskFailedError
 from ci.local import container_engine
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake_logs import LoggedWorld
+from tests.unit.release.fakes.logs import LoggedWorld
 from tests.unit.release.rollout.test_verdict import task
 
 HUNTER = "threat-hunter"
@@ -51,16 +51,16 @@ class Stub:
 
 
 async def used(
-    addition: Callable[[argparse.Namespace], streaming.Use | None],
+    extension: Callable[[argparse.Namespace], streaming.Handler | None],
     context: ReleaseContext,
     given: Mapping[str, Any],
     **options: bool,
 ) -> streaming.StreamingResult:
     flags = {"json": False, "follow": False, "watch": True} | options
-    use = addition(argparse.Namespace(**flags))
-    assert use is not None
+    handler = extension(argparse.Namespace(**flags))
+    assert handler is not None
     acso: Any = Stub(context)
-    return await use(acso, {"env": "staging", **given})
+    return await handler(acso, {"env": "staging", **given})
 
 
 async def test_lines_are_written_as_they_are_read(
@@ -87,7 +87,7 @@ async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
     assert json.loads(capsys.readouterr().out)["log"] == ["check", "4"]
 
 
-async def test_a_one_off_task_that_never_ran_has_no_exit_code_to_give(pipeline: Pipeline) -> None:
+async def test_a_one_off_task_that_never_ran_has_no_exit_code(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     with pytest.raises(TaskFailedError, match="CannotPull"):
         await used(streaming.run_task, pipeline.context, {"agent": HUNTER, "args": ["pull"]})
@@ -144,7 +144,7 @@ class Terminal:
         return True
 
 
-async def test_on_a_terminal_the_screen_is_drawn_anew(
+async def test_on_a_terminal_the_screen_is_redrawn(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pipeline.deploy()
@@ -199,7 +199,7 @@ async def test_without_the_plugin_nothing_is_begun(
 ) -> None:
     await pipeline.deploy()
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ExecError, match="no session-manager-plugin on PATH"):
+    with pytest.raises(ExecError, match="needs session-manager-plugin, which is not on PATH"):
         await used(streaming.execute, pipeline.context, {"agent": HUNTER, "args": ["sh"]})
     assert "execute_command" not in pipeline.world.calls
 
@@ -210,7 +210,7 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
     context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
     asked: list[tuple[str, list[str]]] = []
 
-    async def running(_: ReleaseContext, agent: str) -> object:
+    async def running_task(_: ReleaseContext, agent: str) -> object:
         assert agent == HUNTER
         return task()
 
@@ -218,14 +218,14 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
         asked.append((id_, command))
         return ("docker", "exec")
 
-    monkeypatch.setattr(ecs_exec, "running", running)
+    monkeypatch.setattr(ecs_exec, "running_task", running_task)
     monkeypatch.setattr(container_engine, "exec_command", exec_command)
     found = await used(streaming.execute, context, {"agent": HUNTER, "args": ["sh"]})
-    assert found == Handover(argv=("docker", "exec"))
+    assert found == ReplacementProgram(argv=("docker", "exec"))
     assert asked == [("task8", ["sh"])]
 
 
-async def test_a_task_that_is_no_container_here_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_without_a_container_here_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     async def find() -> None:
         return None
 

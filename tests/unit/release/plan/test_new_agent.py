@@ -34,7 +34,7 @@ def target(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Target:
     monkeypatch.setattr(context.aws, "account", returning("123456789012"))
     monkeypatch.setattr(infra, "outputs", returning(OUTPUTS))
     monkeypatch.setattr(infra, "preview", returning([]))
-    monkeypatch.setattr(infra, "standing", returning(infra.Standing(found={}, wanted={})))
+    monkeypatch.setattr(infra, "stack_facts", returning(infra.StackFacts(current={}, desired={})))
     config = dataclasses.replace(CONFIG, agents=(*CONFIG.agents, NEW))
     return Target(aws=context.aws, config=config, environment=context.environment)
 

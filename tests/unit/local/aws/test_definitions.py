@@ -1,33 +1,33 @@
-"""What is made of task definitions, by the ECS API and by CloudFormation."""
+"""How task definitions of the ECS API and of CloudFormation are translated."""
 
 import pytest
 
-from ci.local.aws.containers import local_image, own_volumes, shape
-from ci.local.aws.scheduler import pause
-from ci.local.aws.taskhealth import rule
-from ci.local.aws.templates import camel
+from ci.local.aws.containers import local_image, run_options, task_volumes
+from ci.local.aws.scheduler import restart_delay
+from ci.local.aws.task_health import health_rule
+from ci.local.aws.templates import camel_case_keys
 
 
-def test_an_empty_definition_asks_for_nothing() -> None:
-    assert shape({"name": "a", "image": "b"}, {}) == {}
+def test_an_empty_definition_sets_no_options() -> None:
+    assert run_options({"name": "a", "image": "b"}, {}) == {}
 
 
-def test_a_container_without_memory_has_its_tasks() -> None:
-    assert shape({}, {"memory": "512", "cpu": "256"}) == {
+def test_a_container_without_a_memory_limit_gets_that_of_its_task() -> None:
+    assert run_options({}, {"memory": "512", "cpu": "256"}) == {
         "mem_limit": "512m",
         "memswap_limit": "512m",
         "cpu_shares": 256,
     }
-    assert shape({"memory": 64}, {"memory": "512"})["mem_limit"] == "64m"
+    assert run_options({"memory": 64}, {"memory": "512"})["mem_limit"] == "64m"
 
 
-def test_a_volume_of_the_task_is_told_from_a_folder_of_the_host() -> None:
+def test_a_folder_of_the_host_is_no_volume_of_the_task() -> None:
     volumes = [{"name": "own"}, {"name": "host", "host": {"sourcePath": "/srv"}}]
     mounts = [
         {"sourceVolume": "own", "containerPath": "/tmp"},
         {"sourceVolume": "host", "containerPath": "/data"},
     ]
-    assert own_volumes({"mountPoints": mounts}, {"volumes": volumes}) == ["/tmp"]
+    assert task_volumes({"mountPoints": mounts}, {"volumes": volumes}) == ["/tmp"]
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_a_volume_of_the_task_is_told_from_a_folder_of_the_host() -> None:
         ("localhost:4566/a", "localhost:4566/a"),
     ],
 )
-def test_only_names_of_an_account_s_registry_are_replaced(image: str, expected: str) -> None:
+def test_only_the_registry_of_an_aws_account_is_replaced(image: str, expected: str) -> None:
     assert local_image(image, "localhost:4566") == expected
 
 
-def test_a_template_s_keys_become_the_api_s_except_where_people_chose_them() -> None:
+def test_a_template_s_keys_become_those_of_the_api_except_keys_chosen_by_users() -> None:
     template = {
         "LogConfiguration": {
             "LogDriver": "awslogs",
@@ -55,7 +55,7 @@ def test_a_template_s_keys_become_the_api_s_except_where_people_chose_them() -> 
         "Secrets": [{"Name": "A", "ValueFrom": "b"}],
         "Memory": 64,
     }
-    assert camel(template) == {
+    assert camel_case_keys(template) == {
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {"awslogs-group": "G", "Mode": "x"},
@@ -66,11 +66,11 @@ def test_a_template_s_keys_become_the_api_s_except_where_people_chose_them() -> 
     }
 
 
-def test_a_health_check_has_the_defaults_of_ecs() -> None:
+def test_the_defaults_of_a_health_check_are_those_of_ecs() -> None:
     # ECS API Reference, HealthCheck: interval 30, retries 3, startPeriod off.
-    assert (rule({}).interval, rule({}).failures, rule({}).grace) == (30, 3, 0)
+    assert (health_rule({}).interval, health_rule({}).failures, health_rule({}).grace) == (30, 3, 0)
 
 
-def test_restarts_are_delayed_more_and_more_and_never_too_much() -> None:
-    assert [pause(number) for number in (1, 3, 4, 5, 6)] == [0, 0, 2, 4, 8]
-    assert pause(1000) == 60
+def test_the_delay_of_restarts_grows_up_to_a_maximum() -> None:
+    assert [restart_delay(number) for number in (1, 3, 4, 5, 6)] == [0, 0, 2, 4, 8]
+    assert restart_delay(1000) == 60

@@ -1,72 +1,70 @@
-"""Ports that lead somewhere else: from this host to a service, from containers to this host.
+"""Forwarded ports: from this host to a service, from containers to this host.
 
-A listener is open until the service that it stands for is stopped, or the session ends.
+A listener is open until its service is stopped or the session ends.
 """
 
 from dataclasses import dataclass
-from ipaddress import ip_network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute
 
+from ci.common import networks
 from ci.engine.errors import EngineError, UnsupportedError
-from ci.engine.store.cache import key_of
-from ci.engine.values import Forward, Port, Service
-
-if TYPE_CHECKING:
-    from ci.engine.execution.session import Engine
+from ci.engine.execution.resources import Resources
+from ci.engine.execution.services import Services
+from ci.engine.values import Port, PortForward, Service
 
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Open:
-    """A forward that listens."""
+class OpenPorts:
+    """A port forward that listens."""
 
     address: str
-    ports: tuple[tuple[int, int], ...]  # where it listens, where that leads
+    ports: tuple[tuple[int, int], ...]  # frontend (where it listens), backend (where that leads)
     scope: anyio.CancelScope
 
 
-class Forwards:
-    """All forwards of a session."""
+class PortForwards:
+    """All port forwards of a session."""
 
-    def __init__(self, engine: "Engine") -> None:
-        self._engine = engine
-        self._open: dict[Forward, Open] = {}
+    def __init__(self, resources: Resources, services: Services) -> None:
+        self._options = resources.options
+        self._daemon = resources.daemon
+        self._flights = resources.flights
+        self._group = resources.group
+        self._services = services
+        self._open: dict[PortForward, OpenPorts] = {}
 
-    async def key(self, forward: Forward) -> str:
-        """Return the key of what a step sees of a forward."""
-        return key_of("forward", forward.host, forward.ports)
-
-    async def ports(self, forward: Forward) -> tuple[Port, ...]:
-        """Return where it listens."""
+    async def ports(self, forward: PortForward) -> tuple[Port, ...]:
+        """Return the ports on which a forward listens."""
         return tuple(Port(port=front) for front, _ in (await self.start(forward)).ports)
 
-    async def start(self, forward: Forward) -> Open:
-        """Listen, unless that is done already.
+    async def start(self, forward: PortForward) -> OpenPorts:
+        """Listen, unless the ports are open already.
 
         Raises:
-            EngineError: a port is taken, or the service does not start.
+            EngineError: a port is in use, or the service does not start.
         """
         if forward not in self._open:
-            name = f"forward {hash(forward)}"
-            await self._engine.once.do(name, lambda: self._start(forward))
+            name = f"port forward {hash(forward)}"
+            await self._flights.run(name, lambda: self._start(forward))
         return self._open[forward]
 
-    async def stop(self, forward: Forward) -> None:
+    async def stop(self, forward: PortForward) -> None:
         """Stop listening; connections end."""
         found = self._open.pop(forward, None)
         if found is not None:
             found.scope.cancel()
 
-    async def _start(self, forward: Forward) -> None:
+    async def _start(self, forward: PortForward) -> None:
         if forward.service is None:
             address, target = await self._gateway(), forward.host
         else:
             address = LOOPBACK
-            target = (await self._engine.services.start(forward.service)).address
+            target = (await self._services.start(forward.service)).address
         scope, bound = anyio.CancelScope(), []
         try:
             for front, back in forward.ports:
@@ -74,7 +72,7 @@ class Forwards:
         except BaseException:
             scope.cancel()
             raise
-        self._open[forward] = Open(address=address, ports=tuple(bound), scope=scope)
+        self._open[forward] = OpenPorts(address=address, ports=tuple(bound), scope=scope)
 
     async def _listen(
         self, scope: anyio.CancelScope, at: tuple[str, int], to: tuple[str, int]
@@ -89,30 +87,30 @@ class Forwards:
         async def serve() -> None:
             with scope:
                 async with listener:
-                    await listener.serve(lambda stream: _joined(stream, to))
+                    await listener.serve(lambda stream: _connect(stream, to))
 
-        self._engine.group.start_soon(serve)
-        self._engine.options.log(f"forward {at[0]}:{port} to {to[0]}:{to[1]}")
+        self._group.start_soon(serve)
+        self._options.log(f"forward {at[0]}:{port} to {to[0]}:{to[1]}")
         return port
 
     async def _gateway(self) -> str:
-        """Return the address under which containers reach this host."""
-        daemon = self._engine.daemon
-        for name in ("bridge", "podman"):
-            found = await daemon.found(daemon.client.inspect_network, name)
-            if found is not None:
-                config = found["IPAM"]["Config"][0]  # the first address goes without saying
-                return str(config.get("Gateway") or ip_network(config["Subnet"])[1])
-        raise EngineError("the container engine has no bridge by which containers reach this host")
+        """Return the address at which containers reach this host."""
+        for name in networks.DEFAULT:
+            found = await self._daemon.inspect(self._daemon.client.inspect_network, name)
+            if found is not None and (address := networks.gateway(found)):
+                return address
+        raise EngineError(
+            "the container engine has no bridge network by which containers reach this host"
+        )
 
 
-async def _joined(stream: ByteStream, to: tuple[str, int]) -> None:
+async def _connect(stream: ByteStream, to: tuple[str, int]) -> None:
     """Copy bytes both ways until both sides are done."""
     async with stream:
         try:
             other = await anyio.connect_tcp(*to)
         except OSError:
-            return  # the caller sees its connection end, as it would with nobody listening
+            return  # the client's connection ends, as it does where nothing listens
         async with other, anyio.create_task_group() as group:
             group.start_soon(_copy, stream, other)
             group.start_soon(_copy, other, stream)
@@ -128,18 +126,18 @@ async def _copy(source: ByteStream, target: ByteStream) -> None:
 
 
 def require_tcp(asked: list[dict[str, Any]]) -> None:
-    """Raise `UnsupportedError` for a port that is to be forwarded and is no TCP port."""
+    """Raise `UnsupportedError` for a forwarded port that is not a TCP port."""
     if any(each.get("protocol", "TCP") != "TCP" for each in asked):
         raise UnsupportedError("PortForward(protocol: UDP)")
 
 
-def ports_of(
+def forwarded_ports(
     service: Service, asked: list[dict[str, Any]], *, native: bool, random: bool = False
 ) -> tuple[tuple[int, int], ...]:
-    """Return which ports lead to a service: those asked for, or all that it exposes.
+    """Return the ports that lead to a service: those in the request, or all that it exposes.
 
-    A frontend that is left out is any free port, with `random` each of them; `native` ones keep
-    their number on this host.
+    A missing frontend means any free port, and `random` means that for all of them. `native` adds
+    every exposed port under its own number.
     """
     require_tcp(asked)
     pairs = [(each.get("frontend") or 0, each["backend"]) for each in asked]

@@ -1,0 +1,50 @@
+"""What the parts of a session share; nothing here knows those parts."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from anyio.abc import TaskGroup
+
+from ci.engine.errors import EngineError
+from ci.engine.execution.containers import StepContainers
+from ci.engine.execution.docker_api import Daemon
+from ci.engine.execution.rootfs import Rootfs
+from ci.engine.execution.single_flight import SingleFlight
+from ci.engine.ids import Call
+from ci.engine.options import Options
+from ci.engine.store.cache import Store
+from ci.engine.values import Container
+
+#: Evaluates a call to its value; each call once in a session.
+Evaluate = Callable[[Call], Awaitable[Any]]
+#: Returns the plain value of a secret.
+Reveal = Callable[[Call], Awaitable[bytes]]
+#: Starts the services bound to a container; returns their addresses by host name.
+StartBindings = Callable[[Container], Awaitable[dict[str, str]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Store, container engine and task group of one session."""
+
+    options: Options
+    store: Store
+    daemon: Daemon
+    rootfs: Rootfs
+    containers: StepContainers
+    flights: SingleFlight
+    group: TaskGroup
+
+    @property
+    def platform(self) -> str:
+        """The one platform of this engine: the daemon's own."""
+        return f"linux/{self.daemon.architecture}"
+
+    def require_platform(self, platform: str | None) -> None:
+        """Raise `EngineError` for another platform than this engine's."""
+        if platform not in (None, self.platform):
+            raise EngineError(
+                f"platform {platform}: this engine runs {self.platform} only; "
+                "use a Dagger engine for other platforms (--engine dagger)"
+            )
