@@ -53,7 +53,7 @@ async def apply(target: Target, say: Say) -> Outputs:
     """
     wanted = _environment(target)
     stack = await create_or_update(target.aws, wanted, say)
-    if target.environment.name == PROTECTED and not stack.protected:
+    if target.env.name == PROTECTED and not stack.protected:
         await cloudformation.protect(target.aws, wanted.name, protected=True)
     return _outputs(target, stack)
 
@@ -106,7 +106,7 @@ def _checksum(stack: DesiredStack) -> str:
 
 async def outputs(target: Target) -> Outputs | None:
     """Return an environment's outputs, None if it was never applied."""
-    stack = await cloudformation.stack(target.aws, target.environment.prefix)
+    stack = await cloudformation.stack(target.aws, target.env.prefix)
     if stack is None or stack.status in NOT_CREATED or "Cluster" not in stack.outputs:
         return None
     return _outputs(target, stack)
@@ -135,13 +135,13 @@ async def delete(target: Target, say: Say) -> None:
     running = await _services(target)
     if running:
         # CloudFormation would fail after minutes, with half of the stack deleted.
-        message = f"{target.environment.name} still has services: {', '.join(running)}"
+        message = f"{target.env.name} still has services: {', '.join(running)}"
         raise InfrastructureError(message, hint="delete them first; nothing was deleted")
-    await remove(target.aws, target.environment.prefix, say)
+    await remove(target.aws, target.env.prefix, say)
 
 
 async def _services(target: Target) -> list[str]:
-    aws, environment = target.aws, target.environment
+    aws, environment = target.aws, target.env
     if await ecs.cluster_status(aws, environment.cluster) != "ACTIVE":
         return []
     names = [environment.service(agent) for agent in target.config.agents]
@@ -175,10 +175,10 @@ async def _provider_exists(aws: Aws) -> bool:
 
 def _environment(target: Target) -> DesiredStack:
     return DesiredStack(
-        name=target.environment.prefix,
+        name=target.env.prefix,
         template=templates.environment(target.config.agents),
         parameters=templates.parameters(target),
-        tags={"project": target.config.project.name, "environment": target.environment.name},
+        tags={"project": target.config.project.name, "environment": target.env.name},
     )
 
 

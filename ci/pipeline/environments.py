@@ -29,7 +29,7 @@ async def existing(target: Target) -> release.ReleaseContext:
     """Return a deployed environment; raises `UsageError` if it was never deployed."""
     context = await find(target)
     if context is None:
-        name = target.environment.name
+        name = target.env.name
         message = f"nothing was ever deployed to {name}"
         raise UsageError(message, hint=f"acso deploy --env {name}")
     return context
@@ -79,5 +79,5 @@ def smoke(context: release.ReleaseContext) -> release.Validate:
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:
     return release.ReleaseContext(
-        aws=target.aws, config=target.config, environment=target.environment, outputs=outputs
+        aws=target.aws, config=target.config, env=target.env, outputs=outputs
     )

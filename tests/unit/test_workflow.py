@@ -1,19 +1,8 @@
 """The workflow of the pipeline: one step, pinned, with no more permissions than it needs."""
 
 import json
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-ROOT = Path(__file__).parents[2]
-WORKFLOW = ROOT / ".github" / "workflows" / "pipeline.yml"
-
-
-def workflow() -> dict[str, Any]:
-    # YAML 1.1 reads the key `on` as true.
-    loaded: dict[Any, Any] = yaml.safe_load(WORKFLOW.read_text())
-    return {"on" if key is True else key: value for key, value in loaded.items()}
+from tests.unit.github.workflow import ROOT, workflow
 
 
 def test_one_job_has_one_pipeline_step_pinned_by_commit() -> None:
@@ -29,7 +18,6 @@ def test_it_asks_for_no_more_than_it_needs() -> None:
     assert workflow()["permissions"] == {}
     (job,) = workflow()["jobs"].values()
     assert job["permissions"] == {"contents": "read", "id-token": "write"}
-    assert workflow()["concurrency"]["group"].endswith("${{ github.ref }}")
 
 
 def test_the_engine_is_the_one_that_dagger_json_names() -> None:
@@ -45,5 +33,10 @@ def test_every_environment_of_acso_toml_is_reached_by_an_event_it_listens_to() -
     for environment in load(ROOT / "acso.toml").environments.values():
         if environment.branch:
             assert environment.branch in events["push"]["branches"]
-        else:
+        if environment.event:
             assert environment.event in events
+
+
+def test_a_pre_release_reaches_no_environment() -> None:
+    # Of `published` and `released`, GitHub sends both for a release, the first for a pre-release.
+    assert workflow()["on"]["release"] == {"types": ["released"]}

@@ -36,7 +36,7 @@ def target(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Target:
     monkeypatch.setattr(infra, "preview", returning([]))
     monkeypatch.setattr(infra, "stack_facts", returning(infra.StackFacts(current={}, desired={})))
     config = dataclasses.replace(CONFIG, agents=(*CONFIG.agents, NEW))
-    return Target(aws=context.aws, config=config, environment=context.environment)
+    return Target(aws=context.aws, config=config, env=context.env)
 
 
 async def test_its_service_is_planned_as_created_and_the_others_as_unchanged(
