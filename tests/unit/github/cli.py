@@ -20,6 +20,8 @@ import anyio
 
 from ci.cli.session import ROOT
 from ci.cli.signatures import Description, Function, Parameter, describe
+from ci.common.concurrency import first_of
+from ci.errors import AcsoError
 from ci.local import paths
 
 GLOBAL = {"--progress": 1, "--silent": 0}  # how many values each takes
@@ -126,8 +128,9 @@ def main() -> int:
             return 0
         sys.stdout.write(anyio.run(run, call) + "\n")
     except Exception as error:
-        hint = getattr(error, "hint", "")
-        sys.stderr.write(f"Error: {error}\n" + f"  next: {hint}\n" * bool(hint))
+        shown = first_of(error, AcsoError) or error
+        hint = getattr(shown, "hint", "")
+        sys.stderr.write(f"Error: {shown}\n" + f"  next: {hint}\n" * bool(hint))
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -106,14 +107,21 @@ def run(
     script = folder / "step.sh"
     script.write_text(f"dagger --progress plain {given['verb']} {arguments}\n")
     path = f"{stand_in(folder)}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
+    process = subprocess.Popen(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
         cwd=cwd,
         env={**os.environ, **event.environ(folder), **environ, "PATH": path},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        out, err = process.communicate()
+    except BaseException:  # the test took too long, or the tests are being stopped
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def stand_in(folder: Path) -> Path:
