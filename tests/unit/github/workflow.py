@@ -107,7 +107,7 @@ def run(
     script = folder / "step.sh"
     script.write_text(f"dagger --progress plain {given['verb']} {arguments}\n")
     path = f"{stand_in(folder)}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.Popen(
+    with subprocess.Popen(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
         cwd=cwd,
         env={**os.environ, **event.environ(folder), **environ, "PATH": path},
@@ -115,13 +115,13 @@ def run(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-    )
-    try:
-        out, err = process.communicate()
-    except BaseException:  # the test took too long, or the tests are being stopped
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
-    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    ) as process:
+        try:
+            out, err = process.communicate()
+        except BaseException:  # the test took too long, or the tests are being stopped
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def stand_in(folder: Path) -> Path:
