@@ -21,7 +21,7 @@ from docker.utils import kwargs_from_env
 from docker.utils.socket import SocketError
 
 from ci.engine.errors import EngineError
-from ci.engine.execution import transfers
+from ci.engine.execution import podman, transfers
 from ci.engine.session_names import is_dead, session_name
 from ci.engine.store import archive
 from ci.engine.store.tree import LINK, Entry
@@ -29,6 +29,7 @@ from ci.engine.store.tree import LINK, Entry
 T = TypeVar("T")
 LABEL = "acso.engine"
 SESSION = "acso.engine.session"
+STORE = "acso.engine.store"
 CACHE = "acso.engine.cache"
 #: Images of steps have a tag, so that `docker image prune` keeps them and they can be listed.
 REPOSITORY = "acso-engine"
@@ -84,6 +85,7 @@ class Daemon:
         self.podman = "Podman Engine" in parts
         #: Whether images are in Docker's containerd store, the default since Docker 29.
         self.containerd = not self.podman and uses_containerd_store(self.client.info())
+        self._limits = podman.limits(self.client.base_url) if self.podman else []
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
 
@@ -147,6 +149,21 @@ class Daemon:
         """Pull an image; raises `DaemonError` if its registry refuses or does not answer."""
         await self.call(transfers.pull, self.client, reference, auth, podman=self.podman)
 
+    async def has_current(
+        self, reference: str, image: Mapping[str, Any], auth: dict[str, str] | None
+    ) -> bool:
+        """Return whether an image is what a tag names in its registry now.
+
+        Raises:
+            DaemonError: the registry refuses or does not answer.
+        """
+        if self.podman:  # it has no such question, and pulls only what it has not
+            await self.pull(reference, auth)
+            return await self.image_id(reference) == str(image["Id"])
+        digest = await self.call(transfers.registry_digest, self.client, reference, auth)
+        known = [name.rpartition("@")[2] for name in image.get("RepoDigests") or []]
+        return digest in (*known, image["Id"])
+
     async def load(self, chunks: Iterator[bytes]) -> None:
         """Load an image in the format of `docker save`."""
 
@@ -171,7 +188,7 @@ class Daemon:
 
         A cancelled caller gets the id too, to remove the container.
         """
-        host = self.client.create_host_config(**settings.pop("host", {}))
+        host = self.client.create_host_config(**settings.pop("host", {}), ulimits=self._limits)
         with anyio.CancelScope(shield=True):
             made = await self.call(
                 self.client.create_container,
@@ -357,7 +374,12 @@ async def remove_caches(url: str | None) -> list[str]:
     return [name for name, remove in names if await daemon.try_remove(remove, name, force=True)]
 
 
+def real_tags(image: Mapping[str, Any]) -> list[str]:
+    """Return an image's tags in a list of images; Docker 20.10 has a word for none."""
+    return [tag for tag in image.get("RepoTags") or [] if tag != "<none>:<none>"]
+
+
 def own_tags(image: Mapping[str, Any]) -> list[str]:
     """Return an image's tags that are this engine's, without the registry that Podman adds."""
-    tags = map(basename, image["RepoTags"] or [])
+    tags = map(basename, real_tags(image))
     return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]

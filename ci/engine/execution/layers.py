@@ -58,13 +58,13 @@ class Layers:
         """
         name = hashlib.sha256(config).hexdigest()
         tag = f"{REPOSITORY}:{name[:40]}"
+        self._store.set(key_of("image", name), {"image": tag})  # used now, for prune
         found = await self._daemon.image_id(tag)
         if found is None:
             await self._load(config, tag, layers, below)
             found = await self._daemon.image_id(tag)
         if found is None:
             raise EngineError(f"the container engine loaded the image {tag} and does not have it")
-        self._store.set(key_of("image", name), {"image": found})  # used now, for prune
         return found
 
     async def _load(self, config: bytes, tag: str, layers: LayerFiles, below: str) -> None:
