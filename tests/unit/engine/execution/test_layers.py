@@ -21,7 +21,7 @@ from ci.engine.store.cache import Store
 
 DIFF = "sha256:" + hashlib.sha256(b"layer below").hexdigest()
 BELOW = "sha256:" + "b" * 64
-COMPRESSED = {
+COMPRESSED: dict[str, Any] = {
     "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
     "digest": "sha256:" + "2" * 64,
     "size": 7,
