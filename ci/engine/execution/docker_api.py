@@ -20,6 +20,7 @@ import urllib3
 from docker.utils import kwargs_from_env
 from docker.utils.socket import SocketError
 
+from ci.engine import requirements
 from ci.engine.errors import EngineError
 from ci.engine.execution import podman, transfers
 from ci.engine.session_names import is_dead, session_name
@@ -80,9 +81,10 @@ class Daemon:
         self.labels = {**labels, LABEL: "1", SESSION: self.session}
         self._threads = anyio.CapacityLimiter(THREADS)
         version = self.client.version()
+        if reason := requirements.refusal(version):
+            raise EngineError(reason)
         self.architecture = str(version["Arch"])
-        parts = {part["Name"] for part in version.get("Components") or []}
-        self.podman = "Podman Engine" in parts
+        self.podman = bool(requirements.podman_version(version))
         #: Whether images are in Docker's containerd store, the default since Docker 29.
         self.containerd = not self.podman and uses_containerd_store(self.client.info())
         self._limits = podman.limits(self.client.base_url) if self.podman else []
@@ -169,8 +171,8 @@ class Daemon:
 
         def work() -> None:
             for line in self.client.load_image(chunks):
-                if "error" in line:
-                    raise docker.errors.DockerException(line["error"])
+                if error := transfers.reported_error(line):
+                    raise docker.errors.DockerException(error)
 
         await self.call(work)
 

@@ -16,6 +16,7 @@ from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
 from ci.engine.execution.rootfs import State
 from ci.engine.execution.steps import Steps
+from ci.engine.execution.transfers import reported_error
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.store import archive, oci, tree
@@ -205,18 +206,18 @@ class Images:
                 buildargs=options["args"],
                 target=options["target"],
             ):
-                if "error" in line:
-                    raise EngineError(f"dockerBuild: {line['error']}\n{''.join(lines[-20:])}")
+                if error := reported_error(line):
+                    raise EngineError(f"dockerBuild: {error}\n{''.join(lines[-20:])}")
                 lines.append(line.get("stream", ""))
             return tag
 
         return await daemon.call(work)
 
     # --- publish and export -----------------------------------------------------------------
-    async def image(self, container: Container) -> str:
+    async def image(self, container: Container, *, pushed: bool = False) -> str:
         """Return an image with a container's files and configuration."""
         state = await self._steps.state(container.files)
-        return await self._rootfs.compose(state, config_of(container))
+        return await self._rootfs.compose(state, config_of(container), pushed=pushed)
 
     async def publish(self, container: Container, address: str) -> str:
         """Push an image and return its name with the digest in the registry."""
@@ -225,7 +226,8 @@ class Images:
         ref = parse_reference(address)
         name = f"{ref.repository}:{ref.tag or 'latest'}"
         auth = await self.auth(container, ref.registry)
-        async with self.borrowed_tags.borrowed(name, await self.image(container)):
+        image = await self.image(container, pushed=True)
+        async with self.borrowed_tags.borrowed(name, image):
             digest = await self._daemon.push(ref.repository, ref.tag or "latest", auth)
         self._found.pop(name, None)
         self._options.log(f"publish {address}@{digest}")

@@ -9,6 +9,7 @@ inside `docker save`, so what was read of it is kept in the store.
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from ci.engine.execution.docker_api import REPOSITORY, Daemon, DaemonError
 from ci.engine.store import archive, oci
 from ci.engine.store.cache import Store, key_of
 
+OCI = oci.ArchiveFormat()
+#: End of the tag of an image whose layers all have a compression.
+COMPRESSED = "-gzip"
 #: The file of every layer by diff id, lowest first; None for a layer of the image below.
 LayerFiles = Mapping[str, Path | None]
 
@@ -51,14 +55,19 @@ class Layers:
             await self._daemon.save(image, partial(_store_layers, self._store))
         return paths
 
-    async def load(self, config: bytes, layers: LayerFiles, below: str) -> str:
+    async def load(
+        self, config: bytes, layers: LayerFiles, below: str, *, pushed: bool = False
+    ) -> str:
         """Return the id of the image of a configuration and layers; load it if it is missing.
 
         Layers of the image below are sent only if the container engine refuses to do without.
+        Docker's containerd store pushes layers as it has them: for an image that is `pushed` they
+        are compressed before.
         """
         name = hashlib.sha256(config).hexdigest()
-        tag = f"{REPOSITORY}:{name[:40]}"
-        self._store.set(key_of("image", name), {"image": tag})  # used now, for prune
+        pushed = pushed and self._daemon.containerd
+        tag = f"{REPOSITORY}:{name[:40]}" + COMPRESSED * pushed
+        self._store.set(key_of("image", tag), {"image": tag})  # used now, for prune
         found = await self._daemon.image_id(tag)
         if found is None:
             await self._load(config, tag, layers, below)
@@ -71,6 +80,7 @@ class Layers:
         try:
             await self._send(config, tag, layers, below)
         except DaemonError:
+            await self._daemon.try_remove(self._daemon.client.remove_image, tag)  # not complete
             if not below or await self._daemon.image_id(below) is None:
                 raise
             whole = {**layers, **await self.files(below)}
@@ -82,11 +92,27 @@ class Layers:
             await self._daemon.load(archive.image(config, name, tag, layers))
             return
         known = dict(zip(await self.diff_ids(below), await self._described(below), strict=True))
-        files = [
-            (known[diff] if path is None else oci.described_layer(diff, path), path)
+        files = {
+            diff: (known[diff] if path is None else oci.described_layer(diff, path), path)
             for diff, path in layers.items()
-        ]
-        await self._daemon.load(oci.layout(config, files, oci.ArchiveFormat(), name=tag))
+        }
+        if tag.endswith(COMPRESSED):
+            files |= {
+                diff: await self._compressed(diff, path, below)
+                for diff, (descriptor, path) in files.items()
+                if descriptor["mediaType"].endswith(".tar")
+            }
+        await self._daemon.load(oci.layout(config, list(files.values()), OCI, name=tag))
+
+    async def _compressed(
+        self, diff: str, path: Path | None, below: str
+    ) -> tuple[dict[str, Any], Path]:
+        """Return the descriptor and the file of a layer with compression."""
+        path = path or self._store.path(diff.partition(":")[2])
+        if not path.exists():
+            path = (await self.files(below))[diff]
+        digest, packed = await self._daemon.call(oci.compress_layer, self._store, path)
+        return oci.described_layer(digest, packed, replace(OCI, gzip=True)), packed
 
     async def _described(self, image: str) -> list[dict[str, Any]]:
         """Return the descriptors of an image's layers as the containerd store has them."""

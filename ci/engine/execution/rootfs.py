@@ -199,8 +199,11 @@ class Rootfs:
         """Return an image of a state, without configuration."""
         return await self.compose(state, {}) if state.layers or not state.image else state.image
 
-    async def compose(self, state: State, config: dict[str, Any]) -> str:
-        """Return an image of a state and a configuration; equal input has the same id."""
+    async def compose(self, state: State, config: dict[str, Any], *, pushed: bool = False) -> str:
+        """Return an image of a state and a configuration; equal input has the same id.
+
+        `pushed` says that it is for a registry.
+        """
         layers: dict[str, Path | None] = dict.fromkeys(await self.layers.diff_ids(state.image))
         for layer in state.layers:
             digest, path = await self._pack(layer)
@@ -214,7 +217,7 @@ class Rootfs:
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
         data = json.dumps(body, sort_keys=True).encode()
-        return await self.layers.load(data, layers, state.image)
+        return await self.layers.load(data, layers, state.image, pushed=pushed)
 
     async def _pack(self, layer: Layer) -> tuple[str, Path]:
         chunks = archive.layer(self.store, layer.entries, layer.removed)

@@ -4,7 +4,7 @@ docker-py's own pull waits for ever, and its push as long as the slowest other c
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import docker.errors
@@ -85,12 +85,24 @@ def _progress(
         ) as got:
             client._raise_for_status(got)
             for line in client._stream_helper(got, decode=True):
-                if "error" in line:
-                    raise docker.errors.DockerException(f"{what}: {line['error']}")
+                if error := reported_error(line):
+                    raise docker.errors.DockerException(f"{what}: {error}")
                 yield line
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
         silence = f"{what}: the registry {registry} sent nothing for {STALL_TIMEOUT} s"
         raise docker.errors.DockerException(silence) from error
+
+
+def reported_error(line: Mapping[str, Any]) -> str:
+    """Return the error in a line of progress; empty if it has none.
+
+    `error` is deprecated since Docker's API 1.48, and `errorDetail` is not in Podman's. The image
+    of a load that could not be unpacked is a line of text.
+    """
+    detail = line.get("errorDetail") or {}
+    text = str(line.get("stream", ""))
+    unpacked = text if text.startswith("Error unpacking image ") else ""
+    return str(line.get("error") or detail.get("message") or unpacked).rstrip()
 
 
 def _headers(client: Any, registry: str, auth: Auth) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -67,6 +68,7 @@ class FakeDaemon:
     ids: dict[str, str] = field(default_factory=lambda: {BELOW: BELOW})
     sent: list[dict[str, bytes]] = field(default_factory=list)
     saves: int = 0
+    client: Any = field(default_factory=Mock)
 
     async def image(self, name: str) -> Any:
         return {"Id": name, "RootFS": {"Layers": [DIFF]}} if name in self.ids else None
@@ -85,15 +87,22 @@ class FakeDaemon:
         yield from plain([("blobs/sha256/2", gzip.compress(b"layer below"))])
         yield b"\0" * 1024
 
+    async def try_remove(self, remove: Callable[[str], None], name: str) -> bool:
+        assert remove is self.client.remove_image
+        return self.ids.pop(name, None) is not None
+
+    async def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
     async def load(self, chunks: Iterable[bytes]) -> None:
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
             files = {each.name: tar.extractfile(each) for each in tar}
             found = {name: file.read() for name, file in files.items() if file}
         self.sent.append(found)
-        if self.refuses and b"layer below" not in found.values():
-            raise DaemonError("missing layer", 500)
         name, target = tagged(found)
         self.ids[name] = target
+        if self.refuses and b"layer below" not in found.values():
+            raise DaemonError("Error unpacking image", 500)
 
 
 def tagged(files: dict[str, bytes]) -> tuple[str, str]:
@@ -132,6 +141,20 @@ async def test_the_containerd_store_gets_the_descriptors_that_it_has(store: Stor
     again = await layers.load(b'{"config": 2}', {DIFF: None}, BELOW)
     assert again != image
     assert daemon.saves == 1  # the second time they are known
+
+
+async def test_what_the_containerd_store_pushes_is_compressed(store: Store) -> None:
+    daemon: Any = FakeDaemon(containerd=True)
+    layers = Layers(store, daemon)
+    diff, path = added(store)
+    plain_image = await layers.load(b"{}", {DIFF: None, diff: path}, BELOW)
+    image = await layers.load(b"{}", {DIFF: None, diff: path}, BELOW, pushed=True)
+    files = daemon.sent[1]
+    below, own = json.loads(files["blobs/" + image.replace(":", "/")])["layers"]
+    assert below == COMPRESSED
+    assert own["mediaType"] == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert gzip.decompress(files["blobs/" + own["digest"].replace(":", "/")]) == b"new layer"
+    assert image != plain_image
 
 
 async def test_a_graph_driver_gets_the_layers_that_it_has_not(store: Store) -> None:
