@@ -88,11 +88,14 @@ def test_every_module_and_every_name_in_one_exists(document: Path) -> None:
 
 def test_every_name_in_a_recipe_exists() -> None:
     recipes = (ROOT / "CONTRIBUTING.md").read_text().partition("## Recipes")[2]
-    names = set(re.findall(r"`@?([A-Za-z_]{4,})(?:\([^`]*\))?`", recipes))
+    spans = re.findall(r"`([^`/]+)`", recipes)
+    names = {
+        name for span in spans for name in re.findall(r"(?<![\w<-])[A-Za-z_]{4,}\b(?!>)", span)
+    }
     files = [path for kind in ("*.py", "*.toml") for path in tracked(kind)]
     text = "\n".join(path.read_text() for path in files)
     assert {name for name in names if not re.search(rf"\b{name}\b", text)} == set()
-    assert {"STRATEGIES", "source_check", "answers", "TaskType"} <= names
+    assert {"CheckContext", "STRATEGIES", "source_check", "answers", "TaskType"} <= names
 
 
 def test_every_link_leads_to_a_file_and_heading(document: Path) -> None:
