@@ -55,7 +55,7 @@ class Graph:
             self._schema,
             text,
             variable_values=variables,
-            operation_name=operation,
+            operation_name=operation or None,  # clients in Go send an empty name
             field_resolver=self._resolve,
             type_resolver=lambda call, *_: call.type,
         )
