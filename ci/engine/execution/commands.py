@@ -129,7 +129,7 @@ class CommandRunner:
         return await self.dedicated(image, contents, command)
 
     async def dedicated(
-        self, image: str, contents: list[MountContent], command: Command
+        self, image: str, contents: list[MountContent], command: Command, **settings: Any
     ) -> StepContainer:
         """Return a new container, not yet started, whose own process is this command."""
         container = await self._containers.create(
@@ -141,6 +141,7 @@ class CommandRunner:
             user=command.user or None,
             working_dir=command.workdir,
             stdin_open=bool(command.stdin),
+            **settings,
         )
         container.dedicated = True
         return container

@@ -110,11 +110,11 @@ class PortForwards:
         self, forward: PortForward, network: str
     ) -> tuple[str, tuple[OpenPort, ...]]:
         """Listen where containers reach this host; return the address and the ports."""
-        direct = tuple(
+        direct = [
             OpenPort(front=front, back=back, listener=None)
             for front, back in forward.ports
             if front == back and forward.host in THIS_HOST and await _on_all_addresses(front)
-        )
+        ]
         taken = [(each.front, each.back) for each in direct]
         wanted = tuple(pair for pair in forward.ports if pair not in taken)
         address = await self._gateway(networks.DEFAULT)
@@ -146,7 +146,10 @@ class PortForwards:
         """Copy bytes both ways until both sides are done; an error ends this connection only."""
         async with stream:
             try:
-                async with await anyio.connect_tcp(*to) as other, anyio.create_task_group() as group:
+                async with (
+                    await anyio.connect_tcp(*to) as other,
+                    anyio.create_task_group() as group,
+                ):
                     group.start_soon(_copy, stream, other)
                     group.start_soon(_copy, other, stream)
             except OSError:
@@ -161,15 +164,15 @@ async def _listen(address: str, pairs: Iterable[tuple[int, int]]) -> tuple[OpenP
         EngineError: this host cannot listen there.
     """
     ports: list[OpenPort] = []
-    try:
-        for front, back in pairs:
+    for front, back in pairs:
+        try:
             listener: Any = await anyio.create_tcp_listener(local_host=address, local_port=front)
-            port = int(listener.extra_attributes[SocketAttribute.local_port]())
-            ports.append(OpenPort(front=port, back=back, listener=listener))
-    except OSError as error:
-        await _close(ports)
-        kind = PortInUseError if error.errno == errno.EADDRINUSE else EngineError
-        raise kind(f"cannot listen on {address}:{front}: {error.strerror}") from error
+        except OSError as error:
+            await _close(ports)
+            kind = PortInUseError if error.errno == errno.EADDRINUSE else EngineError
+            raise kind(f"cannot listen on {address}:{front}: {error.strerror}") from error
+        port = int(listener.extra_attributes[SocketAttribute.local_port]())
+        ports.append(OpenPort(front=port, back=back, listener=listener))
     return tuple(ports)
 
 
