@@ -14,11 +14,11 @@ from ci.common import networks
 from ci.common.concurrency import first, until
 from ci.engine.errors import EngineError, ServiceFailedError
 from ci.engine.execution import readiness
-from ci.engine.execution.commands import Command
+from ci.engine.execution.commands import Command, CommandRunner
 from ci.engine.execution.containers import StepContainer
 from ci.engine.execution.docker_api import DaemonError
 from ci.engine.execution.keys import Keys
-from ci.engine.execution.outputs import shorten
+from ci.engine.execution.outputs import shorten, stream_text
 from ci.engine.execution.resources import BoundServices, Resources
 from ci.engine.execution.steps import Steps
 from ci.engine.sources.secrets import Scrubber
@@ -61,6 +61,7 @@ class Services:
         self._keys = keys
         self._steps = steps
         self._bindings = bindings
+        self._runner = CommandRunner(resources.store, resources.daemon, resources.containers)
         self._running: dict[str, RunningService] = {}
         self._init = not resources.daemon.podman
 
@@ -190,9 +191,10 @@ class Services:
         """Return True as soon as a service is ready."""
 
         async def run(args: tuple[str, ...]) -> EngineError | None:
-            return await self._steps.run_beside(
-                running.container, replace(running.command, args=args)
-            )
+            beside = replace(running.container, dedicated=False)
+            output = await self._runner.run(beside, replace(running.command, args=args))
+            texts = [stream_text(self._store, each) for each in (output.stdout, output.stderr)]
+            return ServiceFailedError(list(args), output.code, *texts) if output.code else None
 
         if container.healthcheck is not None:
             await readiness.until_healthy(container.healthcheck, run)

@@ -11,13 +11,12 @@ from typing import Any
 import anyio
 
 from ci.common import locks
-from ci.engine.errors import EngineError, ServiceFailedError
 from ci.engine.execution import cache_volumes
 from ci.engine.execution.commands import Command, CommandOutput, CommandRunner, GoneError
 from ci.engine.execution.containers import MountContent, StepContainer
 from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.keys import Keys
-from ci.engine.execution.outputs import SHOWN, failed, failure, shorten, stream_text
+from ci.engine.execution.outputs import failed, failure, shorten
 from ci.engine.execution.resources import BoundServices, Resources, Reveal
 from ci.engine.execution.rootfs import Layer, State
 from ci.engine.store.patterns import parents
@@ -324,14 +323,6 @@ class Steps:
         contents = [await self._mount_content(mount, state) for mount in command.mounts]
         image = await self._rootfs.image(state)
         return await self._runner.dedicated(image, contents, command, **settings)
-
-    async def run_beside(self, container: StepContainer, command: Command) -> EngineError | None:
-        """Run a command in the container of a service; return its error if it fails."""
-        output = await self._runner.run(replace(container, dedicated=False), command)
-        if output.code == 0:
-            return None
-        streams = [stream_text(self._store, each, SHOWN) for each in (output.stdout, output.stderr)]
-        return ServiceFailedError(list(command.args), output.code, *streams)
 
     async def _new_container(self, command: Command, state: State) -> StepContainer:
         contents = [await self._mount_content(mount, state) for mount in command.mounts]
