@@ -23,6 +23,7 @@ from ci.release.plan.changes import Action, Change, Plan, current_services, plan
 from ci.release.plan.saved import Facts
 from ci.release.prerequisites.findings import Finding, Verification
 from ci.release.promote import Promotion, promotion
+from ci.release.records.by_source import release_of
 from ci.release.records.history import ReleaseDetail, ReleaseList, history, release_detail
 from ci.release.records.lock import refuse_if_locked
 from ci.release.rollback import rollback
@@ -71,6 +72,7 @@ __all__ = [
     "promotion",
     "refuse_if_locked",
     "release_detail",
+    "release_of",
     "rollback",
     "run_task",
     "running_images",

@@ -324,7 +324,7 @@ class DaemonError(EngineError):
 
 
 async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
-    """Remove the containers of sessions, then the volumes that those held.
+    """Remove the containers of sessions, then the volumes and networks that those held.
 
     Raises:
         DaemonError: an object could not be removed; all the others were.
@@ -340,6 +340,10 @@ async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
     client = daemon.client
     filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
     remove = partial(client.remove_container, v=True)
+
+    def remove_network(name: str, **_options: bool) -> None:
+        client.remove_network(name)
+
     for each in filters:
         found = await daemon.call(client.containers, all=True, quiet=True, filters=each)
         async with anyio.create_task_group() as group:
@@ -349,16 +353,20 @@ async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
         volumes = await daemon.call(client.volumes, filters=each)
         for volume in volumes["Volumes"] or []:
             await attempt(client.remove_volume, volume["Name"])
+        for network in await daemon.call(client.networks, filters=each):
+            await attempt(remove_network, network["Id"])
     if errors:
         raise errors[0]
 
 
 async def remove_dead_sessions(daemon: Daemon, labels: Mapping[str, str]) -> None:
-    """Remove containers and volumes with these labels of sessions whose process has ended."""
+    """Remove everything with these labels of sessions whose process has ended."""
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
     containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
     volumes = await daemon.call(daemon.client.volumes, filters=wanted)
-    found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
+    networks = await daemon.call(daemon.client.networks, filters=wanted)
+    objects = [*containers, *(volumes["Volumes"] or []), *networks]
+    found = {each["Labels"][SESSION] for each in objects}
     await remove_sessions(daemon, [session for session in found if is_dead(session)])
 
 

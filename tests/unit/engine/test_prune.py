@@ -195,7 +195,7 @@ def test_a_source_whose_contents_went_is_read_again(tmp_path: Path) -> None:
     os.utime(store.path(content), (1, 1))
     assert prune.remove_contents(store, take_inventory(store, {}, {}), time.time()) == [content]
     assert store.known_files("/src") == {}
-    assert not store.touch(content)
+    assert not store.touch(content, 1)
 
 
 BEGUN = "import sys; from pathlib import Path; from ci.engine.store.cache import Store\n" + (

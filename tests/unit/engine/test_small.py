@@ -136,3 +136,14 @@ async def test_work_goes_on_while_one_waits_and_ends_when_nobody_does() -> None:
 
 def test_the_committed_schema_is_the_installed_clients() -> None:
     assert sdl.FILE.read_text() == sdl.generate()
+
+
+def test_a_process_of_another_pid_namespace_is_not_dead() -> None:
+    place, process, _, rest = session_names.session_name().rsplit("/", 3)
+    node, boot, namespace = place.split("/")
+    gone = "/".join([node, boot, namespace, process, "1", rest])
+    assert session_names.is_dead(gone)
+    assert not session_names.is_dead(gone.replace(namespace, "pid:[1]"))
+    assert session_names.is_dead(gone.replace(namespace, "pid:[1]").replace(boot, "other"))
+    # Of an earlier version, without the namespace: it may be any.
+    assert not session_names.is_dead("/".join([node, boot, process, "1", rest]))

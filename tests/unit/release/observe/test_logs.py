@@ -105,7 +105,7 @@ async def test_a_release_is_its_time_and_its_own_tasks(logged: Pipeline) -> None
     assert (await logged.deploy("good-2")).ok
     ended = anyio.current_time()
     new = {task.service: task.id for task in world(logged).tasks if task.id not in old.values()}
-    name = logged.context.environment.service(logged.context.config.agent(HUNTER))
+    name = logged.context.env.service(logged.context.config.agent(HUNTER))
     world(logged).write(HUNTER, old[name], "old before", began - 50)
     world(logged).write(HUNTER, old[name], "old beside", began + 1)
     world(logged).write(HUNTER, new[name], "new", began + 2)
