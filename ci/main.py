@@ -275,7 +275,7 @@ class Acso:
             report = await validation.run(suite, context, context.outputs.url)
             span.result = report.summary()
             if not report.ok:
-                raise ValidationError(report.text(), hint=f"acso status --env {env}")
+                raise ValidationError(report.text(), hint=f"./acso status --env {env}")
         return _rendered(report, format)
 
     @uncached

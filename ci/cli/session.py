@@ -136,7 +136,7 @@ async def _prepare(
         from ci.local import base_image
 
         async with stage("base image") as span:
-            image = await base_image.ensure(found, span.say)
+            image = await base_image.ensure(found, span.say, name=config.project.base_image)
             span.result = image.reference
             images[config.project.base_image] = image.reference
 

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ci.aws import cloudformation, ecs, iam
 from ci.aws.cloudformation import DesiredStack, ResourceChange, Stack
 from ci.aws.session import Aws
 from ci.aws.target import Target
+from ci.config import Config
 from ci.errors import InfrastructureError
 from ci.infra import templates
 from ci.infra.stacks import DONE, NOT_CREATED, Say, changes, create_or_update, remove
@@ -16,6 +17,8 @@ from ci.infra.templates import key
 
 PROTECTED = "production"
 GITHUB = "token.actions.githubusercontent.com"
+#: What a plan shows as the ARN of a resource that does not exist yet.
+PENDING = "(created with the infrastructure)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +110,19 @@ async def outputs(target: Target) -> Outputs | None:
     if stack is None or stack.status in NOT_CREATED or "Cluster" not in stack.outputs:
         return None
     return _outputs(target, stack)
+
+
+def with_new_agents(outputs: Outputs, config: Config) -> Outputs:
+    """Return the outputs with `PENDING` for agents whose resources do not exist yet; pure.
+
+    For plans only: acso.toml has such an agent, and the next deploy creates its resources.
+    """
+    pending = {agent.name: PENDING for agent in config.agents}
+    return replace(
+        outputs,
+        target_groups={**pending, **outputs.target_groups},
+        task_roles={**pending, **outputs.task_roles},
+    )
 
 
 async def delete(target: Target, say: Say) -> None:

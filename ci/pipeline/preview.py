@@ -143,7 +143,7 @@ def parse(text: str, environment: str) -> SavedPlan:
 async def _plan(target: Target, built: Sequence[Built]) -> tuple[release.Plan | None, SavedPlan]:
     environment = target.env
     stacks = await infra.stack_facts(target)
-    context = await environments.find(target)
+    context = await environments.find_to_plan(target)
     known = [await images.find(target, item) for item in built]
     plan, services = None, saved.nothing_deployed(target.config, environment)
     if context:

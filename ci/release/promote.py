@@ -53,7 +53,7 @@ def _chosen(history: History, environment: str, id_: str | None) -> Release:
     if id_ is None:
         if history.current is None:
             message = f"{environment} has no validated release"
-            raise PromotionError(message, hint=f"acso deploy --env {environment}")
+            raise PromotionError(message, hint=f"./acso deploy --env {environment}")
         return history.current
     key(id_)  # raises if it is not a release id
     found = next((item for item in history.releases if item.id == id_), None)
@@ -73,7 +73,7 @@ async def _located(source: ReleaseContext, release: Release, aws: Aws) -> tuple[
     absent = [agent.name for service, agent in agents.items() if service not in release.after]
     if absent:
         message = f"release {release.id} of {source.env.name} has no image of {', '.join(absent)}"
-        raise PromotionError(message, hint=f"acso deploy --env {source.env.name}")
+        raise PromotionError(message, hint=f"./acso deploy --env {source.env.name}")
     host = await ecr.host(aws)
 
     async def located(agent: Agent) -> tuple[Image, bool]:
@@ -105,5 +105,5 @@ async def _missing(source: ReleaseContext, images: Sequence[Image]) -> Promotion
             "if it is set up, wait for it and run this again"
         )
     else:
-        hint = f"{name}'s registry has lost them too: acso deploy --env {name}"
+        hint = f"{name}'s registry has lost them too: ./acso deploy --env {name}"
     return PromotionError(message, hint=hint)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.checkout import Checkout, health
-from tests.github import workflow
-from tests.github.issuer import issuing
-from tests.github.workflow import COMMIT, Event
+from tests.unit.github import workflow
+from tests.unit.github.issuer import issuing
+from tests.unit.github.workflow import COMMIT, Event
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]  # with nothing cached
 DEVELOP = Event(name="push", ref="refs/heads/develop")
 
 

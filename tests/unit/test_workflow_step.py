@@ -13,8 +13,8 @@ from ci.cli.signatures import Description, from_module
 from ci.infra.trust import DEPLOY, PROMOTE, subjects
 from ci.main import Acso
 from ci.pipeline.decorators import in_process
-from tests.github import cli, workflow
-from tests.github.workflow import COMMIT, REPOSITORY, ROOT, Event
+from tests.unit.github import cli, workflow
+from tests.unit.github.workflow import COMMIT, REPOSITORY, ROOT, Event
 
 CONFIG = configuration.load(ROOT / configuration.FILE)
 MINE = replace(CONFIG, project=replace(CONFIG.project, repository=REPOSITORY))

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from ci.engine.errors import EngineError
 from ci.engine.execution.bindings import Bindings
 from ci.engine.execution.containers import StepContainers
-from ci.engine.execution.docker_api import Daemon
+from ci.engine.execution.docker_api import STORE, Daemon
 from ci.engine.execution.images import Images
 from ci.engine.execution.keys import Keys, unknown
 from ci.engine.execution.port_forwards import PortForwards
@@ -33,6 +33,7 @@ class Engine:
         self.options = options
         self.store = Store(options.cache_dir)
         self.store.register_session(daemon.session)
+        daemon.labels[STORE] = self.store.identity
         self.rootfs = Rootfs(self.store, daemon)
         self.flights = SingleFlight(group)
         self.resources = Resources(

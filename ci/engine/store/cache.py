@@ -296,6 +296,11 @@ class Store:
             "delete from seen where content = ?", [(content,) for content in contents]
         )
 
+    @property
+    def identity(self) -> str:
+        """A name of this store that is not the name of its directory."""
+        return self.hash_secret(b"the store itself")[:16]
+
     def hash_secret(self, secret: bytes) -> str:
         """Return the keyed hash of a secret, which reveals nothing without this store's key."""
         return hmac.new(self._secret, secret, hashlib.sha256).hexdigest()

@@ -7,6 +7,7 @@ from typing import Any
 from ci.aws import elb
 from ci.common.concurrency import parallel
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
+from ci.release.observe.one_off_tasks import one_off_tasks
 from ci.release.plan.changes import CurrentService, current_services
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
@@ -171,7 +172,7 @@ async def _notes(context: ReleaseContext, history: History) -> Sequence[str]:
                 f"release {release.id} is unfinished: {release.holder} stopped while "
                 f"{_words(release)}; the next `deploy` or `rollback` takes it over"
             )
-    return notes
+    return notes + [task.text() for task in await one_off_tasks(context)]
 
 
 def _words(release: Release) -> str:

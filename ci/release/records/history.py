@@ -117,7 +117,7 @@ async def release_detail(context: ReleaseContext, id_: str) -> ReleaseDetail:
     release = await table.read(context, key(id_))
     if release is None:
         message = f"release {id_} of {context.env.name} is not on record"
-        raise UsageError(message, hint=f"acso history --env {context.env.name}")
+        raise UsageError(message, hint=f"./acso history --env {context.env.name}")
     return ReleaseDetail(release=release)
 
 

@@ -104,7 +104,7 @@ async def test_every_image_missing_in_the_target_is_listed(
             True,
             "ECR replication has to bring them from staging's registry (docs/aws.md, Promotion)",
         ),
-        (False, "staging's registry has lost them too: acso deploy --env staging"),
+        (False, "staging's registry has lost them too: ./acso deploy --env staging"),
     ],
     ids=["not replicated", "deleted"],
 )

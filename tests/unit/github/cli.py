@@ -20,6 +20,8 @@ import anyio
 
 from ci.cli.session import ROOT
 from ci.cli.signatures import Description, Function, Parameter, describe
+from ci.common.concurrency import first_of
+from ci.errors import AcsoError
 from ci.local import paths
 
 GLOBAL = {"--progress": 1, "--silent": 0}  # how many values each takes
@@ -111,8 +113,8 @@ async def run(call: Call) -> str:
 
     place = json.loads(os.environ.get("ACSO_TEST_AWS", "{}"))
     constructor = {"source": str(Path.cwd()), **place, **call.constructor}
-    choice = RunOptions(engine="local", aws="real")
-    result = await run_here(call.function, call.arguments, constructor, choice)
+    options = RunOptions(engine="local", aws="real")
+    result = await run_here(call.function, call.arguments, constructor, options)
     return str(result)
 
 
@@ -126,8 +128,9 @@ def main() -> int:
             return 0
         sys.stdout.write(anyio.run(run, call) + "\n")
     except Exception as error:
-        hint = getattr(error, "hint", "")
-        sys.stderr.write(f"Error: {error}\n" + f"  next: {hint}\n" * bool(hint))
+        shown = first_of(error, AcsoError) or error
+        hint = getattr(shown, "hint", "")
+        sys.stderr.write(f"Error: {shown}\n" + f"  next: {hint}\n" * bool(hint))
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,12 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKFLOW = ROOT / ".github" / "workflows" / "pipeline.yml"
 EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 TOKEN = re.compile(r"\s*(==|!=|&&|\|\||'(?:[^']|'')*'|[a-z_]+(?:\.[a-z_]+)*)")
 REPOSITORY = "o/acso"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+COMMIT = "abcd" * 10
 
 
 def workflow() -> dict[str, Any]:
@@ -106,22 +107,29 @@ def run(
     script = folder / "step.sh"
     script.write_text(f"dagger --progress plain {given['verb']} {arguments}\n")
     path = f"{stand_in(folder)}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
+    process = subprocess.Popen(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)],
         cwd=cwd,
         env={**os.environ, **event.environ(folder), **environ, "PATH": path},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
+        start_new_session=True,
     )
+    try:
+        out, err = process.communicate()
+    except BaseException:  # the test took too long, or the tests are being stopped
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def stand_in(folder: Path) -> Path:
-    """Write the program `dagger` (`tests.github.cli`) into a folder of its own; return that."""
+    """Write the program `dagger` (`tests.unit.github.cli`) into a folder; return the folder."""
     programs = folder / "bin"
     programs.mkdir()
     program = programs / "dagger"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.github.cli "$@"\n')
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tests.unit.github.cli "$@"\n')
     program.chmod(0o755)
     return programs
 
