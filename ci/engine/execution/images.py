@@ -45,6 +45,13 @@ def parse_reference(text: str) -> Reference:
     return Reference(repository, tag or "", digest)
 
 
+def canonical(repository: str) -> str:
+    """Return a repository's name with its registry, as `docker.io/library/alpine`."""
+    registry, name = resolve_repository_name(repository)
+    official = registry == "docker.io" and "/" not in name
+    return f"{registry}/{'library/' * official}{name}"
+
+
 class Images:
     """Operations on whole images."""
 
@@ -87,38 +94,38 @@ class Images:
         return found
 
     def _full_name(self, address: str, found: Mapping[str, Any]) -> str:
-        """Return the image's name with its digest."""
+        """Return the image's canonical name, with its registry and digest."""
         ref = parse_reference(address)
-        tagged = f"{ref.repository}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else ""
+        name = canonical(ref.repository)
+        tagged = f"{name}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else name
         for known in found.get("RepoDigests") or []:
             repository, _, digest = known.partition("@")
-            if repository == ref.repository:
-                return f"{tagged or ref.repository}@{digest}"
-        return f"{tagged or ref.repository}@{found['Id']}"
+            if canonical(repository) == name and ref.digest in ("", digest):
+                return f"{tagged}@{digest}"
+        return f"{tagged}@{ref.digest or found['Id']}"
 
     async def from_image(
         self, container: Container, found: Mapping[str, Any], reference: str
     ) -> Container:
-        """Return a container with an image's files and configuration."""
+        """Return a container with an image's files and configuration.
+
+        Variables, labels and ports that the container had stay, unless the image sets them.
+        """
         config = found.get("Config") or {}
         bare = await self._rootfs.compose(State(image=found["Id"]), {})
-        ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
-        env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
-        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # a process has one anyway
         return replace(
             container,
             files=Image(id=bare),
             image_ref=reference,
-            env=tuple(env.items()),
+            image_config=_rest_of(config, container.image_config),
+            env=_merged_env(container, config),
             user=config.get("User") or "",
             workdir=config.get("WorkingDir") or "",
             entrypoint=tuple(config.get("Entrypoint") or ()),
             args=tuple(config.get("Cmd") or ()),
-            labels=tuple((config.get("Labels") or {}).items()),
+            labels=tuple({**dict(container.labels), **(config.get("Labels") or {})}.items()),
             healthcheck=Healthcheck.from_config(config.get("Healthcheck")),
-            ports=tuple(
-                Port(port=int(p), protocol=proto.upper() or "TCP") for p, _, proto in ports
-            ),
+            ports=_merged_ports(container, config),
         )
 
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
@@ -236,9 +243,44 @@ class Images:
         return found[0]
 
 
+#: What a daemon adds to an image's configuration: settings of a container.
+_OF_CONTAINERS = (
+    *("AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image"),
+    *("OpenStdin", "StdinOnce", "Tty"),
+)
+#: What a container has in fields of its own.
+_OWN = (
+    *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "User", "WorkingDir"),
+)
+
+
+def _rest_of(config: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what no field of a container holds: Volumes, StopSignal, Shell, OnBuild, others."""
+    left_out = {*_OF_CONTAINERS, *_OWN}
+    rest = {name: value for name, value in config.items() if value and name not in left_out}
+    triggers = [*before.get("OnBuild", ()), *rest.get("OnBuild", ())]
+    shell = rest.get("Shell") or before.get("Shell")
+    return rest | ({"OnBuild": triggers} if triggers else {}) | ({"Shell": shell} if shell else {})
+
+
+def _merged_env(container: Container, config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
+    env = {**dict(container.env), **env}
+    # A process has a PATH anyway.
+    return tuple((env if "PATH" in env else {"PATH": DEFAULT_PATH} | env).items())
+
+
+def _merged_ports(container: Container, config: Mapping[str, Any]) -> tuple[Port, ...]:
+    parts = [text.partition("/") for text in config.get("ExposedPorts") or {}]
+    found = [Port(port=int(port), protocol=kind.upper() or "TCP") for port, _, kind in parts]
+    known = {(each.port, each.protocol) for each in container.ports}
+    return (*container.ports, *(p for p in found if (p.port, p.protocol) not in known))
+
+
 def config_of(container: Container) -> dict[str, Any]:
-    """Return the image configuration of a container."""
+    """Return the image configuration of a container: its base's, with what was changed."""
     config: dict[str, Any] = {
+        **container.image_config,
         "Env": [f"{name}={value}" for name, value in container.env],
         "User": container.user,
         "WorkingDir": container.workdir,

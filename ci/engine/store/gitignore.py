@@ -125,4 +125,3 @@ class Gitignore:
 
 def _as_bytes(path: str) -> str:
     return os.fsencode(path).decode("latin-1")
-

@@ -32,9 +32,9 @@ def compile_pattern(text: str) -> Pattern:
     given = text.strip()
     negative = given.startswith("!")
     path = normpath("/" + given.removeprefix("!").strip()).lstrip("/")
+    if negative and not path:
+        raise EngineError(f"pattern {text!r}: a path must follow the exclamation mark")
     try:
-        if negative and not path:
-            raise BadClassError("a path must follow the exclamation mark")
         return Pattern(re.compile(_regex(path) + r"\Z", re.DOTALL), negative)
     except BadClassError as error:
         raise EngineError(f"pattern {text!r}: {error}") from error
@@ -112,9 +112,7 @@ class Matcher:
         return self._known[path]
 
 
-def select(
-    paths: Iterable[str], include: Iterable[str], exclude: Iterable[str]
-) -> set[str]:
+def select(paths: Iterable[str], include: Iterable[str], exclude: Iterable[str]) -> set[str]:
     """Return the paths that match include but not exclude, with the directories above them.
 
     Without include, every path matches.

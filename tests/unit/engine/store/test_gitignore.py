@@ -12,12 +12,47 @@ from ci.engine.store.gitignore import NAME, Gitignore
 
 #: Files below a repository; the folders are those above them.
 FILES = (
-    *("a", "ab", "b.o", "A", "9", " a", "a ", "a\t", "#a", "!a", "[a]", "a]", "\\a", "\xe9", "-", "^"),
+    *(
+        "a",
+        "ab",
+        "b.o",
+        "A",
+        "9",
+        " a",
+        "a ",
+        "a\t",
+        "#a",
+        "!a",
+        "[a]",
+        "a]",
+        "\\a",
+        "\xe9",
+        "-",
+        "^",
+    ),
     *("d/a", "d/ab", "d/b.o", "d/e/a", "d/e/b.o", "d/e/f/a", "d/[a]/a", "d/\xe9/9"),
     *("e/a", "e/d/a", "e/d/e/ab", "(d)/a", "(d)/b.o", "*/a", "**/a", "caf\udce9", "d/a\nb"),
 )
 PIECES = (
-    *("a", "b", "d", "e", "f", "*.o", ".", "\xe9", "*", "**", "***", "?", "/", "/", "\\", " ", "\t"),
+    *(
+        "a",
+        "b",
+        "d",
+        "e",
+        "f",
+        "*.o",
+        ".",
+        "\xe9",
+        "*",
+        "**",
+        "***",
+        "?",
+        "/",
+        "/",
+        "\\",
+        " ",
+        "\t",
+    ),
     *("[ab]", "[!a]", "[^a]", "[a-e]", "[e-a]", "[]a]", "[a-]", "[\\]a]", "[[:alpha:]]", "[[:x:]]"),
     *("[!/]", "[--0]", "[a/b]", "[", "]", "!", "#", "-", "\r", "[[:digit:]", "[[a:]", "caf\udce9"),
 )
@@ -85,4 +120,3 @@ def test_outside_a_repository_a_pattern_of_stars_only_ignores_nothing() -> None:
     rules.add("", b"**/**\n*.tmp\n")
     assert not rules.ignores("a", directory=False)
     assert rules.ignores("a.tmp", directory=False)
-
