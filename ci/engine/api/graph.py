@@ -14,11 +14,13 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
+    GraphQLScalarType,
     get_named_type,
     get_nullable_type,
     is_composite_type,
 )
 
+from ci.engine import platforms
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
     files,  # noqa: F401
@@ -38,11 +40,15 @@ class Graph:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        text = FILE.read_text(encoding="utf-8")
+        # The version is in the protocol, not in the client from which the schema is made.
+        text = FILE.read_text(encoding="utf-8") + "extend type Query { __schemaVersion: String! }"
         self._version = key_of(text, graphql.version)
         self._schema = graphql.build_schema(
             text, assume_valid=True, assume_valid_sdl=True, no_location=True
         )
+        platform = self._schema.type_map["Platform"]
+        if isinstance(platform, GraphQLScalarType):
+            platform.parse_value = platforms.normalized  # type: ignore[assignment, method-assign]
 
     async def answer(
         self, text: str, variables: dict[str, Any] | None, operation: str | None

@@ -61,6 +61,7 @@ register(
         ),
         "setSecret": _set_secret,
         "version": lambda *_: VERSION,
+        "__schemaVersion": lambda *_: VERSION,
     },
 )
 

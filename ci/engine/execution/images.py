@@ -1,6 +1,5 @@
 """Whole images: find, pull, build from a Dockerfile, publish, write to and read from archives."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,16 +9,17 @@ from docker.auth import resolve_repository_name
 from docker.utils import parse_repository_tag
 
 from ci.engine.errors import EngineError, UnsupportedError
+from ci.engine.execution import dockerfile as dockerfiles
 from ci.engine.execution.docker_api import REPOSITORY
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
-from ci.engine.execution.rootfs import State
+from ci.engine.execution.rootfs import Layer, State
 from ci.engine.execution.steps import Steps
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
-from ci.engine.store import archive, oci, tree
-from ci.engine.store.cache import Store, key_of
+from ci.engine.store import archive, oci
+from ci.engine.store.cache import key_of
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import Tree, lookup, put
+from ci.engine.store.tree import FOLDER, Tree, lookup, put
 from ci.engine.values import Container, File, Image, Port
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -139,20 +139,38 @@ class Images:
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
         store, daemon = self._store, self._daemon
-        context = without_ignored(store, context, dockerfile)
+        context = dockerfiles.without_ignored(store, context, dockerfile)
         _, entry = lookup(context, dockerfile)
-        text = with_substitutes(store.read(entry.content).decode(), self._options.images)
-        content = store.add_bytes(text.encode())
-        file = entry._replace(content=content, size=len(text.encode()))
+        data = store.read(entry.content).removeprefix(b"\xef\xbb\xbf")
+        text = dockerfiles.with_substitutes(
+            data.decode(errors="surrogateescape"), self._options.images
+        )
+        bases = {name: await daemon.image(name) for name in dockerfiles.bases(text)}
+        text = await self._with_owned_workdirs(text, bases)
+        data = text.encode(errors="surrogateescape")
+        file = entry._replace(content=store.add_bytes(data), size=len(data))
         context = put(context, dockerfile, Tree({"": file}))
-        bases = [await daemon.image(name) for _, name in _FROM.findall(text)]
-        key = key_of("build", context.digest, dockerfile, options, [b and b["Id"] for b in bases])
+        found = [base and base["Id"] for base in bases.values()]
+        key = key_of("build", context.digest, dockerfile, options, found)
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
             known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
             store.set(key, known)
         empty = Container(platform=self._resources.platform)
         return await self.from_image(empty, await self._inspect(known), "")
+
+    async def _with_owned_workdirs(
+        self, text: str, bases: Mapping[str, Mapping[str, Any] | None]
+    ) -> str:
+        users = {
+            name: str((base.get("Config") or {}).get("User") or "")
+            for name, base in bases.items()
+            if base
+        }
+        layer = Layer(entries={"empty": FOLDER})
+        image = await self._rootfs.image(State(layers=(layer,)))
+        empty = f"{REPOSITORY}:{image.removeprefix('sha256:')[:40]}"
+        return dockerfiles.with_owned_workdirs(text, users, empty)
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._daemon, self._store
@@ -291,26 +309,3 @@ def config_of(container: Container) -> dict[str, Any]:
         "Healthcheck": container.healthcheck and container.healthcheck.to_config(),
     }
     return {name: value for name, value in config.items() if value}
-
-
-def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
-    """Return a build's context without the paths in `.dockerignore`: the builder does not read it.
-
-    A `NAME.dockerignore` beside the Dockerfile replaces the one of the context.
-    """
-    names = (f"{tree.clean(dockerfile)}.dockerignore", ".dockerignore")
-    name = next((name for name in names if name in context.entries), None)
-    if name is None:
-        return context
-    lines = store.read(context.entries[name].content).decode().splitlines()
-    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    kept = tree.select(context, (), patterns)
-    return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
-
-
-_FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-def with_substitutes(dockerfile: str, images: Mapping[str, str]) -> str:
-    """Return a Dockerfile whose FROM lines name the substitutes of their images."""
-    return _FROM.sub(lambda hit: hit[1] + images.get(hit[2], hit[2]), dockerfile)

@@ -8,7 +8,6 @@ import anyio
 import anyio.to_thread
 
 from ci.engine.errors import EngineError, UnsupportedError
-from ci.engine.sources import vault
 
 MASK = b"***"
 
@@ -38,6 +37,8 @@ async def reveal(uri: str) -> bytes:
         case "op":
             return await _output(uri, ["op", "read", "-n", uri])
         case "vault":
+            from ci.engine.sources import vault  # imports hvac
+
             return await anyio.to_thread.run_sync(vault.read, rest)
     raise UnsupportedError(f"a secret from {scheme}://")
 
