@@ -1,1 +1,1 @@
-"""The five agents: HTTP services made by one app factory, one small package each."""
+"""The agents: HTTP services built by one app factory, each in a small package."""

@@ -1,6 +1,6 @@
-"""The task's health check: `python -m agents.healthcheck` exits 0 if the agent here is healthy.
+"""The container's health check: `python -m agents.healthcheck` exits 0 if the agent is healthy.
 
-It runs every few seconds in a small container, so it imports nothing but a few standard modules.
+It runs every few seconds in a small container, so it imports only a few standard modules.
 """
 
 import http.client
@@ -8,12 +8,12 @@ import json
 import os
 import sys
 
-#: Seconds; a health check that takes longer than this has failed.
+#: Seconds after which a health check has failed.
 TIMEOUT = 2.0
 
 
 def problem(port: int) -> str | None:
-    """Return why the agent on this machine's port is not healthy, or None if it is."""
+    """Return why the agent on a local port is not healthy, or None if it is."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
     try:
         connection.request("GET", "/health")
@@ -30,7 +30,7 @@ def problem(port: int) -> str | None:
 
 
 def main() -> None:
-    """Check once; exit 1 with the problem on stderr."""
+    """Check the agent; exit 1 with the problem on stderr."""
     sys.exit(problem(int(os.environ.get("PORT") or 8000)))
 
 

@@ -1,7 +1,7 @@
-"""Every error a user can meet, each with its own exit code.
+"""All errors that end a command, each with its own exit code.
 
-The message says what is wrong and where; `hint` says what to do next. `ci.cli.program`
-prints both and exits with `exit_code`; nothing else prints errors. Codes 1 and 2 keep their usual
+The message says what failed and on what; `hint` says what to do next. `ci.cli.program` prints
+both and exits with `exit_code`; nothing else prints errors. Codes 1 and 2 keep their usual
 meaning (failure, wrong usage).
 """
 
@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class AcsoError(Exception):
-    """Anything that ends a command with a sentence instead of a traceback."""
+    """Base class: an error that is shown as a message, without a traceback."""
 
     exit_code: ClassVar[int] = 1
 
@@ -25,13 +25,13 @@ class UsageError(AcsoError):
 
 
 class ConfigError(AcsoError):
-    """acso.toml cannot be read or says something that is not possible."""
+    """acso.toml cannot be read, or a value in it is invalid."""
 
     exit_code = 3
 
 
 class HostError(AcsoError):
-    """Something this machine lacks: a container engine, a base image, disk space, a port."""
+    """This machine does not have what is needed: a base image, disk space, a free port."""
 
     exit_code = 4
 
@@ -43,13 +43,13 @@ class EngineError(AcsoError):
 
 
 class ContainerEngineError(HostError):
-    """No container engine answers on this machine and none could be started."""
+    """No container engine answers on this machine, and none could be started."""
 
     exit_code = 6
 
 
 class StageError(AcsoError):
-    """A quality gate or a build found something; its output is in the message."""
+    """A quality gate or a build failed; its output is in the message."""
 
     exit_code = 10
 
@@ -73,35 +73,35 @@ class AwsError(AcsoError):
         self.service = service
         self.operation = operation
         self.code = code  # AWS's own error code, such as ResourceNotFoundException
-        self.action = action  # what the caller may not do, such as iam:GetRole
+        self.action = action  # the missing permission, such as iam:GetRole
 
 
 class WrongAccountError(AwsError):
-    """The credentials belong to another account than acso.toml names for the environment."""
+    """The credentials belong to another account than the environment's in acso.toml."""
 
     exit_code = 21
 
 
 class InfrastructureError(AcsoError):
-    """A CloudFormation stack could not be brought to what its template says."""
+    """A CloudFormation stack could not be created, updated or deleted."""
 
     exit_code = 22
 
 
 class LockedError(AcsoError):
-    """Another release holds the environment."""
+    """Another process holds the environment's lock."""
 
     exit_code = 23
 
 
 class PlanOutdatedError(AcsoError):
-    """The environment or the source is no longer what a plan was made of; nothing was changed."""
+    """The environment or the source has changed since a plan was saved; nothing was changed."""
 
     exit_code = 25
 
 
 class VerifyError(AcsoError):
-    """Something that a release stands on is missing or wrong; nothing was changed."""
+    """A prerequisite of a release is missing or wrong; nothing was changed."""
 
     exit_code = 26
 
@@ -119,25 +119,25 @@ class ValidationError(AcsoError):
 
 
 class TaskFailedError(AcsoError):
-    """A one-off task did not end with 0."""
+    """A one-off task failed."""
 
     exit_code = 31
 
 
 class ExecError(AcsoError):
-    """A command cannot be begun in a running task."""
+    """A command cannot be started in a running task."""
 
     exit_code = 32
 
 
 class ReleaseFailedError(AcsoError):
-    """A release failed and every service was brought back to what it ran before."""
+    """A release failed, and every service was rolled back."""
 
     exit_code = 40
 
 
 class RollbackFailedError(AcsoError):
-    """A release failed and so did the way back: the environment needs a person."""
+    """A release failed, and so did its rollback: somebody must repair the environment."""
 
     exit_code = 41
 
@@ -149,42 +149,42 @@ class NothingToRollBackError(AcsoError):
 
 
 class RolledBackByEcsError(AcsoError):
-    """ECS itself gave a deployment up (circuit breaker, alarm) and went back; so did the rest."""
+    """ECS rolled a deployment back (circuit breaker, alarm); all services were rolled back."""
 
     exit_code = 43
 
 
 class ReplacedError(AcsoError):
-    """Somebody else changed a service during the release: a deployment, its size, its deletion."""
+    """Somebody else deployed, scaled or deleted a service during the release."""
 
     exit_code = 44
 
 
 class TimedOutError(AcsoError):
-    """A release was not done within its time; every service was brought back."""
+    """A release timed out, and every service was rolled back."""
 
     exit_code = 45
 
 
 class UnhealthyError(AcsoError):
-    """There is nothing to change, but what runs does not work."""
+    """There is nothing to change, but a service is unhealthy or validation failed."""
 
     exit_code = 46
 
 
 class WithdrawnError(AcsoError):
-    """The user stopped a release and had every service brought back."""
+    """The user interrupted a release and had every service rolled back."""
 
     exit_code = 47
 
 
 class TargetGoneError(AcsoError):
-    """A release cannot be returned to: a revision that it lists is deregistered."""
+    """A rollback's target has a revision that is deregistered."""
 
     exit_code = 48
 
 
 class InterruptedReleaseError(AcsoError):
-    """The user stopped the command; what it changed so far stays until the next `deploy`."""
+    """The user interrupted the command; what it changed stays until the next `deploy`."""
 
     exit_code = 130

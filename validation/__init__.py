@@ -1,17 +1,17 @@
 """Checks of a running environment: `python -m validation smoke --environment development`."""
 
-from validation.model import Check, Finding, Report, Result, Status, Subject
-from validation.runner import judge, run
+from validation.model import Check, CheckContext, Finding, Report, Result, Status
+from validation.runner import run, run_checks
 from validation.suites import SUITES
 
 __all__ = [
     "SUITES",
     "Check",
+    "CheckContext",
     "Finding",
     "Report",
     "Result",
     "Status",
-    "Subject",
-    "judge",
     "run",
+    "run_checks",
 ]

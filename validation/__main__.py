@@ -1,7 +1,7 @@
-"""`python -m validation SUITE --environment NAME [--output FILE]`: exit 0 if all is well.
+"""`python -m validation SUITE --environment NAME [--output FILE]`: exit 0 if all checks pass.
 
-AWS is where boto3 finds it; AWS_ENDPOINT_URL names another endpoint, ACSO_LOAD_BALANCER the URL
-pattern (with {name}) of its load balancers.
+AWS credentials come from boto3's default chain. AWS_ENDPOINT_URL sets another endpoint, and
+ACSO_LOAD_BALANCER the URL pattern (with {name}) of its load balancers.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FILE = Path(__file__).parents[1] / configuration.FILE
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Run a suite and return the exit code: 0 all well, 1 not, 2 wrong usage."""
+    """Run a suite and return the exit code: 0 passed, 1 not passed, 2 wrong usage."""
     options = _parser().parse_args(arguments)
     try:
         report = anyio.run(_run, options, environ)
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def write(path: Path, report: Report) -> None:
-    """Write a report as JSON, whole or not at all."""
+    """Write a report as JSON, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
         "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
@@ -60,14 +60,14 @@ async def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> Repor
         load_balancer=environ.get("ACSO_LOAD_BALANCER"),
     )
     await check_account(aws, env)
-    return await run(options.suite, Target(aws=aws, config=config, environment=env))
+    return await run(options.suite, Target(aws=aws, config=config, env=env))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m validation", description=__doc__)
-    parser.add_argument("suite", choices=list(SUITES), help="which checks")
-    parser.add_argument("--environment", required=True, help="environment of acso.toml")
-    parser.add_argument("--output", type=Path, help="file for the results as JSON")
+    parser.add_argument("suite", choices=list(SUITES), help="suite to run")
+    parser.add_argument("--environment", required=True, help="environment in acso.toml")
+    parser.add_argument("--output", type=Path, help="file to write the results to, as JSON")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What a check looks at and what it says."""
+"""Checks and their results as values."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ci.aws.target import Target
 
 
 class Status(StrEnum):
-    """What a check found. ERROR is that it could not look: never as good as a pass."""
+    """Result of a check. ERROR means that it could not be run, and never counts as a pass."""
 
     PASS = "PASS"  # noqa: S105 (no password)
     FAIL = "FAIL"
@@ -18,15 +18,15 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject(Target):
-    """An environment as checks see it; `url` is the load balancer's, agents answer below it."""
+class CheckContext(Target):
+    """What a check is run on: an environment, and the base URL of its load balancer."""
 
     url: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a check observed, what it expected, and what helps if those differ."""
+    """What a check observed and expected; `hint` says what to do if they differ."""
 
     status: Status
     observed: str
@@ -36,17 +36,17 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check: its name, its sentence, and how it looks (at most `seconds`)."""
+    """One check: its name, what it claims, its function, and its timeout in seconds."""
 
     name: str
     sentence: str
-    look: Callable[[Subject], Awaitable[Finding]]
+    run: Callable[[CheckContext], Awaitable[Finding]]
     seconds: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A check's finding, and how long it took to come to it."""
+    """A check's finding, and how long the check took."""
 
     check: str
     sentence: str
@@ -82,20 +82,20 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed, everything could be looked at, and something passed."""
+        """Whether every check was run, none failed, and at least one passed."""
         statuses = {result.status for result in self.results}
         return Status.PASS in statuses and statuses <= {Status.PASS, Status.SKIP}
 
     def summary(self) -> str:
-        """Say in one line what passed, and name what did not."""
+        """Return in one line how many checks passed, and what the others observed."""
         bad = [r for r in self.results if r.status not in (Status.PASS, Status.SKIP)]
         passed = sum(result.status is Status.PASS for result in self.results)
-        told = "; ".join(f"{r.sentence}: {r.finding.observed}" for r in bad)
+        problems = "; ".join(f"{r.sentence}: {r.finding.observed}" for r in bad)
         counted = f"{passed} of {len(self.results)} {self.suite} checks passed"
-        return f"{counted}: {told}" if told else counted
+        return f"{counted}: {problems}" if problems else counted
 
     def text(self) -> str:
-        """Return the report for people: a line a check, more where it did not pass."""
+        """Return the report for people: one line for each check, more if it did not pass."""
         width = max((len(result.sentence) for result in self.results), default=0)
         lines = [f"{self.suite} checks of {self.environment} ({self.seconds:.1f} s)"]
         for result in self.results:
@@ -119,16 +119,16 @@ class Report:
 
 
 def passed(observed: str, expected: str) -> Finding:
-    """Return a pass."""
+    """Return a PASS."""
     return Finding(status=Status.PASS, observed=observed, expected=expected)
 
 
 def failed(observed: str, expected: str, *, hint: str = "") -> Finding:
-    """Return a failure."""
+    """Return a FAIL."""
     return Finding(status=Status.FAIL, observed=observed, expected=expected, hint=hint)
 
 
 def error(observed: str, *, hint: str = "") -> Finding:
-    """Return that a check could not look."""
-    expected = "to be able to look"
+    """Return an ERROR: why the check could not be run."""
+    expected = "the check can be run"
     return Finding(status=Status.ERROR, observed=observed, expected=expected, hint=hint)

@@ -1,4 +1,4 @@
-"""Running a suite: its checks at once, each with its own deadline, none able to stop another."""
+"""Run a suite: its checks in parallel, each with its own timeout; none can stop another."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,9 @@ import anyio
 
 from ci.aws import elb
 from ci.aws.target import Target
+from ci.common.concurrency import parallel
 from ci.errors import AcsoError, UsageError
-from validation.model import Check, Finding, Report, Result, Subject, error
+from validation.model import Check, CheckContext, Finding, Report, Result, error
 from validation.suites import SUITES
 
 
@@ -16,8 +17,8 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
 
     Args:
         suite: its name, such as "smoke".
-        target: the environment, the agents that it should have, and the AWS that it is in.
-        url: base URL of its load balancer; None: looked up by its name.
+        target: the environment, the agents that it should have, and its AWS.
+        url: base URL of its load balancer; None: looked up by the load balancer's name.
 
     Raises:
         UsageError: there is no such suite.
@@ -26,34 +27,27 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
     if suite not in SUITES:
         message = f"unknown suite {suite!r}"
         raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
-    aws, config, environment = target.aws, target.config, target.environment
+    aws, config, environment = target.aws, target.config, target.env
     found = url or await elb.url(aws, f"{environment.prefix}-alb")
-    subject = Subject(aws=aws, config=config, environment=environment, url=found.rstrip("/"))
-    return await judge(suite, SUITES[suite], subject)
+    context = CheckContext(aws=aws, config=config, env=environment, url=found.rstrip("/"))
+    return await run_checks(suite, SUITES[suite], context)
 
 
-async def judge(suite: str, checks: Sequence[Check], subject: Subject) -> Report:
-    """Run checks on a subject and return their results in order."""
+async def run_checks(suite: str, checks: Sequence[Check], context: CheckContext) -> Report:
+    """Run checks in parallel and return their results in order."""
     began = anyio.current_time()
-    results: dict[str, Result] = {}
-
-    async def one(check: Check) -> None:
-        results[check.name] = await _result(check, subject)
-
-    async with anyio.create_task_group() as group:
-        for check in checks:
-            group.start_soon(one, check)
+    results = await parallel(lambda check: _result(check, context), checks)
     return Report(
         suite=suite,
-        environment=subject.environment.name,
-        results=tuple(results[check.name] for check in checks),
+        environment=context.env.name,
+        results=tuple(results),
         seconds=anyio.current_time() - began,
     )
 
 
-async def _result(check: Check, subject: Subject) -> Result:
+async def _result(check: Check, context: CheckContext) -> Result:
     began = anyio.current_time()
-    finding = await _finding(check, subject)
+    finding = await _finding(check, context)
     return Result(
         check=check.name,
         sentence=check.sentence,
@@ -62,11 +56,11 @@ async def _result(check: Check, subject: Subject) -> Result:
     )
 
 
-async def _finding(check: Check, subject: Subject) -> Finding:
-    """Return what a check finds; that it could not look is a finding too."""
+async def _finding(check: Check, context: CheckContext) -> Finding:
+    """Return what a check finds; an error or timeout is a finding with status ERROR."""
     try:
         with anyio.fail_after(check.seconds):
-            return await check.look(subject)
+            return await check.run(context)
     except TimeoutError:
         return error(f"no result within {check.seconds:g} s")
     except AcsoError as problem:
@@ -78,7 +72,7 @@ async def _finding(check: Check, subject: Subject) -> Finding:
 
 
 def _of_group(group: ExceptionGroup[Exception]) -> Finding:
-    """Return the finding of the first error among several that came at once."""
+    """Return the finding for the first error of a group."""
     first = group.exceptions[0]
     if isinstance(first, ExceptionGroup):
         return _of_group(first)

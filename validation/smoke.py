@@ -1,5 +1,6 @@
-"""Smoke checks: is there a cluster, do the agents run, write logs and answer, is there a model."""
+"""Smoke checks: the cluster is active, agents run, log and answer, Bedrock offers a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -7,15 +8,16 @@ import anyio
 from ci.aws import bedrock, ecs, elb, logs
 from ci.common.concurrency import parallel
 from ci.config import Agent
-from validation.model import Check, Finding, Subject, failed, passed
+from validation.model import Check, CheckContext, Finding, failed, passed
 
-LOG_PATIENCE = 10.0  # seconds that log lines may be on their way
+LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
+ANSWER_SECONDS = 20.0  # at most, to ask agents again that do not answer as they should
 PAUSE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What an agent should say of itself, by the task definition that its service runs."""
+    """What an agent should answer, read from the task definition that its service runs."""
 
     agent: str
     environment: str
@@ -23,24 +25,24 @@ class Expected:
     digest: str
 
 
-async def cluster_active(subject: Subject) -> Finding:
-    """Check that the ECS cluster is there and ACTIVE."""
-    status = await ecs.cluster_status(subject.aws, subject.environment.cluster)
-    observed, expected = f"{subject.environment.cluster} is {status or 'missing'}", "ACTIVE"
+async def cluster_active(context: CheckContext) -> Finding:
+    """Check that the ECS cluster exists and is ACTIVE."""
+    status = await ecs.cluster_status(context.aws, context.env.cluster)
+    observed, expected = f"{context.env.cluster} is {status or 'missing'}", "ACTIVE"
     return passed(observed, expected) if status == expected else failed(observed, expected)
 
 
-async def services_running(subject: Subject) -> Finding:
-    """Check that exactly the agents' services exist, each whole, with one deployment."""
-    wanted = {subject.environment.service(agent) for agent in subject.config.agents}
+async def services_running(context: CheckContext) -> Finding:
+    """Check that only the agents' services exist, with all their tasks and one deployment each."""
+    wanted = {context.env.service(agent) for agent in context.config.agents}
     expected = f"exactly {len(wanted)} services, running = desired > 0, one deployment each"
-    cluster = subject.environment.cluster
-    if await ecs.cluster_status(subject.aws, cluster) != "ACTIVE":
-        return failed(f"there is no cluster {cluster}", expected)
-    names = set(await ecs.service_names(subject.aws, cluster))
+    cluster = context.env.cluster
+    if await ecs.cluster_status(context.aws, cluster) != "ACTIVE":
+        return failed(f"cluster {cluster} does not exist", expected)
+    names = set(await ecs.service_names(context.aws, cluster))
     problems = [f"{name} is missing" for name in sorted(wanted - names)]
-    problems += [f"{name} does not belong here" for name in sorted(names - wanted)]
-    found = await ecs.services(subject.aws, cluster, sorted(names & wanted))
+    problems += [f"{name} is not a service of an agent" for name in sorted(names - wanted)]
+    found = await ecs.services(context.aws, cluster, sorted(names & wanted))
     problems += [text for name in sorted(found) for text in problems_of(found[name])]
     if problems:
         return failed("; ".join(problems), expected)
@@ -49,7 +51,7 @@ async def services_running(subject: Subject) -> Finding:
 
 
 def problems_of(service: ecs.Service) -> list[str]:
-    """Say what is wrong with one service; pure."""
+    """Return what is wrong with one service; pure."""
     problems = []
     if service.status != "ACTIVE":
         problems.append(f"{service.name} is {service.status}")
@@ -63,47 +65,47 @@ def problems_of(service: ecs.Service) -> list[str]:
     return problems
 
 
-async def logs_written(subject: Subject) -> Finding:
+async def logs_written(context: CheckContext) -> Finding:
     """Check that the log group exists and every running task has written to it."""
-    group = subject.environment.log_group
+    group = context.env.log_group
     expected = "a log stream with events for every running task"
-    if not await logs.group_exists(subject.aws, group):
-        return failed(f"there is no log group {group}", expected)
-    tasks = await _running(subject)
-    idle = [agent.name for agent in subject.config.agents if not tasks[agent.name]]
+    if not await logs.group_exists(context.aws, group):
+        return failed(f"log group {group} does not exist", expected)
+    tasks = await _running(context)
+    idle = [agent.name for agent in context.config.agents if not tasks[agent.name]]
     if idle:
         return failed(f"no running task of {', '.join(idle)}", expected)
     streams = [
         f"{agent.name}/{agent.container}/{task}"
-        for agent in subject.config.agents
+        for agent in context.config.agents
         for task in tasks[agent.name]
     ]
-    silent = await _silent(subject, group, streams)
+    silent = await _silent(context, group, streams)
     if silent:
-        hint = "may the execution role create log streams and put log events?"
+        hint = "the execution role needs logs:CreateLogStream and logs:PutLogEvents"
         return failed(f"nothing written to {', '.join(silent)}", expected, hint=hint)
     return passed(f"{len(streams)} tasks write to {group}", expected)
 
 
-async def bedrock_reachable(subject: Subject) -> Finding:
-    """Check that Bedrock offers at least one model here."""
-    models = await bedrock.models(subject.aws)
-    observed, expected = f"{len(models)} models in {subject.aws.region}", "one model or more"
+async def bedrock_reachable(context: CheckContext) -> Finding:
+    """Check that Bedrock offers at least one model in the region."""
+    models = await bedrock.models(context.aws)
+    observed, expected = f"{len(models)} models in {context.aws.region}", "one model or more"
     return passed(observed, expected) if models else failed(observed, expected)
 
 
-async def agents_answer(subject: Subject) -> Finding:
-    """Check that every agent answers through the load balancer, as what it should be."""
-    expected = "HTTP 200, healthy, ready, in the version and digest deployed"
-    problems = await parallel(lambda agent: _answers(subject, agent), subject.config.agents)
-    told = [text for texts in problems for text in texts]
-    if told:
-        return failed("; ".join(told), expected)
-    return passed(f"{len(problems)} agents are healthy and ready at {subject.url}", expected)
+async def agents_answer(context: CheckContext) -> Finding:
+    """Check that every agent answers through the load balancer, with the deployed version."""
+    expected = "HTTP 200, healthy, ready, with the deployed version and digest"
+    problems = await parallel(lambda agent: _answers(context, agent), context.config.agents)
+    found = [text for texts in problems for text in texts]
+    if found:
+        return failed("; ".join(found), expected)
+    return passed(f"{len(problems)} agents are healthy and ready at {context.url}", expected)
 
 
 def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
-    """Say what is wrong with an agent's answer to `/health`; pure."""
+    """Return what is wrong with an agent's answer to `/health`; pure."""
     if answer.status != 200:
         return [f"{expected.agent} answers {answer}"]
     wanted = {"status": "healthy", **vars(expected)}
@@ -114,41 +116,62 @@ def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
     ]
 
 
-async def _answers(subject: Subject, agent: Agent) -> list[str]:
-    name = subject.environment.service(agent)
-    service = (await ecs.services(subject.aws, subject.environment.cluster, [name])).get(name)
-    definition = await ecs.task_definition(subject.aws, service.revision) if service else None
+async def _answers(context: CheckContext, agent: Agent) -> list[str]:
+    name = context.env.service(agent)
+    service = (await ecs.services(context.aws, context.env.cluster, [name])).get(name)
+    definition = await ecs.task_definition(context.aws, service.revision) if service else None
     if definition is None:
         return [f"{agent.name} has no service with a task definition"]
-    told = Expected(
+    expected = Expected(
         agent=agent.name,
-        environment=subject.environment.name,
+        environment=context.env.name,
         version=definition.environment.get("ACSO_VERSION", ""),
         digest=definition.image.partition("@")[2],
     )
-    base = f"{subject.url}/{agent.name}"
-    problems = health_problems(told, await elb.get(base + agent.health_path))
-    ready = await elb.get(f"{base}/ready")
-    return problems + [f"{agent.name} is not ready: {ready}"] * (ready.status != 200)
+    base = f"{context.url}/{agent.name}"
+    health, ready = await parallel(
+        lambda ask: ask(),
+        (
+            lambda: _asked(base + agent.health_path, lambda got: health_problems(expected, got)),
+            lambda: _asked(f"{base}/ready", lambda got: ready_problems(agent.name, got)),
+        ),
+    )
+    return [*health, *ready]
 
 
-async def _running(subject: Subject) -> dict[str, list[str]]:
+def ready_problems(agent: str, answer: elb.Answer) -> list[str]:
+    """Return what is wrong with an agent's answer to `/ready`; pure."""
+    return [f"{agent} is not ready: {answer}"] * (answer.status != 200)
+
+
+async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
+    """Ask until the answer is right; return what is wrong with the last one.
+
+    A cold start or one lost request is not a failure.
+    """
+    deadline = anyio.current_time() + ANSWER_SECONDS
+    while (found := problems(await elb.get(url))) and anyio.current_time() < deadline:
+        await anyio.sleep(PAUSE)
+    return found
+
+
+async def _running(context: CheckContext) -> dict[str, list[str]]:
     """Return the ids of each agent's running tasks."""
-    names = {subject.environment.service(agent): agent.name for agent in subject.config.agents}
-    ids = await ecs.task_ids(subject.aws, subject.environment.cluster)
+    names = {context.env.service(agent): agent.name for agent in context.config.agents}
+    ids = await ecs.task_ids(context.aws, context.env.cluster)
     found: dict[str, list[str]] = {agent: [] for agent in names.values()}
-    for task in await ecs.tasks(subject.aws, subject.environment.cluster, ids):
+    for task in await ecs.tasks(context.aws, context.env.cluster, ids):
         if task.status == "RUNNING" and task.service in names:
             found[names[task.service]].append(task.id)
     return found
 
 
-async def _silent(subject: Subject, group: str, streams: list[str]) -> list[str]:
-    """Return the streams without an event, after waiting for those that may be on their way."""
-    deadline = anyio.current_time() + LOG_PATIENCE
+async def _silent(context: CheckContext, group: str, streams: list[str]) -> list[str]:
+    """Return the streams without an event, after waiting for lines that may still arrive."""
+    deadline = anyio.current_time() + LOG_SECONDS
     silent = streams
     while True:
-        lines = await parallel(lambda s: logs.tail(subject.aws, group, s, lines=1), silent)
+        lines = await parallel(lambda s: logs.tail(context.aws, group, s, lines=1), silent)
         silent = [s for s, found in zip(silent, lines, strict=True) if not found]
         if not silent or anyio.current_time() >= deadline:
             return silent
@@ -156,9 +179,9 @@ async def _silent(subject: Subject, group: str, streams: list[str]) -> list[str]
 
 
 CHECKS = (
-    Check(name="cluster", sentence="the cluster is active", look=cluster_active),
-    Check(name="services", sentence="all services run", look=services_running),
-    Check(name="logs", sentence="the agents write logs", look=logs_written),
-    Check(name="bedrock", sentence="Bedrock is reachable", look=bedrock_reachable),
-    Check(name="agents", sentence="the agents answer", look=agents_answer),
+    Check(name="cluster", sentence="the cluster is active", run=cluster_active),
+    Check(name="services", sentence="all services run", run=services_running),
+    Check(name="logs", sentence="the agents write logs", run=logs_written),
+    Check(name="bedrock", sentence="Bedrock is reachable", run=bedrock_reachable),
+    Check(name="agents", sentence="the agents answer", run=agents_answer),
 )

@@ -1,4 +1,4 @@
-"""The suites by name, each a tuple of checks."""
+"""The suites of checks, by name."""
 
 from collections.abc import Mapping
 

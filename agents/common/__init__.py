@@ -1,1 +1,1 @@
-"""What all agents share: settings, logs, the app factory, readiness and the server."""
+"""Code that all agents share: settings, logs, the app factory, readiness and the server."""

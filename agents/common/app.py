@@ -1,4 +1,4 @@
-"""The app factory: one agent's routes beside the ones that every agent has."""
+"""The app factory: adds the routes of every agent, `/health` and `/ready`, to an agent's own."""
 
 import time
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
 from agents.common.settings import Settings
 
-#: Bytes of a request's body, 1 MiB; more is answered with 413. Every error in a body costs about
-#: 1 kB of memory and the event loop's time, and an error needs no more than a few bytes.
-MOST_BYTES = 1024 * 1024
-#: Errors that an answer 422 lists. Each repeats its input: all of them can be 100 times the body.
-MOST_ERRORS = 20
+#: Limit of a request's body, 1 MiB; a larger one is answered with 413. Every validation error costs
+#: about 1 kB of memory and time of the event loop, and a few bytes are enough for an error.
+MAX_BYTES = 1024 * 1024
+#: Limit of the errors in a response 422. Each repeats its input, so all can be 100 times the body.
+MAX_ERRORS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """That the process answers, and which one it is."""
+    """The answer of `/health`: the process runs, with this version and digest."""
 
     status: str
     agent: str
@@ -33,7 +33,7 @@ class Health:
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """Whether the agent can do its work, and what hinders it."""
+    """The answer of `/ready`: whether the agent can work, and the state of its dependencies."""
 
     status: str
     agent: str
@@ -42,13 +42,13 @@ class Readiness:
 
 
 def create(settings: Settings, routes: APIRouter) -> ASGIApp:
-    """Return the service of one agent.
+    """Return the ASGI app of one agent.
 
-    Every route is served twice: under `/` for the task's own health check and calls inside the
-    network, and under `/{agent}`, because the load balancer passes a path on unchanged.
+    Every route exists twice: under `/` for the container's health check and calls inside the
+    network, and under `/{agent}`, because the load balancer does not rewrite paths.
     """
-    # Descriptions for browsers load scripts from elsewhere, and paths exist twice: none is served.
-    app = FastAPI(title=f"ACSO {settings.agent}", openapi_url=None, max_body_size=MOST_BYTES)
+    # No OpenAPI pages: they load scripts from other hosts, and would list every path twice.
+    app = FastAPI(title=f"ACSO {settings.agent}", openapi_url=None, max_body_size=MAX_BYTES)
     app.exception_handler(RequestValidationError)(_refuse)
     common = _common(settings)
     for prefix in ("", f"/{settings.agent}"):
@@ -59,7 +59,7 @@ def create(settings: Settings, routes: APIRouter) -> ASGIApp:
 
 async def _refuse(request: Request, error: RequestValidationError) -> Response:
     """Answer 422 as FastAPI does, with the first errors only."""
-    first = RequestValidationError(error.errors()[:MOST_ERRORS])
+    first = RequestValidationError(error.errors()[:MAX_ERRORS])
     return await request_validation_exception_handler(request, first)
 
 
@@ -82,10 +82,10 @@ def _common(settings: Settings) -> APIRouter:
     @router.get("/ready")
     async def ready(response: Response) -> Readiness:
         dependencies = {"state_table": await state.check()}
-        hindered = any(dependency.hinders for dependency in dependencies.values())
-        response.status_code = 503 if hindered else 200
+        blocked = any(dependency.failed for dependency in dependencies.values())
+        response.status_code = 503 if blocked else 200
         return Readiness(
-            status="not ready" if hindered else "ready",
+            status="not ready" if blocked else "ready",
             agent=settings.agent,
             version=settings.version,
             dependencies=dependencies,

@@ -1,6 +1,6 @@
-"""Logs as JSON on stdout, one object a line, and the access log.
+"""Logs as JSON on stdout, one object on each line, and the access log.
 
-No request body, header or query string is ever logged: they may hold what is not ours to keep.
+Request bodies, headers and query strings are never logged: they may contain confidential data.
 """
 
 import json
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-#: Id of the request being answered; empty outside of one.
+#: Id of the current request; empty outside a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _access = logging.getLogger("agents.access")
-#: Ids of others are taken over if they cannot break a log: an id of the load balancer fits.
+#: Valid request ids; a client's or load balancer's id is used if it cannot break a log line.
 _ID = re.compile(r"[\w.:;=/+-]{1,128}", re.ASCII)
 _ID_HEADERS = (b"x-request-id", b"x-amzn-trace-id")
 
 
 class JsonFormatter(logging.Formatter):
-    """Writes a record as one JSON object: time, level, agent, version, message and its fields."""
+    """Formats a record as one JSON object: time, level, agent, version, message and its fields."""
 
     def __init__(self, agent: str, version: str) -> None:
         super().__init__()
@@ -49,18 +49,17 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(agent: str, version: str) -> None:
-    """Send every log record of the process to stdout as JSON, from level info on."""
+    """Write all log records of level INFO and above to stdout as JSON."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(agent, version))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 
 class AccessLog:
-    """Gives each request an id and logs how it was answered.
+    """ASGI middleware that gives each request an id and logs its response.
 
-    It is the outermost layer, so an error that nothing else handles ends here: logged once, with
-    the request it belongs to, after the 500 has been sent. Health checks come every second or so:
-    they are logged only when they fail.
+    It is the outermost layer: an unhandled error is logged here once, with its request, after the
+    500 was sent. Successful health checks are not logged, because they come every few seconds.
     """
 
     def __init__(self, app: "ASGIApp", quiet: frozenset[str]) -> None:
@@ -68,7 +67,7 @@ class AccessLog:
         self._quiet = quiet
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Answer one request of the server; other kinds of event pass through."""
+        """Handle one HTTP request; other events pass through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

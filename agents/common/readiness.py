@@ -1,4 +1,4 @@
-"""Whether an agent can do its work: every dependency is asked, none is assumed."""
+"""Whether an agent can work: a real request to each of its dependencies."""
 
 import asyncio
 import threading
@@ -10,41 +10,41 @@ import anyio
 
 from agents.common.settings import Settings
 
-#: A dependency that takes longer than this is not there (seconds). Load balancers ask again.
+#: Seconds after which a check of a dependency has failed.
 DEADLINE = 3.0
-#: Threads that look, apart from those that answer requests. One that hangs is given up at the
-#: deadline but keeps its thread; anyio's limiters count it no longer then, these threads do.
-_LOOKS = 4
-#: For each connection and each answer of AWS (seconds).
+#: Threads for checks, separate from those that answer requests. A check that hangs past the
+#: deadline keeps its thread; unlike anyio's limiters, this pool still counts it.
+_THREADS = 4
+#: Seconds for each connection to AWS and for each response.
 _TIMEOUT = 1.0
-#: A table is read and written while it is being changed, too.
+#: Statuses in which a table can be read and written.
 _USABLE = ("ACTIVE", "UPDATING")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dependency:
-    """What one look at a dependency showed."""
+    """The result of one check of a dependency."""
 
     status: Literal["ok", "failed", "not configured"]
     detail: str
 
     @property
-    def hinders(self) -> bool:
-        """Tell whether the agent cannot work because of it."""
+    def failed(self) -> bool:
+        """Whether the agent cannot work because of it."""
         return self.status == "failed"
 
 
 class StateTable:
-    """The DynamoDB table that agents keep their state in."""
+    """The DynamoDB table that agents store their state in."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(max_workers=_LOOKS, thread_name_prefix="readiness")
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="readiness")
         self._made: Any = None
 
     async def check(self) -> Dependency:
-        """Ask DynamoDB for the table, in a worker thread; every failure is in the answer."""
+        """Describe the table, in a worker thread; a failure is in the result, nothing is raised."""
         if self._settings.state_table is None:
             return Dependency(status="not configured", detail="ACSO_STATE_TABLE is not set")
         try:
@@ -58,15 +58,15 @@ class StateTable:
         try:
             status = self._client().describe_table(TableName=table)["Table"]["TableStatus"]
         except Exception as error:
-            # Whatever it is, it is the reason: botocore's own errors, ValueError for an endpoint
-            # that is no URL, KeyError for an answer that is not DynamoDB's.
+            # Any error is the reason: botocore's, ValueError for an endpoint that is not a URL,
+            # KeyError for a response that is not DynamoDB's.
             detail = f"table {table}: {type(error).__name__}: {error}"
             return Dependency(status="failed", detail=detail)
         detail = f"table {table} is {status}"
         return Dependency(status="ok" if status in _USABLE else "failed", detail=detail)
 
     def _client(self) -> Any:
-        """Return the one client, made at the first use: boto3 takes 0.3 s to import."""
+        """Return the cached client, created at the first use: importing boto3 takes 0.3 s."""
         with self._lock:
             if self._made is None:
                 import boto3

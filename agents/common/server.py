@@ -1,7 +1,7 @@
-"""Runs one agent until it is told to stop.
+"""Run one agent until it is stopped.
 
-The exit code is 0 after SIGTERM or Ctrl-C and 1 when the agent could not start. The reason is then
-on the last lines of the log, which is where the release looks for it.
+The exit code is 0 after SIGTERM or Ctrl-C, and 1 if the agent could not start. The reason is then
+in the last lines of the log, which a release that fails shows.
 """
 
 import importlib
@@ -14,19 +14,19 @@ import sys
 from agents.common import logs
 from agents.common.settings import Settings, read
 
-#: Seconds that running requests get to finish in; below the 30 s after which ECS kills a task.
+#: Seconds for running requests to finish; less than the 30 s after which ECS kills a task.
 GRACE = 20
-#: Longer than the 60 s a load balancer keeps a connection open for, or it would meet closed ones.
+#: More than the 60 s for which a load balancer reuses a connection, so that it finds none closed.
 KEEP_ALIVE = 65
 
 _log = logging.getLogger("agents.server")
 
 
 def run(package: str) -> None:
-    """Serve the agent of a package: its `api` module has the `router`.
+    """Serve the agent of a package, whose `api` module has the `router`.
 
-    All that can fail runs in here, the import of the agent's own code included, so that every
-    failure is one JSON line with its traceback. Ends the process: 0 stopped, 1 failed.
+    The agent's own code is imported here too, so that every failure is one JSON log line with its
+    traceback. Exits the process: 0 stopped, 1 failed.
     """
     # Before the imports, which take most of the start: a task stopped during them did not fail.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -58,8 +58,8 @@ def _serve(settings: Settings, package: str) -> None:
     def stop(*_: object) -> None:
         server.should_exit = True
 
-    # While it serves uvicorn has handlers of its own, and ends by raising the signal once more for
-    # those before: with the default ones that is the end by a signal, not exit code 0.
+    # While it serves, uvicorn has its own handlers; it ends by raising the signal again for the
+    # previous ones. With the default handlers, the process would then not end with exit code 0.
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     listener = _listen(settings)
@@ -67,7 +67,7 @@ def _serve(settings: Settings, package: str) -> None:
     try:
         server.run(sockets=[listener])
     except SystemExit as ended:
-        # uvicorn ends with 3 when the application's own startup fails, having logged why.
+        # uvicorn exits with 3 if the application's startup fails, after logging why.
         sys.exit(1 if ended.code else 0)
 
 

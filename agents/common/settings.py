@@ -1,35 +1,35 @@
-"""An agent's settings, read from its environment once, at the start."""
+"""An agent's settings, read from environment variables at the start."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 
 class SettingsError(Exception):
-    """A variable of the environment cannot be used; the message names it."""
+    """An environment variable is invalid; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What one agent's process was told; beside each field, the variable that it comes from."""
+    """The settings of one agent's process; beside each field, its environment variable."""
 
-    agent: str  # ACSO_AGENT, if given, must say the same
+    agent: str  # ACSO_AGENT, if set, must be the same
     environment: str = "local"  # ACSO_ENVIRONMENT
     version: str = "unknown"  # ACSO_VERSION: of the agent's content
-    digest: str = "unknown"  # ACSO_DIGEST: of the image; a process cannot find out its own
-    # HOST: the address to listen on. On a developer's machine nobody else should reach an agent;
-    # inside a container only all addresses can be reached, so the image sets it.
+    digest: str = "unknown"  # ACSO_DIGEST: of the image
+    # HOST: the address to listen on. The default is loopback, so that no other machine can reach
+    # an agent; the image sets it, because a container must listen on all its addresses.
     host: str = "127.0.0.1"
     port: int = 8000  # PORT
     region: str | None = None  # AWS_REGION
     endpoint: str | None = None  # AWS_ENDPOINT_URL: an emulator instead of AWS itself
-    state_table: str | None = None  # ACSO_STATE_TABLE: None: the agent keeps no state
+    state_table: str | None = None  # ACSO_STATE_TABLE; None: the agent stores no state
 
 
 def read(agent: str, environ: Mapping[str, str]) -> Settings:
-    """Return the settings of `agent`; an empty variable counts as one that is not set.
+    """Return the settings of `agent`; an empty variable counts as not set.
 
-    Raises `SettingsError` for a port that is none, and for an environment meant for another agent:
-    answering in its place would look healthy and be wrong.
+    Raises `SettingsError` for an invalid port, and if ACSO_AGENT names another agent: answering in
+    its place would look healthy and be wrong.
     """
     known = {name: value for name, value in environ.items() if value}
     meant = known.get("ACSO_AGENT", agent)

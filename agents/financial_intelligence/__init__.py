@@ -1,1 +1,1 @@
-"""Financial intelligence: finds where money can be earned or saved."""
+"""Financial intelligence: finds opportunities to earn or save money."""

@@ -1,4 +1,4 @@
-"""Runs the agent: `python -m agents.financial_intelligence`."""
+"""Run the agent: `python -m agents.financial_intelligence`."""
 
 from agents.common.server import run
 

@@ -1,4 +1,4 @@
-"""What financial intelligence answers over HTTP."""
+"""The HTTP API of financial intelligence."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -37,7 +37,7 @@ class Licence(_Figures):
 
 
 class Process(_Figures):
-    """Manual work: tasks a month, complexity 0 to 1, gain of automation over its cost."""
+    """Manual work: tasks a month, complexity 0 to 1, return of automation over its cost."""
 
     name: Name
     manual_tasks: int = Field(ge=0)
@@ -46,7 +46,7 @@ class Process(_Figures):
 
 
 class Business(_Figures):
-    """The figures to look through."""
+    """The figures to analyze."""
 
     clients: tuple[Client, ...] = Field(default=(), max_length=1000, fail_fast=True)
     licences: tuple[Licence, ...] = Field(default=(), max_length=1000, fail_fast=True)
@@ -54,16 +54,16 @@ class Business(_Figures):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """Where money can be earned or saved."""
+class Opportunities:
+    """The opportunities that were found."""
 
     opportunities: tuple[logic.Opportunity, ...]
 
 
 @router.post("/opportunities")
-async def opportunities(business: Business) -> Found:
-    """Look through figures for upsells, unused licences and work to automate."""
-    return Found(
+async def opportunities(business: Business) -> Opportunities:
+    """Find upsells, unused licences and work to automate."""
+    return Opportunities(
         opportunities=logic.opportunities(
             [logic.Client(**client.model_dump()) for client in business.clients],
             [logic.Licence(**licence.model_dump()) for licence in business.licences],

@@ -1,25 +1,25 @@
-"""Where money can be earned or saved, by three rules."""
+"""Opportunities to earn or save money, by three rules."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-#: A client buys more who uses most of what they have, likes it and must decide soon.
+#: An upsell: a client who uses most of what they bought, is satisfied, and renews soon.
 UPSELL_USAGE = 0.8  # share of what was bought; more than this
 UPSELL_SATISFACTION = 4.0  # on a scale from 1 to 5; more than this
 UPSELL_MONTHS = 6  # until renewal; at most this
-#: Licences are too many when few are used and they cost enough to care.
+#: Too many licences: few are used, and they are expensive.
 LICENCE_UTILISATION = 0.6  # share in use; less than this
 LICENCE_COST = 1000.0  # a month; more than this
-#: Work is worth automating when it is much, simple, and pays back.
+#: Work to automate: frequent, simple, and with a good return.
 AUTOMATION_TASKS = 100  # done by hand a month; more than this
 AUTOMATION_COMPLEXITY = 0.3  # from 0 to 1; less than this
-AUTOMATION_RETURN = 2.0  # gain over cost; more than this
+AUTOMATION_RETURN = 2.0  # return over cost; more than this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Client:
-    """How a client does with what they bought."""
+    """A client: share of what they bought in use, satisfaction, months until renewal."""
 
     name: str
     usage: float
@@ -29,7 +29,7 @@ class Client:
 
 @dataclass(frozen=True, kw_only=True)
 class Licence:
-    """A product paid for by the month."""
+    """A product with monthly costs, and the share of its licences in use."""
 
     product: str
     utilisation: float
@@ -38,7 +38,7 @@ class Licence:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """Work that is done by hand."""
+    """Work that is done manually."""
 
     name: str
     manual_tasks: int
@@ -48,7 +48,7 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Opportunity:
-    """Something to do, and why. `monthly_saving` is None where the figures do not tell."""
+    """One opportunity and its reason; `monthly_saving` is None if the figures do not show it."""
 
     kind: Literal["upsell", "licences", "automation"]
     subject: str
@@ -69,7 +69,7 @@ def opportunities(
 
 
 def sells_more(client: Client) -> bool:
-    """Tell whether a client would buy more."""
+    """Return whether a client is likely to buy more."""
     return (
         client.usage > UPSELL_USAGE
         and client.satisfaction > UPSELL_SATISFACTION
@@ -78,12 +78,12 @@ def sells_more(client: Client) -> bool:
 
 
 def wasted(licence: Licence) -> bool:
-    """Tell whether a product is paid for and hardly used."""
+    """Return whether a product is expensive and hardly used."""
     return licence.utilisation < LICENCE_UTILISATION and licence.monthly_cost > LICENCE_COST
 
 
 def worth_automating(process: Process) -> bool:
-    """Tell whether a program should do this work."""
+    """Return whether this work should be automated."""
     return (
         process.manual_tasks > AUTOMATION_TASKS
         and process.complexity < AUTOMATION_COMPLEXITY

@@ -1,1 +1,1 @@
-"""Incident response: says what to do about an incident, and who must agree."""
+"""Incident response: recommends actions for an incident, with their risk and approval."""

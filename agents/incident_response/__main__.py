@@ -1,4 +1,4 @@
-"""Runs the agent: `python -m agents.incident_response`."""
+"""Run the agent: `python -m agents.incident_response`."""
 
 from agents.common.server import run
 

@@ -1,4 +1,4 @@
-"""What incident response answers over HTTP."""
+"""The HTTP API of incident response."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -14,7 +14,7 @@ System = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class Report(BaseModel, frozen=True, extra="forbid"):
-    """An incident as reported. Without a time it is happening now."""
+    """An incident as reported; the default time is now."""
 
     type: Kind
     severity: Severity
@@ -26,7 +26,7 @@ class Report(BaseModel, frozen=True, extra="forbid"):
 
 @router.post("/assess")
 async def assessment(report: Report) -> Assessment:
-    """Say what to do about an incident and whether a human must agree."""
+    """Return the recommended actions for an incident, and whether they need approval."""
     return assess(
         Incident(
             kind=report.type,

@@ -1,4 +1,4 @@
-"""What to do about an incident, how risky that is, and who must agree first."""
+"""Recommended actions for an incident, their risk, and whether they need approval."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,19 +28,19 @@ Action = Literal[
     "forensic_imaging",
 ]
 
-#: From this risk on a human must agree before anything is done, and is told at once (tenths).
+#: Risks, in tenths, from which a person must approve the actions, and is alerted at once.
 APPROVAL, ESCALATION = 8, 9
-#: An address is blocked for this long.
+#: How long an address is blocked.
 BLOCK_HOURS = 24
 #: Damage from which an incident counts as expensive, in US dollars.
 EXPENSIVE = 10_000
-#: Working hours (UTC), Monday to Friday: actions then disturb more people.
+#: Working hours (UTC), Monday to Friday: actions then affect more people.
 FIRST_HOUR, LAST_HOUR = 8, 18
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """What is done about a kind of incident, in order. `risk` is that of its actions, in tenths."""
+    """The actions for a kind of incident, in order, and their risk in tenths."""
 
     name: str
     actions: tuple[Action, ...]
@@ -49,7 +49,7 @@ class Strategy:
 
 @dataclass(frozen=True, kw_only=True)
 class Incident:
-    """What is known of an incident. `time` has a zone; `impact` is the damage in US dollars."""
+    """An incident; `time` has a zone, `impact` is the damage in US dollars."""
 
     kind: Kind
     severity: Severity
@@ -61,7 +61,7 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:
-    """One reason for a risk, and what it adds."""
+    """One reason for a risk, and how much it adds."""
 
     reason: str
     adds: float
@@ -69,7 +69,7 @@ class Factor:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """What should be done and what that needs."""
+    """The recommended actions, their risk, and whether they need approval."""
 
     strategy: str
     actions: tuple[Action, ...]
@@ -101,12 +101,12 @@ _STRATEGIES: dict[Kind, Strategy] = {
         risk=_HIGH,
     ),
 }
-#: For what no strategy is made for: evidence is kept, nothing is changed.
+#: For all other kinds of incident: keep evidence, change nothing.
 _INVESTIGATE = Strategy(name="investigate", actions=("forensic_imaging",), risk=_MEDIUM)
 
 
 def assess(incident: Incident) -> Assessment:
-    """Return the strategy for an incident with its risk; from 0.8 on a human must agree."""
+    """Return the strategy for an incident with its risk; from 0.8 it needs approval."""
     strategy = _STRATEGIES.get(incident.kind, _INVESTIGATE)
     factors = _factors(incident, strategy)
     tenths = min(10, sum(weight for _, weight in factors))
@@ -129,7 +129,7 @@ def level(tenths: int) -> Severity:
 
 
 def _factors(incident: Incident, strategy: Strategy) -> list[tuple[str, int]]:
-    """Return each reason for the risk with its weight in tenths, so that no sum is rounded."""
+    """Return each reason for the risk with its weight, in tenths to avoid rounding."""
     systems = len(incident.systems)
     production = any("prod" in system.lower() for system in incident.systems)
     possible = (

@@ -1,1 +1,1 @@
-"""Service orchestration: sorts tickets by category, urgency and what the client was promised."""
+"""Service orchestration: triages tickets by category, urgency and service level."""

@@ -1,4 +1,4 @@
-"""Runs the agent: `python -m agents.service_orchestration`."""
+"""Run the agent: `python -m agents.service_orchestration`."""
 
 from agents.common.server import run
 

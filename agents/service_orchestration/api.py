@@ -1,4 +1,4 @@
-"""What service orchestration answers over HTTP."""
+"""The HTTP API of service orchestration."""
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -18,7 +18,7 @@ class Request(BaseModel, frozen=True, extra="forbid"):
 
 
 @router.post("/triage")
-async def sorted_ticket(request: Request) -> Triage:
-    """Sort a ticket: category, priority, deadlines and team."""
+async def triage_ticket(request: Request) -> Triage:
+    """Return a ticket's category, priority, deadlines and team."""
     text = f"{request.title}\n{request.description}"
     return triage(Ticket(text=text, level=LEVELS[request.client], urgency=request.urgency))

@@ -18,13 +18,13 @@ Category = Literal[
     "service_request",
 ]
 
-#: Urgency of a ticket that says nothing about it.
-USUAL_URGENCY = 0.3
+#: Urgency of a ticket whose text does not indicate one.
+DEFAULT_URGENCY = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ticket:
-    """What a client wrote. `urgency` is from 0 to 1; None: found from the words."""
+    """A client's ticket; `urgency` is from 0 to 1, None: derived from the text."""
 
     text: str
     level: Level
@@ -33,7 +33,7 @@ class Ticket:
 
 @dataclass(frozen=True, kw_only=True)
 class Sla:
-    """What the client was promised."""
+    """The deadlines of a service level."""
 
     level: Level
     first_response_minutes: int
@@ -42,7 +42,7 @@ class Sla:
 
 @dataclass(frozen=True, kw_only=True)
 class Triage:
-    """Where a ticket belongs and until when it must be dealt with."""
+    """A ticket's category, priority, deadlines and team."""
 
     category: Category
     urgency: float
@@ -51,7 +51,7 @@ class Triage:
     team: Team
 
 
-#: The level of service that a client's contract includes; a level stands for itself.
+#: The service level of each contract; a level maps to itself.
 LEVELS: dict[Tier | Level, Level] = {
     "enterprise": "platinum",
     "business": "gold",
@@ -62,7 +62,7 @@ LEVELS: dict[Tier | Level, Level] = {
     "bronze": "bronze",
     "basic": "basic",
 }
-#: The level that a critical ticket is treated at, where it is a better one.
+#: The better service level that applies to a critical ticket.
 _UPGRADES: dict[Level, Level] = {"bronze": "silver", "silver": "gold"}
 
 _ORDER: tuple[Priority, ...] = ("critical", "high", "medium", "low")
@@ -74,7 +74,7 @@ _RESPONSE: dict[Level, tuple[int, int, int, int]] = {
     "bronze": (120, 240, 480, 960),
     "basic": (240, 480, 960, 1440),
 }
-#: Hours until the solution, likewise.
+#: Hours until the resolution, by priority in the order above.
 _RESOLUTION: dict[Level, tuple[int, int, int, int]] = {
     "platinum": (2, 4, 8, 24),
     "gold": (4, 8, 16, 48),
@@ -83,7 +83,7 @@ _RESOLUTION: dict[Level, tuple[int, int, int, int]] = {
     "basic": (24, 48, 96, 168),
 }
 
-#: The first line with a word of the ticket counts: what is broken goes before what is wanted.
+#: The first category with a matching word applies: incidents before requests.
 _CATEGORIES: tuple[tuple[Category, tuple[str, ...]], ...] = (
     ("incident", ("outage", "down", "error", "crash", "fail", "failure", "broken", "breach")),
     ("access_request", ("access", "permission", "password", "account", "login")),
@@ -105,7 +105,7 @@ _URGENCIES: tuple[tuple[float, tuple[str, ...]], ...] = (
 
 
 def triage(ticket: Ticket) -> Triage:
-    """Return where a ticket belongs; what no rule knows is a service request for the desk."""
+    """Return a ticket's triage; without a matching rule it is a request for the service desk."""
     urgency = ticket.urgency if ticket.urgency is not None else urgency_of(ticket.text)
     priority = priority_of(urgency)
     return Triage(
@@ -118,8 +118,8 @@ def triage(ticket: Ticket) -> Triage:
 
 
 def urgency_of(text: str) -> float:
-    """Return the urgency that a text speaks of, from 0 to 1; the strongest word counts."""
-    return _first(text, _URGENCIES, USUAL_URGENCY)
+    """Return the urgency of a text, from 0 to 1; the most urgent word decides."""
+    return _first(text, _URGENCIES, DEFAULT_URGENCY)
 
 
 def priority_of(urgency: float) -> Priority:
@@ -130,12 +130,12 @@ def priority_of(urgency: float) -> Priority:
 
 def sla(level: Level, priority: Priority) -> Sla:
     """Return the deadlines; a critical ticket of silver or bronze gets those one level up."""
-    treated = _UPGRADES.get(level, level) if priority == "critical" else level
+    effective = _UPGRADES.get(level, level) if priority == "critical" else level
     column = _ORDER.index(priority)
     return Sla(
-        level=treated,
-        first_response_minutes=_RESPONSE[treated][column],
-        resolution_hours=_RESOLUTION[treated][column],
+        level=effective,
+        first_response_minutes=_RESPONSE[effective][column],
+        resolution_hours=_RESOLUTION[effective][column],
     )
 
 

@@ -1,1 +1,1 @@
-"""The supervisor: takes a goal apart into tasks for the other agents."""
+"""The supervisor: splits a goal into tasks for the other agents."""

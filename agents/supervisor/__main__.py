@@ -1,4 +1,4 @@
-"""Runs the agent: `python -m agents.supervisor`."""
+"""Run the agent: `python -m agents.supervisor`."""
 
 from agents.common.server import run
 

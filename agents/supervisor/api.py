@@ -1,4 +1,4 @@
-"""What the supervisor answers over HTTP."""
+"""The HTTP API of the supervisor."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ router = APIRouter()
 
 
 class Goal(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True):
-    """What somebody wants to be done, in their words."""
+    """A goal in the user's words."""
 
     goal: str = Field(min_length=1, max_length=2000)
 
@@ -35,7 +35,7 @@ class Plan:
 
 @router.post("/goals")
 async def goals(goal: Goal) -> Plan:
-    """Take a goal apart into tasks."""
+    """Split a goal into tasks."""
     return Plan(
         tasks=tuple(
             Assignment(

@@ -1,4 +1,4 @@
-"""From a goal in words to tasks for the other agents, by keywords."""
+"""Split a goal into tasks for the other agents, by keywords."""
 
 import re
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ class _Rule:
 
 
 _DELIVERY = Task(type="service-delivery", description="Carry out: {goal}", priority="medium")
-#: A goal gets the tasks of every rule with a word in it.
+#: A goal gets the tasks of every rule with a matching word.
 _RULES = (
     _Rule(
         words=("security", "threat", "breach", "attack"),
@@ -65,7 +65,7 @@ _RULES = (
         ),
     ),
 )
-#: Words that set the priority of all tasks of a goal; the first line with a match counts.
+#: Words that set the priority of all tasks of a goal; the first match applies.
 _PRIORITIES: tuple[tuple[Priority, tuple[str, ...]], ...] = (
     ("critical", ("critical", "urgent", "emergency", "immediate", "immediately")),
     ("high", ("high", "important", "priority")),
@@ -76,8 +76,8 @@ _PRIORITIES: tuple[tuple[Priority, tuple[str, ...]], ...] = (
 def decompose(goal: str) -> tuple[Task, ...]:
     """Return the tasks that a goal consists of, in the order they should be done; at least one.
 
-    A goal that no rule knows is one task for service delivery. Words in the goal that speak of
-    urgency replace the priority of the rule.
+    Without a matching rule, a goal is one task for service delivery. Words of urgency in the goal
+    override the priority of the rule.
     """
     tasks = [task for rule in _RULES if _mentions(goal, rule.words) for task in rule.tasks]
     priority = priority_of(goal)
@@ -92,7 +92,7 @@ def decompose(goal: str) -> tuple[Task, ...]:
 
 
 def priority_of(goal: str) -> Priority | None:
-    """Return the priority that a goal asks for in words; None if it says nothing."""
+    """Return the priority that the words of a goal indicate; None if there is none."""
     found = (priority for priority, words in _PRIORITIES if _mentions(goal, words))
     return next(found, None)
 

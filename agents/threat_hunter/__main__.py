@@ -1,4 +1,4 @@
-"""Runs the agent: `python -m agents.threat_hunter`."""
+"""Run the agent: `python -m agents.threat_hunter`."""
 
 from agents.common.server import run
 

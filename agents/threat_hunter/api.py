@@ -1,4 +1,4 @@
-"""What the threat hunter answers over HTTP."""
+"""The HTTP API of the threat hunter."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ router = APIRouter()
 
 
 class LogEntry(BaseModel, frozen=True):
-    """An entry named as CloudTrail names it; fields that no rule looks at may be there, too."""
+    """A log entry with CloudTrail's field names; other fields are ignored."""
 
     event: str = Field(alias="eventName", min_length=1, max_length=256)
     source: str = Field(alias="sourceIPAddress", min_length=1, max_length=256)
@@ -22,9 +22,9 @@ class LogEntry(BaseModel, frozen=True):
 
 
 class Logs(BaseModel, frozen=True, extra="forbid"):
-    """Entries to look at together, and the addresses known to attack."""
+    """Entries to analyze together, and the addresses of known attackers."""
 
-    # fail_fast here and in other agents: an error for each of a list's items could be a million.
+    # fail_fast here and in other agents: without it, one request could cause a million errors.
     entries: tuple[LogEntry, ...] = Field(max_length=1000, fail_fast=True)
     malicious_addresses: frozenset[str] = Field(
         default=frozenset(), max_length=10_000, fail_fast=True
@@ -33,15 +33,15 @@ class Logs(BaseModel, frozen=True, extra="forbid"):
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """What was found in how many entries."""
+    """The findings, and the number of entries analyzed."""
 
     entries: int
     findings: tuple[Finding, ...]
 
 
-# Not async: the event loop should not stand still for as long as a thousand entries take.
+# Not async, so that it runs in a worker thread: a thousand entries would block the event loop.
 @router.post("/analyze")
 def analysis(logs: Logs) -> Analysis:
-    """Look for signs of attacks in log entries."""
+    """Find signs of attacks in log entries."""
     entries = [Entry(**entry.model_dump()) for entry in logs.entries]
     return Analysis(entries=len(entries), findings=analyze(entries, logs.malicious_addresses))

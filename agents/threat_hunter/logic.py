@@ -1,4 +1,4 @@
-"""From log entries to findings, by rules over one source address at a time."""
+"""Find threats in log entries, by rules for the entries of each source address."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ Threat = Literal[
     "anomalous_behavior",
 ]
 
-#: Failed logins of one source within a window that are brute force.
+#: Brute force: so many failed logins of one source within a time window.
 BRUTE_FORCE_COUNT = 5
 BRUTE_FORCE_WINDOW = timedelta(seconds=300)
-#: Bytes in one entry to an address outside that are exfiltration: more than 10 MB.
+#: Exfiltration: more than 10 MB in one entry to a public address.
 EXFILTRATION_BYTES = 10_000_000
-#: Hours of the day (UTC) in which work is usual; 18 is the last one.
+#: Working hours (UTC), the last one included.
 FIRST_HOUR, LAST_HOUR = 8, 18
 
 _ESCALATIONS = frozenset({"attachuserpolicy", "putuserpolicy", "createrole"})
@@ -32,7 +32,7 @@ _ACCESSES = frozenset({"getobject", "listobjects", "downloadfile"})
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One log entry, as far as the rules look at it. `time` has a zone."""
+    """The fields of a log entry that the rules use; `time` has a zone."""
 
     event: str
     source: str
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def failed_login(self) -> bool:
-        """Tell whether somebody tried to log in and was refused."""
+        """Whether it is a failed login."""
         name = self.event.lower()
         login = "login" in name or "signin" in name or name == "authentication_failure"
         return login and (self.error is not None or name == "authentication_failure")
@@ -51,7 +51,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Indicator:
-    """One sign of a threat; `weight` is what it alone would score, from 0 to 10."""
+    """One sign of a threat; `weight` is its score from 0 to 10 if it is the only one."""
 
     name: str
     kind: Kind
@@ -61,7 +61,7 @@ class Indicator:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """All signs of one source together."""
+    """All signs of one source, combined."""
 
     source: str
     threat: Threat  # of the strongest sign
@@ -77,7 +77,7 @@ class Finding:
 def analyze(entries: Sequence[Entry], bad_sources: frozenset[str]) -> tuple[Finding, ...]:
     """Return one finding for each source with at least one sign, the most severe first.
 
-    The order of the entries does not matter. `bad_sources` are addresses known to attack.
+    The order of the entries does not matter. `bad_sources` are addresses of known attackers.
     """
     ordered = sorted(entries, key=lambda entry: (entry.source, entry.time))
     groups = [tuple(group) for _, group in groupby(ordered, key=lambda entry: entry.source)]
@@ -98,7 +98,7 @@ def signs(entries: Sequence[Entry], bad_sources: frozenset[str]) -> tuple[Indica
 
 
 def score(indicators: Sequence[Indicator]) -> int:
-    """Return 0 to 10: the strongest sign's weight and one more for each further sign."""
+    """Return the score, 0 to 10: the strongest sign's weight, plus one for each further sign."""
     if not indicators:
         return 0
     return min(10, max(indicator.weight for indicator in indicators) + len(indicators) - 1)
@@ -116,10 +116,10 @@ def severity(points: int) -> Severity:
 
 
 def confidence(indicators: Sequence[Indicator]) -> float:
-    """Return how sure a finding is, 0.5 to 1; 0.5 is where it starts.
+    """Return the confidence in a finding, 0.5 to 1.
 
-    A rule adds 0.2, a pattern 0.1, an anomaly 0.1, and more than one sign 0.2: they bear each
-    other out. Counted in tenths, so that 0.5 + 0.1 is 0.6.
+    It starts at 0.5. A rule adds 0.2, a pattern 0.1, an anomaly 0.1, and more than one sign 0.2,
+    because they confirm each other. Computed in tenths to avoid rounding.
     """
     kinds = {indicator.kind for indicator in indicators}
     tenths = 5 + 2 * ("rule" in kinds) + ("pattern" in kinds) + ("anomaly" in kinds)
@@ -152,7 +152,7 @@ def _exfiltrates(entry: Entry) -> bool:
     try:
         return ip_address(entry.destination).is_global
     except ValueError:
-        return True  # a name: what lies inside is logged by address
+        return True  # a host name: internal destinations are logged by address
 
 
 def _off_hours(entry: Entry) -> bool:

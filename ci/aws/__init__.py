@@ -1,1 +1,1 @@
-"""The only place that calls boto3: dictionaries in, frozen values out."""
+"""All calls of boto3: its dictionaries are turned into frozen dataclasses here."""

@@ -1,4 +1,4 @@
-"""Amazon Bedrock: which models an account may use."""
+"""Amazon Bedrock: the models that an account may use."""
 
 from ci.aws.session import Aws
 

@@ -1,7 +1,7 @@
-"""One spelling for what ECS knows under many: the request's, the answer's, the API's defaults.
+"""Canonical texts of task definitions and services, for comparison.
 
-Two task definitions (or services) that mean the same give the same text, whatever order, defaults
-or units they were written with; so a comparison never shows a change that is none.
+Two that mean the same have the same text, whatever order, defaults or units they are written with
+and whether they come from a request or a response; so a comparison shows real changes only.
 """
 
 import json
@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-#: What only DescribeTaskDefinition tells; RegisterTaskDefinition does not take it.
-TOLD = frozenset(
+#: Fields of DescribeTaskDefinition's response that RegisterTaskDefinition does not accept.
+RESPONSE_ONLY = frozenset(
     {
         "compatibilities",
         "deregisteredAt",
@@ -23,7 +23,7 @@ TOLD = frozenset(
         "taskDefinitionArn",
     }
 )
-#: Defaults that the API adds to an answer. Source: Amazon ECS API Reference, data types.
+#: Defaults that the API adds to a response. Source: Amazon ECS API Reference, data types.
 TASK_DEFAULTS: Mapping[str, Any] = {
     "enableFaultInjection": False,
     "runtimePlatform": {"cpuArchitecture": "X86_64", "operatingSystemFamily": "LINUX"},
@@ -39,7 +39,7 @@ CONTAINER_DEFAULTS: Mapping[str, Any] = {
     "versionConsistency": "enabled",
 }
 HEALTH_DEFAULTS: Mapping[str, Any] = {"interval": 30, "retries": 3, "startPeriod": 0, "timeout": 5}
-#: Lists in which order says something; every other list is sorted.
+#: Lists in which the order matters; all other lists are sorted.
 #: Source: Amazon ECS API Reference, ContainerDefinition.
 ORDERED = frozenset(
     {"command", "entryPoint", "dnsServers", "dnsSearchDomains", "environmentFiles", "links"}
@@ -48,12 +48,12 @@ UNITS = {"vcpu": 1024, "gb": 1024}
 
 
 def definition(data: Mapping[str, Any]) -> str:
-    """Return the canonical text of a task definition, given as request or as answer."""
-    told = {key: value for key, value in data.items() if key not in TOLD}
+    """Return the canonical text of a task definition, given as request or as response."""
+    request = {key: value for key, value in data.items() if key not in RESPONSE_ONLY}
     for size in ("cpu", "memory"):
-        if told.get(size):
-            told[size] = _number(str(told[size]))
-    task = _without(told, TASK_DEFAULTS)
+        if request.get(size):
+            request[size] = _number(str(request[size]))
+    task = _without(request, TASK_DEFAULTS)
     task["containerDefinitions"] = [
         _container(container) for container in data.get("containerDefinitions", ())
     ]
@@ -61,10 +61,10 @@ def definition(data: Mapping[str, Any]) -> str:
 
 
 def service(data: Mapping[str, Any]) -> str:
-    """Return the canonical text of a service's settings that a release decides.
+    """Return the canonical text of the service settings that a release controls.
 
-    The task definition is not among them; nor is anything that the service carries besides, such
-    as what autoscaling or a person added: a release leaves that alone.
+    The task definition is not among them, nor are other settings, such as those that autoscaling
+    or a person added: a release does not change them.
     """
     network = data.get("networkConfiguration", {}).get("awsvpcConfiguration", {})
     rollout = data.get("deploymentConfiguration", {})
@@ -102,7 +102,7 @@ def _container(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _port(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    # In awsvpc mode the host port is the container's, told or not.
+    # In awsvpc mode the host port always equals the container's.
     defaults = {"protocol": "tcp", "hostPort": mapping.get("containerPort")}
     return _without(mapping, defaults)
 
@@ -124,16 +124,16 @@ def _number(size: str) -> str:
 
 
 def _text(data: Mapping[str, Any]) -> str:
-    return json.dumps(_level(data), indent=2, sort_keys=True)
+    return json.dumps(_normalised(data), indent=2, sort_keys=True)
 
 
-def _level(value: Any, key: str = "") -> Any:
-    """Drop what is empty and sort what has no order, all the way down."""
+def _normalised(value: Any, key: str = "") -> Any:
+    """Drop empty values and sort lists without order, recursively."""
     if isinstance(value, Mapping):
-        items = {name: _level(item, name) for name, item in value.items()}
+        items = {name: _normalised(item, name) for name, item in value.items()}
         return {name: item for name, item in items.items() if not _empty(item)}
     if isinstance(value, (list, tuple)):
-        items_ = [_level(item) for item in value]
+        items_ = [_normalised(item) for item in value]
         return (
             items_
             if key in ORDERED

@@ -13,7 +13,7 @@ CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A stack: its status and why, what it was made of, and whether it refuses to be deleted."""
+    """A stack; `protected` is termination protection."""
 
     name: str
     status: str
@@ -25,13 +25,13 @@ class Stack:
 
     @property
     def busy(self) -> bool:
-        """Whether an operation on it is under way; a stack in review waits for nothing."""
+        """Whether an operation is in progress; a stack in review has none."""
         return self.status.endswith("_IN_PROGRESS") and self.status != "REVIEW_IN_PROGRESS"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a resource of a stack."""
+    """An event of a stack's resource."""
 
     id: str
     resource: str
@@ -41,7 +41,7 @@ class Event:
 
     @property
     def failed(self) -> bool:
-        """Whether it tells of a failure, and not of one that only follows from another."""
+        """Whether it reports a failure of its own, not one cancelled after another's failure."""
         return self.status.endswith("_FAILED") and "cancelled" not in self.reason.lower()
 
 
@@ -52,8 +52,8 @@ class ResourceChange:
     action: str
     logical_id: str
     kind: str
-    replacement: bool = False  # it is made anew, and what it holds is lost
-    may_replace: bool = False  # whether it is, AWS knows only when it does it
+    replacement: bool = False  # the resource is created again, and its data is lost
+    may_replace: bool = False  # CloudFormation decides that only when it executes the change
 
     def __str__(self) -> str:
         note = " (may be replaced)" if self.may_replace else ""
@@ -63,7 +63,7 @@ class ResourceChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeSet:
-    """A change set: its status and why, and the changes in it."""
+    """A change set: its status, the reason for it, and its changes."""
 
     status: str
     reason: str
@@ -71,14 +71,14 @@ class ChangeSet:
 
     @property
     def done(self) -> bool:
-        """Whether CloudFormation has worked out the changes."""
+        """Whether CloudFormation has computed the changes."""
         return not self.status.endswith(("_PENDING", "_IN_PROGRESS"))
 
     @property
     def empty(self) -> bool:
-        """Whether nothing would change. AWS calls that FAILED and says so in two sentences."""
-        told = ("didn't contain changes", "No updates are to be performed")
-        return self.status == "FAILED" and any(text in self.reason for text in told)
+        """Whether nothing would change: AWS reports FAILED with one of two reasons."""
+        reasons = ("didn't contain changes", "No updates are to be performed")
+        return self.status == "FAILED" and any(text in self.reason for text in reasons)
 
 
 async def stack(aws: Aws, name: str) -> Stack | None:
@@ -102,7 +102,7 @@ async def stack(aws: Aws, name: str) -> Stack | None:
 
 
 async def template(aws: Aws, name: str) -> str:
-    """Return the template that a stack was made of, as it was handed in."""
+    """Return a stack's template as it was submitted."""
     answer = await aws.call(
         "cloudformation", "get_template", StackName=name, TemplateStage="Original"
     )
@@ -110,16 +110,15 @@ async def template(aws: Aws, name: str) -> str:
 
 
 async def last_event(aws: Aws, name: str) -> str:
-    """Return the id of a stack's newest event, empty where there is none."""
+    """Return the id of a stack's newest event, empty if there is none."""
     found, _ = await _page_of_events(aws, name, "")
     return found[0].id if found else ""
 
 
 async def events(aws: Aws, name: str, *, since: str) -> list[Event]:
-    """Return what happened to a stack and its resources after an event, oldest first.
+    """Return the events of a stack after a known one, oldest first; empty if the stack is gone.
 
-    Nothing if the stack is gone. AWS tells the newest first, a hundred a page, back to the
-    stack's beginning: no more is asked for than is new.
+    AWS returns the newest first, a hundred on each page; only pages with new events are read.
     """
     new: list[Event] = []
     token = ""
@@ -156,8 +155,8 @@ async def _page_of_events(aws: Aws, name: str, token: str) -> tuple[list[Event],
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A stack as it should be."""
+class DesiredStack:
+    """The desired content of a stack."""
 
     name: str
     template: str
@@ -165,8 +164,8 @@ class Wanted:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def create_change_set(aws: Aws, wanted: Wanted, name: str, *, new: bool) -> None:
-    """Have CloudFormation work out what bringing a stack to what is wanted would change."""
+async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: bool) -> None:
+    """Let CloudFormation compute the changes from a stack as it is to the desired one."""
     await aws.call(
         "cloudformation",
         "create_change_set",
@@ -206,17 +205,17 @@ async def change_set(aws: Aws, stack: str, name: str) -> ChangeSet:
 
 
 async def execute_change_set(aws: Aws, stack: str, name: str) -> None:
-    """Begin the changes of a change set."""
+    """Start to execute a change set."""
     await aws.call("cloudformation", "execute_change_set", StackName=stack, ChangeSetName=name)
 
 
 async def delete_change_set(aws: Aws, stack: str, name: str) -> None:
-    """Remove a change set that was not executed; one that is gone already is no error."""
+    """Delete a change set that was not executed; no error if it does not exist."""
     await aws.call("cloudformation", "delete_change_set", StackName=stack, ChangeSetName=name)
 
 
 async def change_sets(aws: Aws, stack: str) -> dict[str, datetime.datetime]:
-    """Return when each of a stack's change sets that nobody executed was made, by name."""
+    """Return the creation times of a stack's unexecuted change sets, by name."""
     found = await aws.pages("cloudformation", "list_change_sets", "Summaries", StackName=stack)
     return {
         item["ChangeSetName"]: item["CreationTime"]
@@ -226,12 +225,12 @@ async def change_sets(aws: Aws, stack: str) -> dict[str, datetime.datetime]:
 
 
 async def delete_stack(aws: Aws, name: str) -> None:
-    """Begin to delete a stack."""
+    """Start to delete a stack."""
     await aws.call("cloudformation", "delete_stack", StackName=name)
 
 
 async def protect(aws: Aws, name: str, *, protected: bool) -> None:
-    """Set whether a stack refuses to be deleted."""
+    """Turn termination protection of a stack on or off."""
     await aws.call(
         "cloudformation",
         "update_termination_protection",
@@ -245,7 +244,7 @@ def _pairs(found: Mapping[str, Any], items: str, key: str, value: str) -> dict[s
 
 
 def _absent(error: AwsError) -> bool:
-    # CloudFormation has no code of its own for a stack that is not there.
+    # CloudFormation has no error code of its own for a stack that does not exist.
     return error.code == "ValidationError" and "does not exist" in str(error)
 
 

@@ -1,4 +1,4 @@
-"""Amazon EC2: the network that tasks are put into, as far as a release looks at it."""
+"""Amazon EC2: the subnets and security groups of tasks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from ci.aws.session import Aws
 
 @dataclass(frozen=True, kw_only=True)
 class Subnet:
-    """One subnet: its VPC, and whether it can be used (`available`)."""
+    """One subnet: its VPC, and its state (`available` if it can be used)."""
 
     id: str
     vpc: str
@@ -18,21 +18,21 @@ class Subnet:
 
 @dataclass(frozen=True, kw_only=True)
 class SecurityGroup:
-    """One security group: its VPC, and the TCP ports that it lets in, as first and last."""
+    """One security group: its VPC, and the TCP port ranges that it allows in (first, last)."""
 
     id: str
     vpc: str
     ports: tuple[tuple[int, int], ...]
 
-    def lets_in(self, port: int) -> bool:
-        """Tell whether anybody may reach this port."""
+    def allows(self, port: int) -> bool:
+        """Return whether an ingress rule allows this port."""
         return any(first <= port <= last for first, last in self.ports)
 
 
 async def subnets(aws: Aws, ids: Iterable[str]) -> dict[str, Subnet]:
     """Return the subnets of these ids that exist."""
     wanted = list(ids)
-    # By filter: asked for by their ids, one that is missing would hide all others.
+    # By filter, because a missing one among `SubnetIds` would be an error for all.
     filters = [{"Name": "subnet-id", "Values": wanted}]
     found = await aws.pages("ec2", "describe_subnets", "Subnets", Filters=filters)
     return {
@@ -43,7 +43,7 @@ async def subnets(aws: Aws, ids: Iterable[str]) -> dict[str, Subnet]:
 
 
 async def security_group(aws: Aws, id_: str) -> SecurityGroup | None:
-    """Return a security group, None if there is none of this id."""
+    """Return a security group by its id, None if it does not exist."""
     filters = [{"Name": "group-id", "Values": [id_]}]
     found = await aws.pages("ec2", "describe_security_groups", "SecurityGroups", Filters=filters)
     for item in found:
@@ -54,7 +54,7 @@ async def security_group(aws: Aws, id_: str) -> SecurityGroup | None:
 
 
 def _ports(rule: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the TCP ports of a rule; protocol -1 is every one, and names no ports."""
+    """Return the TCP port range of a rule; protocol -1 means every protocol and port."""
     if rule["IpProtocol"] == "-1":
         return 0, 65535
     return (rule["FromPort"], rule["ToPort"]) if rule["IpProtocol"] in ("tcp", "6") else None

@@ -1,4 +1,4 @@
-"""Amazon ECR: where images are pushed, with what login, and which are there."""
+"""Amazon ECR: the registry's host, its login, and its images."""
 
 import base64
 import json
@@ -11,19 +11,19 @@ from ci.aws.session import Aws
 from ci.errors import AwsError
 
 ABSENT = ("ImageNotFoundException", "RepositoryNotFoundException")
-#: What a digest may be of; ECR gives out what is asked for, and converts nothing else.
+#: Accepted media types; ECR returns the manifest as it is if its type is among them.
 MANIFESTS = [
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ]
-BLOB_PATIENCE = 10.0  # seconds
+BLOB_TIMEOUT = 10.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Login:
-    """How to push to a registry: its host, a user, and a password that nobody sees."""
+    """A registry's login; the password is not in its representation."""
 
     host: str
     username: str
@@ -34,14 +34,14 @@ class Login:
 
 
 async def host(aws: Aws) -> str:
-    """Return the registry's host: the one given for the endpoint, else the account's own."""
+    """Return the registry's host: the one set for the endpoint, otherwise the account's."""
     if aws.registry:
         return aws.registry
     return f"{await aws.account()}.dkr.ecr.{aws.region}.amazonaws.com"
 
 
 async def login(aws: Aws) -> Login:
-    """Return a login for the registry, good for twelve hours."""
+    """Return a login for the registry, valid for twelve hours."""
     answer = await aws.call("ecr", "get_authorization_token")
     token = answer["authorizationData"][0]["authorizationToken"]
     username, _, password = base64.b64decode(token).decode().partition(":")
@@ -49,17 +49,17 @@ async def login(aws: Aws) -> Login:
 
 
 async def digest(aws: Aws, repository: str, tag: str) -> str | None:
-    """Return the digest of a tagged image; None if repository or tag is not there."""
+    """Return the digest of a tagged image; None if repository or tag does not exist."""
     return await _digest(aws, repository, {"imageTag": tag})
 
 
 async def has(aws: Aws, repository: str, digest: str) -> bool:
-    """Tell whether a repository holds the image of this digest."""
+    """Return whether a repository holds the image of this digest."""
     return await _digest(aws, repository, {"imageDigest": digest}) is not None
 
 
 async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] | None:
-    """Return what an image runs on, such as `linux/amd64`; None if it is not there.
+    """Return an image's platforms, such as `linux/amd64`; None if it does not exist.
 
     An index lists its platforms; a single image has its own in its configuration.
 
@@ -82,26 +82,26 @@ async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] |
         return None
     manifest = json.loads(answer["images"][0]["imageManifest"])
     if "manifests" in manifest:
-        # Attestations stand in an index too, under the platform unknown/unknown.
+        # An index also lists attestations, with the platform unknown/unknown.
         found = (_platform(item.get("platform", {})) for item in manifest["manifests"])
         return tuple(item for item in found if not item.startswith("unknown"))
     return (_platform(await _configuration(aws, repository, manifest["config"]["digest"])),)
 
 
 async def _configuration(aws: Aws, repository: str, digest: str) -> Mapping[str, Any]:
-    """Return an image's configuration by its own digest."""
+    """Return an image's configuration by the configuration's digest."""
     if aws.endpoint:
-        # An emulator's download URLs are AWS's host names; its endpoint serves the blobs. Not
-        # `aws.registry`: that name is the engine's, and inside `dagger call` leads elsewhere.
+        # An emulator's download URLs have AWS's host names; its endpoint serves the blobs. Not
+        # `aws.registry`: that is the engine's name of it, which may not resolve in `dagger call`.
         url = f"{aws.endpoint.rstrip('/')}/v2/{repository}/blobs/{digest}"
     else:
         answer = await aws.call(
             "ecr", "get_download_url_for_layer", repositoryName=repository, layerDigest=digest
         )
         url = str(answer["downloadUrl"])
-    got = await elb.get(url, seconds=BLOB_PATIENCE)
+    got = await elb.get(url, seconds=BLOB_TIMEOUT)
     if got.status != 200 or "architecture" not in got.body:
-        # Not with its URL: that is signed, and lets everybody read who has it.
+        # Without the URL: it is signed, so anyone who has it can read the blob.
         message = f"ecr: the configuration {digest} in {repository} cannot be read: {got}"
         raise AwsError(message, service="ecr", operation="get_download_url_for_layer")
     return got.body

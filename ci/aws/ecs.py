@@ -1,7 +1,7 @@
 """Amazon ECS: clusters, task definitions, services and tasks as values."""
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ DESCRIBED_TASKS = 100  # at most, in one DescribeTasks
 
 @dataclass(frozen=True, kw_only=True)
 class TaskDefinition:
-    """One revision: its ARN, its canonical text, and what its first container is given.
+    """One revision: its ARN, its canonical text, and its first container's image and environment.
 
-    One that is not `active` was deregistered: services that run it go on, none can go to it.
+    If it is not `active`, it was deregistered: services that run it keep it, none can move to it.
     """
 
     revision: str
@@ -29,7 +29,7 @@ class TaskDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One of a service's deployments; `state` is ECS's rollout state, empty where it has none."""
+    """One of a service's deployments; `state` is ECS's rollout state, empty if it has none."""
 
     id: str
     status: str
@@ -43,7 +43,7 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One service as one DescribeServices tells it; `settings` is their canonical text."""
+    """One service as DescribeServices returns it; `settings` is a canonical text."""
 
     name: str
     status: str
@@ -57,13 +57,13 @@ class Service:
 
     @property
     def primary(self) -> Deployment | None:
-        """The deployment that the service is meant to run."""
+        """The PRIMARY deployment: the one that the service should run."""
         return next((item for item in self.deployments if item.status == "PRIMARY"), None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One task; exit code and reason are those of the container that ended it."""
+    """One task; exit code and reason are those of the container that failed."""
 
     id: str
     service: str
@@ -78,8 +78,8 @@ class Task:
     exit_code: int | None = None
     container_reason: str = ""
     container: str = ""
-    runtime: str = ""  # id of that container on its host
-    exec_agent: str | None = None  # state of ECS Exec's agent in it; None where that is off
+    runtime: str = ""  # runtime id of that container
+    exec_agent: str | None = None  # status of ECS Exec's agent in it; None if ECS Exec is off
 
 
 async def cluster_status(aws: Aws, name: str) -> str | None:
@@ -128,7 +128,7 @@ async def register(aws: Aws, request: Mapping[str, Any]) -> TaskDefinition:
 
 
 async def revisions(aws: Aws, family: str) -> list[str]:
-    """Return the ARNs of a family's revisions that are not deregistered, newest first."""
+    """Return the ARNs of a family's active revisions, newest first."""
     arns = await aws.pages(
         "ecs",
         "list_task_definitions",
@@ -137,12 +137,12 @@ async def revisions(aws: Aws, family: str) -> list[str]:
         status="ACTIVE",
         sort="DESC",
     )
-    # On AWS the prefix is a whole family's name; elsewhere it may be taken for a prefix.
+    # AWS treats `familyPrefix` as a family's whole name; an emulator may treat it as a prefix.
     return [str(arn) for arn in arns if arn.rsplit("/", 1)[-1].rpartition(":")[0] == family]
 
 
 async def deregister(aws: Aws, revision: str) -> None:
-    """Deregister one revision: what runs it goes on, nothing new can be started with it."""
+    """Deregister one revision: services that run it keep it, none can move to it."""
     await aws.call("ecs", "deregister_task_definition", taskDefinition=revision)
 
 
@@ -152,12 +152,12 @@ async def create_service(aws: Aws, request: Mapping[str, Any]) -> Service:
 
 
 async def update_service(aws: Aws, request: Mapping[str, Any]) -> Service:
-    """Update a service; its PRIMARY deployment in the answer is the one that this began."""
+    """Update a service; the PRIMARY deployment of the result is the one that this started."""
     return _service((await aws.call("ecs", "update_service", **request))["service"])
 
 
 async def delete_service(aws: Aws, cluster: str, name: str) -> None:
-    """Delete a service, its tasks stopped first; one that is gone already is no error."""
+    """Delete a service and stop its tasks; no error if it does not exist."""
     try:
         await aws.call("ecs", "delete_service", cluster=cluster, service=name, force=True)
     except AwsError as error:
@@ -166,14 +166,14 @@ async def delete_service(aws: Aws, cluster: str, name: str) -> None:
 
 
 async def task_ids(aws: Aws, cluster: str, *, stopped: bool = False) -> list[str]:
-    """Return the ids of a cluster's tasks, running and starting or (of the last hour) stopped."""
+    """Return the ids of a cluster's tasks: running and starting, or stopped in the last hour."""
     status = "STOPPED" if stopped else "RUNNING"
     arns = await aws.pages("ecs", "list_tasks", "taskArns", cluster=cluster, desiredStatus=status)
     return [arn.rsplit("/", 1)[-1] for arn in arns]
 
 
 async def tasks(aws: Aws, cluster: str, ids: Iterable[str]) -> list[Task]:
-    """Return the tasks of these ids, without those that ECS has forgotten."""
+    """Return the tasks of these ids that ECS still knows."""
     wanted = list(ids)
     found: list[Task] = []
     for start in range(0, len(wanted), DESCRIBED_TASKS):
@@ -184,28 +184,28 @@ async def tasks(aws: Aws, cluster: str, ids: Iterable[str]) -> list[Task]:
 
 
 async def run_task(aws: Aws, request: Mapping[str, Any]) -> Task:
-    """Start one task that belongs to no service; raises `AwsError` if ECS has no place for it."""
+    """Start one task that belongs to no service; raises `AwsError` if ECS has no capacity."""
     answer = await aws.call("ecs", "run_task", **request)
     if not answer["tasks"]:
-        told = answer["failures"][0] if answer["failures"] else {}
-        message = f"ecs run_task: {told.get('reason') or 'nothing started'}"
-        detail = told.get("detail")
+        failure = answer["failures"][0] if answer["failures"] else {}
+        message = f"ecs run_task: {failure.get('reason') or 'no task was started'}"
+        detail = failure.get("detail")
         raise AwsError(
             f"{message} ({detail})" if detail else message,
             service="ecs",
             operation="run_task",
-            code=str(told.get("reason", "")),
+            code=str(failure.get("reason", "")),
         )
     return _task(answer["tasks"][0])
 
 
 async def stop_task(aws: Aws, cluster: str, task: str, *, reason: str) -> None:
-    """Ask for a task's end; the reason is kept with it."""
+    """Stop a task; ECS stores the reason with it."""
     await aws.call("ecs", "stop_task", cluster=cluster, task=task, reason=reason)
 
 
 async def execute(aws: Aws, cluster: str, task: Task, command: str) -> dict[str, str]:
-    """Begin a command in a task's container; returns what the Session Manager plugin takes."""
+    """Start a command in a task's container; return the session for the Session Manager plugin."""
     answer = await aws.call(
         "ecs",
         "execute_command",
@@ -213,7 +213,7 @@ async def execute(aws: Aws, cluster: str, task: Task, command: str) -> dict[str,
         task=task.id,
         container=task.container,
         command=command,
-        interactive=True,  # ECS takes nothing else
+        interactive=True,  # ECS allows nothing else
     )
     return dict(answer["session"])
 
@@ -259,8 +259,7 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
 
 def _task(data: Mapping[str, Any]) -> Task:
     containers = data.get("containers") or [{}]
-    # The container that failed tells why; with none failed, the first speaks for the task.
-    ended = next((item for item in containers if item.get("exitCode")), containers[0])
+    ended = _own_container(data["taskDefinitionArn"], containers)
     group = str(data.get("group", ""))
     return Task(
         id=data["taskArn"].rsplit("/", 1)[-1],
@@ -279,6 +278,19 @@ def _task(data: Mapping[str, Any]) -> Task:
         runtime=ended.get("runtimeId") or "",
         exec_agent=_exec_agent(data, ended),
     )
+
+
+def _own_container(revision: str, containers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the agent's own container, not one that AWS or a sidecar added.
+
+    It is named `AGENT-agent`, and the family of the task's revision ends with `-AGENT`. In tasks of
+    others it is the container that failed, or else the first.
+    """
+    family = revision.rsplit("/", 1)[-1].partition(":")[0]
+    named = [item for item in containers if str(item.get("name")).endswith("-agent")]
+    own = [item for item in named if family.endswith(f"-{item['name'].removesuffix('-agent')}")]
+    failed = [item for item in containers if item.get("exitCode")]
+    return (own or named or failed or containers)[0]
 
 
 def _exec_agent(task: Mapping[str, Any], container: Mapping[str, Any]) -> str | None:

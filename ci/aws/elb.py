@@ -1,4 +1,4 @@
-"""Elastic Load Balancing: targets and their health, and what answers behind a load balancer."""
+"""Elastic Load Balancing: target groups, targets and their health; and HTTP requests."""
 
 import http.client
 import json
@@ -14,14 +14,14 @@ import anyio.to_thread
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
-LARGEST = 64 * 1024  # bytes of an answer that are read
+MAX_BYTES = 64 * 1024  # of a response
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """One registered target: its address and the load balancer's opinion of it.
+    """One registered target: its address and its health state.
 
-    `code` is the load balancer's own reason, such as Target.Timeout; `reason` describes it.
+    `code` is the load balancer's reason code, such as Target.Timeout; `reason` describes it.
     """
 
     address: str
@@ -30,18 +30,18 @@ class Target:
     code: str = ""
 
     def __str__(self) -> str:
-        """Return the opinion with all that the load balancer tells of it."""
+        """Return the state with its code and reason."""
         why = ": ".join(part for part in (self.code, self.reason) if part)
         return f"{self.state} ({why})" if why else self.state
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetGroup:
-    """One target group: how it reaches its targets, and how it finds out whether they are well."""
+    """One target group: how it reaches its targets, and its health check."""
 
     arn: str
     vpc: str
-    kind: str  # what a target is: ip, instance, lambda or alb
+    kind: str  # target type: ip, instance, lambda or alb
     protocol: str
     port: int
     health_path: str
@@ -50,7 +50,7 @@ class TargetGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a URL answered: an HTTP status and a JSON object, or (status 0) why nothing came."""
+    """The response of a URL: an HTTP status and a JSON object, or status 0 and the error."""
 
     status: int
     body: Mapping[str, Any] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Answer:
 
 
 async def url(aws: Aws, name: str) -> str:
-    """Return a load balancer's base URL, by its name; raises `AwsError` if there is none."""
+    """Return a load balancer's base URL by its name; raises `AwsError` if it does not exist."""
     if aws.load_balancer:
         return aws.load_balancer.format(name=name)
     answer = await aws.call("elbv2", "describe_load_balancers", Names=[name])
@@ -85,7 +85,7 @@ async def targets(aws: Aws, group: str) -> list[Target]:
 
 
 async def target_group(aws: Aws, arn: str) -> TargetGroup | None:
-    """Return a target group by its ARN, None if there is none."""
+    """Return a target group by its ARN, None if it does not exist."""
     try:
         answer = await aws.call("elbv2", "describe_target_groups", TargetGroupArns=[arn])
     except AwsError as error:
@@ -105,7 +105,7 @@ async def target_group(aws: Aws, arn: str) -> TargetGroup | None:
 
 
 async def get(url: str, *, seconds: float = 5.0) -> Answer:
-    """Ask a URL for its JSON; whatever goes wrong is an answer too, never an exception."""
+    """Request JSON from a URL; an error is in the returned answer, nothing is raised."""
     return await anyio.to_thread.run_sync(_get, url, seconds, abandon_on_cancel=True)
 
 
@@ -113,17 +113,17 @@ def _get(url: str, seconds: float) -> Answer:
     request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
     try:
         with _opener(url).open(request, timeout=seconds) as answer:
-            return _answer(answer.status, answer.read(LARGEST))
+            return _answer(answer.status, answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
         with error:
-            return _answer(error.code, error.read(LARGEST))
+            return _answer(error.code, error.read(MAX_BYTES))
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         return Answer(status=0, error=f"no answer: {reason or type(error).__name__}")
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return what opens this URL: past any proxy if it is this machine's own."""
+    """Return an opener for this URL, without proxies if it is on this machine."""
     if urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
         return urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener()

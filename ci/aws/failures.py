@@ -1,4 +1,4 @@
-"""What went wrong between here and AWS, as one sentence and the next step; never a secret."""
+"""Errors of AWS calls as one sentence and a hint, without secrets."""
 
 import re
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from ci.errors import AwsError
 LOG_IN = "log in (aws sso login, AWS_PROFILE), or use --aws local"
 DENIED = re.compile(r"AccessDenied|UnauthorizedOperation|NotAuthorized|AuthorizationError")
 EXPIRED = re.compile(r"ExpiredToken|RequestExpired")
-#: Codes by which AWS says that it is asked too often.
+#: Error codes of throttled requests.
 #: Source: AWS SDKs and Tools Reference Guide, "Retry behavior", throttling errors.
 THROTTLED = frozenset(
     {
@@ -28,54 +28,57 @@ THROTTLED = frozenset(
     }
 )
 UNKNOWN_KEYS = re.compile(r"InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|AuthFailure")
-#: Services that policies call otherwise than boto3 does.
+#: IAM's service prefixes that differ from boto3's service names.
 #: Source: Service Authorization Reference, "service prefix" of each service.
 PREFIXES = {"elbv2": "elasticloadbalancing", "bedrock-runtime": "bedrock"}
 
 
-class Place(Protocol):
-    """Where the call went."""
+class Endpoint(Protocol):
+    """The endpoint of a call."""
 
     @property
     def region(self) -> str:
-        """AWS's region."""
+        """The AWS region."""
 
     @property
     def endpoint(self) -> str | None:
-        """The URL called in its stead."""
+        """The URL that is called instead of AWS, if any."""
 
 
 def failure(
-    place: Place, service: str, operation: str, error: Exception, secrets: Sequence[str]
+    endpoint: Endpoint, service: str, operation: str, error: Exception, secrets: Sequence[str]
 ) -> AwsError | None:
-    """Return what an error of botocore means to a person; None if it is none of botocore's.
+    """Return an error of botocore as an `AwsError`; None for any other error.
 
     Args:
-        place: where the call went.
+        endpoint: of the call.
         service: boto3's name of the service.
         operation: boto3's name of the operation.
-        error: what it raised.
-        secrets: texts that must not be in the message.
+        error: the exception.
+        secrets: texts to mask in the message.
     """
     from botocore import exceptions as known  # late: boto3's import costs 0.3 s
 
     code, sentence, hint, action = type(error).__name__, str(error), "", ""
     if isinstance(error, known.ClientError):
-        told = error.response.get("Error", {})
-        code, sentence = str(told.get("Code", "Unknown")), str(told.get("Message", ""))
-        action = _lacking(service, operation, code, sentence)
-        hint = f"the role lacks {action}" if action else _hint(code)
+        details = error.response.get("Error", {})
+        code, sentence = str(details.get("Code", "Unknown")), str(details.get("Message", ""))
+        action = _denied_action(service, operation, code, sentence)
+        hint = f"missing permission: {action}" if action else _hint(code)
         sentence = f"{code}: {_safe(code, sentence)}"
     elif isinstance(error, known.NoCredentialsError | known.PartialCredentialsError):
         code, sentence, hint = "NoCredentials", "there are no AWS credentials", LOG_IN
     elif isinstance(error, _login_errors()):
         sentence, hint = f"the AWS login cannot be used: {error}", LOG_IN
     elif isinstance(error, known.SSLError):
-        code, sentence = "Unreachable", f"{_where(place)} shows a certificate that is not trusted"
-        hint = "behind a proxy of your own, point AWS_CA_BUNDLE at its certificate"
+        code, sentence = (
+            "Unreachable",
+            f"{_where(endpoint)} has a certificate that is not trusted",
+        )
+        hint = "behind a proxy with its own CA, set AWS_CA_BUNDLE to its certificate"
     elif isinstance(error, known.ConnectionError | known.HTTPClientError):
-        code, sentence = "Unreachable", f"{_where(place)} cannot be reached"
-        hint = "is the network up? acso doctor"
+        code, sentence = "Unreachable", f"{_where(endpoint)} cannot be reached"
+        hint = "check the network: ./acso doctor"
     elif not isinstance(error, known.BotoCoreError):
         return None
     for secret in secrets:
@@ -86,7 +89,7 @@ def failure(
 
 
 def throttled(error: AwsError) -> bool:
-    """Tell whether AWS only asks for patience; botocore's own retries are used up by then."""
+    """Return whether AWS throttled the call, after all of botocore's own retries."""
     return error.code in THROTTLED
 
 
@@ -102,27 +105,27 @@ def _login_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def _where(place: Place) -> str:
-    return place.endpoint or f"AWS in {place.region}"
+def _where(endpoint: Endpoint) -> str:
+    return endpoint.endpoint or f"AWS in {endpoint.region}"
 
 
 def _safe(code: str, sentence: str) -> str:
-    # For a wrong signature AWS quotes the whole request after the first line, token included.
+    # For a wrong signature, AWS quotes the whole request, token included, after the first line.
     return sentence.partition("\n")[0] if "Signature" in code else sentence
 
 
-def _lacking(service: str, operation: str, code: str, sentence: str) -> str:
-    """Return the action that was denied, as policies call it; empty for any other error."""
+def _denied_action(service: str, operation: str, code: str, sentence: str) -> str:
+    """Return the denied action as IAM names it; empty for any other error."""
     if not DENIED.search(code):
         return ""
-    told = re.search(r"not authorized to perform: ([\w-]+:\w+)", sentence)
+    named = re.search(r"not authorized to perform: ([\w-]+:\w+)", sentence)
     action = "".join(word.capitalize() for word in operation.split("_"))
-    return told[1] if told else f"{PREFIXES.get(service, service)}:{action}"
+    return named[1] if named else f"{PREFIXES.get(service, service)}:{action}"
 
 
 def _hint(code: str) -> str:
     if EXPIRED.search(code):
         return "the credentials have expired: log in again"
     if UNKNOWN_KEYS.search(code) or "Signature" in code:
-        return "AWS does not know these keys: log in again, or mend the ones given"
+        return "AWS does not know these credentials: log in again, or correct them"
     return ""

@@ -1,4 +1,4 @@
-"""AWS IAM: whom the account trusts to tell who somebody is, and what its roles trust and may."""
+"""AWS IAM: the account's identity providers, and the trust and permissions of its roles."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ async def identity_providers(aws: Aws) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Trust:
-    """Services that may assume a role, and for whose accounts; none listed means any account's."""
+    """Services that may assume a role, and for which accounts; empty means any account."""
 
     services: frozenset[str]
     accounts: frozenset[str] = frozenset()
@@ -25,24 +25,24 @@ class Trust:
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """One role, and which services it lets in and keeps out."""
+    """One role, with the services that its trust policy allows and denies."""
 
     arn: str
     allowed: tuple[Trust, ...]
     denied: tuple[Trust, ...] = ()
 
     def trusts(self, service: str, account: str) -> bool:
-        """Tell whether a service may assume the role on behalf of an account."""
+        """Return whether a service may assume the role on behalf of an account."""
 
-        def meets(trust: Trust) -> bool:
-            mine = not trust.accounts or account in trust.accounts
-            return mine and bool({service, "*"} & trust.services)
+        def matches(trust: Trust) -> bool:
+            in_account = not trust.accounts or account in trust.accounts
+            return in_account and bool({service, "*"} & trust.services)
 
-        return any(map(meets, self.allowed)) and not any(map(meets, self.denied))
+        return any(map(matches, self.allowed)) and not any(map(matches, self.denied))
 
 
 async def role(aws: Aws, name: str) -> Role | None:
-    """Return a role by its name (without path), None if there is none."""
+    """Return a role by its name (without path), None if it does not exist."""
     try:
         answer = await aws.call("iam", "get_role", RoleName=name)
     except AwsError as error:
@@ -53,15 +53,15 @@ async def role(aws: Aws, name: str) -> Role | None:
     statements = _listed(found["AssumeRolePolicyDocument"].get("Statement"))
     return Role(
         arn=found["Arn"],
-        allowed=tuple(_trust(item) for item in statements if _lets(item, "Allow")),
-        denied=tuple(_trust(item) for item in statements if _lets(item, "Deny")),
+        allowed=tuple(_trust(item) for item in statements if _applies(item, "Allow")),
+        denied=tuple(_trust(item) for item in statements if _applies(item, "Deny")),
     )
 
 
-async def lacking(aws: Aws, role: str, actions: Iterable[str], resource: str) -> list[str]:
-    """Return which of these actions a role (by ARN) may not do to a resource (by ARN, or `*`).
+async def denied_actions(aws: Aws, role: str, actions: Iterable[str], resource: str) -> list[str]:
+    """Return which of these actions a role (by ARN) may not perform on a resource (ARN, or `*`).
 
-    IAM works it out from the role's own policies; those of the resource are not looked at.
+    IAM simulates the role's own policies; policies of the resource are not included.
     """
     results = await aws.pages(
         "iam",
@@ -74,7 +74,7 @@ async def lacking(aws: Aws, role: str, actions: Iterable[str], resource: str) ->
     return [item["EvalActionName"] for item in results if item["EvalDecision"] != "allowed"]
 
 
-def _lets(statement: Mapping[str, Any], effect: str) -> bool:
+def _applies(statement: Mapping[str, Any], effect: str) -> bool:
     actions = {str(action).lower() for action in _listed(statement.get("Action"))}
     return statement["Effect"] == effect and bool(actions & {"sts:assumerole", "sts:*", "*"})
 
@@ -83,7 +83,7 @@ def _trust(statement: Mapping[str, Any]) -> Trust:
     principal = statement.get("Principal", {})
     services = principal.get("Service") if isinstance(principal, Mapping) else principal
     condition = statement.get("Condition", {})
-    # The names of condition keys are taken in any case; "Like" takes an account as it stands too.
+    # Condition keys are case-insensitive; StringLike also accepts an account without wildcards.
     tests = (condition.get(name, {}) for name in ("StringEquals", "StringLike"))
     accounts = (
         str(account)
@@ -96,7 +96,7 @@ def _trust(statement: Mapping[str, Any]) -> Trust:
 
 
 def _listed(value: Any) -> list[Any]:
-    """Return what policies give as one thing or a list of them as a list."""
+    """Return a list for a policy element, which may be a single value or a list."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""CloudWatch Logs: what tasks have written."""
+"""CloudWatch Logs: the log lines of tasks."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ ABSENT = "ResourceNotFoundException"
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One line: its stream (`PREFIX/CONTAINER/TASK`), when it was written (Unix ms), its text."""
+    """One log line: its stream (`PREFIX/CONTAINER/TASK`), time (Unix ms) and text."""
 
     stream: str
     at: int
@@ -19,7 +19,7 @@ class Event:
 
 
 async def group_exists(aws: Aws, group: str) -> bool:
-    """Tell whether a log group of exactly this name exists."""
+    """Return whether a log group of exactly this name exists."""
     groups = await aws.pages("logs", "describe_log_groups", "logGroups", logGroupNamePrefix=group)
     return any(item["logGroupName"] == group for item in groups)
 
@@ -42,17 +42,17 @@ async def tail(aws: Aws, group: str, stream: str, *, lines: int) -> list[str]:
     return [str(event["message"]).rstrip() for event in answer["events"]]
 
 
-async def between(
+async def events_between(
     aws: Aws, group: str, *, start: int, end: int | None = None, prefix: str = ""
 ) -> list[Event]:
     """Return a group's lines of all streams from `start` to `end` (Unix ms), by time.
 
     Args:
-        aws: where the group is.
+        aws: the group's account and region.
         group: its name.
         start: first moment, included.
         end: last moment, included; None for now.
-        prefix: only streams whose names begin so. The embedded AWS leaves this out of account.
+        prefix: only streams with this prefix. The embedded AWS ignores it.
 
     Returns:
         The lines; none if the group does not exist (yet).
@@ -89,9 +89,9 @@ def _time(event: Event) -> int:
     return event.at
 
 
-async def onward(aws: Aws, group: str, stream: str, token: str = "") -> tuple[list[str], str]:
-    """Return a stream's next lines and the token for those after; none if it is not there yet."""
-    place = {"nextToken": token} if token else {}
+async def next_lines(aws: Aws, group: str, stream: str, token: str = "") -> tuple[list[str], str]:
+    """Return a stream's next lines and the token for the following call; none if it is new."""
+    position = {"nextToken": token} if token else {}
     try:
         answer = await aws.call(
             "logs",
@@ -99,7 +99,7 @@ async def onward(aws: Aws, group: str, stream: str, token: str = "") -> tuple[li
             logGroupName=group,
             logStreamName=stream,
             startFromHead=True,
-            **place,
+            **position,
         )
     except AwsError as error:
         if error.code == ABSENT:

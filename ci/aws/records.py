@@ -1,8 +1,8 @@
 """An environment's DynamoDB table of releases: documents and one lock.
 
-Keys are `pk` and `sk`, both text. Every write of a document names the holder of the lock that
-makes it, and is refused once another holder has taken the document over: a process that lost its
-lease cannot write into its successor's history.
+Keys are `pk` and `sk`, both text. Every document has an owner, the token of the lock under which
+it was written. A write fails if another holder has taken over the document: a process that lost
+its lease cannot overwrite the records of the next holder.
 """
 
 import json
@@ -14,7 +14,7 @@ from ci.aws.session import Aws
 from ci.errors import AwsError
 
 LOCK = {"pk": {"S": "lock"}, "sk": {"S": "lock"}}
-REFUSED = "ConditionalCheckFailedException"
+CONDITION_FAILED = "ConditionalCheckFailedException"
 ATTRIBUTES = {"#owner": "owner"}  # a reserved word in expressions
 
 
@@ -31,7 +31,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The lock as it stands: its holder, and when it ends unless renewed (Unix seconds)."""
+    """The current lock: its holder, and when it expires unless renewed (Unix seconds)."""
 
     token: str
     expires: float
@@ -39,9 +39,9 @@ class Lease:
 
 
 async def put(aws: Aws, table: str, document: Document, *, taken_from: str = "") -> bool:
-    """Write a document that is new, or its owner's own, or taken over from `taken_from`.
+    """Write a document that is new, owned by its `owner`, or taken over from `taken_from`.
 
-    Returns False, and writes nothing, if somebody else owns it.
+    Returns False, and writes nothing, if it has another owner.
     """
     owners = {":own": {"S": document.owner}, ":other": {"S": taken_from or document.owner}}
     return await _write(
@@ -60,7 +60,7 @@ async def put(aws: Aws, table: str, document: Document, *, taken_from: str = "")
 
 
 async def get(aws: Aws, table: str, kind: str, key: str) -> Document | None:
-    """Return one document; None if there is none."""
+    """Return one document; None if it does not exist."""
     id_ = {"pk": {"S": kind}, "sk": {"S": key}}
     answer = await aws.call("dynamodb", "get_item", TableName=table, Key=id_, ConsistentRead=True)
     item = answer.get("Item")
@@ -83,23 +83,23 @@ async def documents(aws: Aws, table: str, kind: str) -> list[Document]:
 
 
 async def remove(aws: Aws, table: str, document: Document) -> bool:
-    """Delete a document as it was read; False, and nothing is deleted, if it changed owner."""
+    """Delete a document; return False, and delete nothing, if its owner has changed."""
     key = {"pk": {"S": document.kind}, "sk": {"S": document.key}}
     owners = {":own": {"S": document.owner}}
     return await _remove(aws, table, key, "#owner = :own", owners, ATTRIBUTES)
 
 
 async def lease(aws: Aws, table: str) -> Lease | None:
-    """Return the lock as it stands; None if nobody holds it."""
+    """Return the current lock; None if nobody holds it."""
     answer = await aws.call("dynamodb", "get_item", TableName=table, Key=LOCK, ConsistentRead=True)
     item = answer.get("Item")
     return _lease(item) if item else None
 
 
-async def take(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
-    """Put a lease in place of the old one as it was seen; False if that changed meanwhile.
+async def put_lease(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
+    """Replace the old lease by a new one; return False if the old one has changed.
 
-    Renewing is the same: `old` is one's own lease.
+    To renew a lease, `old` is the holder's own.
     """
     item = {
         **LOCK,
@@ -114,14 +114,14 @@ async def take(aws: Aws, table: str, new: Lease, *, old: Lease | None) -> bool:
     return await _write(aws, table, item, condition, seen, {"#token": "token"})
 
 
-async def give_back(aws: Aws, table: str, token: str) -> bool:
-    """Remove the lock if it is still this holder's; tells whether it was."""
+async def release_lease(aws: Aws, table: str, token: str) -> bool:
+    """Remove the lock if this holder still has it; return whether it had."""
     mine = {":token": {"S": token}}
     return await _remove(aws, table, LOCK, "#token = :token", mine, {"#token": "token"})
 
 
-async def take_away(aws: Aws, table: str, seen: Lease) -> bool:
-    """Remove the lock as it was seen; False if its holder renewed or another took it since."""
+async def break_lease(aws: Aws, table: str, seen: Lease) -> bool:
+    """Remove the lock as it was read; return False if it was renewed or taken over since."""
     values = {":token": {"S": seen.token}, ":expires": {"N": repr(seen.expires)}}
     condition = "#token = :token AND expires = :expires"
     return await _remove(aws, table, LOCK, condition, values, {"#token": "token"})
@@ -146,7 +146,7 @@ async def _remove(
             ExpressionAttributeValues=values,
         )
     except AwsError as error:
-        if error.code == REFUSED:
+        if error.code == CONDITION_FAILED:
             return False
         raise
     return True
@@ -166,7 +166,7 @@ async def _write(
     try:
         await aws.call("dynamodb", "put_item", **request)
     except AwsError as error:
-        if error.code == REFUSED:
+        if error.code == CONDITION_FAILED:
             return False
         raise
     return True

@@ -1,4 +1,4 @@
-"""AWS Secrets Manager and Parameter Store: whether a task's secrets can be read; never what is in.
+"""AWS Secrets Manager and Parameter Store: whether a task's secrets can be read, not their values.
 
 Source of the names: Amazon ECS API Reference, Secret, `valueFrom`.
 """
@@ -15,7 +15,7 @@ ACTIONS = {MANAGER: "secretsmanager:GetSecretValue", PARAMETERS: "ssm:GetParamet
 
 @dataclass(frozen=True, kw_only=True)
 class Secret:
-    """Where one secret of a container is kept: its service and ARN; a key within it, if any."""
+    """The location of a container's secret: service, ARN, and a key within it, if any."""
 
     service: str
     arn: str
@@ -23,7 +23,7 @@ class Secret:
 
     @property
     def action(self) -> str:
-        """What ECS must be allowed to do to hand it to the container."""
+        """The permission that ECS needs to pass it to the container."""
         return ACTIONS[self.service]
 
 
@@ -41,20 +41,20 @@ def parse(value_from: str, *, partition: str, region: str, account: str) -> Secr
 
 
 async def problem(aws: Aws, secret: Secret) -> str:
-    """Read a secret, forget it, and say what is wrong with it; empty if nothing is.
+    """Read a secret, discard its value, and return what is wrong with it; empty if nothing is.
 
     Raises:
-        AwsError: it may not be read, or AWS could not be asked.
+        AwsError: reading it is not allowed, or the call failed.
     """
     if secret.service == PARAMETERS:
-        # By its ARN, which GetParameters takes in place of the name, in whatever account it is.
+        # By its ARN, which GetParameters accepts for parameters of any account.
         answer = await aws.call("ssm", "get_parameters", Names=[secret.arn], WithDecryption=True)
-        return "there is no such parameter" if answer.get("InvalidParameters") else ""
+        return "the parameter does not exist" if answer.get("InvalidParameters") else ""
     try:
         answer = await aws.call("secretsmanager", "get_secret_value", SecretId=secret.arn)
     except AwsError as error:
         if error.code == "ResourceNotFoundException":
-            return "there is no such secret"
+            return "the secret does not exist"
         raise
     return _without_key(answer.get("SecretString", ""), secret.key)
 
@@ -65,5 +65,5 @@ def _without_key(value: str, key: str) -> str:
     try:
         keys = json.loads(value)
     except ValueError:
-        return f"it is no JSON object, so it has no key {key}"
+        return f"it is not a JSON object, so it has no key {key}"
     return "" if isinstance(keys, dict) and key in keys else f"it has no key {key}"

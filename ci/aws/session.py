@@ -1,6 +1,6 @@
-"""The way to AWS: clients, calls in worker threads, and their errors as sentences.
+"""Access to AWS: clients, calls in worker threads, and errors as `AwsError`.
 
-boto3 is imported late: it costs a quarter of a second, which `--help` need not pay.
+boto3 is imported late, because that takes a quarter of a second, which `--help` does not need.
 """
 
 import threading
@@ -15,18 +15,18 @@ from ci.aws.failures import failure
 from ci.config import Environment
 from ci.errors import WrongAccountError
 
-#: The account that the embedded AWS is.
+#: The account id of the embedded AWS.
 EMBEDDED_ACCOUNT = "000000000000"
-CALLS = 16  # boto3 calls at a time: more than ever wait at once, fewer than AWS throttles
-CONNECT_PATIENCE, READ_PATIENCE = 5, 60  # seconds
-#: Services whose calls nothing else may wait for: tried once, and given up within seconds.
-BRIEF = frozenset({"sns"})
-BRIEF_PATIENCE = 3
+CALLS = 16  # boto3 calls at a time, few enough not to be throttled
+CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds
+#: Services whose calls must not delay anything: one attempt, with a short timeout.
+QUICK_SERVICES = frozenset({"sns"})
+QUICK_TIMEOUT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """Keys given by hand or by AWS STS; they show themselves to nobody."""
+    """AWS credentials, given by the user or by STS; secrets are not in their representation."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -35,11 +35,11 @@ class Credentials:
 
 @dataclass(frozen=True, kw_only=True)
 class Aws:
-    """One account and region, reached at AWS or at another endpoint.
+    """One account and region, at AWS or at another endpoint.
 
     `endpoint` is the only switch to an emulator; `registry` and `load_balancer` (a URL pattern with
-    {name}) say where its registry and load balancers are. Without credentials, boto3 looks for
-    them where it always does.
+    {name}) locate its registry and load balancers. Without credentials, boto3 uses its default
+    provider chain.
     """
 
     region: str
@@ -48,26 +48,26 @@ class Aws:
     load_balancer: str | None = None
     credentials: Credentials | None = None
     _clients: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _client_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     _limiter: anyio.CapacityLimiter = field(
         default_factory=partial(anyio.CapacityLimiter, CALLS), repr=False, compare=False
     )
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What must not be in any text that this process writes: the secrets of its own keys."""
+        """Secrets of the credentials, to be masked in all output."""
         keys = self.credentials
         known = [keys.secret_access_key, keys.session_token] if keys else []
         return tuple(value for value in known if value)
 
     def client(self, service: str) -> Any:
-        """Return the boto3 client of a service, made once; may be called from any thread."""
-        with self._making:  # making a client is not thread-safe, using one is
+        """Return the cached boto3 client of a service; may be called from any thread."""
+        with self._client_lock:  # creating a client is not thread-safe, using one is
             if service not in self._clients:
-                self._clients[service] = self._make(service)
+                self._clients[service] = self._create_client(service)
             return self._clients[service]
 
-    def _make(self, service: str) -> Any:
+    def _create_client(self, service: str) -> Any:
         import boto3
         from botocore.config import Config
         from botocore.session import Session
@@ -82,12 +82,12 @@ class Aws:
             aws_session_token=keys.session_token if keys else None,
             region_name=self.region,
         )
-        brief = service in BRIEF
+        brief = service in QUICK_SERVICES
         config = Config(
-            # Adaptive: slows down by itself once AWS throttles, for all calls of the client.
+            # Adaptive: the client slows down all its calls when AWS throttles.
             retries={"mode": "adaptive", "total_max_attempts": 1 if brief else 6},
-            connect_timeout=BRIEF_PATIENCE if brief else CONNECT_PATIENCE,
-            read_timeout=BRIEF_PATIENCE if brief else READ_PATIENCE,
+            connect_timeout=QUICK_TIMEOUT if brief else CONNECT_TIMEOUT,
+            read_timeout=QUICK_TIMEOUT if brief else READ_TIMEOUT,
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )
@@ -101,7 +101,7 @@ class Aws:
         return answer
 
     async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> list[Any]:
-        """Call an operation until there are no more pages; return the items under `key`."""
+        """Call an operation for all its pages; return the items under `key`."""
         items: list[Any] = await self._run(
             service, operation, partial(_pages, operation, key, arguments), arguments
         )
@@ -117,7 +117,7 @@ class Aws:
                 known = failure(self, service, operation, error, _secrets(self, arguments))
                 if known is None:
                     raise
-                raise known from None  # botocore's own text may hold secrets
+                raise known from None  # botocore's own text may contain secrets
 
         return await anyio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=False)
 
@@ -126,22 +126,32 @@ class Aws:
         return str((await self.call("sts", "get_caller_identity"))["Account"])
 
 
+def expected_account(environment: Environment, endpoint: str | None) -> str:
+    """Return the account that an environment is in; at another endpoint, the embedded AWS's own.
+
+    Raises:
+        WrongAccountError: acso.toml names none, and AWS's own endpoint is used.
+    """
+    if environment.account is None and endpoint is None:
+        message = f"environment {environment.name} has no account in acso.toml"
+        hint = f'add account = "..." to [environments.{environment.name}], or use --aws local'
+        raise WrongAccountError(message, hint=hint)
+    return environment.account or EMBEDDED_ACCOUNT
+
+
 async def check_account(aws: Aws, environment: Environment) -> None:
     """Compare account and region with acso.toml before anything is changed.
 
     Raises:
         WrongAccountError: the credentials are another account's, or acso.toml names none.
     """
-    if environment.account is None and aws.endpoint is None:
-        message = f"environment {environment.name} has no account in acso.toml"
-        hint = f'add account = "..." to [environments.{environment.name}], or use --aws local'
-        raise WrongAccountError(message, hint=hint)
+    expected = expected_account(environment, aws.endpoint)
     if aws.region != environment.region:
         message = f"region {aws.region} is not {environment.region}, that of {environment.name}"
         raise WrongAccountError(message)
     found = await aws.account()
-    # An emulator is no account of anybody's: an environment put there by hand may have its own.
-    if found not in (environment.account or EMBEDDED_ACCOUNT, EMBEDDED_ACCOUNT):
+    # The embedded account is allowed for every environment (`--aws local`).
+    if found not in (expected, EMBEDDED_ACCOUNT):
         meant = f"is {environment.account}" if environment.account else "has no account"
         message = (
             f"the credentials are of account {found}, but {environment.name} {meant} in acso.toml"
@@ -152,16 +162,16 @@ async def check_account(aws: Aws, environment: Environment) -> None:
 async def assume_with_token(
     role: str, token: str, *, region: str, endpoint: str | None = None, name: str = "acso"
 ) -> Credentials:
-    """Exchange an OIDC identity token for an hour's credentials of a role.
+    """Exchange an OIDC identity token for temporary credentials of a role, valid for an hour.
 
     Args:
         role: the role's ARN.
-        token: the identity token; it goes to AWS and nowhere else.
+        token: the identity token; it is sent to AWS only.
         region: region of the STS endpoint.
-        endpoint: another endpoint than AWS's.
-        name: session name, seen in CloudTrail.
+        endpoint: an endpoint to use instead of AWS's.
+        name: session name, as CloudTrail shows it.
     """
-    # The call is not signed, but boto3 wants to find credentials all the same.
+    # The call is not signed, but boto3 requires credentials nevertheless.
     unsigned = Credentials(access_key_id="unsigned", secret_access_key="unsigned")  # noqa: S106
     aws = Aws(region=region, endpoint=endpoint, credentials=unsigned)
     answer = await aws.call(
@@ -180,10 +190,10 @@ async def assume_with_token(
 
 
 async def assume(aws: Aws, role: str, *, name: str) -> Aws:
-    """Return the same AWS as a role sees it, for a quarter of an hour, the least AWS gives.
+    """Return AWS access as a role, valid for 15 minutes (the minimum of STS).
 
     Raises:
-        AwsError: the role does not trust who asks, or who asks may not assume it.
+        AwsError: the caller may not assume the role, or the role does not trust the caller.
     """
     answer = await aws.call(
         "sts", "assume_role", RoleArn=role, RoleSessionName=name, DurationSeconds=900
@@ -204,7 +214,7 @@ async def assume(aws: Aws, role: str, *, name: str) -> Aws:
 
 @cache
 def _loader() -> Any:
-    """Return the reader of service descriptions; one a process: reading takes 0.1 s."""
+    """Return the loader of service models; one per process, because loading takes 0.1 s."""
     from botocore.loaders import Loader
 
     return Loader()
@@ -220,6 +230,6 @@ def _pages(operation: str, key: str, arguments: dict[str, Any], client: Any) -> 
 
 
 def _secrets(aws: Aws, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what no message may show, though AWS quotes arguments that it does not like."""
+    """Return the texts to mask in errors: AWS may quote the arguments of a call."""
     tokens = (value for name, value in arguments.items() if name.endswith("IdentityToken"))
     return (*aws.secrets, *(value for value in tokens if value))

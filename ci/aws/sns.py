@@ -1,30 +1,30 @@
-"""Amazon SNS: telling whoever subscribed to a topic."""
+"""Amazon SNS: publish messages to a topic."""
 
 from collections.abc import Mapping
 
 from ci.aws.session import Aws
 
-LONGEST_SUBJECT = 99  # characters of printable ASCII, by the API reference of Publish
+MAX_SUBJECT = 99  # characters of printable ASCII; source: SNS API Reference, Publish
 
 
 async def publish(
     aws: Aws, topic: str, *, subject: str, text: str, attributes: Mapping[str, str]
 ) -> None:
-    """Publish a message; raises `AwsError` within seconds where it cannot be.
+    """Publish a message; raises `AwsError` within seconds if that fails.
 
     Args:
-        aws: where the topic is.
+        aws: the topic's account and region.
         topic: its ARN.
-        subject: of e-mails; cut to what SNS takes.
+        subject: of e-mails; shortened to what SNS allows.
         text: the message.
-        attributes: what subscriptions can filter by; no value may be empty.
+        attributes: for the filter policies of subscriptions; no value may be empty.
     """
     plain = subject.encode("ascii", "replace").decode().splitlines()[0]
     await aws.call(
         "sns",
         "publish",
         TopicArn=topic,
-        Subject=plain[:LONGEST_SUBJECT],
+        Subject=plain[:MAX_SUBJECT],
         Message=text,
         MessageAttributes={
             name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()

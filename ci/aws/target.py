@@ -10,10 +10,10 @@ from ci.config import Config, Environment
 class Target:
     """AWS access, the whole configuration, and the environment of it that a command acts on.
 
-    Made once for each command and passed down. `ci.release.ReleaseContext` adds what a deployed
-    environment's infrastructure offers.
+    Created once for each command and passed down. `ci.release.ReleaseContext` adds the outputs of a
+    deployed environment's infrastructure.
     """
 
     aws: Aws
     config: Config
-    environment: Environment
+    env: Environment

@@ -28,7 +28,7 @@ from ci.errors import ExecError
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from ci.release.observe.status import Status, changes, status
-from ci.release.run_task import LIMIT
+from ci.release.run_task import DEFAULT_TIMEOUT
 from ci.release.run_task import run_task as run_once
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def run_task(options: argparse.Namespace) -> Handler:
             given["args"],
             tell=_discard if options.json else _print,
             say=_print_progress,
-            seconds=given.get("seconds", LIMIT),
+            seconds=given.get("seconds", DEFAULT_TIMEOUT),
         )
         if options.json:
             _print(json.dumps(result.data(), indent=2))
@@ -133,7 +133,7 @@ def execute(_: argparse.Namespace) -> Handler:
 
     async def handle(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
-        task = await ecs_exec.running(context, given["agent"])
+        task = await ecs_exec.running_task(context, given["agent"])
         if context.aws.endpoint is not None:
             # The embedded AWS has no ECS Exec; its tasks are containers on this machine.
             from ci.local import container_engine  # late: Docker's client
@@ -145,7 +145,9 @@ def execute(_: argparse.Namespace) -> Handler:
             message = f"ECS Exec needs {ecs_exec.PLUGIN}, which is not on PATH"
             hint = 'see "Install the Session Manager plugin" in the AWS Systems Manager User Guide'
             raise ExecError(message, hint=hint)
-        return ReplacementProgram(argv=tuple(await ecs_exec.session(context, task, given["args"])))
+        return ReplacementProgram(
+            argv=tuple(await ecs_exec.start_session(context, task, given["args"]))
+        )
 
     return handle
 

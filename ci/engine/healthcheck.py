@@ -74,6 +74,16 @@ class Healthcheck:
         times = tuple((name, config[key]) for name, key in _TIMES.items() if config.get(key))
         return cls(test=test, times=times, retries=config.get("Retries") or 0)
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command to run."""
+        kind, *args = self.test
+        return ("/bin/sh", "-c", *args) if kind == "CMD-SHELL" else tuple(args)
+
+    def seconds(self, name: str) -> float:
+        """Return a time by its name in the API; 0 if it was not set."""
+        return dict(self.times).get(name, 0) / _UNITS["s"]
+
     def to_config(self) -> dict[str, Any]:
         """Return the health check as part of an image's configuration."""
         times = {_TIMES[name]: value for name, value in self.times}

@@ -1,25 +1,29 @@
-"""What lives long: CloudFormation, one stack for the registry and one for each environment."""
+"""Long-lived infrastructure: a CloudFormation stack for the registry, and one per environment."""
 
 from ci.aws.cloudformation import ResourceChange
 from ci.infra.environment import (
+    PENDING,
     Outputs,
-    Standing,
+    StackFacts,
     apply,
     apply_registry,
     delete,
     outputs,
     preview,
-    standing,
+    stack_facts,
+    with_new_agents,
 )
 
 __all__ = [
+    "PENDING",
     "Outputs",
     "ResourceChange",
-    "Standing",
+    "StackFacts",
     "apply",
     "apply_registry",
     "delete",
     "outputs",
     "preview",
-    "standing",
+    "stack_facts",
+    "with_new_agents",
 ]

@@ -1,4 +1,4 @@
-"""Bringing a stack to its template: by change set, waited for, its events told as they come."""
+"""Create, update and delete a stack: by change set, waiting for its end, reporting its events."""
 
 import dataclasses
 import datetime
@@ -11,138 +11,138 @@ from typing import TypeVar
 import anyio
 
 from ci.aws import cloudformation
-from ci.aws.cloudformation import ChangeSet, Event, ResourceChange, Stack, Wanted
+from ci.aws.cloudformation import ChangeSet, DesiredStack, Event, ResourceChange, Stack
 from ci.aws.session import Aws
 from ci.errors import AwsError, InfrastructureError
 
 Say = Callable[[str], None]
 T = TypeVar("T")
-#: Change sets of this name are ours; leftovers of killed runs are removed.
+#: Prefix of our change sets' names; those left by killed runs are removed.
 PREFIX = "acso-"
-#: Older than this, a change set of ours is a leftover: no run takes so long to execute its own.
+#: Age after which a change set of ours is not in use: every run executes its own earlier.
 STALE = datetime.timedelta(minutes=15)
-#: A stack in one of these never came to be, and can only be deleted.
-FAILED_TO_BE = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
-#: A change set that creates has a stack "in review", without resources, until it is executed.
+#: Statuses of a stack whose creation failed; it can only be deleted.
+CREATION_FAILED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+#: Status of a stack without resources, whose first change set is not executed yet.
 IN_REVIEW = "REVIEW_IN_PROGRESS"
-NEVER_MADE = (*FAILED_TO_BE, IN_REVIEW)
+NOT_CREATED = (*CREATION_FAILED, IN_REVIEW)
 DONE = ("CREATE_COMPLETE", "UPDATE_COMPLETE")
-#: What CloudFormation will not leave without a person, and that person's command.
+#: Statuses that need a manual command to continue.
 STUCK = {
     "UPDATE_ROLLBACK_FAILED": "aws cloudformation continue-update-rollback --stack-name {name}",
     "DELETE_FAILED": "aws cloudformation delete-stack --stack-name {name}",
 }
-PATIENCE = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
-SHORT, LONG = 0.1, 2.0  # seconds between two looks: first, and at most
-CLEANING = 10.0  # seconds that removing a change set may hold up an interrupted run
+TIMEOUT_SECONDS = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
+FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two polls: first, and at most
+CLEANUP_SECONDS = 10.0  # at most, to remove a change set when a run is interrupted
 
 
-async def bring(aws: Aws, wanted: Wanted, say: Say) -> Stack:
-    """Create or update a stack; does nothing where nothing would change.
+async def create_or_update(aws: Aws, desired: DesiredStack, say: Say) -> Stack:
+    """Create or update a stack; does nothing if nothing would change.
 
-    What an earlier, killed run left is taken up: an operation under way is waited for, a stack
-    that never came to be is deleted and made anew.
+    After an earlier, killed run, this waits for its operation to end, and deletes and creates
+    again a stack whose creation failed.
 
     Raises:
-        InfrastructureError: the stack did not get there; the first resource that failed says why.
+        InfrastructureError: it failed; the message names the first resource that failed, and why.
     """
-    old = await _ready(aws, wanted.name, say)
-    if old is not None and await _made_of(aws, old, wanted):
+    old = await _prepare(aws, desired.name, say)
+    if old is not None and await _is_current(aws, old, desired):
         return old
-    async with _change_set(aws, wanted, old) as made:
+    async with _change_set(aws, desired, old) as made:
         if made.found.empty and old is not None:
             return old
-        _check(wanted.name, made.found)
-        say(f"{wanted.name}: {len(made.found.changes)} changes")
-        last = await cloudformation.last_event(aws, wanted.name)
+        _check(desired.name, made.found)
+        say(f"{desired.name}: {len(made.found.changes)} changes")
+        last = await cloudformation.last_event(aws, desired.name)
         await made.execute()
-    return await _finished(aws, wanted.name, _Watch(last=last, say=say))
+    return await _wait_until_done(aws, desired.name, _EventReporter(last=last, say=say))
 
 
-async def changes(aws: Aws, wanted: Wanted) -> list[ResourceChange]:
-    """Return what `bring` would change; nothing that lasts is touched.
+async def changes(aws: Aws, desired: DesiredStack) -> list[ResourceChange]:
+    """Return what `create_or_update` would change; changes no resource.
 
     Raises:
         InfrastructureError: an operation is under way, or CloudFormation refuses the template.
     """
-    found = await cloudformation.stack(aws, wanted.name)
+    found = await cloudformation.stack(aws, desired.name)
     if found is not None and found.busy:
-        message = f"stack {wanted.name} is {found.status}: its changes cannot be told now"
-        raise InfrastructureError(message, hint="wait until it is done")
-    if found is not None and found.status in FAILED_TO_BE:
-        # It takes no change set any more: what its template would make is asked under another name.
-        wanted = dataclasses.replace(wanted, name=f"{wanted.name}-preview")
-        found = await cloudformation.stack(aws, wanted.name)
+        message = f"stack {desired.name} is {found.status}: its changes cannot be computed now"
+        raise InfrastructureError(message, hint="wait until the operation has ended")
+    if found is not None and found.status in CREATION_FAILED:
+        # Such a stack accepts no change set: compute the changes under another name.
+        desired = dataclasses.replace(desired, name=f"{desired.name}-preview")
+        found = await cloudformation.stack(aws, desired.name)
     if found is not None:
         _check_not_stuck(found)
-        if await _made_of(aws, found, wanted):
+        if await _is_current(aws, found, desired):
             return []
-    async with _change_set(aws, wanted, found) as made:
+    async with _change_set(aws, desired, found) as made:
         if not made.found.empty:
-            _check(wanted.name, made.found)
+            _check(desired.name, made.found)
         return list(made.found.changes)
 
 
 async def remove(aws: Aws, name: str, say: Say) -> None:
-    """Delete a stack and wait until it is gone; does nothing where there is none.
+    """Delete a stack and wait until it is gone; does nothing if it does not exist.
 
     Raises:
-        InfrastructureError: it is protected, or a resource of it cannot be deleted.
+        InfrastructureError: it is protected, or one of its resources cannot be deleted.
     """
-    found = await _idle(aws, name, say)
+    found = await _wait_for_earlier_run(aws, name, say)
     if found is None:
         return
     if found.protected:
         message = f"stack {name} is protected from deletion"
         raise InfrastructureError(
-            message, hint="nothing was deleted; take the protection off first"
+            message, hint="nothing was deleted; turn off termination protection first"
         )
     last = await cloudformation.last_event(aws, name)
     await cloudformation.delete_stack(aws, name)
-    await _finished(aws, name, _Watch(last=last, say=say))
+    await _wait_until_done(aws, name, _EventReporter(last=last, say=say))
 
 
-def leftovers(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
-    """Return which change sets no run will come back for: ours, and too old to be in use."""
+def stale_change_sets(made: Mapping[str, datetime.datetime], now: datetime.datetime) -> list[str]:
+    """Return our change sets that are too old to be in use; pure."""
     return [name for name, at in made.items() if name.startswith(PREFIX) and now - at >= STALE]
 
 
-async def _idle(aws: Aws, name: str, say: Say) -> Stack | None:
-    """Return the stack once no operation on it is under way, None if there is none."""
+async def _wait_for_earlier_run(aws: Aws, name: str, say: Say) -> Stack | None:
+    """Wait for an operation of an earlier run; return the stack, None if it does not exist."""
     found = await cloudformation.stack(aws, name)
     if found is None or not found.busy:
         return found
     say(f"{name}: waiting for {found.status} of an earlier run")
     last = await cloudformation.last_event(aws, name)
-    return await _settled(aws, name, _Watch(last=last, say=say))
+    return await _wait_until_idle(aws, name, _EventReporter(last=last, say=say))
 
 
-async def _ready(aws: Aws, name: str, say: Say) -> Stack | None:
-    """Return the stack once it can be given a change set, None once there is none."""
-    found = await _idle(aws, name, say)
+async def _prepare(aws: Aws, name: str, say: Say) -> Stack | None:
+    """Return the stack once it accepts a change set, None once it does not exist."""
+    found = await _wait_for_earlier_run(aws, name, say)
     if found is None:
         return None
-    if found.status in FAILED_TO_BE:
-        say(f"{name}: {found.status}, made anew")
+    if found.status in CREATION_FAILED:
+        say(f"{name}: {found.status}; deleting it and creating it again")
         await remove(aws, name, say)
         return None
     _check_not_stuck(found)
     made = await cloudformation.change_sets(aws, name)
-    for left in leftovers(made, datetime.datetime.now(datetime.UTC)):
+    for left in stale_change_sets(made, datetime.datetime.now(datetime.UTC)):
         await cloudformation.delete_change_set(aws, name, left)
     return found if found.status != IN_REVIEW else None
 
 
-async def _made_of(aws: Aws, old: Stack, wanted: Wanted) -> bool:
-    """Whether a stack is already what is wanted, word for word.
+async def _is_current(aws: Aws, old: Stack, desired: DesiredStack) -> bool:
+    """Return whether template, parameters and tags of a stack are already the desired ones.
 
-    Then a change set would be empty, but take AWS ten seconds to work out.
+    Its change set would be empty, but AWS needs ten seconds to compute it.
     """
     return (
         old.status in DONE
-        and dict(old.parameters) == dict(wanted.parameters)
-        and dict(old.tags) == dict(wanted.tags)
-        and await cloudformation.template(aws, old.name) == wanted.template
+        and dict(old.parameters) == dict(desired.parameters)
+        and dict(old.tags) == dict(desired.tags)
+        and await cloudformation.template(aws, old.name) == desired.template
     )
 
 
@@ -159,8 +159,8 @@ def _check(stack: str, found: ChangeSet) -> None:
 
 
 @dataclass(kw_only=True)
-class _Made:
-    """A change set that was worked out, to be read and perhaps executed."""
+class _PreparedChangeSet:
+    """A change set that CloudFormation has computed, to be read and perhaps executed."""
 
     aws: Aws
     stack: str
@@ -169,62 +169,64 @@ class _Made:
     executed: bool = False
 
     async def execute(self) -> None:
-        """Begin its changes; raises `InfrastructureError` if these credentials may not."""
+        """Execute it; raises `InfrastructureError` if the credentials do not allow that."""
         try:
             await cloudformation.execute_change_set(self.aws, self.stack, self.name)
         except AwsError as error:
             if "AccessDenied" not in error.code:
                 raise
-            # CI's role may see what would change, and no more.
-            lines = [f"stack {self.stack} would change, which these credentials may not do:"]
+            # CI's role may create change sets, but not execute them.
+            lines = [f"these credentials may not update stack {self.stack}; its changes:"]
             message = "\n  ".join([*lines, *map(str, self.found.changes)])
-            hint = "an administrator applies it with acso deploy"
+            hint = "an administrator applies them with ./acso deploy"
             raise InfrastructureError(message, hint=hint) from error
         self.executed = True
 
 
 @asynccontextmanager
-async def _change_set(aws: Aws, wanted: Wanted, old: Stack | None) -> AsyncIterator[_Made]:
-    """Make a change set; if nobody executes it, nothing of it is left afterwards."""
+async def _change_set(
+    aws: Aws, desired: DesiredStack, old: Stack | None
+) -> AsyncIterator[_PreparedChangeSet]:
+    """Create a change set; remove it afterwards unless it was executed."""
     new = old is None or old.status == IN_REVIEW
     name = f"{PREFIX}{uuid.uuid4().hex[:12]}"
     made = None
 
     async def look() -> ChangeSet | None:
-        found = await cloudformation.change_set(aws, wanted.name, name)
+        found = await cloudformation.change_set(aws, desired.name, name)
         return found if found.done else None
 
     try:
-        await cloudformation.create_change_set(aws, wanted, name, new=new)
-        found = await _until(look, f"the changes of stack {wanted.name} are not worked out")
-        made = _Made(aws=aws, stack=wanted.name, name=name, found=found)
+        await cloudformation.create_change_set(aws, desired, name, new=new)
+        found = await _poll(look, f"the changes of stack {desired.name} are not computed")
+        made = _PreparedChangeSet(aws=aws, stack=desired.name, name=name, found=found)
         yield made
     finally:
         if made is None or not made.executed:
-            # What cannot be removed now must not hide why; the next run removes it.
-            with anyio.move_on_after(CLEANING, shield=True), suppress(AwsError):
-                await cloudformation.delete_change_set(aws, wanted.name, name)
+            # An error here must not hide the original one; the next run removes the change set.
+            with anyio.move_on_after(CLEANUP_SECONDS, shield=True), suppress(AwsError):
+                await cloudformation.delete_change_set(aws, desired.name, name)
                 if old is None:
-                    await _discard_review(aws, wanted.name)
+                    await _discard_review(aws, desired.name)
 
 
 async def _discard_review(aws: Aws, name: str) -> None:
-    """Delete the empty stack that a change set made, unless another run began to fill it."""
+    """Delete the empty stack that a change set created, unless another run uses it."""
     found = await cloudformation.stack(aws, name)
     if found is not None and found.status == IN_REVIEW:
         await cloudformation.delete_stack(aws, name)
 
 
 @dataclass(kw_only=True)
-class _Watch:
-    """The last event seen of a stack, and the first failure among those since."""
+class _EventReporter:
+    """Reports a stack's events; keeps the last event and the first failure."""
 
     last: str
     say: Say
     failure: str = ""
 
     def look(self, events: list[Event]) -> None:
-        """Tell what is new."""
+        """Report new events."""
         for event in events:
             self.last = event.id
             reason = f": {event.reason}" if event.reason else ""
@@ -233,19 +235,19 @@ class _Watch:
                 self.failure = f"{event.resource} ({event.kind}){reason}"
 
 
-async def _finished(aws: Aws, name: str, watch: _Watch) -> Stack:
-    found = await _settled(aws, name, watch)
+async def _wait_until_done(aws: Aws, name: str, watch: _EventReporter) -> Stack:
+    found = await _wait_until_idle(aws, name, watch)
     if found is None:
         return Stack(name=name, status="DELETE_COMPLETE")
     if found.status in DONE:
         return found
     why = watch.failure or found.reason or "no reason given"
     message = f"stack {name} is {found.status}: {why}"
-    raise InfrastructureError(message, hint="mend the cause and deploy again")
+    raise InfrastructureError(message, hint="fix the cause and deploy again")
 
 
-async def _settled(aws: Aws, name: str, watch: _Watch) -> Stack | None:
-    """Wait until no operation is under way; tell events as they come."""
+async def _wait_until_idle(aws: Aws, name: str, watch: _EventReporter) -> Stack | None:
+    """Wait until no operation is in progress; report events as they happen."""
     last: Stack | None = None
 
     async def look() -> bool | None:
@@ -254,23 +256,23 @@ async def _settled(aws: Aws, name: str, watch: _Watch) -> Stack | None:
         watch.look(await cloudformation.events(aws, name, since=watch.last) if last else [])
         return None if last is not None and last.busy else True
 
-    await _until(look, f"stack {name} is still busy", hint="the next deploy waits for it")
+    await _poll(look, f"stack {name} is still busy", hint="the next deploy waits for it")
     return last
 
 
-async def _until(look: Callable[[], Awaitable[T | None]], late: str, *, hint: str = "") -> T:
-    """Look again and again until there is something to return.
+async def _poll(look: Callable[[], Awaitable[T | None]], late: str, *, hint: str = "") -> T:
+    """Call a function until it returns a value.
 
     Raises:
-        InfrastructureError: there was nothing for `PATIENCE` seconds; `late` says of what.
+        InfrastructureError: there was no value for `TIMEOUT_SECONDS`; `late` is the message.
     """
-    pause = SHORT
-    with anyio.move_on_after(PATIENCE):
+    pause = FIRST_PAUSE
+    with anyio.move_on_after(TIMEOUT_SECONDS):
         while True:
             found = await look()
             if found is not None:
                 return found
             await anyio.sleep(pause)
-            pause = min(pause * 1.5, LONG)
-    message = f"{late} after {PATIENCE:.0f} s"
+            pause = min(pause * 1.5, LAST_PAUSE)
+    message = f"{late} after {TIMEOUT_SECONDS:.0f} s"
     raise InfrastructureError(message, hint=hint)

@@ -1,4 +1,4 @@
-"""The two templates with what acso.toml adds to them, and their parameters."""
+"""The two templates with the agents of acso.toml added, and their parameters."""
 
 import json
 import zlib
@@ -7,8 +7,9 @@ from importlib.resources import files
 
 from ci.aws.session import Aws
 from ci.aws.target import Target
-from ci.config import Agent, Config, Environment
+from ci.config import Agent, Config
 from ci.errors import ConfigError
+from ci.infra.trust import DEPLOY, PROMOTE, subjects
 
 REGISTRY_STACK = "acso-registry"
 MODEL = "anthropic.*"  # the Bedrock models that agents may call, as the end of their ARNs
@@ -26,24 +27,24 @@ def environment(agents: tuple[Agent, ...]) -> str:
 
 
 def key(agent: str) -> str:
-    """Return an agent's name as logical ids can hold it: letters and digits."""
+    """Return an agent's name as logical ids allow it: letters and digits."""
     return agent.replace("-", "")
 
 
 def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     """Return name, port, health path and rule priority of each agent, by key.
 
-    A priority comes from the agent's name, so that adding one agent never moves another's rule.
+    A priority is derived from the agent's name, so that adding an agent changes no other rule.
 
     Raises:
-        ConfigError: two names give the same priority, which a load balancer does not take.
+        ConfigError: two names have the same priority, which a load balancer does not allow.
     """
     taken: dict[int, str] = {}
     for agent in agents:
         other = taken.setdefault(_priority(agent), agent.name)
         if other != agent.name:
-            message = f"agents {other} and {agent.name} fall on one listener rule priority"
-            raise ConfigError(message, hint="give the newer one another name")
+            message = f"agents {other} and {agent.name} have the same listener rule priority"
+            raise ConfigError(message, hint="rename the newer one")
     return {
         key(agent.name): {
             "Name": agent.name,
@@ -59,8 +60,8 @@ def registry_parameters(target: Target, *, provider: bool) -> Mapping[str, str]:
     """Return the registry stack's parameters.
 
     Args:
-        target: where it is, the agents, and the repository whose workflow may deploy.
-        provider: whether GitHub's identity provider is the stack's; an account has only one.
+        target: AWS, the agents, and the repository whose workflow may deploy.
+        provider: whether the stack has GitHub's identity provider; an account has only one.
     """
     config = target.config
     repository = config.project.repository if provider else None
@@ -69,38 +70,26 @@ def registry_parameters(target: Target, *, provider: bool) -> Mapping[str, str]:
 
 def parameters(target: Target) -> Mapping[str, str]:
     """Return an environment stack's parameters."""
-    config, env = target.config, target.environment
+    config, env = target.config, target.env
     first, last = _ports(config)
-    trusted = subjects(config, env)
+    trusted, promoting = (subjects(config, env, kind) for kind in (DEPLOY, PROMOTE))
     return {
         "Environment": env.name,
         "Agents": _keys(config),
         "LogRetention": str(env.log_retention),
         "Exec": "true" if env.ecs_exec else "false",
-        # Five seconds are the least that a target group takes.
+        # A target group allows no interval below five seconds.
         "HealthInterval": str(max(5, env.health_interval)),
         "FirstPort": str(first),
         "LastPort": str(last),
-        "Repository": (config.project.repository or "") if trusted else "",
         "Subjects": ",".join(trusted),
+        "PromotionSubjects": ",".join(promoting),
         "Model": MODEL,
     } | _where(target.aws)
 
 
-def subjects(config: Config, env: Environment) -> tuple[str, ...]:
-    """Return the subjects of the identity tokens that may deploy an environment, as patterns.
-
-    Its branch of the project's repository, and any tag if a release deploys it: nobody else.
-    Source: GitHub Docs, "OpenID Connect reference", "Example subject claims".
-    """
-    refs = [f"refs/heads/{env.branch}"] if env.branch else []
-    refs += ["refs/tags/*"] if env.event == "release" else []
-    repository = config.project.repository
-    return tuple(f"repo:{repository}:ref:{ref}" for ref in refs) if repository else ()
-
-
 def _ports(config: Config) -> tuple[int, int]:
-    """Return the least and the greatest port of an agent: what security groups must let pass."""
+    """Return the lowest and the highest port of an agent, for the security groups."""
     ports = [agent.port for agent in config.agents]
     return min(ports), max(ports)
 
@@ -118,7 +107,7 @@ def _keys(config: Config) -> str:
 
 
 def _mappings(agents: tuple[Agent, ...]) -> str:
-    # JSON is YAML, and a section's place in a template does not matter.
+    # JSON is valid YAML, and the order of a template's sections does not matter.
     return f"\nMappings: {json.dumps({'Agents': mapping(agents)})}\n"
 
 

@@ -38,16 +38,6 @@ def remove_instance(docker: Docker) -> list[str]:
     return removed
 
 
-def list_instance(docker: Docker) -> list[str]:
-    """Return the names of this instance's containers, networks and volumes."""
-    client, mine = docker.client, {"label": _instance_filter()}
-    return [
-        *(_name(item) for item in _containers(docker, [_instance_filter()])),
-        *(str(item.name) for item in client.networks.list(filters=mine)),
-        *(str(item.name) for item in client.volumes.list(filters=mine)),
-    ]
-
-
 def remove_registry_images(docker: Docker, registry: str) -> list[str]:
     """Remove the names that images have in a registry that has ended; return them."""
     found = docker.client.api.images(all=False)

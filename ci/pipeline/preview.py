@@ -91,13 +91,13 @@ async def require_same_environment(plan: SavedPlan, target: Target) -> None:
     Raises:
         PlanOutdatedError: the environment has changed since the plan was made.
     """
-    environment = target.environment
+    environment = target.env
     context = await environments.find(target)
     services = saved.nothing_deployed(target.config, environment)
     if context:
         names = [environment.service(agent) for agent in target.config.agents]
-        services = await saved.read_facts(context, await release.current(context, names))
-    stacks = await infra.standing(target)
+        services = await saved.read_facts(context, await release.current_services(context, names))
+    stacks = await infra.stack_facts(target)
     found = {**await _infrastructure(target.aws, stacks), **services}
     saved.require_same(plan.environment, plan.found, found)
 
@@ -141,9 +141,9 @@ def parse(text: str, environment: str) -> SavedPlan:
 
 
 async def _plan(target: Target, built: Sequence[Built]) -> tuple[release.Plan | None, SavedPlan]:
-    environment = target.environment
-    stacks = await infra.standing(target)
-    context = await environments.find(target)
+    environment = target.env
+    stacks = await infra.stack_facts(target)
+    context = await environments.find_to_plan(target)
     known = [await images.find(target, item) for item in built]
     plan, services = None, saved.nothing_deployed(target.config, environment)
     if context:
@@ -153,12 +153,12 @@ async def _plan(target: Target, built: Sequence[Built]) -> tuple[release.Plan | 
         environment=environment.name,
         services=services,
         infrastructure=await _infrastructure(target.aws, stacks),
-        result={**saved.result_facts(known, plan), **stacks.wanted},
+        result={**saved.result_facts(known, plan), **stacks.desired},
     )
 
 
-async def _infrastructure(aws: Aws, stacks: infra.Standing) -> Facts:
-    return {"account": f"{await aws.account()} in {aws.region}", **stacks.found}
+async def _infrastructure(aws: Aws, stacks: infra.StackFacts) -> Facts:
+    return {"account": f"{await aws.account()} in {aws.region}", **stacks.current}
 
 
 def _is_facts(value: object) -> bool:

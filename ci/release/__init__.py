@@ -1,4 +1,4 @@
-"""Releases: planned, rolled out, watched in seconds, and undone as a whole when they fail."""
+"""Releases: plan, roll out and watch all services; roll all of them back if one fails."""
 
 from ci.release.deploy import deploy
 from ci.release.model import (
@@ -13,28 +13,29 @@ from ci.release.model import (
     ServiceRevision,
     Validate,
 )
+from ci.release.notifications import notifying
+from ci.release.observe import logs
 from ci.release.observe.failures import TaskFailure
 from ci.release.observe.logs import Line, Query
-from ci.release.observe.notifications import notifying
 from ci.release.observe.status import ServiceStatus, Status, status
 from ci.release.options import OnCancel, ReleaseOptions, Stop
-from ci.release.outcome import Ending, Outcome, ServiceResult
-from ci.release.plan.changes import Action, Change, Plan, current, plan
+from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
+from ci.release.plan.changes import Action, Change, Plan, current_services, plan
 from ci.release.plan.saved import Facts
 from ci.release.prerequisites.findings import Finding, Verification
 from ci.release.promote import Promotion, promotion
+from ci.release.records.by_source import release_of
 from ci.release.records.history import ReleaseDetail, ReleaseList, history, release_detail
-from ci.release.records.lock import refuse_if_held
+from ci.release.records.lock import refuse_if_locked
 from ci.release.rollback import rollback
 from ci.release.run_task import TaskResult, run_task
 from ci.release.unlock import UnlockResult, unlock
-from ci.release.verify import running, verify
+from ci.release.verify import running_images, verify
 
 __all__ = [
     "Action",
     "Change",
     "Clock",
-    "Ending",
     "Facts",
     "Finding",
     "Image",
@@ -42,6 +43,7 @@ __all__ = [
     "Notification",
     "OnCancel",
     "Outcome",
+    "OutcomeKind",
     "Outputs",
     "Plan",
     "Promotion",
@@ -63,17 +65,19 @@ __all__ = [
     "UnlockResult",
     "Validate",
     "Verification",
-    "current",
+    "current_services",
     "deploy",
     "history",
+    "logs",
     "notifying",
     "plan",
     "promotion",
-    "refuse_if_held",
+    "refuse_if_locked",
     "release_detail",
+    "release_of",
     "rollback",
     "run_task",
-    "running",
+    "running_images",
     "status",
     "unlock",
     "verify",

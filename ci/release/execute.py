@@ -1,4 +1,4 @@
-"""Carrying a release out: forward to success, or back as a whole, each step recorded before."""
+"""Execute a recorded release: roll out and validate, or roll back; each step is recorded first."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -6,21 +6,23 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from ci.common.concurrency import parallel, until
-from ci.errors import AcsoError, LockedError
+from ci.errors import AcsoError, AwsError, LockedError
+from ci.release import notifications
 from ci.release.model import ReleaseContext, Say, ServiceRevision, Validate
-from ci.release.observe import notifications
 from ci.release.observe.failures import TaskFailure, collect
+from ci.release.observe.one_off_tasks import stop_overdue_tasks
 from ci.release.options import OnCancel, ReleaseOptions
-from ci.release.outcome import Ending, Outcome, ServiceResult, ending_of
+from ci.release.outcome import Outcome, OutcomeKind, ServiceResult, outcome_kind
 from ci.release.records import table
-from ci.release.records.lock import Held
-from ci.release.records.release import Entry, Release, State, advance
+from ci.release.records.lock import HeldLock
+from ci.release.records.release import Entry, History, Release, State, advance
+from ci.release.records.retention import apply_retention
 from ci.release.rollout import strategy
-from ci.release.rollout.services import Aim, bake, register
-from ci.release.rollout.verdict import Cause, Goal, Kind
-from ci.release.rollout.watch import Watched
+from ci.release.rollout.services import ServiceUpdate, bake, register
+from ci.release.rollout.verdict import Expectation, FailureCause, Kind
+from ci.release.rollout.watch import WatchResult
 
-LAST_WORDS = 10.0  # seconds that the record of an interruption may take
+RECORD_SECONDS = 10.0  # to record an interrupt
 STOPPED = "the user stopped it"
 
 
@@ -29,7 +31,7 @@ class Execution:
     """What every step of a release needs."""
 
     context: ReleaseContext
-    held: Held
+    held: HeldLock
     say: Say
     validate: Validate
     options: ReleaseOptions = field(default_factory=ReleaseOptions)
@@ -37,66 +39,104 @@ class Execution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _End:
-    """How the way forward ended: `why` is None for success; causes are those of services."""
+class _StepsResult:
+    """How the rollout and validation ended: `why` is None for success."""
 
     why: str | None = None
     failures: tuple[TaskFailure, ...] = ()
-    causes: tuple[Cause, ...] = ()
+    causes: tuple[FailureCause, ...] = ()
     stopped: bool = False
 
 
-class _FailedError(Exception):
-    """A step failed. Ends in the way back, never seen outside."""
+class _StepFailedError(Exception):
+    """A step failed; caught in this module, where it starts the rollback."""
 
-    def __init__(self, end: _End) -> None:
+    def __init__(self, end: _StepsResult) -> None:
         super().__init__(end.why)
         self.end = end
 
 
-async def execute(execution: Execution, release: Release, aims: Sequence[Aim]) -> Outcome:
-    """Carry a recorded release out and return how it ended.
+async def execute(
+    execution: Execution, release: Release, updates: Sequence[ServiceUpdate]
+) -> Outcome:
+    """Execute a recorded release and return how it ended.
 
     Args:
-        execution: where, under which lock, and who listens.
+        execution: the environment, the lock, and where progress goes.
         release: the release, recorded as planned.
-        aims: what each service is to run.
+        updates: what each service is to run.
 
     Raises:
-        LockedError: another process took the environment over; nothing more is touched.
+        LockedError: another process took over the environment; nothing more was changed.
     """
     began = execution.context.clock.monotonic()
     journal = _Journal(execution, release)
     execution.options.notify(notifications.started(release))
     try:
-        end = await until(lambda: _forward(journal, aims), execution.options.stop.asked)
-        end = end or await _stopped(journal)
+        end = await until(lambda: _roll_forward(journal, updates), execution.options.stop.asked)
+        end = end or await _handle_stop(journal)
     except anyio.get_cancelled_exc_class():
-        with anyio.CancelScope(shield=True), anyio.move_on_after(LAST_WORDS):
+        with anyio.CancelScope(shield=True), anyio.move_on_after(RECORD_SECONDS):
             await journal.interrupted()
         raise
     if end is None:
-        outcome = replace(_ended(journal, Ending.INTERRUPTED), why=STOPPED)
+        outcome = replace(_outcome(journal, OutcomeKind.INTERRUPTED), why=STOPPED)
     elif end.why is None:
-        outcome = _ended(journal, Ending.DEPLOYED)
+        outcome = _outcome(journal, OutcomeKind.DEPLOYED)
     else:
-        # From here on nothing stops halfway: an environment between two releases is the one
-        # state that nobody wants.
+        # A rollback is not interrupted: it would leave services on different releases.
         with anyio.CancelScope(shield=True):
-            outcome = await _backward(journal, end)
+            outcome = await _roll_back(journal, end)
     return replace(
         outcome, seconds=execution.context.clock.monotonic() - began, notes=execution.notes
     )
 
 
+async def take_over(execution: Execution, history: History, release: Release) -> Execution:
+    """Record the release as planned, then close the unfinished releases that it takes over.
+
+    The order matters: a process that dies in between leaves two unfinished releases, never none,
+    and both say what to return to.
+    """
+    context, token = execution.context, execution.held.token
+    await table.write(context, release, token)
+    notes = []
+    for old in history.unfinished:
+        why = f"stopped while {old.state.replace('_', ' ')} ({old.holder}); taken over"
+        ended = advance(old, State.FAILED, context.clock.now(), why=f"{why} by {release.id}")
+        await table.write(context, ended, token, took_from=history.owners.get(old.id, ""))
+        notes.append(f"release {old.id} {why}")
+        execution.say(notes[-1])
+    return replace(execution, notes=tuple(notes))
+
+
+async def finish(execution: Execution, outcome: Outcome) -> Outcome:
+    """Send the notification of a release's end; clean up if the release succeeded."""
+    execution.options.notify(notifications.ended(outcome))
+    if not outcome.ok:
+        return outcome
+    found = [await apply_retention(execution.context), await _stop_overdue(execution)]
+    return replace(outcome, notes=(*outcome.notes, *filter(None, found)))
+
+
+async def _stop_overdue(execution: Execution) -> str:
+    """Stop one-off tasks past their deadline; return why that failed, "" if it did not."""
+    try:
+        await stop_overdue_tasks(execution.context, execution.say)
+    except AwsError as error:
+        return f"one-off tasks past their deadline could not be stopped: {error}"
+    return ""
+
+
 async def problems(
-    context: ReleaseContext, watched: Watched, goals: Mapping[str, Goal]
+    context: ReleaseContext, result: WatchResult, expectations: Mapping[str, Expectation]
 ) -> tuple[str, tuple[TaskFailure, ...]]:
-    """Return why services are not what they should be, with what their tasks left behind."""
-    bad = [s for s, verdict in watched.verdicts.items() if verdict.kind is Kind.FAILED]
-    texts = [f"agent {goals[s].agent} {_sentence(watched.verdicts[s].text)}" for s in bad]
+    """Return why services failed, with the state and last log lines of their tasks."""
+    bad = [s for s, verdict in result.verdicts.items() if verdict.kind is Kind.FAILED]
+    texts = [f"agent {expectations[s].agent} {_sentence(result.verdicts[s].text)}" for s in bad]
     found = await parallel(
-        lambda s: collect(context, goals[s], watched.verdicts[s], watched.seen.get(s)), bad
+        lambda s: collect(context, expectations[s], result.verdicts[s], result.snapshots.get(s)),
+        bad,
     )
     return "; ".join(texts), tuple(failure for group in found for failure in group)
 
@@ -112,7 +152,7 @@ class _Journal:
         await self.write(advance(self.release, state, now, why=why))
 
     async def write(self, release: Release) -> None:
-        # A write that is begun is finished: what is recorded and what is known here never differ.
+        # Shielded, so that `self.release` is always what is recorded.
         with anyio.CancelScope(shield=True):
             await table.write(self.execution.context, release, self.execution.held.token)
         self.release = release
@@ -122,136 +162,138 @@ class _Journal:
             await self.step(State.INTERRUPTED, why=STOPPED)
 
 
-async def _forward(journal: _Journal, aims: Sequence[Aim]) -> _End:
-    """Go to success; returns how that ended."""
+async def _roll_forward(journal: _Journal, updates: Sequence[ServiceUpdate]) -> _StepsResult:
+    """Roll out and validate; return how that ended."""
     try:
-        await _steps(journal, aims)
-    except _FailedError as error:
+        await _steps(journal, updates)
+    except _StepFailedError as error:
         return error.end
     except LockedError:
         raise
     except AcsoError as error:
-        return _End(why=str(error))
-    return _End()
+        return _StepsResult(why=str(error))
+    return _StepsResult()
 
 
-async def _stopped(journal: _Journal) -> _End | None:
-    """Record that the user stopped the release; returns None if it is to stay as it is."""
+async def _handle_stop(journal: _Journal) -> _StepsResult | None:
+    """Record that the user stopped the release; return None if it is not to be rolled back."""
     execution = journal.execution
     if journal.release.state is State.SUCCEEDED:
-        return _End()  # the stop came too late
+        return _StepsResult()  # the interrupt came too late
     await journal.interrupted()
-    env = f"--env {execution.context.environment.name}"
-    execution.say(f"interrupted: `acso deploy {env}` goes on, `acso rollback {env}` undoes it")
+    env = f"--env {execution.context.env.name}"
+    execution.say(f"interrupted: `acso deploy {env}` resumes, `acso rollback {env}` undoes it")
     back = execution.options.on_cancel is OnCancel.ROLLBACK
     if not back:
-        execution.say("stop once more (Ctrl-C) to go back at once")
+        execution.say("press Ctrl-C again to roll back now")
     if back or await execution.options.stop.asked_again():
-        execution.say("going back as asked; this is not stopped halfway")
-        return _End(why=STOPPED, stopped=True)
+        execution.say("rolling back; this cannot be interrupted")
+        return _StepsResult(why=STOPPED, stopped=True)
     return None
 
 
-async def _steps(journal: _Journal, aims: Sequence[Aim]) -> None:
+async def _steps(journal: _Journal, updates: Sequence[ServiceUpdate]) -> None:
     execution = journal.execution
     await journal.step(State.DEPLOYING)
-    aims = await register(execution.context, aims)
-    runs = {item.service: item.run for item in aims}
+    updates = await register(execution.context, updates)
+    runs = {item.service: item.run for item in updates}
     entries = tuple(replace(e, after=runs.get(e.service, e.after)) for e in journal.release.entries)
     await journal.write(replace(journal.release, entries=entries))
-    way = strategy.of(execution.context.environment)
-    watched, goals = await way.forward(execution.context, aims, execution.say)
-    await _good(execution, watched, goals)
+    way = strategy.of(execution.context.env)
+    result, expectations = await way.forward(execution.context, updates, execution.say)
+    await _require_healthy(execution, result, expectations)
     await journal.step(State.VALIDATING)
-    await _prove(execution, goals)
+    await _validate_and_bake(execution, expectations)
     await journal.step(State.SUCCEEDED)
 
 
-async def _good(execution: Execution, watched: Watched, goals: Mapping[str, Goal]) -> None:
-    """Raise with all that can be found out unless every service is what it should be."""
-    if watched.good:
+async def _require_healthy(
+    execution: Execution, result: WatchResult, expectations: Mapping[str, Expectation]
+) -> None:
+    """Raise `_StepFailedError`, with what its tasks reported, unless every service is healthy."""
+    if result.healthy:
         return
-    execution.say("failed; collecting the reasons")
-    why, failures = await problems(execution.context, watched, goals)
-    causes = tuple(verdict.cause for verdict in watched.verdicts.values() if verdict.cause)
-    raise _FailedError(_End(why=why, failures=failures, causes=causes))
+    execution.say("failed; collecting reasons and logs")
+    why, failures = await problems(execution.context, result, expectations)
+    causes = tuple(verdict.cause for verdict in result.verdicts.values() if verdict.cause)
+    raise _StepFailedError(_StepsResult(why=why, failures=failures, causes=causes))
 
 
-async def _prove(execution: Execution, goals: Mapping[str, Goal]) -> None:
-    """Validate while watching for the bake time; the first that fails ends the other."""
+async def _validate_and_bake(execution: Execution, expectations: Mapping[str, Expectation]) -> None:
+    """Validate while watching for the bake time; the first failure cancels the other."""
 
     async def validate() -> None:
         execution.say("validating")
         report = await execution.validate()
         if not report.ok:
-            raise _FailedError(_End(why=f"validation failed: {report.summary()}"))
+            raise _StepFailedError(_StepsResult(why=f"validation failed: {report.summary()}"))
 
     async def stay() -> None:
-        watched = await bake(execution.context, list(goals.values()), execution.say)
-        await _good(execution, watched, goals)
+        result = await bake(execution.context, list(expectations.values()), execution.say)
+        await _require_healthy(execution, result, expectations)
 
     await parallel(lambda work: work(), (validate, stay))
 
 
-async def _backward(journal: _Journal, end: _End) -> Outcome:
-    """Return every service to what it ran before; records and tells whether that worked."""
+async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:
+    """Return every service to what it ran before, and record whether that worked."""
     context, say = journal.execution.context, journal.execution.say
     why, failures, problem = end.why or "", end.failures, ""
-    watched = Watched(verdicts={}, seen={}, seconds=0.0)
+    result = WatchResult(verdicts={}, snapshots={}, seconds=0.0)
     try:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
-        say(f"{why.splitlines()[0]}; going back to {kept.base or 'what was before'}")
+        say(f"{why.splitlines()[0]}; rolling back to {kept.base or 'what ran before'}")
         await journal.write(advance(kept, State.ROLLING_BACK, context.clock.now(), why=why))
-        journal.execution.options.notify(notifications.going_back(journal.release, why))
-        watched, goals = await strategy.of(context.environment).back(
+        journal.execution.options.notify(notifications.rolling_back(journal.release, why))
+        result, expectations = await strategy.of(context.env).back(
             context, journal.release.before, say
         )
-        if not watched.good:
-            problem, more = await problems(context, watched, goals)
+        if not result.healthy:
+            problem, more = await problems(context, result, expectations)
             failures += more
-        await _came_back(journal, end, problem)
+        await _record_rollback(journal, end, problem)
     except LockedError:
         raise
     except AcsoError as error:
         problem = str(error)
-    outcome = _ended(journal, _ending(journal, end, problem), watched)
+    outcome = _outcome(journal, _outcome_kind(journal, end, problem), result)
     return replace(outcome, why=why, failures=failures, way_back=problem)
 
 
-async def _came_back(journal: _Journal, end: _End, problem: str) -> None:
-    """Record the end of the way back.
+async def _record_rollback(journal: _Journal, end: _StepsResult, problem: str) -> None:
+    """Record the end of a rollback.
 
-    One that failed leaves the record unfinished: services are between two releases, and the next
-    `deploy` or `rollback` is to take that up.
+    A rollback that failed leaves the record unfinished, because services are then on different
+    releases: the next `deploy` or `rollback` takes the release over.
     """
     if problem:
-        why = f"{end.why}; the way back failed: {problem}"
+        why = f"{end.why}; the rollback failed: {problem}"
         await journal.write(replace(journal.release, why=why))
     else:
-        ended = replace(journal.release, ending=str(_ending(journal, end, problem)))
+        ended = replace(journal.release, outcome=str(_outcome_kind(journal, end, problem)))
         await journal.write(
             advance(ended, State.ROLLED_BACK, journal.execution.context.clock.now())
         )
 
 
-def _ending(journal: _Journal, end: _End, problem: str) -> Ending:
+def _outcome_kind(journal: _Journal, end: _StepsResult, problem: str) -> OutcomeKind:
     first = not any(journal.release.before.values())
-    return ending_of(end.causes, first=first, stopped=end.stopped, came_back=not problem)
+    return outcome_kind(end.causes, first=first, stopped=end.stopped, restored=not problem)
 
 
-def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) -> Outcome:
+def _outcome(journal: _Journal, kind: OutcomeKind, result: WatchResult | None = None) -> Outcome:
     release = journal.release
     bad = {
         service: verdict.text
-        for service, verdict in (watched.verdicts if watched else {}).items()
+        for service, verdict in (result.verdicts if result else {}).items()
         if verdict.kind is Kind.FAILED
     }
     return Outcome(
-        ending=ending,
+        kind=kind,
         environment=release.environment,
         release=release.id,
         services=tuple(
-            _result(journal.execution.context, e, ending, bad.get(e.service, ""))
+            _result(journal.execution.context, e, kind, bad.get(e.service, ""))
             for e in release.entries
         ),
         seconds=0.0,
@@ -259,8 +301,10 @@ def _ended(journal: _Journal, ending: Ending, watched: Watched | None = None) ->
     )
 
 
-def _result(context: ReleaseContext, entry: Entry, ending: Ending, problem: str) -> ServiceResult:
-    run: ServiceRevision | None = entry.after if ending is Ending.DEPLOYED else entry.before
+def _result(
+    context: ReleaseContext, entry: Entry, kind: OutcomeKind, problem: str
+) -> ServiceResult:
+    run: ServiceRevision | None = entry.after if kind is OutcomeKind.DEPLOYED else entry.before
     return ServiceResult(
         agent=entry.agent,
         service=entry.service,
@@ -273,4 +317,4 @@ def _result(context: ReleaseContext, entry: Entry, ending: Ending, problem: str)
 
 def _sentence(text: str) -> str:
     """Return a verdict's text as it follows "agent NAME"."""
-    return text if text.startswith(("does ", "is ", "answers ")) else f"is not well: {text}"
+    return text if text.startswith(("does ", "is ", "answers ")) else f"failed: {text}"

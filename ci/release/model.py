@@ -1,4 +1,4 @@
-"""What a release is made of and where it happens: values that every other file here uses."""
+"""The values that all modules of `ci.release` share: images, revisions, requests, the context."""
 
 import datetime
 import random
@@ -16,9 +16,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Notification:
-    """What is told of a release to people who do not look on.
+    """A message about a release for the environment's topic and webhook.
 
-    `event` is `started`, `rolling_back` or the name of an ending.
+    `event` is `started`, `rolling_back` or an `OutcomeKind`.
     """
 
     environment: str
@@ -30,12 +30,12 @@ class Notification:
 Notify = Callable[[Notification], None]
 
 
-def tell_nobody(_: Notification) -> None:
-    """Keep a notice to oneself."""
+def ignore_notification(_: Notification) -> None:
+    """Do nothing."""
 
 
 class Outputs(Protocol):
-    """What the environment's infrastructure offers its services."""
+    """Names, ids and ARNs of an environment's infrastructure (the outputs of its stack)."""
 
     @property
     def cluster(self) -> str:
@@ -55,11 +55,11 @@ class Outputs(Protocol):
 
     @property
     def execution_role(self) -> str:
-        """ARN of the role that ECS pulls images and writes logs with."""
+        """ARN of the task execution role: ECS pulls images and writes logs with it."""
 
     @property
     def task_roles(self) -> Mapping[str, str]:
-        """ARN of the role that each agent's own code has, by agent."""
+        """ARN of each agent's task role, by agent."""
 
     @property
     def log_group(self) -> str:
@@ -75,22 +75,22 @@ class Outputs(Protocol):
 
     @property
     def state_table(self) -> str:
-        """Name of the table that agents keep their state in."""
+        """Name of the table that agents store their state in."""
 
     @property
     def topic(self) -> str:
-        """ARN of the topic that people subscribe to."""
+        """ARN of the SNS topic for alerts and notifications."""
 
 
 class Report(Protocol):
-    """What a validation says, as far as a release needs it."""
+    """The result of a validation, as far as a release needs it."""
 
     @property
     def ok(self) -> bool:
         """Whether every check passed."""
 
     def summary(self) -> str:
-        """Say in a line or a few what passed and what did not."""
+        """Return which checks passed and which did not, in a few lines."""
 
 
 Validate = Callable[[], Awaitable[Report]]
@@ -98,20 +98,20 @@ Validate = Callable[[], Awaitable[Report]]
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
-    """Time and chance, so that tests can do without them.
+    """Time and randomness, replaceable in tests.
 
-    A wall clock (UTC), monotonic seconds, a pause, and a number from 0 to 1 by which pauses differ.
+    `now` is UTC, `monotonic` and `sleep` are seconds, `jitter` is a random number from 0 to 1.
     """
 
     now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
     monotonic: Callable[[], float] = anyio.current_time
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
-    chance: Callable[[], float] = random.random
+    jitter: Callable[[], float] = random.random
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseContext(Target):
-    """A target whose infrastructure exists: what a release needs to know of it."""
+    """A target whose infrastructure exists, with its stack's outputs."""
 
     outputs: Outputs
     clock: Clock = field(default_factory=Clock)
@@ -137,10 +137,10 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Who asked for a release, and of what source.
+    """Who asked for a release, and its source.
 
-    `promoted_from` is the environment and release that had it before, such as
-    `staging 2026.11.24-3`; empty for what was built for this environment.
+    `promoted_from` is the environment and release that it was promoted from, such as
+    `staging 2026.11.24-3`; empty for images built for this environment.
     """
 
     commit: str = ""
@@ -152,7 +152,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceRevision:
-    """What one service runs: a revision of its task definition, and what that revision holds."""
+    """What one service runs: a task definition's revision (ARN), its version, digest and count."""
 
     revision: str
     version: str
@@ -166,5 +166,5 @@ class ServiceRevision:
 
 
 def agents_of(config: Config, env: Environment) -> dict[str, Agent]:
-    """Return the agents by the name of their service in an environment."""
+    """Return the agents by the name of their ECS service in an environment."""
     return {env.service(agent): agent for agent in config.agents}

@@ -9,30 +9,30 @@ import anyio
 
 from ci.common.concurrency import until
 from ci.errors import InterruptedReleaseError
-from ci.release.model import Notify, tell_nobody
+from ci.release.model import Notify, ignore_notification
 
 T = TypeVar("T")
 
 
 class OnCancel(StrEnum):
-    """What becomes of a release that its user stops."""
+    """What happens to a release that the user interrupts."""
 
-    KEEP = "keep"  # as it is; the next `deploy` goes on, `rollback` undoes it
+    KEEP = "keep"  # it stays as it is; the next `deploy` resumes, `rollback` undoes it
     ROLLBACK = "rollback"
 
 
 class Stop(Protocol):
-    """How the user tells a running release to stop."""
+    """How the user interrupts a running release."""
 
     async def asked(self) -> None:
-        """Return once the user asks to stop."""
+        """Return when the user interrupts."""
 
     async def asked_again(self) -> bool:
-        """Give the user a moment to ask once more; tells whether that happened."""
+        """Wait a moment for a second interrupt; return whether it came."""
 
 
 class Unstoppable:
-    """Nobody asks: for callers that cancel, if anything."""
+    """No interrupt, for callers that stop a release by cancellation."""
 
     async def asked(self) -> None:
         """Never return."""
@@ -56,11 +56,11 @@ class ReleaseOptions:
     on_cancel: OnCancel = OnCancel.KEEP
     stop: Stop = field(default_factory=Unstoppable)
     expected: Mapping[str, str] | None = None
-    notify: Notify = tell_nobody
+    notify: Notify = ignore_notification
 
 
 async def unless_stopped(work: Callable[[], Awaitable[T]], options: ReleaseOptions) -> T:
-    """Do work that changes nothing; raises `InterruptedReleaseError` if the user stops it."""
+    """Do work that changes nothing; raises `InterruptedReleaseError` if the user interrupts."""
     result = await until(work, options.stop.asked)
     if result is None:
         raise InterruptedReleaseError("interrupted before anything was changed")

@@ -1,4 +1,4 @@
-"""How a release ended: for people, for machines, and as the error that sets the exit code."""
+"""How a release ended: as text, as JSON, and as the error that sets the exit code."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,68 +9,72 @@ from ci import errors
 from ci.errors import AcsoError
 from ci.release.model import ServiceRevision
 from ci.release.observe.failures import TaskFailure
-from ci.release.rollout.verdict import Cause
+from ci.release.rollout.verdict import FailureCause
 
 
-class Ending(StrEnum):
-    """What became of a release."""
+class OutcomeKind(StrEnum):
+    """How a release ended."""
 
-    NOTHING_TO_DO = "nothing_to_do"  # all is as wanted and works
+    NOTHING_TO_DO = "nothing_to_do"  # every service is up to date and healthy
     DEPLOYED = "deployed"
-    RESTORED = "restored"  # rolled back by hand
-    UNDONE = "undone"  # by hand, with no validated release to go to: the services are removed
-    # Failed; everything runs again what it ran before. By us, for its own fault:
-    ROLLED_BACK = "rolled_back"
-    ROLLED_BACK_BY_ECS = "rolled_back_by_ecs"  # by ECS before us (circuit breaker, alarm)
+    RESTORED = "restored"  # `rollback` returned to a validated release
+    UNDONE = "undone"  # `rollback` without a validated release: the services are removed
+    # Failed, and every service runs again what it ran before:
+    ROLLED_BACK = "rolled_back"  # the release itself failed
+    ROLLED_BACK_BY_ECS = "rolled_back_by_ecs"  # ECS was first (circuit breaker, alarm)
     REPLACED = "replaced"  # somebody else deployed, scaled or deleted a service meanwhile
     TIMED_OUT = "timed_out"
-    WITHDRAWN = "withdrawn"  # the user stopped it and wanted it undone
+    WITHDRAWN = "withdrawn"  # the user interrupted it and asked for a rollback
     REMOVED = "removed"  # a first release failed; its services are removed
-    # Not as it was:
+    # Failed, and services may differ from what ran before:
     ROLLBACK_FAILED = "rollback_failed"
-    INTERRUPTED = "interrupted"  # the user stopped it; the next `deploy` goes on
-    UNHEALTHY = "unhealthy"  # nothing to change, but what runs does not work
+    INTERRUPTED = "interrupted"  # the user interrupted it; the next `deploy` resumes
+    UNHEALTHY = "unhealthy"  # nothing was to be changed, but the services do not work
 
 
-GOOD = frozenset({Ending.NOTHING_TO_DO, Ending.DEPLOYED, Ending.RESTORED, Ending.UNDONE})
-ERRORS: dict[Ending, type[AcsoError]] = {
-    Ending.ROLLED_BACK: errors.ReleaseFailedError,
-    Ending.ROLLED_BACK_BY_ECS: errors.RolledBackByEcsError,
-    Ending.REPLACED: errors.ReplacedError,
-    Ending.TIMED_OUT: errors.TimedOutError,
-    Ending.WITHDRAWN: errors.WithdrawnError,
-    Ending.REMOVED: errors.ReleaseFailedError,
-    Ending.ROLLBACK_FAILED: errors.RollbackFailedError,
-    Ending.INTERRUPTED: errors.InterruptedReleaseError,
-    Ending.UNHEALTHY: errors.UnhealthyError,
+SUCCESSES = frozenset(
+    {OutcomeKind.NOTHING_TO_DO, OutcomeKind.DEPLOYED, OutcomeKind.RESTORED, OutcomeKind.UNDONE}
+)
+ERRORS: dict[OutcomeKind, type[AcsoError]] = {
+    OutcomeKind.ROLLED_BACK: errors.ReleaseFailedError,
+    OutcomeKind.ROLLED_BACK_BY_ECS: errors.RolledBackByEcsError,
+    OutcomeKind.REPLACED: errors.ReplacedError,
+    OutcomeKind.TIMED_OUT: errors.TimedOutError,
+    OutcomeKind.WITHDRAWN: errors.WithdrawnError,
+    OutcomeKind.REMOVED: errors.ReleaseFailedError,
+    OutcomeKind.ROLLBACK_FAILED: errors.RollbackFailedError,
+    OutcomeKind.INTERRUPTED: errors.InterruptedReleaseError,
+    OutcomeKind.UNHEALTHY: errors.UnhealthyError,
 }
-#: What a release that failed for a cause is called. Of several causes the first here counts: what
-#: broke by itself is the release's own fault, whatever else happened.
+#: The outcome for each cause of failure. Of several causes the first in this order decides:
+#: a failure of the release itself outweighs whatever else happened.
 CAUSES = {
-    Cause.BROKEN: Ending.ROLLED_BACK,
-    Cause.ECS: Ending.ROLLED_BACK_BY_ECS,
-    Cause.REPLACED: Ending.REPLACED,
-    Cause.LATE: Ending.TIMED_OUT,
+    FailureCause.BROKEN: OutcomeKind.ROLLED_BACK,
+    FailureCause.ECS: OutcomeKind.ROLLED_BACK_BY_ECS,
+    FailureCause.REPLACED: OutcomeKind.REPLACED,
+    FailureCause.TIMEOUT: OutcomeKind.TIMED_OUT,
 }
 
 
-def ending_of(causes: Iterable[Cause], *, first: bool, stopped: bool, came_back: bool) -> Ending:
-    """Return how a release ended that did not succeed; pure.
+def outcome_kind(
+    causes: Iterable[FailureCause], *, first: bool, stopped: bool, restored: bool
+) -> OutcomeKind:
+    """Return the outcome of a release that did not succeed; pure.
 
     Args:
-        causes: why its services failed; none if it failed otherwise (validation, AWS).
+        causes: why its services failed; empty if it failed otherwise (validation, AWS).
         first: nothing ran before it.
-        stopped: its user stopped it.
-        came_back: every service is again as it was before.
+        stopped: the user interrupted it.
+        restored: every service runs again what it ran before.
     """
     found = set(causes)
-    if not came_back:
-        return Ending.ROLLBACK_FAILED
+    if not restored:
+        return OutcomeKind.ROLLBACK_FAILED
     if stopped:
-        return Ending.WITHDRAWN
+        return OutcomeKind.WITHDRAWN
     if first:
-        return Ending.REMOVED
-    return next((CAUSES[cause] for cause in CAUSES if cause in found), Ending.ROLLED_BACK)
+        return OutcomeKind.REMOVED
+    return next((CAUSES[cause] for cause in CAUSES if cause in found), OutcomeKind.ROLLED_BACK)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +105,12 @@ class ServiceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a release ended; `back_on` is the release that runs (again) after a failure."""
+    """How a release ended.
 
-    ending: Ending
+    `back_on` is the release that runs (again) after a failure, `way_back` why the rollback failed.
+    """
+
+    kind: OutcomeKind
     environment: str
     release: str
     services: tuple[ServiceResult, ...]
@@ -116,26 +123,26 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the environment runs, and answers as, what was asked for."""
-        return self.ending in GOOD
+        """Whether the environment runs what was asked for, and is healthy."""
+        return self.kind in SUCCESSES
 
     def summary(self) -> str:
-        """Say in one line how it ended."""
+        """Describe in one line how it ended."""
         count = len(self.services)
         changed = sum(service.action not in ("none", "") for service in self.services)
         env, release = self.environment, self.release
-        match self.ending:
-            case Ending.NOTHING_TO_DO:
+        match self.kind:
+            case OutcomeKind.NOTHING_TO_DO:
                 return f"nothing changed: all {count} services of {env} run release {release}"
-            case Ending.DEPLOYED:
+            case OutcomeKind.DEPLOYED:
                 return f"release {release} is live in {env}: {changed} of {count} services rolled"
-            case Ending.RESTORED:
+            case OutcomeKind.RESTORED:
                 return f"{env} is back on release {self.back_on} (as release {release})"
-            case Ending.UNDONE:
-                return f"release {release} is undone: {env} has no services any more"
-            case Ending.UNHEALTHY:
-                return f"nothing to change in {env}, but it does not work: {self.why}"
-            case _:  # its `why` says the rest, also where the user stopped it
+            case OutcomeKind.UNDONE:
+                return f"release {release} is undone: {env} has no services left"
+            case OutcomeKind.UNHEALTHY:
+                return f"nothing to change in {env}, but it is unhealthy: {self.why}"
+            case _:
                 return f"release {release} failed in {env}: {self.why}"
 
     def text(self) -> str:
@@ -144,14 +151,14 @@ class Outcome:
         return "\n".join([self.summary(), *notes, *self._table(), self._next()])
 
     def _next(self) -> str:
-        """Return what may be of use from here on."""
+        """Return the commands that may be useful next."""
         verbs = ("status", "logs", "rollback") if self.services else ("status", "deploy")
         return "next: " + "; ".join(f"./acso {verb} --env {self.environment}" for verb in verbs)
 
     def data(self) -> dict[str, Any]:
         """Return the whole outcome for machines."""
         return {
-            "outcome": str(self.ending),
+            "outcome": str(self.kind),
             "ok": self.ok,
             "environment": self.environment,
             "release": self.release,
@@ -165,34 +172,34 @@ class Outcome:
         }
 
     def raise_for_failure(self) -> None:
-        """Raise the error of an ending that is none to be glad of, with reasons and next step."""
+        """Raise the error of an outcome that is no success, with reasons and the next command."""
         if not self.ok:
             hint = f"./acso status --env {self.environment}"
-            if self.ending is Ending.INTERRUPTED:
+            if self.kind is OutcomeKind.INTERRUPTED:
                 env = f"--env {self.environment}"
-                hint = f"./acso deploy {env} goes on; ./acso rollback {env} undoes it"
-            raise ERRORS[self.ending](self._problem(), hint=hint)
+                hint = f"./acso deploy {env} resumes it; ./acso rollback {env} undoes it"
+            raise ERRORS[self.kind](self._problem(), hint=hint)
 
-    def left(self) -> str:
-        """Say in a line or a few what a release that failed has left behind."""
-        match self.ending:
-            case Ending.ROLLBACK_FAILED:
+    def remaining_state(self) -> str:
+        """Describe in a few lines what runs after a release that failed."""
+        match self.kind:
+            case OutcomeKind.ROLLBACK_FAILED:
                 lines = [f"{s.agent}: {s.problem}" for s in self.services if s.problem]
-                return "\n".join([f"and the way back failed too: {self.way_back}", *lines])
-            case Ending.INTERRUPTED:
+                return "\n".join([f"the rollback failed too: {self.way_back}", *lines])
+            case OutcomeKind.INTERRUPTED:
                 return f"release {self.release} is recorded as interrupted"
-            case Ending.UNHEALTHY:
+            case OutcomeKind.UNHEALTHY:
                 return "nothing was changed"
             case _ if not any(service.run for service in self.services):
-                return "the services that this first release made are removed"
+                return "the services that this first release created are removed"
             case _:
                 back = f"release {self.back_on} (validated)" if self.back_on else "what ran before"
                 return f"all {len(self.services)} services are back on {back}"
 
     def _problem(self) -> str:
-        lines = [self.why or "it failed"]
+        lines = [self.why or "the release failed"]
         lines += [failure.text() for failure in self.failures]
-        lines += [f"  {line}" for line in self.left().splitlines()]
+        lines += [f"  {line}" for line in self.remaining_state().splitlines()]
         return "\n".join(lines)
 
     def _table(self) -> list[str]:

@@ -1,5 +1,6 @@
-"""One-off tasks: a command in an agent's image, with its permissions, in its network."""
+"""One-off tasks: run a command in an agent's image, with its role, in its network."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,15 @@ from ci.config import Agent
 from ci.errors import AwsError, TaskFailedError, UsageError
 from ci.release.model import ReleaseContext, Say
 from ci.release.observe.failures import LINES, describe, link
+from ci.release.observe.one_off_tasks import bounded, started_by, stop_overdue_tasks
 from ci.release.plan import desired
 from ci.release.rollout.watch import poll
 
-LIMIT = 3600  # seconds, unless told otherwise
-LOOKED_EVERY = 0.5  # seconds
-QUIET = 1.5  # seconds without a new line after which a stopped task's log is taken as whole
-LATEST = 10.0  # seconds after its end that its last lines may take
-STOPPING = 10.0  # seconds that asking for its end may take
+DEFAULT_TIMEOUT = 3600  # seconds
+POLL_SECONDS = 0.5
+QUIET_SECONDS = 1.5  # without a new line, after which a stopped task's log counts as complete
+DRAIN_SECONDS = 10.0  # at most, to wait for a stopped task's last lines
+STOP_SECONDS = 10.0  # at most, for the StopTask call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +38,11 @@ class TaskResult:
         return self.task.exit_code
 
     def text(self) -> str:
-        """Return what it wrote."""
+        """Return the task's log."""
         return "\n".join(self.log)
 
     def data(self) -> dict[str, Any]:
-        """Return it for machines."""
+        """Return the result for machines."""
         return {
             "agent": self.agent,
             "task": self.task.id,
@@ -52,7 +54,7 @@ class TaskResult:
         }
 
     def raise_for_failure(self) -> None:
-        """Raise `TaskFailedError`, with its last lines, unless it ended with 0."""
+        """Raise `TaskFailedError`, with the last log lines, unless the exit code is 0."""
         if self.exit_code == 0:
             return
         lines = [f"the task of {self.agent} failed: {describe(self.task)}"]
@@ -67,102 +69,110 @@ async def run_task(
     *,
     tell: Say,
     say: Say,
-    seconds: float = LIMIT,
+    seconds: float = DEFAULT_TIMEOUT,
 ) -> TaskResult:
-    """Run a command in a task of the revision that an agent's service runs, and wait for its end.
+    """Run a command in a task of the revision that an agent's service runs; wait for its end.
 
-    The task belongs to no service: it gets no requests and is not started again. It is stopped
-    if this is cancelled, fails, or takes too long.
+    The task belongs to no service: it gets no requests and is not restarted. It is stopped if
+    this is cancelled, fails, or takes too long. If this process is killed, the task ends by itself
+    after its timeout. Earlier tasks past their deadline are stopped first.
 
     Args:
         context: the environment.
-        agent: whose image, role, size and network.
+        agent: the agent whose image, role, size and network the task gets.
         command: what to run in its container, in place of the agent.
-        tell: told each line that it writes.
-        say: told what happens to it.
-        seconds: how long it may take.
+        tell: receives each line of the task's log.
+        say: receives progress messages, one line each.
+        seconds: the timeout.
 
     Raises:
-        UsageError: there is no such agent, or it does not run here.
-        AwsError: ECS has no place for the task, or may not be asked.
-        TaskFailedError: it took too long.
+        UsageError: there is no such agent, or it does not run in this environment.
+        AwsError: ECS has no capacity for the task, or an AWS call failed.
+        TaskFailedError: the task took too long.
     """
     if not command:
-        message = "there is no command to run"
+        message = "no command was given"
         raise UsageError(
-            message, hint=f"acso run-task --env {context.environment.name} --agent X -- COMMAND"
+            message, hint=f"./acso run-task --env {context.env.name} --agent X -- COMMAND"
         )
     known = context.config.agent(agent)
-    task = await ecs.run_task(
-        context.aws, request(context, known, await _revision(context, known), command)
-    )
+    revision = await _revision(context, known)
+    await stop_overdue_tasks(context, say)
+    task = await ecs.run_task(context.aws, request(context, known, revision, command, seconds))
     say(f"task {task.id} of {agent}, revision {task.revision.rpartition(':')[2]}")
-    watched = _Watched(context, known, task, tell)
+    watched = _RunningTask(context, known, task, tell)
     try:
-        ended = await poll(context, watched.look, seconds, every=LOOKED_EVERY)
+        ended = await poll(context, watched.look, seconds, every=POLL_SECONDS)
     except BaseException:
         await _stop(context, task, say)
         raise
     if ended is None:
         await _stop(context, task, say)
-        message = f"the task of {agent} was not done after {seconds:g} s and is stopped"
-        raise TaskFailedError(message, hint="give it more time: --seconds N")
+        message = f"the task of {agent} did not end within {seconds:g} s and was stopped"
+        raise TaskFailedError(message, hint="allow more time: --seconds N")
     await watched.drain(ended)
     return TaskResult(agent=agent, task=ended, log=tuple(watched.log), link=link(context, task.id))
 
 
 def request(
-    context: ReleaseContext, agent: Agent, revision: str, command: Sequence[str]
+    context: ReleaseContext, agent: Agent, revision: str, command: Sequence[str], seconds: float
 ) -> dict[str, Any]:
-    """Return the RunTask request: the service's revision and network, another command; pure."""
+    """Return the RunTask request: the service's revision and network, another command.
+
+    The command override replaces CMD; the agents' images have no ENTRYPOINT.
+    """
     service = desired.service(context, agent, revision=revision)
+    deadline = context.clock.now() + datetime.timedelta(seconds=seconds)
+    override = {"name": agent.container, "command": bounded(command, seconds)}
     return {
         "cluster": context.outputs.cluster,
         "taskDefinition": revision,
         "launchType": service["launchType"],
         "networkConfiguration": service["networkConfiguration"],
-        "overrides": {"containerOverrides": [{"name": agent.container, "command": list(command)}]},
-        "startedBy": "acso run-task",
+        "overrides": {"containerOverrides": [override]},
+        "startedBy": started_by(deadline),
     }
 
 
-class _Watched:
-    """A task on its way, and how much of its log is read."""
+class _RunningTask:
+    """A one-off task that runs, and how far its log has been read."""
 
     def __init__(self, context: ReleaseContext, agent: Agent, task: ecs.Task, tell: Say) -> None:
-        self._place, self._task, self._tell = context, task, tell
+        self._context, self._task, self._tell = context, task, tell
         self._stream = f"{agent.name}/{agent.container}/{task.id}"
         self._token = ""
         self.log: list[str] = []
 
     async def look(self) -> ecs.Task | None:
-        """Tell its new lines; return the task once it has stopped."""
-        # The state is asked for first: a line written before it stopped is then not missed.
-        found = await ecs.tasks(self._place.aws, self._place.outputs.cluster, [self._task.id])
+        """Report new log lines; return the task once it has stopped."""
+        # The state first: lines written before the task stopped are then not missed.
+        found = await ecs.tasks(self._context.aws, self._context.outputs.cluster, [self._task.id])
         await self._read()
         return found[0] if found and found[0].status == "STOPPED" else None
 
     async def drain(self, task: ecs.Task) -> None:
-        """Tell the lines that come after its end: the log driver is a moment behind."""
+        """Report the lines that arrive after the task's end: the log driver lags behind."""
         if task.stop_code == "TaskFailedToStart":
             return  # nothing ran
-        clock = self._place.clock
+        clock = self._context.clock
         last = clock.monotonic()
 
         async def look() -> bool | None:
             nonlocal last
             if await self._read():
                 last = clock.monotonic()
-            return True if clock.monotonic() - last >= QUIET else None
+            return True if clock.monotonic() - last >= QUIET_SECONDS else None
 
-        await poll(self._place, look, LATEST, every=LOOKED_EVERY)
+        await poll(self._context, look, DRAIN_SECONDS, every=POLL_SECONDS)
 
     async def _read(self) -> bool:
-        """Read to the end of the log as it is; tells whether there was anything new."""
-        before, group = len(self.log), self._place.outputs.log_group
+        """Read to the current end of the log; return whether there were new lines."""
+        before, group = len(self.log), self._context.outputs.log_group
         while True:
             token = self._token
-            lines, self._token = await logs.onward(self._place.aws, group, self._stream, token)
+            lines, self._token = await logs.next_lines(
+                self._context.aws, group, self._stream, token
+            )
             for text in lines:
                 self.log.append(text)
                 self._tell(text)
@@ -171,21 +181,21 @@ class _Watched:
 
 
 async def _revision(context: ReleaseContext, agent: Agent) -> str:
-    name = context.environment.service(agent)
+    name = context.env.service(agent)
     found = (await ecs.services(context.aws, context.outputs.cluster, [name])).get(name)
     if found is None or found.status != "ACTIVE":
-        message = f"agent {agent.name} does not run in {context.environment.name}"
-        raise UsageError(message, hint=f"acso deploy --env {context.environment.name}")
+        message = f"agent {agent.name} does not run in {context.env.name}"
+        raise UsageError(message, hint=f"deploy it: ./acso deploy --env {context.env.name}")
     return found.revision
 
 
 async def _stop(context: ReleaseContext, task: ecs.Task, say: Say) -> None:
-    """Ask for the task's end, whatever ended the wait for it."""
-    with anyio.move_on_after(STOPPING, shield=True):
+    """Stop the task, also while this is being cancelled."""
+    with anyio.move_on_after(STOP_SECONDS, shield=True):
         try:
             await ecs.stop_task(
                 context.aws, context.outputs.cluster, task.id, reason="acso run-task was stopped"
             )
             say(f"task {task.id} is stopped")
         except AwsError as error:
-            say(f"task {task.id} may go on: {error}")
+            say(f"task {task.id} may still run, it could not be stopped: {error}")

@@ -1,4 +1,4 @@
-"""Breaking an environment's lock by hand, where its holder cannot give it back."""
+"""Break an environment's lock that its holder cannot release."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,24 +12,24 @@ from ci.release.records import lock
 
 @dataclass(frozen=True, kw_only=True)
 class UnlockResult:
-    """A lock that was broken: whose it was; None if there was none."""
+    """The lock that was broken; `lease` is None if the environment was not locked."""
 
     environment: str
     lease: Lease | None
     was_alive: bool = False
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return the result for people."""
         if self.lease is None:
             return f"{self.environment} is not locked"
         state = "still alive" if self.was_alive else "dead"
         return (
-            f"broke the lock of {self.environment}: {lock.told(self.lease)} ({state}, token "
-            f"{self.lease.token}); `acso status --env {self.environment}` tells what it left"
+            f"broke the lock of {self.environment}: {lock.describe(self.lease)} ({state}, token "
+            f"{self.lease.token}); next: ./acso status --env {self.environment}"
         )
 
     def data(self) -> dict[str, Any]:
-        """Return it for machines."""
+        """Return the result for machines."""
         found = self.lease
         return {
             "environment": self.environment,
@@ -41,36 +41,34 @@ class UnlockResult:
 
 
 async def unlock(context: ReleaseContext, *, force: bool = False) -> UnlockResult:
-    """Break the lock as it was seen; its holder notices at its next heartbeat, at the latest.
+    """Break the lock; a holder that still runs stops at its next renewal of the lease.
 
-    What the holder wrote stays, and the next `deploy` or `rollback` takes that up.
+    Its release record stays; the next `deploy` or `rollback` takes it over.
 
     Args:
         context: the environment.
-        force: also if the holder is alive, as far as can be told.
+        force: break the lock also if its holder seems to be alive.
 
     Raises:
-        LockedError: it is alive, or it changed hands in this moment.
+        LockedError: the holder seems to be alive, or the lock has just changed hands.
     """
     table = context.outputs.releases_table
     found = await lock.current(context)
-    lives = lock.alive(context, found)
+    lives = lock.is_active(context, found)
     if found is None:
-        return UnlockResult(environment=context.environment.name, lease=None)
+        return UnlockResult(environment=context.env.name, lease=None)
     if lives and not force:
-        left = found.expires + lock.SLACK - context.clock.now().timestamp()
-        who = f"{lock.told(found)} (token {found.token})"
-        message = (
-            f"{context.environment.name} is locked by {who}, who is alive as far as can be told"
-        )
-        hint = f"wait: a dead holder's lock ends by itself in {left:.0f} s; --force breaks it now"
+        left = found.expires + lock.CLOCK_SKEW - context.clock.now().timestamp()
+        who = f"{lock.describe(found)} (token {found.token})"
+        message = f"{context.env.name} is locked by {who}, and its holder seems to be alive"
+        hint = f"wait: a dead holder's lock expires in {left:.0f} s; --force breaks it now"
         raise LockedError(message, hint=hint)
     broken = await (
-        records.give_back(context.aws, table, found.token)
-        if force  # though renewed since it was seen
-        else records.take_away(context.aws, table, found)
+        records.release_lease(context.aws, table, found.token)
+        if force  # also if it was renewed since it was read
+        else records.break_lease(context.aws, table, found)
     )
     if not broken:
-        message = f"the lock of {context.environment.name} changed hands in this moment"
-        raise LockedError(message, hint=f"./acso status --env {context.environment.name}")
-    return UnlockResult(environment=context.environment.name, lease=found, was_alive=lives)
+        message = f"the lock of {context.env.name} has just changed hands"
+        raise LockedError(message, hint=f"./acso status --env {context.env.name}")
+    return UnlockResult(environment=context.env.name, lease=found, was_alive=lives)

@@ -1,6 +1,6 @@
-"""Looking, before anything is changed, whether a release has all that it stands on.
+"""Check the prerequisites of a release before anything is changed.
 
-Every look runs, all at once, and none can stop another: what is wrong is told whole.
+All checks run in parallel, and none can stop another: every problem is reported.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,42 +11,42 @@ from ci.aws.session import Aws, assume
 from ci.common.concurrency import parallel
 from ci.errors import AcsoError, AwsError
 from ci.release.model import Image, ReleaseContext, agents_of
-from ci.release.plan.changes import current
+from ci.release.plan.changes import current_services
 from ci.release.prerequisites import environment, execution_role
-from ci.release.prerequisites.environment import Look
+from ci.release.prerequisites.environment import Check
 from ci.release.prerequisites.findings import Finding, Subject, Verification
 
-SECONDS = 30.0  # that one look may take
-#: Codes by which an AWS says that it does not have an operation at all.
+CHECK_SECONDS = 30.0  # at most, for one check
+#: Error codes of an AWS endpoint that does not have the operation at all.
 NOT_THERE = frozenset({"InvalidAction", "NotImplemented", "UnknownOperationException"})
 
 
 async def verify(context: ReleaseContext, images: Iterable[Image]) -> Verification:
-    """Look at everything that a release of these images needs; changes nothing.
+    """Check everything that a release of these images needs; changes nothing.
 
     Args:
         context: the environment, its infrastructure applied.
-        images: by digest; the image of an agent without one is skipped.
+        images: by digest; for an agent without one, the check of its image is skipped.
 
     Returns:
         All findings; call `raise_for_failure` for the exit code.
     """
     known = {image.agent: image for image in images}
-    looks = [
-        *environment.looks(context, known),
-        *execution_role.looks(context, known, await _as_execution_role(context)),
+    checks = [
+        *environment.checks(context, known),
+        *execution_role.checks(context, known, await _as_execution_role(context)),
     ]
-    found = await parallel(_findings, looks)
+    found = await parallel(_findings, checks)
     return Verification(
-        environment=context.environment.name,
+        environment=context.env.name,
         findings=tuple(item for group in found for item in group),
     )
 
 
-async def running(context: ReleaseContext) -> list[Image]:
-    """Return the images that the services run now: what `verify` looks at without a release."""
-    agents = agents_of(context.config, context.environment)
-    states = await current(context, list(agents))
+async def running_images(context: ReleaseContext) -> list[Image]:
+    """Return the images that the services run now: `verify` checks them if no release is given."""
+    agents = agents_of(context.config, context.env)
+    states = await current_services(context, list(agents))
     return [
         Image(agent=agents[name].name, version=state.run.version, reference=state.definition.image)
         for name, state in states.items()
@@ -55,33 +55,35 @@ async def running(context: ReleaseContext) -> list[Image]:
 
 
 async def _as_execution_role(context: ReleaseContext) -> Aws | None:
-    """Return AWS as the execution role sees it, if who asks may see it so; mostly nobody may."""
+    """Return AWS access as the execution role; None if the caller may not assume it (usual)."""
     try:
         return await assume(context.aws, context.outputs.execution_role, name="acso-verify")
     except AwsError:
-        return None  # IAM's simulation answers then; what else is wrong, the other looks tell
+        return None  # the checks then use IAM's policy simulation
 
 
-async def _findings(look: Look) -> Sequence[Finding]:
-    """Take one look; that it could not be taken is a finding too."""
-    subject = look.subject
+async def _findings(check: Check) -> Sequence[Finding]:
+    """Run one check; a check that cannot be run is a finding with status ERROR."""
+    subject = check.subject
     try:
-        with anyio.fail_after(SECONDS):
-            return await look.take(subject)
+        with anyio.fail_after(CHECK_SECONDS):
+            return await check.run(subject)
     except TimeoutError:
-        return [subject.unseen(f"no answer within {SECONDS:g} s")]
+        return [subject.error(f"no answer within {CHECK_SECONDS:g} s")]
     except AwsError as error:
-        return [_unseen(subject, error)]
+        return [_not_checked(subject, error)]
     except AcsoError as error:
-        return [subject.unseen(str(error), error.hint)]
-    except Exception as error:  # a broken look must not hide what the others found
-        return [subject.unseen(f"the look itself failed: {type(error).__name__}: {error}")]
+        return [subject.error(str(error), error.hint)]
+    except Exception as error:  # a broken check must not hide what the others found
+        return [subject.error(f"the check itself failed: {type(error).__name__}: {error}")]
 
 
-def _unseen(subject: Subject, error: AwsError) -> Finding:
+def _not_checked(subject: Subject, error: AwsError) -> Finding:
     if error.code in NOT_THERE:
-        return subject.skipped(f"this AWS has no {error.service} {error.operation}: {error}")
+        return subject.skipped(
+            f"this AWS endpoint does not have {error.service} {error.operation}: {error}"
+        )
     fix = error.hint
     if error.action:
-        fix = f"allow who asks {error.action}, as DeployRole in ci/infra/environment.yaml does"
-    return subject.unseen(str(error), fix, action=error.action)
+        fix = f"allow {error.action} for your role, as DeployRole in ci/infra/environment.yaml does"
+    return subject.error(str(error), fix, action=error.action)

@@ -25,8 +25,8 @@ from botocore.awsrequest import AWSRequest, AWSResponse
 from ci import release
 from ci.aws import elb
 from ci.aws.session import Aws, Credentials
-from ci.release.rollout.verdict import Goal, Limits
-from ci.release.rollout.watch import Teller, watch
+from ci.release.rollout.verdict import Expectation, Limits
+from ci.release.rollout.watch import ProgressReporter, watch
 from tests.unit.release.rollout.test_watch import many
 
 ARN = "arn:aws:ecs:us-east-1:123456789012"
@@ -171,8 +171,8 @@ def healthy() -> Iterator[None]:
         elb.get = original
 
 
-def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
-    """Return a context with this many services, their goals, and the answers of AWS."""
+def arranged(count: int) -> tuple[release.ReleaseContext, list[Expectation], Answers]:
+    """Return a context with this many services, their expectations, and the answers of AWS."""
     config = many(count)
     env = config.environment("staging")
     names = [env.service(agent) for agent in config.agents]
@@ -189,9 +189,9 @@ def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
         cluster=env.cluster,
         target_groups={a.name: f"{group}/{env.service(a)}/0" for a in config.agents},
     )
-    context = release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs)
-    goals = [
-        Goal(
+    context = release.ReleaseContext(aws=aws, config=config, env=env, outputs=outputs)
+    expectations = [
+        Expectation(
             agent=agent.name,
             service=env.service(agent),
             run=release.ServiceRevision(
@@ -204,16 +204,16 @@ def arranged(count: int) -> tuple[release.ReleaseContext, list[Goal], Answers]:
         )
         for agent in config.agents
     ]
-    return context, goals, answers
+    return context, expectations, answers
 
 
 async def watched(count: int) -> Answers:
     """Watch this many services until all are healthy."""
-    context, goals, answers = arranged(count)
+    context, expectations, answers = arranged(count)
     limits = Limits(failures=1, grace=30, timeout=600)
     with healthy():
-        found = await watch(context, goals, limits, Teller(lambda _: None))
-    assert found.good
+        found = await watch(context, expectations, limits, ProgressReporter(lambda _: None))
+    assert found.healthy
     return answers
 
 

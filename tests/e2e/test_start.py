@@ -72,7 +72,7 @@ def test_bytecode_is_written_to_the_environment_and_not_to_the_source(
     kept = fresh / ".venv" / "bytecode"
     shutil.rmtree(kept)
     assert run(fresh / "acso", "--help").returncode == 0
-    assert list(kept.rglob("cli.*.pyc"))
+    assert list(kept.rglob("program.*.pyc"))
     assert not list((fresh / "ci").rglob("__pycache__"))
 
 

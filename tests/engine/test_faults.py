@@ -300,7 +300,7 @@ from pathlib import Path
 from docker.models.containers import Container
 
 from ci import engine
-from ci.engine.run import run
+from ci.engine.program import run
 
 options = engine.Options(
     cache_dir=Path(sys.argv[1]),

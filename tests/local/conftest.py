@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from ci.local import base_image, container_engine, embedded_aws, leftovers, paths, stack
-from tests.local.aws import Aws
+from ci.local import base_image, container_engine, embedded_aws, paths, stack
+from tests.local.aws import Aws, leftovers
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def aws(engine: container_engine.Docker, image: base_image.BaseImage) -> Iterato
         yield Aws(emulator=running, docker=engine, image=f"{reference}:1")
     finally:
         anyio.run(lambda: stack.down(print, cache=False))
-        assert not leftovers.list_instance(engine)
+        assert not leftovers(engine)
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ def apart(
     monkeypatch.setenv("ACSO_INSTANCE", name)
     yield name
     anyio.run(lambda: stack.down(print, cache=False))
-    assert not leftovers.list_instance(engine)
+    assert not leftovers(engine)

@@ -118,7 +118,7 @@ async def test_an_image_of_a_registry_is_pulled_by_digest(
     found = await base_image.ensure(engine, print, name=f"{name}:1")
     assert (found.origin, found.reference) == ("registry", f"{name}@{found.digest}")
     assert engine.client.images.get(found.reference).id == found.image_id
-    assert base_image.pulled_reference(f"{name}:1") == found.reference
+    assert base_image.pulled_references() == [found.reference]
     assert await base_image.ensure(engine, print, name=f"{name}:1") == found
     assert made_by.asked == 0
 
@@ -135,13 +135,13 @@ async def test_an_image_that_exists_under_the_name_is_used(
 async def test_two_calls_at_the_same_time_build_it_once(engine: Docker, made_by: StandIn) -> None:
     made_by.write(then=f'while [ ! -e "{made_by.gate}" ]; do sleep 0.05; done')
     found: list[base_image.BaseImage] = []
-    said: list[str] = []
+    printed: list[str] = []
 
     async def ensure() -> None:
-        found.append(await base_image.ensure(engine, said.append, name=ABSENT))
+        found.append(await base_image.ensure(engine, printed.append, name=ABSENT))
 
     async def waiting() -> bool:
-        return any("waiting for another process" in line for line in said) and made_by.asked == 1
+        return any("waiting for another process" in line for line in printed) and made_by.asked == 1
 
     async with anyio.create_task_group() as group:
         group.start_soon(ensure)

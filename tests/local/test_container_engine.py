@@ -199,15 +199,15 @@ async def test_down_with_cache_removes_images_caches_and_a_daemon_that_nobody_el
             archive.getvalue(), repository=name, tag="1", changes=changes
         )
     paths.cache_dir().mkdir(parents=True)
-    said: list[str] = []
+    printed: list[str] = []
     with monkeypatch.context() as patch:
         patch.setattr(leftovers, "foreign_containers", lambda _: ["postgres"])
-        removed = await stack.down(said.append, cache=True)
+        removed = await stack.down(printed.append, cache=True)
     assert "image acso/x:1" in removed.items
-    assert "dockerd is kept: it runs other containers (postgres)" in said
+    assert "dockerd is kept: it runs other containers (postgres)" in printed
     assert [image.tags for image in found.client.images.list()] == [["mine:1"]]
     assert not paths.cache_dir().exists()
-    removed = await stack.down(said.append, cache=True)
+    removed = await stack.down(printed.append, cache=True)
     assert removed.items == ("process dockerd",)
     assert not child.alive()
     assert str(await stack.down(print, cache=True)) == "nothing to remove"

@@ -38,11 +38,11 @@ def test_a_container_that_exceeds_its_memory_is_killed_with_that_reason(aws: Aws
     # to memory usage"; the task stops with "Essential container in task exited".
     task = aws.run(aws.definition({"EAT": "1"}, memory=32))
     eventually(lambda: aws.task(task)["lastStatus"] == "STOPPED")
-    said = aws.task(task)
-    assert said["containers"][0]["reason"].startswith("OutOfMemoryError")
-    assert said["containers"][0]["exitCode"] == 137
-    assert said["stoppedReason"] == "Essential container in task exited"
-    assert said["stopCode"] == "EssentialContainerExited"
+    ended = aws.task(task)
+    assert ended["containers"][0]["reason"].startswith("OutOfMemoryError")
+    assert ended["containers"][0]["exitCode"] == 137
+    assert ended["stoppedReason"] == "Essential container in task exited"
+    assert ended["stopCode"] == "EssentialContainerExited"
 
 
 def test_a_secure_string_is_decrypted_for_a_task(aws: Aws) -> None:

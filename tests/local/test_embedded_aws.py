@@ -11,12 +11,12 @@ import anyio
 import pytest
 
 from ci.errors import HostError
-from ci.local import embedded_aws, leftovers, paths, stack
+from ci.local import embedded_aws, paths, stack
 from ci.local.aws import patching
 from ci.local.base_image import BaseImage
 from ci.local.container_engine import Docker
 from ci.local.wait import blocking
-from tests.local.aws import Aws
+from tests.local.aws import Aws, leftovers
 
 pytestmark = pytest.mark.docker
 START = """
@@ -75,7 +75,7 @@ async def test_after_a_kill_it_is_started_on_the_same_port_and_old_containers_ar
     assert await embedded_aws.find() is None
     second = await embedded_aws.ensure(engine, print)
     assert (second.port, second.process == first.process) == (first.port, False)
-    assert container.name not in leftovers.list_instance(engine)
+    assert container.name not in leftovers(engine)
 
 
 @pytest.mark.usefixtures("apart")
@@ -83,11 +83,11 @@ async def test_another_port_is_used_if_the_port_is_taken(engine: Docker) -> None
     first = await embedded_aws.ensure(engine, print)
     os.kill(first.process.pid, signal.SIGKILL)
     assert blocking(lambda: not first.process.alive(), seconds=5)
-    said: list[str] = []
+    printed: list[str] = []
     with socket.create_server(("127.0.0.1", first.port)):
-        second = await embedded_aws.ensure(engine, said.append)
+        second = await embedded_aws.ensure(engine, printed.append)
     assert second.port != first.port
-    assert f"port {first.port} is in use: using {second.port}" in said
+    assert f"port {first.port} is in use: using {second.port}" in printed
 
 
 @pytest.mark.usefixtures("apart")
@@ -150,7 +150,7 @@ async def test_down_removes_everything_of_this_instance_and_nothing_of_others(
         removed = await stack.down(print, cache=False)
         assert not running.process.alive()
         assert str(removed) == "1 process, 1 container, 1 network, 1 volume"
-        assert not leftovers.list_instance(engine)
+        assert not leftovers(engine)
         assert not paths.state_dir().exists()
         assert str(await stack.down(print, cache=False)) == "nothing to remove"
     finally:

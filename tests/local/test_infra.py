@@ -19,8 +19,8 @@ from ci.aws.session import Aws, Credentials
 from ci.aws.target import Target
 from ci.config import Config, Environment, load
 from ci.errors import AwsError, InfrastructureError
-from ci.infra.stacks import bring
 from ci.infra.stacks import changes as changes_of
+from ci.infra.stacks import create_or_update
 from ci.local import container_engine, embedded_aws
 
 pytestmark = pytest.mark.docker
@@ -57,7 +57,7 @@ Resources:
 
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 @pytest.fixture(scope="module")
@@ -216,50 +216,50 @@ async def test_a_preview_of_a_new_environment_leaves_no_stack(aws: Aws, config: 
 async def test_the_error_of_a_failed_creation_names_the_resource_and_a_retry_succeeds(
     aws: Aws,
 ) -> None:
-    broken = cloudformation.Wanted(name="broken", template=BROKEN, parameters={})
+    broken = cloudformation.DesiredStack(name="broken", template=BROKEN, parameters={})
     with pytest.raises(InfrastructureError, match=r"Rule .*ListenerRule"):
-        await bring(aws, broken, silent)
+        await create_or_update(aws, broken, silent)
     # What the failure left blocks neither a preview nor a retry once the cause is fixed.
-    wanted = cloudformation.Wanted(name="broken", template=GOOD, parameters={})
+    wanted = cloudformation.DesiredStack(name="broken", template=GOOD, parameters={})
     assert [change.logical_id for change in await changes_of(aws, wanted)] == ["Topic"]
     assert await cloudformation.stack(aws, "broken-preview") is None
-    assert (await bring(aws, wanted, silent)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, wanted, silent)).status == "CREATE_COMPLETE"
 
 
 async def test_a_failed_update_is_rolled_back_and_can_be_retried(aws: Aws) -> None:
-    good = cloudformation.Wanted(name="old", template=GOOD, parameters={})
-    await bring(aws, good, silent)
+    good = cloudformation.DesiredStack(name="old", template=GOOD, parameters={})
+    await create_or_update(aws, good, silent)
     with pytest.raises(InfrastructureError, match="Rule"):
-        await bring(aws, dataclasses.replace(good, template=BROKEN), silent)
+        await create_or_update(aws, dataclasses.replace(good, template=BROKEN), silent)
     found = await cloudformation.stack(aws, "old")
     assert found is not None
     assert found.status == "UPDATE_ROLLBACK_COMPLETE"
     assert await changes_of(aws, good) == []
     renamed = GOOD.replace("acso-good", "acso-better")
-    fixed = await bring(aws, dataclasses.replace(good, template=renamed), silent)
+    fixed = await create_or_update(aws, dataclasses.replace(good, template=renamed), silent)
     assert fixed.status == "UPDATE_COMPLETE"
 
 
 async def test_a_refused_template_leaves_no_stack(aws: Aws) -> None:
-    refused = cloudformation.Wanted(
+    refused = cloudformation.DesiredStack(
         name="refused", template=GOOD.replace("AWS::SNS::Topic", "AWS::No::Such"), parameters={}
     )
     with pytest.raises((InfrastructureError, AwsError), match="AWS::No::Such"):
-        await bring(aws, refused, silent)
+        await create_or_update(aws, refused, silent)
     assert await cloudformation.stack(aws, "refused") is None
 
 
 async def test_a_stack_in_review_of_a_killed_run_is_created(aws: Aws) -> None:
-    left = cloudformation.Wanted(name="left", template=GOOD, parameters={})
+    left = cloudformation.DesiredStack(name="left", template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=True)
     found = await cloudformation.stack(aws, "left")
     assert found is not None
     assert found.status == "REVIEW_IN_PROGRESS"
-    assert (await bring(aws, left, silent)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, left, silent)).status == "CREATE_COMPLETE"
 
 
 async def test_the_failed_creation_of_a_killed_run_is_waited_for_and_replaced(aws: Aws) -> None:
-    begun = cloudformation.Wanted(name="begun", template=NEVER_DONE, parameters={})
+    begun = cloudformation.DesiredStack(name="begun", template=NEVER_DONE, parameters={})
     await cloudformation.create_change_set(aws, begun, "acso-begun", new=True)
     await cloudformation.execute_change_set(aws, "begun", "acso-begun")
     found = await cloudformation.stack(aws, "begun")
@@ -267,7 +267,7 @@ async def test_the_failed_creation_of_a_killed_run_is_waited_for_and_replaced(aw
     assert found.busy
     lines: list[str] = []
     wanted = dataclasses.replace(begun, template=GOOD)
-    assert (await bring(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
+    assert (await create_or_update(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
     assert lines[0] == "begun: waiting for CREATE_IN_PROGRESS of an earlier run"
     assert "begun: ROLLBACK_COMPLETE, made anew" in lines
     assert any(line.startswith("Wait CREATE_FAILED: ") for line in lines)
@@ -276,7 +276,7 @@ async def test_the_failed_creation_of_a_killed_run_is_waited_for_and_replaced(aw
 async def test_a_change_set_that_a_killed_run_left_is_removed(
     aws: Aws, config: Config, env: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = cloudformation.Wanted(name=env.prefix, template=GOOD, parameters={})
+    left = cloudformation.DesiredStack(name=env.prefix, template=GOOD, parameters={})
     await cloudformation.create_change_set(aws, left, "acso-left", new=False)
     # It may belong to another run, so it is kept until it is too old for that.
     await infra.apply(_target(aws, config, env), silent)

@@ -90,7 +90,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "memory = 600",
             "environments.development.memory: 600: with cpu 256, 512 to 2048 MiB in steps of 512",
         ),
-        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is no port"),
+        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is not a port"),
         ('region = "us-east-1"', "", "environments.development.region: missing value (a text)"),
         (
             'health_path = "/health"',
@@ -106,7 +106,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "[agents.threat-hunter]",
             '[agents.threat-hunter]\ncalls = ["supervisor"]',
-            "agents: their `calls` form a circle",
+            "agents: their `calls` form a cycle",
         ),
         (
             'strategy = "rolling"',
@@ -116,7 +116,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "[environments.staging]",
             '[environments.staging]\naccount = "12"',
-            "environments.staging.account: an account is twelve digits",
+            "environments.staging.account: must be twelve digits",
         ),
         (
             "deploy_timeout = 600",
@@ -132,6 +132,67 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "keep_releases = 100",
             "keep_releases = 1",
             "environments.development.keep_releases: must be 2 or more",
+        ),
+        (
+            "keep_releases = 100",
+            "approvals = 1",
+            "defaults.environment.approvals: removed; add required reviewers to the GitHub env",
+        ),
+        (
+            "[environments.production]",
+            "[environments.production]\napprovals = 1",
+            "environments.production.approvals: removed; add required reviewers",
+        ),
+        (
+            'promotes_from = "staging"',
+            'promotes_from = "stagin"',
+            "environments.production.promotes_from: no other environment 'stagin', did you mean "
+            "'staging'?",
+        ),
+        (
+            'promotes_from = "staging"',
+            'promotes_from = "production"',
+            "environments.production.promotes_from: no other environment 'production'",
+        ),
+        (
+            'promotes_from = "staging"',
+            "",
+            "environments.production.promotes_from: missing: a GitHub release promotes",
+        ),
+        (
+            'event = "release"',
+            'event = "push"',
+            "environments.production.event: must be one of release",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "acso"',
+            "project.repository: must be owner/name",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "o/*"',
+            "project.repository: must be owner/name",
+        ),
+        (
+            "[project]",
+            '[project]\nowner_id = "1"\nrepository_id = "2"',
+            "project.owner_id: needs `repository`",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "o/acso"\nowner_id = "1"',
+            "project: `owner_id` and `repository_id`: set both or neither",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "o/acso"\nowner_id = "1"\nrepository_id = "*"',
+            "project.repository_id: must be digits in quotes",
+        ),
+        (
+            "[project]",
+            "[project]\nowner_id = 1",
+            "project.owner_id: must be a text, not a whole number",
         ),
         ("[project]", "[projekt]", "projekt: unknown key, did you mean 'project'?"),
         (
@@ -149,17 +210,31 @@ def test_a_wrong_value_is_one_line_naming_file_and_key(old: str, new: str, messa
     assert "\n" not in str(error.value)
 
 
-def test_text_that_is_no_toml_is_told_with_its_place() -> None:
+def test_a_repository_with_both_ids_is_taken() -> None:
+    ids = 'repository = "o/acso.ci"\nowner_id = "12"\nrepository_id = "34"'
+    project = parse(TEXT.replace("[project]", f"[project]\n{ids}", 1)).project
+    assert (project.repository, project.owner_id, project.repository_id) == (
+        "o/acso.ci",
+        "12",
+        "34",
+    )
+
+
+def test_production_promotes_what_staging_has_validated() -> None:
+    assert load(ROOT / "acso.toml").environment("production").promotes_from == "staging"
+
+
+def test_invalid_toml_is_reported_with_its_position() -> None:
     with pytest.raises(ConfigError, match="line 2, column 8"):
         parse("[project]\nname = !\n[x]")
 
 
-def test_a_missing_file_is_told_with_its_path(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_with_its_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"acso\.toml: No such file"):
         load(tmp_path / "acso.toml")
 
 
-def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "acso.toml"
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
@@ -184,6 +259,8 @@ def test_a_mistyped_agent_names_the_nearest() -> None:
         ("release", "refs/tags/v1.2.0", "production"),
         ("push", "refs/heads/feature", None),
         ("push", "refs/tags/main", None),
+        ("push", "refs/heads/None", None),
+        ("push", "refs/heads/", None),
         ("pull_request", "refs/pull/7/merge", None),
     ],
 )

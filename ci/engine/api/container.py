@@ -87,8 +87,7 @@ def _command(old: Container, args: Args) -> tuple[str, ...]:
 
 
 def _serving(old: Container, args: Args) -> Service:
-    # A service gets the volatile variables, and its key includes them.
-    container = replace(old, env=(*old.env, *old.volatile), volatile=())
+    container = replace(old, volatile=())  # a service does not get them, as in Dagger
     # The image's entrypoint runs unless the arguments are the caller's own.
     entrypoint = args.useEntrypoint or not (args.args or old.args_set)
     return Service(container=container, args=_command(old, Args(args, useEntrypoint=entrypoint)))

@@ -61,7 +61,6 @@ register(
         ),
         "setSecret": _set_secret,
         "version": lambda *_: VERSION,
-        "__schemaVersion": lambda *_: VERSION,
     },
 )
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 import anyio
 import docker.errors
 
+from ci.common.concurrency import first
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import (
     MARK,
@@ -51,6 +52,15 @@ LONGEST_PAUSE = 0.64
 PIECE = 1 << 16
 #: Containers that idle at a time; the one that idled longest is removed first.
 IDLE_CONTAINERS = 8
+
+
+#: Prints what a command left in a container and no image holds: shared memory, and changes of the
+#: files that the container engine mounts, which are older than /dev/pts.
+OUTSIDE_IMAGE = (
+    *("find", "/dev/shm", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),  # noqa: S108
+    *("(", "-path", "/dev/shm/*", "-o", "-path", "/etc/*", "-newer", "/dev/pts", ")"),  # noqa: S108
+    *("-print", "-quit"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +144,7 @@ class CommandRunner:
         return await self.dedicated(image, contents, command)
 
     async def dedicated(
-        self, image: str, contents: list[MountContent], command: Command
+        self, image: str, contents: list[MountContent], command: Command, **settings: Any
     ) -> StepContainer:
         """Return a new container, not yet started, whose own process is this command."""
         container = await self._containers.create(
@@ -146,6 +156,7 @@ class CommandRunner:
             user=command.user or None,
             working_dir=command.workdir,
             stdin_open=bool(command.stdin),
+            **settings,
         )
         container.dedicated = True
         return container
@@ -289,10 +300,29 @@ class CommandRunner:
         clean = await self._daemon.processes(container.id) == 1
         if not clean:  # processes that a command leaves behind end with it
             await self._daemon.call(self._daemon.client.kill, container.id)
-        start = time.monotonic()
-        image = await self._daemon.commit(container.id, command.key[:40])
         temporary = any(mount.kind == "temp" for mount in command.mounts)
-        return image, clean and not temporary and time.monotonic() - start < SLOW_COMMIT
+        reusable: list[bool] = []
+
+        async def look() -> None:
+            reusable.append(clean and not temporary and await self._forgets(container))
+
+        start = time.monotonic()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(look)
+                image = await self._daemon.commit(container.id, command.key[:40])
+                slow = time.monotonic() - start >= SLOW_COMMIT
+        except ExceptionGroup as errors:
+            raise first(errors) from errors
+        return image, reusable[0] and not slow
+
+    async def _forgets(self, container: StepContainer) -> bool:
+        """Return whether a container holds nothing that its image does not."""
+        try:
+            found = await self.run(container, Command(key="", args=OUTSIDE_IMAGE, user="0"))
+        except DaemonError:
+            return False
+        return found.code == 0 and not self._store.head_and_tail(found.combined)[2]
 
     async def changed(self, container: StepContainer, mount: Mount) -> bool:
         """Return whether anything below a mounted directory may have changed since its filling."""

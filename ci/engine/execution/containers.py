@@ -14,6 +14,7 @@ from typing import Any
 
 import anyio
 
+from ci.common import locks
 from ci.common.certificates import CA_PATH
 from ci.engine.execution.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonError
 from ci.engine.options import Options
@@ -57,9 +58,9 @@ class MountContent:
     """A mount with its content at the creation of a container."""
 
     mount: Mount
-    tree: Tree | None = None  # directory, file, or the first content of a cache
+    tree: Tree | None = None  # of a directory or file
     data: bytes = b""  # of a secret
-    owner: tuple[int, int] = (0, 0)  # of a secret or a cache
+    owner: tuple[int, int] = (0, 0)  # of a secret
     volume: str = ""  # of a cache
 
 
@@ -87,7 +88,7 @@ class StepContainers:
         try:
             specs = await self._mounts(container, contents)
             specs += await self._ca_mount(image)
-            host = {"mounts": specs, "extra_hosts": dict(hosts)}
+            host = {"mounts": specs, "extra_hosts": dict(hosts), **settings.pop("host", {})}
             container.id = await self._daemon.create(image, command or IDLE, host=host, **settings)
         except BaseException:
             await self.drop(container)
@@ -228,27 +229,51 @@ class StepContainers:
     async def _create_ca_volume(self, image: str) -> dict[str, Any]:
         data = await anyio.Path(self._options.ca_bundle or "").read_bytes()
         volume = await self._daemon.create_volume()
-        filler = await self._filler(image, {volume["Name"]: f"{FILLER_ROOT}/ca"})
         tree = Tree({"": FOLDER, "ca.pem": self._blob(data, Entry(FILE, 0o444))})
-        try:
-            await self._fill(filler, [("ca", tree)])
-        finally:
-            await self.drop(StepContainer(id=filler, image=image))
+        await self._fill_volume(volume["Name"], image, tree)
         return _bind(f"{volume['Mountpoint']}/ca.pem", CA_PATH)
 
-    async def cache_volume(self, name: str) -> tuple[str, bool]:
-        """Return the volume of a cache and whether it is new."""
+    async def cache_volume(self, name: str, image: str, first: Tree | None) -> str:
+        """Return the volume of a cache; a new one has its first content, or none.
+
+        A second, empty volume marks one that was filled completely. Without it the first one was
+        left by a process that was killed, and is filled again.
+        """
         volume = f"acso-cache-{key_of(name)[:20]}"
-        self._store.set(key_of("volume", volume), {"volume": volume})  # used now, for prune
+        mark = f"{volume}-filled"
+        for each in (volume, mark):
+            self._store.set(key_of("volume", each), {"volume": each})  # used now, for prune
+        if first is None:
+            await self._ensure_volume(volume, name)
+            return volume
+        async with locks.held(self._store.root / "locks" / volume):
+            new = await self._ensure_volume(volume, name)
+            if new:  # its mark is that of an earlier volume, which was removed
+                await self._daemon.try_remove(self._daemon.client.remove_volume, mark)
+            look = self._daemon.client.inspect_volume
+            if new or await self._daemon.inspect(look, mark) is None:
+                await self._fill_volume(volume, image, first)
+                await self._ensure_volume(mark, name)
+        return volume
+
+    async def _ensure_volume(self, volume: str, cache: str) -> bool:
+        """Create a volume of a cache; return False if it exists."""
         look = partial(self._daemon.inspect, self._daemon.client.inspect_volume, volume)
-        new = await look() is None
+        if await look() is not None:
+            return False
         try:
-            if new:
-                await self._daemon.create_volume({LABEL: "1", CACHE: name}, volume)
+            await self._daemon.create_volume({LABEL: "1", CACHE: cache}, volume)
         except DaemonError:  # Podman refuses a name that another process has created meanwhile
             if await look() is None:
                 raise
-        return volume, new
+        return True
+
+    async def _fill_volume(self, volume: str, image: str, tree: Tree) -> None:
+        filler = await self._filler(image, {volume: f"{FILLER_ROOT}/cache"})
+        try:
+            await self._fill(filler, [("cache", tree)])
+        finally:
+            await self.drop(StepContainer(id=filler, image=image))
 
 
 def _volume(name: str, path: str, *, read_only: bool = False) -> dict[str, Any]:

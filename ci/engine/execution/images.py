@@ -1,5 +1,6 @@
 """Whole images: find, pull, build from a Dockerfile, publish, write to and read from archives."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,10 +11,12 @@ from docker.utils import parse_repository_tag
 
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.execution import dockerfile as dockerfiles
-from ci.engine.execution.docker_api import REPOSITORY
+from ci.engine.execution.borrowed_tags import BorrowedTags
+from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
 from ci.engine.execution.rootfs import Layer, State
 from ci.engine.execution.steps import Steps
+from ci.engine.execution.transfers import reported_error
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.store import archive, oci
@@ -22,6 +25,8 @@ from ci.engine.store.oci import ArchiveFormat
 from ci.engine.store.tree import FOLDER, Tree, lookup, put
 from ci.engine.values import Container, File, Image, Port
 
+#: A registry that fails after more than so many seconds is not asked again in the session.
+SLOW_ANSWER = 2
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -66,6 +71,9 @@ class Images:
         self._steps = steps
         self._evaluate = evaluate
         self._reveal = reveal
+        self.borrowed_tags = BorrowedTags(self._store, self._daemon, self._options.log)
+        self._found: dict[str, dict[str, Any]] = {}  # what registries' tags name in this session
+        self._silent: dict[str, str] = {}  # registries that do not answer, and why
 
     # --- from -------------------------------------------------------------------------------
     async def from_address(self, container: Container, address: str) -> Container:
@@ -73,18 +81,51 @@ class Images:
         wanted = self._options.images.get(address, address)
         if wanted != address:
             self._options.log(f"from {address}: using {wanted} instead")
-        found = await self._find(container, wanted)
+        found = await self._find(container, wanted, own=wanted != address)
         return await self.from_image(container, found, self._full_name(wanted, found))
 
-    async def _find(self, container: Container, address: str) -> dict[str, Any]:
-        daemon, ref = self._daemon, parse_reference(address)
-        end = f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}"
-        name = ref.repository + end
+    async def _find(self, container: Container, address: str, *, own: bool) -> dict[str, Any]:
+        """Return an image; its registry decides what a tag names, unless `own` (a substitute).
+
+        A digest names one image: nothing is asked if the container engine has it.
+        """
+        ref = parse_reference(address)
+        name = ref.repository + (f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}")
         for known in filter(None, (address, ref.digest and name, ref.digest)):
-            if found := await daemon.image(known):
-                return found
+            if found := await self._daemon.image(known):
+                return found if ref.digest or own else await self._current(container, name, found)
+        return await self._pulled(container, name)
+
+    async def _current(
+        self, container: Container, name: str, local: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return what a tag names in its registry; the local image where that does not answer."""
+        if name not in self._found:
+            registry, started = parse_reference(name).registry, time.monotonic()
+            try:
+                self._found[name] = await self._checked(container, name, local)
+            except DaemonError as error:
+                if time.monotonic() - started > SLOW_ANSWER:
+                    self._silent[registry] = str(error)
+                reason = f"{registry} did not confirm it: {error}"
+                self._options.log(f"from {name}: using the local image, {reason}")
+                self._found[name] = local
+        return self._found[name]
+
+    async def _checked(
+        self, container: Container, name: str, local: dict[str, Any]
+    ) -> dict[str, Any]:
+        registry = parse_reference(name).registry
+        if registry in self._silent:
+            raise DaemonError(self._silent[registry], 0)
+        auth = await self.auth(container, registry)
+        if await self._daemon.has_current(name, local, auth):
+            return local
+        return await self._pulled(container, name)
+
+    async def _pulled(self, container: Container, name: str) -> dict[str, Any]:
         self._options.log(f"pull {name}")
-        await daemon.pull(name, await self.auth(container, ref.registry))
+        await self._daemon.pull(name, await self.auth(container, parse_reference(name).registry))
         return await self._inspect(name)
 
     async def _inspect(self, name: str) -> dict[str, Any]:
@@ -154,7 +195,9 @@ class Images:
         key = key_of("build", context.digest, dockerfile, options, found)
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
-            known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
+            tag = f"{REPOSITORY}:{key[:40]}"
+            store.set(key_of("image", key), {"image": tag})  # in case this is killed: for prune
+            known = await self._build(context, dockerfile, tag, options)
             store.set(key, known)
         empty = Container(platform=self._resources.platform)
         return await self.from_image(empty, await self._inspect(known), "")
@@ -188,39 +231,36 @@ class Images:
                 buildargs=options["args"],
                 target=options["target"],
             ):
-                if "error" in line:
-                    raise EngineError(f"dockerBuild: {line['error']}\n{''.join(lines[-20:])}")
+                if error := reported_error(line):
+                    raise EngineError(f"dockerBuild: {error}\n{''.join(lines[-20:])}")
                 lines.append(line.get("stream", ""))
             return tag
 
         return await daemon.call(work)
 
     # --- publish and export -----------------------------------------------------------------
-    async def image(self, container: Container) -> str:
+    async def image(self, container: Container, *, pushed: bool = False) -> str:
         """Return an image with a container's files and configuration."""
         state = await self._steps.state(container.files)
-        return await self._rootfs.compose(state, config_of(container))
+        return await self._rootfs.compose(state, config_of(container), pushed=pushed)
 
     async def publish(self, container: Container, address: str) -> str:
         """Push an image and return its name with the digest in the registry."""
         if container.annotations:  # the container engine writes the manifest, without them
             raise UnsupportedError("Container.publish after withAnnotation")
-        daemon, ref = self._daemon, parse_reference(address)
-        tag = ref.tag or "latest"
-        image = await self.image(container)
-        await daemon.call(daemon.client.tag, image, ref.repository, tag, force=True)
-        try:
-            auth = await self.auth(container, ref.registry)
-            digest = await daemon.push(ref.repository, tag, auth)
-        finally:
-            name = f"{ref.repository}:{tag}"
-            await daemon.call(daemon.client.remove_image, name, noprune=True)
+        ref = parse_reference(address)
+        name = f"{ref.repository}:{ref.tag or 'latest'}"
+        auth = await self.auth(container, ref.registry)
+        image = await self.image(container, pushed=True)
+        async with self.borrowed_tags.borrowed(name, image):
+            digest = await self._daemon.push(ref.repository, ref.tag or "latest", auth)
+        self._found.pop(name, None)
         self._options.log(f"publish {address}@{digest}")
-        return f"{ref.repository}:{tag}@{digest}"
+        return f"{name}@{digest}"
 
     async def tarball(self, container: Container, form: ArchiveFormat) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
-        layers = await self._rootfs.layer_files(await self.image(container))
+        layers = await self._rootfs.layers.files(await self.image(container))
         store, daemon = self._store, self._daemon
         chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
         return await daemon.call(store.write, chunks)
@@ -242,7 +282,7 @@ class Images:
         store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        found = await self._inspect(await self._rootfs.load(config, dict(layers), ""))
+        found = await self._inspect(await self._rootfs.layers.load(config, dict(layers), ""))
         self._resources.require_platform(f"linux/{found['Architecture']}")
         return await self.from_image(container, found, "")
 

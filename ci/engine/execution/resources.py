@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from anyio.abc import TaskGroup
 
@@ -17,12 +17,24 @@ from ci.engine.options import Options
 from ci.engine.store.cache import Store
 from ci.engine.values import Container
 
+T = TypeVar("T")
 #: Evaluates a call to its value; each call once in a session.
 Evaluate = Callable[[Call], Awaitable[Any]]
 #: Returns the plain value of a secret.
 Reveal = Callable[[Call], Awaitable[bytes]]
-#: Starts the services bound to a container; returns their addresses by host name.
-StartBindings = Callable[[Container], Awaitable[dict[str, str]]]
+
+
+class BoundServices(Protocol):
+    """The services bound to containers, as a step needs them."""
+
+    async def start_all(self, container: Container) -> dict[str, str]:
+        """Start the services of a container; return addresses by host name."""
+
+    async def while_running(self, container: Container, work: Callable[[], Awaitable[T]]) -> T:
+        """Do work that needs the services of a container; raise if one of them ends."""
+
+    async def bound_end(self, container: Container) -> EngineError:
+        """Wait until a service of a container has ended; return the error that says so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,12 @@
 """Steps of a container: its files as Docker has them, its commands executed or found cached."""
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from posixpath import join
+from typing import Any
 
 import anyio
 
@@ -13,7 +17,7 @@ from ci.engine.execution.containers import MountContent, StepContainer
 from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.keys import Keys
 from ci.engine.execution.outputs import failed, failure, shorten
-from ci.engine.execution.resources import Resources, Reveal, StartBindings
+from ci.engine.execution.resources import BoundServices, Resources, Reveal
 from ci.engine.execution.rootfs import Layer, State
 from ci.engine.sources.secrets import as_text
 from ci.engine.store.patterns import parents
@@ -38,7 +42,11 @@ class Steps:
     """Executes the steps that are not cached, each one once."""
 
     def __init__(
-        self, resources: Resources, keys: Keys, reveal: Reveal, start_bindings: StartBindings
+        self,
+        resources: Resources,
+        keys: Keys,
+        reveal: Reveal,
+        bindings: Callable[[], BoundServices],
     ) -> None:
         self._options = resources.options
         self._store = resources.store
@@ -49,7 +57,7 @@ class Steps:
         self._group = resources.group
         self._keys = keys
         self._reveal = reveal
-        self._start_bindings = start_bindings
+        self._bindings = bindings
         self._runner = CommandRunner(resources.store, resources.daemon, resources.containers)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._states: dict[str, State] = {}
@@ -160,19 +168,26 @@ class Steps:
                 await self.result(mount.after)
 
     async def _execute(self, step: Exec, key: str) -> ExecResult:
-        command = await self._command(step, key)
+        command = await self.command(step, key)
         started = time.monotonic()
-        async with (
-            cache_volumes.held(self._store, step.before.mounts) as mounts,
-            self._limiter,
-        ):
-            result = await self._run_and_commit(step, replace(command, mounts=mounts))
+        async with self.mounts(step) as mounts, self._limiter:
+            command = replace(command, mounts=mounts)
+            run = partial(self._run_and_commit, step, command)
+            result = await self._bindings().while_running(step.before, run)
         self._options.log(f"exec {shorten(step.args)} {time.monotonic() - started:.1f} s")
         self._results[key] = result
         self._store.set(key, vars(result))
         return result
 
-    async def _command(self, step: Exec, key: str) -> Command:
+    def mounts(self, step: Exec) -> AbstractAsyncContextManager[tuple[Mount, ...]]:
+        """Lock the caches of a command; the mounts in the block have the names of their volumes."""
+        return cache_volumes.held(self._store, step.before.mounts, partial(self._owner, step))
+
+    async def _owner(self, step: Exec, owner: str) -> tuple[int, int]:
+        return await self._rootfs.owner(await self.state(step.before.files), owner)
+
+    async def command(self, step: Exec, key: str) -> Command:
+        """Return a command with everything that it needs; starts the services bound to it."""
         before = step.before
         secrets = [(name, await self._reveal(call)) for name, call in before.secrets]
         mounted = [await self._reveal(m.secret) for m in before.mounts if m.secret]
@@ -188,7 +203,7 @@ class Steps:
             workdir=before.workdir or "/",
             stdin=await self._stdin(step),
             mounts=before.mounts,
-            hosts=await self._start_bindings(before),
+            hosts=await self._bindings().start_all(before),
             hidden=(*(value for _, value in secrets), *mounted),
         )
 
@@ -310,12 +325,12 @@ class Steps:
             if not done:
                 self._discard(container)
 
-    async def dedicated(self, step: Exec, key: str) -> tuple[StepContainer, Command]:
+    async def dedicated(self, step: Exec, command: Command, **settings: Any) -> StepContainer:
         """Return a new container whose own process is a command, not yet started."""
-        state, command = await self.state(step.before.files), await self._command(step, key)
+        state = await self.state(step.before.files)
         contents = await self._mount_contents(command, state)
         image = await self._rootfs.image(state)
-        return await self._runner.dedicated(image, contents, command), command
+        return await self._runner.dedicated(image, contents, command, **settings)
 
     async def _new_container(self, command: Command, state: State) -> StepContainer:
         contents = await self._mount_contents(command, state)
@@ -347,11 +362,12 @@ class Steps:
                 own = mount.owner and mount.after is None
                 return MountContent(mount=mount, tree=chown(tree, *owner) if own else tree)
             case "cache":
-                volume, new = await self._containers.cache_volume(mount.name)
-                first = await mount.source() if new and mount.source else Tree()
-                tree = chown(first, *owner) if mount.owner else first
-                wanted = tree if mount.owner or (new and mount.source) else None
-                return MountContent(mount=mount, tree=wanted, volume=volume)
+                tree = await mount.source() if mount.source else Tree()
+                tree = chown(tree, *owner) if mount.owner else tree
+                first = tree if mount.source or mount.owner else None
+                image = await self._rootfs.image(state)
+                volume = await self._containers.cache_volume(mount.name, image, first)
+                return MountContent(mount=mount, volume=volume)
             case "secret" if mount.secret is not None:
                 data = await self._reveal(mount.secret)
                 return MountContent(mount=mount, data=data, owner=owner)

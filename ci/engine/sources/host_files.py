@@ -147,7 +147,7 @@ class _Reader:
     def _content(self, path: str, found: os.stat_result) -> str:
         stamp = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
         known = self._known.get(_key(path))
-        if known and known[0] == stamp and self._store.touch(known[1]):
+        if known and known[0] == stamp and self._store.touch(known[1], found.st_size):
             return known[1]
         with Path(path).open("rb") as file:
             content, _ = self._store.add(file)

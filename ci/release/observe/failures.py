@@ -1,4 +1,4 @@
-"""Why tasks failed: what ECS says of them, and the last lines that they wrote."""
+"""Why tasks failed: what ECS and the load balancer report, and the last log lines."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,15 @@ from ci.aws.ecs import Task
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from ci.release.model import ReleaseContext
-from ci.release.rollout.verdict import Goal, Seen, Verdict
+from ci.release.rollout.verdict import Expectation, Snapshot, Verdict
 
 LINES = 20
-SHOWN_TASKS = 2  # a crash repeats itself: the newest failures tell it all
-LOG_SECONDS = 2.0  # the log driver may be a moment behind the container's end
+SHOWN_TASKS = 2  # of one service: its tasks mostly fail in the same way
+LOG_SECONDS = 2.0  # at most, for the log driver to catch up after a container's end
 LOG_PAUSE = 0.1
 
 CONSOLE = "console.aws.amazon.com"
-#: Consoles of AWS's other partitions, by the beginning of their regions' names.
+#: Consoles of AWS's other partitions, by the prefix of their regions.
 CONSOLES = (("cn-", "console.amazonaws.cn"), ("us-gov-", "console.amazonaws-us-gov.com"))
 
 #: Exit codes with a meaning of their own. Source: bash manual, "Exit Status"; signal(7).
@@ -27,15 +27,15 @@ EXIT_CODES = {
     134: "aborted (SIGABRT)",
     137: "killed (SIGKILL: out of memory, or did not stop in time)",
     139: "crashed (SIGSEGV)",
-    143: "was told to stop (SIGTERM)",
+    143: "stopped (SIGTERM)",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFailure:
-    """One failed task of a release: what ECS and the load balancer say, and its last lines.
+    """One failed task of a release: what ECS and the load balancer report, and its last log lines.
 
-    `link` is its page in AWS's console; empty where there is none, as on the embedded AWS.
+    `link` is the task's page in AWS's console; empty if there is none, as on the embedded AWS.
     """
 
     agent: str
@@ -54,8 +54,8 @@ class TaskFailure:
         """Return the failure as indented lines."""
         health = f"health {self.health.lower()}" if self.health not in ("", "UNKNOWN") else ""
         target = f"target {self.target}" if self.target else ""
-        told = (f"task {self.task}", self.container, self.stop_code, health, target)
-        lines = [f"  {self.what}", f"    {', '.join(part for part in told if part)}"]
+        facts = (f"task {self.task}", self.container, self.stop_code, health, target)
+        lines = [f"  {self.what}", f"    {', '.join(part for part in facts if part)}"]
         lines += [f"    | {line}" for line in self.log]
         return "\n".join([*lines, *([f"    {self.link}"] if self.link else [])])
 
@@ -77,7 +77,7 @@ class TaskFailure:
 
 
 def exit_words(code: int, reason: str = "") -> str:
-    """Say an exit code in words; the container's own reason knows of missing memory."""
+    """Describe an exit code; `reason` is the container's, which names a lack of memory."""
     if "OutOfMemory" in reason:
         return f"exit code {code}: out of memory"
     if code in EXIT_CODES:
@@ -86,7 +86,7 @@ def exit_words(code: int, reason: str = "") -> str:
 
 
 def describe(task: Task) -> str:
-    """Say in one line how a task ended, or what is wrong with it while it runs."""
+    """Describe in one line how a task ended, or what is wrong with a running one."""
     parts = []
     if task.exit_code is not None:
         parts.append(exit_words(task.exit_code, task.container_reason))
@@ -100,25 +100,29 @@ def describe(task: Task) -> str:
 
 
 async def collect(
-    context: ReleaseContext, goal: Goal, verdict: Verdict, seen: Seen | None = None
+    context: ReleaseContext,
+    expectation: Expectation,
+    verdict: Verdict,
+    snapshot: Snapshot | None = None,
 ) -> list[TaskFailure]:
-    """Return why the verdict's failing tasks failed, newest first.
+    """Return why a verdict's failed tasks failed, newest first.
 
-    A log that cannot be read says so in its place; it is never an error of its own.
+    A log that cannot be read raises nothing: a note stands in its place.
 
     Args:
-        context: where the service is.
-        goal: what it was to run.
-        verdict: the judgement with its failing tasks.
-        seen: what that was judged by, for what the load balancer says of them.
+        context: the environment.
+        expectation: what the service should run.
+        verdict: the verdict with its failed tasks.
+        snapshot: the snapshot behind it, for the state of the targets.
     """
     newest = sorted(
-        verdict.failing, key=lambda task: task.created_at.timestamp() if task.created_at else 0.0
+        verdict.failed_tasks,
+        key=lambda task: task.created_at.timestamp() if task.created_at else 0.0,
     )[::-1][:SHOWN_TASKS]
-    lines = await parallel(lambda task: _log(context, goal, task), newest)
+    lines = await parallel(lambda task: _log(context, expectation, task), newest)
     return [
         TaskFailure(
-            agent=goal.agent,
+            agent=expectation.agent,
             task=task.id,
             what=describe(task),
             stop_code=task.stop_code,
@@ -126,7 +130,7 @@ async def collect(
             exit_code=task.exit_code,
             health=task.health,
             container=task.container,
-            target=_target(task, seen),
+            target=_target(task, snapshot),
             link=link(context, task.id),
             log=tuple(log),
         )
@@ -135,7 +139,7 @@ async def collect(
 
 
 def link(context: ReleaseContext, task: str) -> str:
-    """Return the page of a task in AWS's console; empty where another endpoint stands in."""
+    """Return the URL of a task in AWS's console; empty if another endpoint is in use."""
     if context.aws.endpoint is not None:
         return ""
     region, cluster = context.aws.region, context.outputs.cluster
@@ -144,21 +148,21 @@ def link(context: ReleaseContext, task: str) -> str:
     return f"https://{region}.{host}/{page}"
 
 
-def _target(task: Task, seen: Seen | None) -> str:
-    """Return what the load balancer says of a task, where that is anything but well."""
-    targets = (seen.targets or ()) if seen and task.address else ()
+def _target(task: Task, snapshot: Snapshot | None) -> str:
+    """Return the state of a task's target, unless it is healthy."""
+    targets = (snapshot.targets or ()) if snapshot and task.address else ()
     return next(
         (str(item) for item in targets if item.address == task.address and item.state != "healthy"),
         "",
     )
 
 
-async def _log(context: ReleaseContext, goal: Goal, task: Task) -> list[str]:
-    """Return a task's last lines, waiting a moment for those of one that has just ended."""
+async def _log(context: ReleaseContext, expectation: Expectation, task: Task) -> list[str]:
+    """Return a task's last log lines, after the log driver had a moment to catch up."""
     if task.stop_code == "TaskFailedToStart":
         return []  # nothing ran
-    container = context.config.agent(goal.agent).container
-    stream = f"{goal.agent}/{container}/{task.id}"
+    container = context.config.agent(expectation.agent).container
+    stream = f"{expectation.agent}/{container}/{task.id}"
     deadline = context.clock.monotonic() + LOG_SECONDS
     seen: list[str] | None = None
     while True:
@@ -166,7 +170,7 @@ async def _log(context: ReleaseContext, goal: Goal, task: Task) -> list[str]:
             lines = await logs.tail(context.aws, context.outputs.log_group, stream, lines=LINES)
         except AwsError as error:
             return [f"(log not readable: {error})"]
-        # Two looks with the same lines: the driver has caught up.
+        # The same lines twice: the driver has caught up.
         if (lines and lines == seen) or context.clock.monotonic() >= deadline:
             return lines
         seen = lines

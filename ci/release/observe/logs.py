@@ -1,4 +1,4 @@
-"""What agents write: the lines of all of them by time, narrowed to what is asked for."""
+"""The agents' logs: the lines of all agents by time, filtered by a query."""
 
 import datetime
 import json
@@ -14,21 +14,21 @@ from ci.release.records import table
 from ci.release.records.release import Release, key
 from ci.release.rollout.watch import poll
 
-FOLLOWED_EVERY = 1.0  # seconds; AWS takes five such questions a second of a whole account
-LATE = 30_000  # ms by which a line may come later than a younger one of another task
+POLL_SECONDS = 1.0  # CloudWatch Logs allows five such calls per second and account
+LATE_MS = 30_000  # by which a line may arrive later than a newer one of another task
 FOREVER = float("inf")
 DURATION = re.compile(r"(\d+)([smhdw])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-#: A line may hold whatever somebody sent to an agent: nothing of it moves a terminal's cursor.
+#: Control characters; a log line may contain what a client sent, which must not reach a terminal.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """Which lines are asked for: all where nothing is said.
+    """Which lines to return; an empty field does not restrict them.
 
-    `since` is a duration such as 10m or a time by ISO 8601, `release` an id, `grep` a regular
-    expression that a line as it was written must match somewhere.
+    `since` is a duration such as 10m or an ISO 8601 time, `release` an id, `grep` a regular
+    expression that is searched in the raw line.
     """
 
     agents: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of one agent's task; `fields` are what a JSON line holds besides."""
+    """One line of one agent's task; `fields` are the other fields of a JSON line."""
 
     at: datetime.datetime
     agent: str
@@ -49,7 +49,7 @@ class Line:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, width: int = 0) -> str:
-        """Return the line for people; a traceback follows on lines of its own."""
+        """Return the line for people; a traceback follows on separate lines."""
         time = self.at.strftime("%Y-%m-%d %H:%M:%S.") + f"{self.at.microsecond // 1000:03}"
         head = f"{time}  {self.agent:<{width}}  {self.level:<7}  {self.message}"
         rest = str(self.fields.get("exception", "")).splitlines()
@@ -69,7 +69,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """A query worked out: moments in Unix ms, and the tasks known to be another release's."""
+    """A resolved query: times in Unix ms, and the tasks that belong to other releases."""
 
     start: int
     end: int | None = None
@@ -78,7 +78,7 @@ class Scope:
     others: frozenset[str] = frozenset()
 
     def has(self, event: logs.Event) -> bool:
-        """Tell whether an event is asked for."""
+        """Return whether the query includes an event."""
         agent, _, task = _parts(event.stream)
         if self.agents and agent not in self.agents:
             return False
@@ -88,7 +88,7 @@ class Scope:
 
 
 def query(given: Mapping[str, Any]) -> Query:
-    """Return the query that a command's arguments ask for."""
+    """Return the query of a command's arguments."""
     return Query(
         agents=tuple(given.get("agent") or ()),
         since=given.get("since", ""),
@@ -98,38 +98,42 @@ def query(given: Mapping[str, Any]) -> Query:
 
 
 def line(event: logs.Event) -> Line:
-    """Return an event as a line: the agents write JSON, anything else is the message itself."""
+    """Return an event as a line: JSON as the agents write it, anything else as the message."""
     agent, _, task = _parts(event.stream)
     at = datetime.datetime.fromtimestamp(event.at / 1000, datetime.UTC)
     try:
-        told = json.loads(event.message)
+        data = json.loads(event.message)
     except ValueError:
-        told = None
-    if not isinstance(told, dict) or "message" not in told:
+        data = None
+    if not isinstance(data, dict) or "message" not in data:
         return Line(at=at, agent=agent, task=task, message=event.message)
-    level, message = str(told.pop("level", "")), str(told.pop("message"))
-    rest = {name: value for name, value in told.items() if name not in ("time", "agent")}
+    level, message = str(data.pop("level", "")), str(data.pop("message"))
+    rest = {name: value for name, value in data.items() if name not in ("time", "agent")}
     return Line(at=at, agent=agent, task=task, level=level, message=message, fields=rest)
 
 
 def moment(since: str, now: datetime.datetime) -> datetime.datetime:
-    """Return the time that a duration before now, or a time by ISO 8601, means.
+    """Return the time given as a duration before now, or in ISO 8601 (UTC without a zone).
 
     Raises:
-        UsageError: it is neither; a time without a zone is UTC.
+        UsageError: it is neither, or the time is before the year 1.
     """
     if found := DURATION.fullmatch(since):
-        return now - datetime.timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+        try:
+            return now - datetime.timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+        except (OverflowError, ValueError):  # also more digits than Python converts
+            message = f"{since!r} is too long a duration"
+            raise UsageError(message, hint="examples: 30s, 10m, 2h, 1d") from None
     try:
         at = datetime.datetime.fromisoformat(since)
     except ValueError:
-        message = f"{since!r} is no time"
-        raise UsageError(message, hint="such as 30s, 10m, 2h, 1d or 2026-11-24T12:00") from None
+        message = f"{since!r} is not a duration or time"
+        raise UsageError(message, hint="examples: 30s, 10m, 2h, 1d, 2026-11-24T12:00") from None
     return at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
 
 
 async def scope(context: ReleaseContext, query: Query) -> Scope:
-    """Work a query out; raises `UsageError` on an agent, time, release or pattern that is none."""
+    """Resolve a query; raises `UsageError` on an invalid agent, time, release or pattern."""
     agents = frozenset(context.config.agent(name).name for name in query.agents)
     since = moment(query.since, context.clock.now()) if query.since else None
     pattern = _pattern(query.grep) if query.grep else None
@@ -151,7 +155,7 @@ async def scope(context: ReleaseContext, query: Query) -> Scope:
 def span(
     releases: Sequence[Release], release: Release
 ) -> tuple[datetime.datetime, datetime.datetime | None]:
-    """Return when a release began and when the next one did; None where it is the newest; pure."""
+    """Return when a release began, and when the next one did (None for the newest); pure."""
     later = [item for item in releases if key(item.id) > key(release.id)]
     following = min(later, key=lambda item: key(item.id), default=None)
     began = datetime.datetime.fromisoformat(release.created_at)
@@ -159,24 +163,24 @@ def span(
 
 
 async def read(context: ReleaseContext, wanted: Scope) -> list[Line]:
-    """Return the lines that there are, oldest first."""
+    """Return the lines, oldest first."""
     return [
         line(event) for event in await _events(context, wanted, wanted.start) if wanted.has(event)
     ]
 
 
-async def written(context: ReleaseContext, asked: Query, *, as_json: bool = False) -> str:
-    """Return the lines as one text: for people, or a JSON object a line."""
+async def render(context: ReleaseContext, asked: Query, *, as_json: bool = False) -> str:
+    """Return the lines as one text: for people, or as JSON, one object on each line."""
     lines = await read(context, await scope(context, asked))
     width = max((len(item.agent) for item in lines), default=0)
     return "\n".join(json.dumps(i.data()) if as_json else i.text(width) for i in lines)
 
 
 async def follow(context: ReleaseContext, wanted: Scope, tell: Callable[[Line], None]) -> None:
-    """Tell each line, then each new one as it comes, until cancelled.
+    """Report each line, then each new line as it arrives, until cancelled.
 
-    Lines of one look are in order; one that comes late is told late. A scope that has an end is
-    read once.
+    The lines of one poll are in order; a line that arrives late is reported late. A scope that
+    has an end is read once.
     """
     start, seen = wanted.start, frozenset[object]()
 
@@ -187,22 +191,22 @@ async def follow(context: ReleaseContext, wanted: Scope, tell: Callable[[Line], 
             if _identity(event) not in seen and wanted.has(event):
                 tell(line(event))
         if events:
-            start = max(start, events[-1].at - LATE)
+            start = max(start, events[-1].at - LATE_MS)
         seen = frozenset(_identity(event) for event in events if event.at >= start)
         return True if wanted.end is not None else None
 
-    await poll(context, look, FOREVER, every=FOLLOWED_EVERY)
+    await poll(context, look, FOREVER, every=POLL_SECONDS)
 
 
 async def _events(context: ReleaseContext, wanted: Scope, start: int) -> list[logs.Event]:
     only = next(iter(wanted.agents)) if len(wanted.agents) == 1 else ""
     prefix = f"{only}/" if only else ""
     group = context.outputs.log_group
-    return await logs.between(context.aws, group, start=start, end=wanted.end, prefix=prefix)
+    return await logs.events_between(context.aws, group, start=start, end=wanted.end, prefix=prefix)
 
 
 async def _others(context: ReleaseContext, release: Release) -> frozenset[str]:
-    """Return the tasks that ECS still knows and that run other revisions than the release's."""
+    """Return the tasks, of those that ECS still lists, that run revisions of other releases."""
     aws, cluster = context.aws, context.outputs.cluster
     ids = [*await ecs.task_ids(aws, cluster), *await ecs.task_ids(aws, cluster, stopped=True)]
     known = await ecs.tasks(aws, cluster, dict.fromkeys(ids))
@@ -211,7 +215,7 @@ async def _others(context: ReleaseContext, release: Release) -> frozenset[str]:
 
 
 def _release(releases: Sequence[Release], id_: str) -> Release:
-    key(id_)  # a typing error is told as one
+    key(id_)  # raises if it is not a release id
     for release in releases:
         if release.id == id_:
             return release
@@ -224,8 +228,8 @@ def _pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as error:
-        message = f"{text!r} is no regular expression: {error}"
-        raise UsageError(message, hint=r"write a special character as \[") from None
+        message = f"{text!r} is not a valid regular expression: {error}"
+        raise UsageError(message, hint=r"escape special characters, as in \[") from None
 
 
 def _parts(stream: str) -> tuple[str, str, str]:

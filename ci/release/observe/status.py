@@ -1,4 +1,4 @@
-"""What runs, of which release, and whether it is what the record says."""
+"""The status of an environment: what runs, of which release, and drift from the record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,19 +7,20 @@ from typing import Any
 from ci.aws import elb
 from ci.common.concurrency import parallel
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
-from ci.release.plan.changes import Current, current
+from ci.release.observe.one_off_tasks import one_off_tasks
+from ci.release.plan.changes import CurrentService, current_services
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
 
 HEADS = ("agent", "release", "revision", "version", "digest", "tasks", "health", "last event")
-EVENT = 60  # characters of ECS's last event
+EVENT_WIDTH = 60  # characters of ECS's last event
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
     """One service: what it runs, how many tasks, its health, and its drift from the record.
 
-    `release` is the one that brought the revision; empty where none on record did.
+    `release` is the one that deployed its revision; empty if none on record did.
     """
 
     agent: str
@@ -51,7 +52,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """An environment at one moment; notes tell of a lock and of unfinished releases."""
+    """An environment at one moment; `notes` describe a lock and unfinished releases."""
 
     environment: str
     release: str
@@ -64,8 +65,9 @@ class Status:
         return all(item.health == "healthy" and not item.drift for item in self.services)
 
     def text(self) -> str:
-        """Return the status for people: a table of the services, and what is to be said below."""
-        head = f"{self.environment}: release {self.release or 'none validated yet'}"
+        """Return the status for people: notes, a table of the services, and drift."""
+        release = f"release {self.release}" if self.release else "no validated release yet"
+        head = f"{self.environment}: {release}"
         rows = [HEADS, *map(_row, self.services)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
         lines = [
@@ -88,10 +90,10 @@ class Status:
 
 
 async def status(context: ReleaseContext) -> Status:
-    """Look at every service of the environment; changes nothing and takes no lock."""
+    """Read the status of every service; changes nothing and takes no lock."""
     history = await table.history(context)
-    agents = agents_of(context.config, context.environment)
-    states = await current(context, list(agents))
+    agents = agents_of(context.config, context.env)
+    states = await current_services(context, list(agents))
 
     async def one(service: str) -> ServiceStatus:
         found = states[service]
@@ -111,7 +113,7 @@ async def status(context: ReleaseContext) -> Status:
     services = await parallel(one, agents)
     release = history.current.id if history.current else ""
     return Status(
-        environment=context.environment.name,
+        environment=context.env.name,
         release=release,
         services=tuple(services),
         notes=tuple(await _notes(context, history)),
@@ -119,17 +121,17 @@ async def status(context: ReleaseContext) -> Status:
 
 
 def brought_by(history: History, service: str, run: ServiceRevision | None) -> str:
-    """Return the release in whose rollout a service came to its revision; pure."""
+    """Return the release that deployed the revision that a service runs; pure."""
     listing = [
         release.id
         for release in history.releases
         if run and service in release.after and release.after[service].revision == run.revision
     ]
-    return listing[-1] if listing else ""  # the oldest: the later ones left it as it was
+    return listing[-1] if listing else ""  # the oldest: later ones did not change it
 
 
 def drift(release: Release | None, service: str, run: ServiceRevision | None) -> str:
-    """Say how a service differs from what the last validated release lists; pure."""
+    """Describe how a service differs from the last validated release; pure."""
     listed = release.after.get(service) if release else None
     if listed == run:
         return ""
@@ -142,12 +144,12 @@ def drift(release: Release | None, service: str, run: ServiceRevision | None) ->
     return f"{run.desired} tasks desired; the record lists {listed.desired}"
 
 
-async def _health(context: ReleaseContext, agent: str, found: Current) -> str:
-    """Say in a word what the agent answers through the load balancer."""
+async def _health(context: ReleaseContext, agent: str, found: CurrentService) -> str:
+    """Describe what the agent's health endpoint answers through the load balancer."""
     if found.service is None or found.run is None:
         return "missing"
     if found.run.desired == 0:
-        return "switched off"
+        return "scaled to 0"
     path = context.config.agent(agent).health_path
     answer = await elb.get(context.url(agent) + path)
     if answer.status != 200:
@@ -158,19 +160,19 @@ async def _health(context: ReleaseContext, agent: str, found: Current) -> str:
 
 
 async def _notes(context: ReleaseContext, history: History) -> Sequence[str]:
-    """Explain who holds the lock, and what releases without an end mean."""
+    """Describe who holds the lock, and each unfinished release."""
     lease = await lock.current(context)
-    alive = lock.alive(context, lease)
-    notes = [f"locked by {lock.told(lease)}"] if lease and alive else []
+    alive = lock.is_active(context, lease)
+    notes = [f"locked by {lock.describe(lease)}"] if lease and alive else []
     for release in history.unfinished:
         if alive and lease and release.holder == lease.holder.get("who"):
             notes.append(f"release {release.id} is {_words(release)}")
         else:
             notes.append(
-                f"release {release.id} stopped while {_words(release)}: {release.holder} is gone; "
-                "`deploy` or `rollback` takes it up"
+                f"release {release.id} is unfinished: {release.holder} stopped while "
+                f"{_words(release)}; the next `deploy` or `rollback` takes it over"
             )
-    return notes
+    return notes + [task.text() for task in await one_off_tasks(context)]
 
 
 def _words(release: Release) -> str:
@@ -178,7 +180,7 @@ def _words(release: Release) -> str:
 
 
 def changes(before: Status | None, after: Status) -> list[str]:
-    """Return a line for each new note and each service that is not as it was; pure."""
+    """Return one line for each new note and each service that changed; pure."""
     known = {item.agent: item for item in before.services} if before else {}
     notes = [note for note in after.notes if before is None or note not in before.notes]
     moved = [item for item in after.services if known.get(item.agent) != item]
@@ -186,8 +188,7 @@ def changes(before: Status | None, after: Status) -> list[str]:
 
 
 def _change(item: ServiceStatus) -> str:
-    told = zip(HEADS[1:6], _row(item)[1:6], strict=True)
-    parts = [f"{head} {cell}" for head, cell in told]
+    parts = [f"{head} {cell}" for head, cell in zip(HEADS[1:6], _row(item)[1:6], strict=True)]
     return ", ".join([f"{item.agent}: {item.health}", *parts, *([item.drift] * bool(item.drift))])
 
 
@@ -206,6 +207,6 @@ def _row(item: ServiceStatus) -> tuple[str, ...]:
 
 
 def _event(text: str) -> str:
-    """Return ECS's event as far as it fits; which service it is about stands before it."""
-    told = text.partition(") ")[2] if text.startswith("(service ") else text
-    return told if len(told) <= EVENT else told[: EVENT - 1] + "…"
+    """Return ECS's event without the service's name, shortened."""
+    event = text.partition(") ")[2] if text.startswith("(service ") else text
+    return event if len(event) <= EVENT_WIDTH else event[: EVENT_WIDTH - 1] + "…"

@@ -1,4 +1,4 @@
-"""What a deploy would change: each service as it is against what is wanted."""
+"""What a deploy would change: each service as it is, compared with the desired service."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from ci.aws import ecs
 from ci.release.model import Image, ReleaseContext, ServiceRevision
-from ci.release.plan.desired import Wanted, wanted
+from ci.release.plan.desired import DesiredService, desired_service
 from ci.release.plan.diff import sides
 
 GONE = ("INACTIVE", "DRAINING")
@@ -23,35 +23,36 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Current:
-    """One service as it is: None where there is no service, or no such revision any more."""
+class CurrentService:
+    """One service as it is; None if it, or its task definition, does not exist."""
 
     service: ecs.Service | None
     definition: ecs.TaskDefinition | None = None
 
     @property
     def run(self) -> ServiceRevision | None:
-        """What the service runs, told by the task definition itself."""
+        """What the service runs, read from its task definition."""
         if self.service is None:
             return None
-        given = self.definition.environment if self.definition else {}
+        variables = self.definition.environment if self.definition else {}
         return ServiceRevision(
             revision=self.service.revision,
-            version=given.get("ACSO_VERSION", ""),
-            digest=given.get("ACSO_DIGEST", ""),
+            version=variables.get("ACSO_VERSION", ""),
+            digest=variables.get("ACSO_DIGEST", ""),
             desired=self.service.desired,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a release does with one service, and why; `register` is False if its revision stays.
+    """What a release does with one service, and why.
 
-    `diff` is a unified diff of the service's settings and task definition, secrets masked.
+    `register` is whether a new revision is needed. `diff` is a unified diff of the service's
+    settings and task definition, secrets masked.
     """
 
-    wanted: Wanted
-    current: Current
+    desired: DesiredService
+    current: CurrentService
     action: Action
     register: bool
     reasons: tuple[str, ...]
@@ -60,19 +61,19 @@ class Change:
     @property
     def agent(self) -> str:
         """Name of the agent."""
-        return self.wanted.agent.name
+        return self.desired.agent.name
 
     def data(self) -> dict[str, Any]:
         """Return the change for machines."""
         run = self.current.run
         return {
             "agent": self.agent,
-            "service": self.wanted.service,
+            "service": self.desired.service,
             "action": str(self.action),
             "reasons": list(self.reasons),
             "diff": list(self.diff),
             "revision": run.revision if run else None,
-            "version": {"from": run.version if run else None, "to": self.wanted.image.version},
+            "version": {"from": run.version if run else None, "to": self.desired.image.version},
         }
 
 
@@ -89,12 +90,12 @@ class Plan:
         return any(change.action is not Action.NONE for change in self.changes)
 
     @property
-    def found(self) -> dict[str, Current]:
-        """What every service was when it was compared, by the service's name."""
-        return {change.wanted.service: change.current for change in self.changes}
+    def found(self) -> dict[str, CurrentService]:
+        """Every service as it was when it was compared, by the service's name."""
+        return {change.desired.service: change.current for change in self.changes}
 
     def text(self) -> str:
-        """Return the plan for people: a line a service, and below it what differs."""
+        """Return the plan for people: one line for each service, its differences below."""
         width = max((len(change.agent) for change in self.changes), default=0)
         lines = []
         for change in self.changes:
@@ -114,100 +115,106 @@ class Plan:
         }
 
 
-def compare(wanted: Wanted, current: Current, secrets: Sequence[str] = ()) -> Change:
-    """Return what it takes to bring one service to what is wanted; pure.
+def compare(
+    desired: DesiredService, current: CurrentService, secrets: Sequence[str] = ()
+) -> Change:
+    """Compare one service with the desired one; pure.
 
     Args:
-        wanted: the service as it should be.
+        desired: the service as it should be.
         current: the service as it is.
-        secrets: what must not be in the reasons or the diff, besides what looks like a secret.
+        secrets: values to mask, besides those that look like a secret.
     """
     service = current.service
-    diff = sides(_document(current), _shown(wanted), secrets).unified()
+    diff = sides(_document(current), _shown(desired), secrets).unified()
     if service is None:
         return Change(
-            wanted=wanted,
+            desired=desired,
             current=current,
             action=Action.CREATE,
             register=True,
-            reasons=(f"new service, version {wanted.image.version}",),
+            reasons=(f"new service, version {desired.image.version}",),
             diff=diff,
         )
     content = current.definition.content if current.definition else "{}"
-    rolled = tuple(sides(content, wanted.content, secrets).paths())
-    settings = tuple(sides(service.settings, wanted.settings, secrets).paths())
+    rolled = tuple(sides(content, desired.content, secrets).paths())
+    settings = tuple(sides(service.settings, desired.settings, secrets).paths())
     failed = service.primary is not None and service.primary.state == "FAILED"
     stuck = ("its last deployment failed",) if failed and not rolled else ()
     changed = bool(rolled or settings or stuck)
     return Change(
-        wanted=wanted,
+        desired=desired,
         current=current,
         action=Action.CHANGE if changed else Action.NONE,
-        # A deployment that failed starts anew with a revision of its own: its tasks are then told
-        # from those that failed before.
+        # After a failed deployment, register a new revision even if nothing changed: its tasks
+        # can then be told apart from those that failed before.
         register=bool(rolled or stuck),
-        reasons=_versioned(current, wanted, rolled) + settings + stuck,
+        reasons=_versioned(current, desired, rolled) + settings + stuck,
         diff=diff,
     )
 
 
-def _document(current: Current) -> str:
-    """Return a service as it is in one text: its settings and its task definition."""
+def _document(current: CurrentService) -> str:
+    """Return the settings and the task definition of a service as it is, as one text."""
     if current.service is None:
         return "{}"
     definition = current.definition.content if current.definition else "{}"
     return _joined(current.service.settings, definition)
 
 
-def _shown(wanted: Wanted) -> str:
-    """Return a service as it should be in one text; what an image is called once pushed is open."""
-    if wanted.image.reference:
-        return _joined(wanted.settings, wanted.content)
-    open_ = f"(version {wanted.image.version}, not pushed yet)"
-    content = json.loads(wanted.content)
+def _shown(desired: DesiredService) -> str:
+    """Return the settings and the task definition of a desired service, as one text.
+
+    An image that is not pushed yet has no reference; a placeholder is shown in its place.
+    """
+    if desired.image.reference:
+        return _joined(desired.settings, desired.content)
+    placeholder = f"(version {desired.image.version}, not pushed yet)"
+    content = json.loads(desired.content)
     for container in content["containerDefinitions"]:
-        container["image"] = open_
+        container["image"] = placeholder
         for entry in container.get("environment", ()):
             if entry["name"] == "ACSO_DIGEST":
-                entry["value"] = open_
-    return _joined(wanted.settings, json.dumps(content))
+                entry["value"] = placeholder
+    return _joined(desired.settings, json.dumps(content))
 
 
 def _joined(settings: str, definition: str) -> str:
     return json.dumps({"service": json.loads(settings), "taskDefinition": json.loads(definition)})
 
 
-async def current(context: ReleaseContext, services: Sequence[str]) -> dict[str, Current]:
-    """Read what these services are now, deleted ones counted as absent."""
+async def current_services(
+    context: ReleaseContext, services: Sequence[str]
+) -> dict[str, CurrentService]:
+    """Read the services of these names; a deleted one counts as absent."""
     found = await ecs.services(context.aws, context.outputs.cluster, services)
     result = {}
     for name in services:
         service = found.get(name)
         if service is None or service.status in GONE:
-            result[name] = Current(service=None)
+            result[name] = CurrentService(service=None)
         else:
             definition = await ecs.task_definition(context.aws, service.revision)
-            result[name] = Current(service=service, definition=definition)
+            result[name] = CurrentService(service=service, definition=definition)
     return result
 
 
 async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
-    """Compare every image's service with what runs in this place; nothing is touched."""
+    """Compare every image's service with what runs in the environment; changes nothing."""
     names = {
-        image.agent: context.environment.service(context.config.agent(image.agent))
-        for image in images
+        image.agent: context.env.service(context.config.agent(image.agent)) for image in images
     }
-    found = await current(context, list(names.values()))
+    found = await current_services(context, list(names.values()))
     secrets = context.aws.secrets
     changes = []
     for image in images:
         state = found[names[image.agent]]
-        changes.append(compare(wanted(context, _located(image, state)), state, secrets))
-    return Plan(environment=context.environment.name, changes=tuple(changes))
+        changes.append(compare(desired_service(context, _located(image, state)), state, secrets))
+    return Plan(environment=context.env.name, changes=tuple(changes))
 
 
-def _located(image: Image, current: Current) -> Image:
-    """Return an image that is not pushed yet with the reference of the same version, if it runs."""
+def _located(image: Image, current: CurrentService) -> Image:
+    """Return an image that is not pushed yet with the reference of the running one, if equal."""
     run = current.run
     if image.reference or run is None or current.definition is None:
         return image
@@ -216,13 +223,15 @@ def _located(image: Image, current: Current) -> Image:
     return replace(image, reference=current.definition.image)
 
 
-def _versioned(current: Current, wanted: Wanted, rolled: tuple[str, ...]) -> tuple[str, ...]:
-    """Say "version A -> B" instead of the three paths that follow from it."""
+def _versioned(
+    current: CurrentService, desired: DesiredService, rolled: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Return "version A -> B" in place of the three differences that follow from it."""
     run = current.run
-    if run is None or run.version == wanted.image.version:
+    if run is None or run.version == desired.image.version:
         return rolled
     rest = tuple(line for line in rolled if not line.startswith(VERSIONED))
-    return (f"version {run.version or 'unknown'} -> {wanted.image.version}", *rest)
+    return (f"version {run.version or 'unknown'} -> {desired.image.version}", *rest)
 
 
 VERSIONED = ("image ", "environment.ACSO_VERSION ", "environment.ACSO_DIGEST ")

@@ -1,4 +1,4 @@
-"""What each service should be: pure functions from configuration, image and infrastructure."""
+"""The desired services: pure functions of configuration, image and infrastructure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,15 +8,15 @@ from ci.aws import canonical
 from ci.config import PLATFORMS, Agent
 from ci.release.model import Image, ReleaseContext
 
-USER = "10001:10001"  # the images' own, told again so that no image can change it
-STOP_SECONDS = 30  # between SIGTERM and SIGKILL; an agent finishes what it is at
+USER = "10001:10001"  # the images' own user, repeated here so that no image can change it
+STOP_SECONDS = 30  # between SIGTERM and SIGKILL, to finish requests
 CHECK_RETRIES = 3
 CHECK_SECONDS = 5
-MOST_START_SECONDS = 300  # what ECS takes at most as a health check's start period
+MAX_START_SECONDS = 300  # the longest start period that ECS allows in a health check
 #: What each strategy (`ci.release.rollout.strategy`) sets in ECS's `deploymentConfiguration`.
 DEPLOYMENT: Mapping[str, Mapping[str, Any]] = {
     "rolling": {
-        # Old tasks stay until the new ones serve; the breaker is for when nobody watches.
+        # Old tasks stay until the new ones serve; the circuit breaker covers a killed pipeline.
         "minimumHealthyPercent": 100,
         "maximumPercent": 200,
         "deploymentCircuitBreaker": {"enable": True, "rollback": True},
@@ -25,27 +25,30 @@ DEPLOYMENT: Mapping[str, Mapping[str, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """One service as a release wants it: the requests, and their canonical texts to compare."""
+class DesiredService:
+    """One desired service: its task definition's request, and canonical texts to compare.
+
+    `count` is the desired number of tasks.
+    """
 
     agent: Agent
     service: str
     image: Image
-    desired: int
+    count: int
     request: Mapping[str, Any]
     content: str
     settings: str
 
 
-def wanted(context: ReleaseContext, image: Image) -> Wanted:
-    """Return what the service of an image's agent should be in this place."""
+def desired_service(context: ReleaseContext, image: Image) -> DesiredService:
+    """Return the desired service of an image's agent."""
     agent = context.config.agent(image.agent)
     request = task_definition(context, agent, image)
-    return Wanted(
+    return DesiredService(
         agent=agent,
-        service=context.environment.service(agent),
+        service=context.env.service(agent),
         image=image,
-        desired=context.environment.task(agent).desired_count,
+        count=context.env.task(agent).desired_count,
         request=request,
         content=canonical.definition(request),
         settings=canonical.service(service(context, agent, revision="")),
@@ -58,9 +61,9 @@ def task_definition(context: ReleaseContext, agent: Agent, image: Image) -> dict
     Nothing in it changes from commit to commit: the same image in the same configuration is the
     same definition, so an unchanged agent is never rolled.
     """
-    size = context.environment.task(agent)
+    size = context.env.task(agent)
     return {
-        "family": context.environment.service(agent),
+        "family": context.env.service(agent),
         "requiresCompatibilities": ["FARGATE"],
         "networkMode": "awsvpc",
         "cpu": str(size.cpu),
@@ -80,9 +83,9 @@ def service(context: ReleaseContext, agent: Agent, *, revision: str) -> dict[str
     """Return the CreateService request of an agent, with its load balancer attached."""
     return {
         "cluster": context.outputs.cluster,
-        "serviceName": context.environment.service(agent),
+        "serviceName": context.env.service(agent),
         "taskDefinition": revision,
-        "desiredCount": context.environment.task(agent).desired_count,
+        "desiredCount": context.env.task(agent).desired_count,
         "launchType": "FARGATE",
         **_settings(context, agent),
         "enableECSManagedTags": True,
@@ -92,10 +95,10 @@ def service(context: ReleaseContext, agent: Agent, *, revision: str) -> dict[str
 
 
 def update(context: ReleaseContext, agent: Agent, *, revision: str, desired: int) -> dict[str, Any]:
-    """Return the UpdateService request that brings an agent's service to a revision."""
+    """Return the UpdateService request that moves an agent's service to a revision."""
     return {
         "cluster": context.outputs.cluster,
-        "service": context.environment.service(agent),
+        "service": context.env.service(agent),
         "taskDefinition": revision,
         "desiredCount": desired,
         **_settings(context, agent),
@@ -103,9 +106,9 @@ def update(context: ReleaseContext, agent: Agent, *, revision: str, desired: int
 
 
 def _settings(context: ReleaseContext, agent: Agent) -> dict[str, Any]:
-    """Return what CreateService and UpdateService both take."""
+    """Return the arguments that CreateService and UpdateService share."""
     return {
-        "deploymentConfiguration": dict(DEPLOYMENT[context.environment.strategy]),
+        "deploymentConfiguration": dict(DEPLOYMENT[context.env.strategy]),
         "networkConfiguration": {
             "awsvpcConfiguration": {
                 "subnets": list(context.outputs.subnets),
@@ -120,8 +123,8 @@ def _settings(context: ReleaseContext, agent: Agent) -> dict[str, Any]:
                 "containerPort": agent.port,
             }
         ],
-        "healthCheckGracePeriodSeconds": context.environment.health_grace,
-        "enableExecuteCommand": context.environment.ecs_exec,
+        "healthCheckGracePeriodSeconds": context.env.health_grace,
+        "enableExecuteCommand": context.env.ecs_exec,
     }
 
 
@@ -137,23 +140,23 @@ def _container(context: ReleaseContext, agent: Agent, image: Image) -> dict[str,
         ],
         "healthCheck": {
             "command": ["CMD", "python", "-m", "agents.healthcheck"],
-            "interval": context.environment.health_interval,
+            "interval": context.env.health_interval,
             "timeout": CHECK_SECONDS,
             "retries": CHECK_RETRIES,
-            "startPeriod": min(context.environment.health_grace, MOST_START_SECONDS),
+            "startPeriod": min(context.env.health_grace, MAX_START_SECONDS),
         },
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {
                 "awslogs-group": context.outputs.log_group,
-                "awslogs-region": context.environment.region,
+                "awslogs-region": context.env.region,
                 "awslogs-stream-prefix": agent.name,
             },
         },
         "linuxParameters": {"initProcessEnabled": True},
         # ECS Exec's agent needs a root filesystem that it can write to.
         # Source: Amazon ECS Developer Guide, "ECS Exec", considerations.
-        "readonlyRootFilesystem": not context.environment.ecs_exec,
+        "readonlyRootFilesystem": not context.env.ecs_exec,
         "stopTimeout": STOP_SECONDS,
         "user": USER,
     }
@@ -163,14 +166,14 @@ def _environment(context: ReleaseContext, agent: Agent, image: Image) -> dict[st
     return {
         "ACSO_AGENT": agent.name,
         "ACSO_DIGEST": image.digest,
-        "ACSO_ENVIRONMENT": context.environment.name,
+        "ACSO_ENVIRONMENT": context.env.name,
         "ACSO_STATE_TABLE": context.outputs.state_table,
         "ACSO_VERSION": image.version,
-        "AWS_REGION": context.environment.region,
+        "AWS_REGION": context.env.region,
         "PORT": str(agent.port),
     }
 
 
 def _tags(context: ReleaseContext, agent: Agent) -> list[dict[str, str]]:
-    tags = {"project": "acso", "environment": context.environment.name, "agent": agent.name}
+    tags = {"project": "acso", "environment": context.env.name, "agent": agent.name}
     return [{"key": key, "value": value} for key, value in tags.items()]

@@ -1,6 +1,6 @@
-"""What differs between two services, for people: paths, and a unified diff; secrets masked.
+"""Differences between two services, for people: changed paths, or a unified diff; secrets masked.
 
-Both sides are canonical texts (`ci.aws.canonical`), so only real differences are left to show.
+Both sides are canonical texts (`ci.aws.canonical`), so only real differences are shown.
 """
 
 import difflib
@@ -13,51 +13,51 @@ from typing import Any
 
 CONTEXT = 2  # lines around a change
 MASK = "***"
-#: Names of entries (environment, log options, labels) whose values nobody may see.
+#: Names of entries (environment, log options, labels) whose values are masked.
 SECRET_NAME = re.compile(
     r"(passw(or)?d|passphrase|secret|token|credential|api_?key|access_?key|private_?key|dsn)",
     re.IGNORECASE,
 )
-#: Values that are secrets whatever their name: keys of AWS, private keys, JSON web tokens, and
-#: URLs with a password in them.
+#: Values that are masked whatever their name: AWS access keys, private keys, JSON web tokens, and
+#: URLs that contain a password.
 SECRET_VALUE = re.compile(
     r"\b(AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY|\beyJ[\w-]+\.eyJ|://[^/\s:@]*:[^/\s@]+@"
 )
-#: Where names are the user's own, and thus say what their values are.
+#: Mappings whose keys are chosen by the user, so that a key describes its value.
 NAMED = frozenset({"environment", "options", "dockerLabels"})
-#: What is the same for every agent and says nothing in a path.
+#: The part of a path that is the same for every agent.
 NOISE = re.compile(r"^containerDefinitions\.[^.]+\.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sides:
-    """Two documents made comparable for people: lists of named things by name, secrets masked."""
+    """Two documents to compare: lists of named items as mappings by name, secrets masked."""
 
     old: Mapping[str, Any]
     new: Mapping[str, Any]
 
     def paths(self) -> Iterator[str]:
-        """Yield the paths at which they differ, with short values old and new."""
+        """Yield each path at which they differ, with the old and the new value, shortened."""
         before, after = _flat(self.old), _flat(self.new)
         for path in sorted(before.keys() | after.keys()):
             if before.get(path) != after.get(path):
                 yield _line(NOISE.sub("", path), before.get(path), after.get(path))
 
     def unified(self) -> tuple[str, ...]:
-        """Return the lines of a unified diff, without the file names; none if they are one."""
+        """Return the lines of a unified diff, without file names; empty if they are equal."""
         old, new = _lines(self.old), _lines(self.new)
         return tuple(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
 
 
 def sides(old: str, new: str, secrets: Collection[str] = ()) -> Sides:
-    """Return two canonical texts as people may see them.
+    """Return two canonical texts as comparable documents, secrets masked.
 
     Args:
-        old: what is; `{}` for nothing.
-        new: what is wanted.
-        secrets: known secrets; a value that holds one of them is masked.
+        old: the current text; `{}` for nothing.
+        new: the desired text.
+        secrets: known secrets; a value that contains one of them is masked.
 
-    A masked value that differs stays a difference: it is shown as `*** (old)` and `*** (new)`.
+    A secret that differs is still shown as a difference: `*** (old)` and `*** (new)`.
     """
     before, after = _named(json.loads(old)), _named(json.loads(new))
     known = tuple(secret for secret in secrets if secret)
@@ -68,7 +68,7 @@ def sides(old: str, new: str, secrets: Collection[str] = ()) -> Sides:
 
 
 def is_secret(name: str, value: str, known: Collection[str] = ()) -> bool:
-    """Tell whether a value must not be seen, by the name it goes under or by itself; pure."""
+    """Return whether a value must be masked, by its name or by itself; pure."""
     return bool(
         SECRET_NAME.search(name)
         or SECRET_VALUE.search(value)
@@ -77,7 +77,7 @@ def is_secret(name: str, value: str, known: Collection[str] = ()) -> bool:
 
 
 def _named(value: Any) -> Any:
-    """Turn lists of things with names of their own into mappings, all the way down."""
+    """Turn lists of items with a `name` into mappings, recursively."""
     if isinstance(value, Mapping):
         return {key: _named(item) for key, item in value.items()}
     if not isinstance(value, list):
@@ -95,7 +95,7 @@ def _nameless(item: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class _Mask:
-    """Hides the secrets of one side; a value that differs from the one opposite says so."""
+    """Masks the secrets of one side; marks those that differ from the other side."""
 
     side: str
     known: tuple[str, ...]
@@ -105,9 +105,9 @@ class _Mask:
 
         Args:
             value: a document or a part of one.
-            opposite: what stands at the same place on the other side.
-            name: what the user calls it, if anything.
-            named: whether its keys are the user's names, not ECS's.
+            opposite: the value at the same place on the other side.
+            name: the name that the user gave it, if any.
+            named: whether its keys are names that the user chose.
         """
         if isinstance(value, Mapping):
             facing = opposite if isinstance(opposite, Mapping) else {}
@@ -124,7 +124,7 @@ class _Mask:
 
 
 def _name(parent: Mapping[str, Any], key: str, named: bool) -> str:
-    """Return what the user calls an item: its key, or the name that stands beside its value."""
+    """Return the user's name of an item: its key, or the `name` beside its `value`."""
     if key == "value":
         return str(parent.get("name", key))
     return key if named else ""

@@ -1,7 +1,7 @@
-"""Saved plans: `deploy --plan` starts only while the environment is as the plan found it.
+"""Saved plans: `deploy --plan` starts only if the environment is still as the plan found it.
 
-What a plan found is kept as short texts with names that people know, not as one checksum, so that
-a refusal can list what has changed.
+A plan stores what it found as named short texts, not as one checksum, so that an outdated plan
+can list what has changed.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ci.config import Config, Environment
 from ci.errors import PlanOutdatedError
 from ci.release.model import Image, ReleaseContext
-from ci.release.plan.changes import Change, Current, Plan
+from ci.release.plan.changes import Change, CurrentService, Plan
 from ci.release.plan.diff import sides
 from ci.release.records import table
 from ci.release.records.release import History
@@ -22,12 +22,12 @@ ABSENT = "absent"
 NO_RELEASE = "none"
 
 
-async def read_facts(context: ReleaseContext, services: Mapping[str, Current]) -> Facts:
+async def read_facts(context: ReleaseContext, services: Mapping[str, CurrentService]) -> Facts:
     """Return the state that a release would start from; reads the releases from the table."""
     return facts_of(services, await table.history(context))
 
 
-def facts_of(services: Mapping[str, Current], history: History) -> Facts:
+def facts_of(services: Mapping[str, CurrentService], history: History) -> Facts:
     """Return the state that a release would start from: last release, unfinished ones, services."""
     return {
         "last validated release": history.current.id if history.current else NO_RELEASE,
@@ -84,7 +84,7 @@ def require_same(
         raise PlanOutdatedError(message, hint=hint)
 
 
-def _service(found: Current) -> str:
+def _service(found: CurrentService) -> str:
     service = found.service
     if service is None:
         return ABSENT
@@ -99,14 +99,14 @@ def _service(found: Current) -> str:
 
 
 def _without_digest(change: Change) -> str:
-    """Return a service's wanted settings without the image: its digest is known after the push."""
-    document = json.loads(change.wanted.content)
+    """Return a service's desired settings without the image: its digest is known after the push."""
+    document = json.loads(change.desired.content)
     for container in document["containerDefinitions"]:
         container.pop("image", None)
         entries = container.get("environment", [])
         container["environment"] = [item for item in entries if item["name"] != "ACSO_DIGEST"]
     shown = sides("{}", json.dumps(document)).new
-    return json.dumps([shown, change.wanted.settings], sort_keys=True)
+    return json.dumps([shown, change.desired.settings], sort_keys=True)
 
 
 def _checksum(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a release stands on, one look each: account, images, roles, network, targets, logs."""
+"""One check for each prerequisite: account, cluster, images, roles, network, targets, logs."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,42 +13,42 @@ from ci.release.plan import desired
 from ci.release.prerequisites.findings import Finding, Subject
 
 TASKS = "ecs-tasks.amazonaws.com"
-#: ECS's names of processor architectures, and the images' own.
+#: ECS's names of processor architectures, and the names in image manifests.
 ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
-#: A stack does not see what was changed by hand, so applying it again mends nothing.
-BY_HAND = "put it back as ci/infra/environment.yaml has it; what else was changed by hand: "
+#: CloudFormation does not notice changes made by hand, so applying the stack again fixes nothing.
+RESTORE = "restore what ci/infra/environment.yaml defines; to find other changes made by hand: "
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """One look: at what, and how."""
+class Check:
+    """One check: its subject, and the function that checks it."""
 
     subject: Subject
-    take: Callable[[Subject], Awaitable[Sequence[Finding]]]
+    run: Callable[[Subject], Awaitable[Sequence[Finding]]]
 
 
-def looks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Look]:
-    """Yield every look but those at what the execution role may do; pure."""
+def checks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Check]:
+    """Yield every check except those of the execution role's permissions; pure."""
     outputs = context.outputs
 
-    def look(what: str, resource: str, take: Callable[..., Awaitable[Sequence[Finding]]]) -> Look:
-        return Look(subject=Subject(what=what, resource=resource), take=partial(take, context))
+    def check(what: str, resource: str, run: Callable[..., Awaitable[Sequence[Finding]]]) -> Check:
+        return Check(subject=Subject(what=what, resource=resource), run=partial(run, context))
 
-    yield look("account and region", context.environment.account or "", _account)
-    yield look("cluster", outputs.cluster, _cluster)
-    yield look("log group", outputs.log_group, _log_group)
-    yield look("subnets", ", ".join(outputs.subnets), _subnets)
-    yield look("security group", outputs.security_group, _security_group)
-    yield look("execution role", outputs.execution_role, _role)
+    yield check("account and region", context.env.account or "", _account)
+    yield check("cluster", outputs.cluster, _cluster)
+    yield check("log group", outputs.log_group, _log_group)
+    yield check("subnets", ", ".join(outputs.subnets), _subnets)
+    yield check("security group", outputs.security_group, _security_group)
+    yield check("execution role", outputs.execution_role, _role)
     for agent in context.config.agents:
         name = agent.name
         image = images.get(name)
         reference = image.reference if image else agent.repository
-        yield look(f"image of {name}", reference, partial(_image, agent=agent, image=image))
+        yield check(f"image of {name}", reference, partial(_image, agent=agent, image=image))
         role = outputs.task_roles.get(name, "")
-        yield look(f"role of {name}", role, _role)
+        yield check(f"role of {name}", role, _role)
         group = outputs.target_groups.get(name, "")
-        yield look(f"target group of {name}", group, partial(_target_group, agent=agent))
+        yield check(f"target group of {name}", group, partial(_target_group, agent=agent))
 
 
 def repository(reference: str) -> str:
@@ -58,7 +58,7 @@ def repository(reference: str) -> str:
 
 async def _account(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     try:
-        await check_account(context.aws, context.environment)
+        await check_account(context.aws, context.env)
     except WrongAccountError as error:
         return [subject.failed(str(error), error.hint)]
     return [subject.passed(f"{await context.aws.account()} in {context.aws.region}")]
@@ -68,14 +68,14 @@ async def _cluster(context: ReleaseContext, subject: Subject) -> Sequence[Findin
     status = await ecs.cluster_status(context.aws, subject.resource)
     if status == "ACTIVE":
         return [subject.passed("ACTIVE")]
-    return [subject.failed(status or "there is none", _by_hand(context))]
+    return [subject.failed(status or "does not exist", _restore_by_hand(context))]
 
 
 async def _log_group(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     if await logs.group_exists(context.aws, subject.resource):
         return [subject.passed("exists")]
     fix = f"aws logs create-log-group --log-group-name {subject.resource}"
-    return [subject.failed("there is none: no task could start", fix)]
+    return [subject.failed("does not exist: no task could start", fix)]
 
 
 async def _subnets(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
@@ -84,27 +84,27 @@ async def _subnets(context: ReleaseContext, subject: Subject) -> Sequence[Findin
     problems = [f"{id_} does not exist" for id_ in missing]
     problems += [f"{s.id} is {s.state}" for s in found.values() if s.state != "available"]
     if len({subnet.vpc for subnet in found.values()}) > 1:
-        problems.append("they are of several VPCs")
+        problems.append("the subnets are in different VPCs")
     if problems:
-        return [subject.failed(problem, _by_hand(context)) for problem in problems]
+        return [subject.failed(problem, _restore_by_hand(context)) for problem in problems]
     return [subject.passed(f"{len(found)} available")]
 
 
 async def _security_group(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     found = await ec2.security_group(context.aws, subject.resource)
     if found is None:
-        return [subject.failed("there is none", _by_hand(context))]
+        return [subject.failed("does not exist", _restore_by_hand(context))]
     subnets = await ec2.subnets(context.aws, context.outputs.subnets)
     problems = [
-        f"lets nobody in to port {port}"
+        f"does not allow port {port}"
         for port in sorted({agent.port for agent in context.config.agents})
-        if not found.lets_in(port)
+        if not found.allows(port)
     ]
     if subnets and found.vpc not in {subnet.vpc for subnet in subnets.values()}:
-        problems.append(f"is of {found.vpc}, the subnets are not")
+        problems.append(f"is in {found.vpc}, the subnets are in another VPC")
     if problems:
-        return [subject.failed(problem, _by_hand(context)) for problem in problems]
-    return [subject.passed("lets the agents' ports in")]
+        return [subject.failed(problem, _restore_by_hand(context)) for problem in problems]
+    return [subject.passed("allows the agents' ports")]
 
 
 async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
@@ -112,28 +112,28 @@ async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
         return [_not_applied(context, subject)]
     found = await iam.role(context.aws, subject.resource.rpartition("/")[2])
     if found is None:
-        return [subject.failed("there is none", _by_hand(context))]
+        return [subject.failed("does not exist", _restore_by_hand(context))]
     if not found.trusts(TASKS, subject.resource.split(":")[4]):
-        told = f"does not trust {TASKS} for this account"
-        return [subject.failed(told, _by_hand(context), action="sts:AssumeRole")]
+        message = f"does not trust {TASKS} for this account"
+        return [subject.failed(message, _restore_by_hand(context), action="sts:AssumeRole")]
     return [subject.passed(f"trusts {TASKS}")]
 
 
 async def _image(
     context: ReleaseContext, subject: Subject, *, agent: Agent, image: Image | None
 ) -> Sequence[Finding]:
-    publish = f"./acso publish --env {context.environment.name}"
+    publish = f"./acso publish --env {context.env.name}"
     if image is None:
-        return [subject.skipped("no service of it runs yet")]
+        return [subject.skipped("no service of this agent runs yet")]
     if not image.digest:
-        return [subject.failed("is not named by digest", publish)]
+        return [subject.failed("is not referenced by digest", publish)]
     found = await ecr.platforms(context.aws, repository(image.reference), image.digest)
     if found is None:
         return [subject.failed("is not in the registry", publish)]
     needed = _platform(context, agent, image)
     if needed not in found:
-        told = f"is for {', '.join(found) or 'no platform'}, the task is {needed}"
-        return [subject.failed(told, f"build it on a machine or for a platform of {needed}")]
+        message = f"is for {', '.join(found) or 'no platform'}, the task needs {needed}"
+        return [subject.failed(message, f"build it for {needed}")]
     return [subject.passed(f"{needed}, {image.digest[:19]}")]
 
 
@@ -144,7 +144,7 @@ async def _target_group(
         return [_not_applied(context, subject)]
     found = await elb.target_group(context.aws, subject.resource)
     if found is None:
-        return [subject.failed("there is none", _by_hand(context))]
+        return [subject.failed("does not exist", _restore_by_hand(context))]
     expected = {
         "target type": (found.kind, "ip"),
         "protocol": (found.protocol, "HTTP"),
@@ -159,35 +159,33 @@ async def _target_group(
     if not wrong:
         return [subject.passed(f"HTTP {found.port} {found.health_path}")]
     return [
-        subject.failed(f"{name} is {is_}, not {meant}", _mended(context, subject, name, agent))
-        for name, (is_, meant) in wrong.items()
+        subject.failed(f"{name} is {actual}, not {meant}", _fix(context, subject, name, agent))
+        for name, (actual, meant) in wrong.items()
     ]
 
 
-def _mended(context: ReleaseContext, subject: Subject, name: str, agent: Agent) -> str:
-    """Return what mends a target group; all but its health check is fixed when it is made."""
+def _fix(context: ReleaseContext, subject: Subject, name: str, agent: Agent) -> str:
+    """Return how to fix a target group; only its health check can be changed in place."""
     flags = {
         "health path": f"--health-check-path {agent.health_path}",
         "health port": "--health-check-port traffic-port",
     }
     if name not in flags:
-        return _by_hand(context)
+        return _restore_by_hand(context)
     return f"aws elbv2 modify-target-group --target-group-arn {subject.resource} {flags[name]}"
 
 
 def _platform(context: ReleaseContext, agent: Agent, image: Image) -> str:
-    """Return the platform of an agent's tasks, as images call it."""
+    """Return the platform of an agent's tasks as image manifests name it, such as linux/amd64."""
     asked = desired.task_definition(context, agent, image).get("runtimePlatform", {})
     system = str(asked.get("operatingSystemFamily", "LINUX")).partition("_")[0].lower()
     return f"{system}/{ARCHITECTURES[asked.get('cpuArchitecture', 'X86_64')]}"
 
 
 def _not_applied(context: ReleaseContext, subject: Subject) -> Finding:
-    told = "acso.toml has the agent, the infrastructure does not yet"
-    return subject.failed(told, f"./acso deploy --env {context.environment.name}")
+    message = "the agent is in acso.toml, but not yet in the infrastructure"
+    return subject.failed(message, f"./acso deploy --env {context.env.name}")
 
 
-def _by_hand(context: ReleaseContext) -> str:
-    return (
-        f"{BY_HAND}aws cloudformation detect-stack-drift --stack-name {context.environment.prefix}"
-    )
+def _restore_by_hand(context: ReleaseContext) -> str:
+    return f"{RESTORE}aws cloudformation detect-stack-drift --stack-name {context.env.prefix}"

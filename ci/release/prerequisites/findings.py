@@ -1,4 +1,4 @@
-"""What verifying an environment finds: every problem with the resource, what lacks, and the fix."""
+"""Findings of `verify`: each problem with its resource, the missing permission, and the fix."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,7 +8,7 @@ from ci.errors import VerifyError
 
 
 class Status(StrEnum):
-    """What a look came to. ERROR is that it could not be had: never as good as a pass."""
+    """Result of a check. ERROR means that it could not be run, and never counts as a pass."""
 
     PASS = "PASS"  # noqa: S105 (no password)
     FAIL = "FAIL"
@@ -18,26 +18,26 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing looked at: how it is, which action somebody lacks, and what to do about it."""
+    """The result of one check; `action` is the missing permission, `fix` what to do."""
 
     status: Status
     what: str
-    told: str
+    message: str
     resource: str = ""
-    action: str = ""  # IAM's name of what is not allowed
+    action: str = ""  # as IAM names it, such as ecr:BatchGetImage
     fix: str = ""
 
     @property
     def bad(self) -> bool:
-        """Whether a release must not begin."""
+        """Whether it prevents a release."""
         return self.status in (Status.FAIL, Status.ERROR)
 
     def lines(self, width: int) -> list[str]:
-        """Return the finding for people, with all that helps where it is a problem."""
-        head = f"  {self.status:<5}  {self.what:<{width}}  {self.told}".rstrip()
+        """Return the finding for people; a problem with resource, permission and fix."""
+        head = f"  {self.status:<5}  {self.what:<{width}}  {self.message}".rstrip()
         if not self.bad:
             return [head]
-        more = {"resource": self.resource, "lacks": self.action, "fix": self.fix}
+        more = {"resource": self.resource, "missing permission": self.action, "fix": self.fix}
         return [head, *(f"         {name}: {value}" for name, value in more.items() if value)]
 
     def data(self) -> dict[str, Any]:
@@ -54,26 +54,26 @@ class Verification:
 
     @property
     def problems(self) -> tuple[Finding, ...]:
-        """What must be put right first."""
+        """The findings that prevent a release."""
         return tuple(item for item in self.findings if item.bad)
 
     @property
     def ok(self) -> bool:
-        """Whether everything could be looked at and nothing is wrong."""
+        """Whether every check could be run and nothing is wrong."""
         passed = any(item.status is Status.PASS for item in self.findings)
         return passed and not self.problems
 
     def summary(self) -> str:
-        """Say in one line how many looks passed."""
+        """Return in one line how many checks passed, failed, and could not be run."""
         counts = dict.fromkeys(Status, 0)
         for item in self.findings:
             counts[item.status] += 1
-        told = {
+        message = {
             Status.FAIL: "failed",
-            Status.ERROR: "could not be looked at",
+            Status.ERROR: "could not be checked",
             Status.SKIP: "skipped",
         }
-        rest = [f"{counts[status]} {word}" for status, word in told.items() if counts[status]]
+        rest = [f"{counts[status]} {word}" for status, word in message.items() if counts[status]]
         passed = f"{counts[Status.PASS]} of {len(self.findings)} passed"
         return ", ".join([passed, *rest])
 
@@ -92,7 +92,7 @@ class Verification:
     def raise_for_failure(self) -> None:
         """Raise `VerifyError` with every problem, not just the first."""
         if not self.ok:
-            hint = f"nothing was changed; look again: ./acso verify --env {self.environment}"
+            hint = f"nothing was changed; check again: ./acso verify --env {self.environment}"
             raise VerifyError(self._text(self.problems), hint=hint)
 
     def _text(self, findings: tuple[Finding, ...]) -> str:
@@ -103,32 +103,32 @@ class Verification:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is looked at: in a few words, and AWS's name of it."""
+    """What a check is about: a short description, and the name or ARN of the resource."""
 
     what: str
     resource: str
 
-    def passed(self, told: str) -> Finding:
-        """Return that it is as it should be."""
-        return self._finding(Status.PASS, told)
+    def passed(self, message: str) -> Finding:
+        """Return a PASS, with what was observed."""
+        return self._finding(Status.PASS, message)
 
-    def failed(self, told: str, fix: str, *, action: str = "") -> Finding:
-        """Return what is wrong with it, and what to do."""
-        return self._finding(Status.FAIL, told, action=action, fix=fix)
+    def failed(self, message: str, fix: str, *, action: str = "") -> Finding:
+        """Return a FAIL: what is wrong, and what to do."""
+        return self._finding(Status.FAIL, message, action=action, fix=fix)
 
     def skipped(self, why: str) -> Finding:
-        """Return why there is nothing to look at."""
+        """Return a SKIP: why there is nothing to check."""
         return self._finding(Status.SKIP, why)
 
-    def unseen(self, why: str, fix: str = "", *, action: str = "") -> Finding:
-        """Return why it could not be looked at."""
+    def error(self, why: str, fix: str = "", *, action: str = "") -> Finding:
+        """Return an ERROR: why it could not be checked."""
         return self._finding(Status.ERROR, why, action=action, fix=fix)
 
-    def _finding(self, status: Status, told: str, *, action: str = "", fix: str = "") -> Finding:
+    def _finding(self, status: Status, message: str, *, action: str = "", fix: str = "") -> Finding:
         return Finding(
             status=status,
             what=self.what,
-            told=told,
+            message=message,
             resource=self.resource,
             action=action,
             fix=fix,

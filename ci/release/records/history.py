@@ -1,4 +1,4 @@
-"""The releases of an environment, for people and machines: all of them, or one as a whole."""
+"""The releases of an environment as text and JSON: a list, or one in detail."""
 
 import datetime
 import textwrap
@@ -11,7 +11,7 @@ from ci.release.model import ReleaseContext, ServiceRevision
 from ci.release.records import table
 from ci.release.records.release import Entry, Release, body, key
 
-WIDTH = 100  # characters of a reason in a list; `release_detail` has all of it
+WIDTH = 100  # characters of a reason in a list; `release_detail` shows all of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ReleaseList:
     current: str = ""
 
     def text(self) -> str:
-        """Return a line a release; `*` marks the current one."""
+        """Return one line for each release; `*` marks the current one."""
         if not self.releases:
             return f"{self.environment}: no release on record"
         rows = [self._row(release) for release in self.releases]
@@ -36,7 +36,7 @@ class ReleaseList:
         return "\n".join([f"{self.environment}: {count}, newest first", *lines])
 
     def data(self) -> dict[str, Any]:
-        """Return the releases for machines, without what `history --release` adds."""
+        """Return the releases for machines, without the details of `history --release`."""
         return {
             "environment": self.environment,
             "current": self.current,
@@ -50,23 +50,23 @@ class ReleaseList:
         return (
             f"{mark} {release.id}",
             str(release.kind),
-            words(release),
+            state_label(release),
             release.created_at[:19].replace("T", " "),
             "-" if seconds is None else f"{seconds:.0f} s",
             release.request.actor or release.holder or "-",
             release.request.commit[:9] or "-",
-            f"{', '.join(touched(release)) or '-'}  {why}",
+            f"{', '.join(changed_agents(release)) or '-'}  {why}",
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseDetail:
-    """One release as a whole: its steps, its services, why it failed."""
+    """One release in detail: its steps, its services, why it failed."""
 
     release: Release
 
     def text(self) -> str:
-        """Return it for people."""
+        """Return the release for people."""
         return "\n".join(self._lines())
 
     def data(self) -> dict[str, Any]:
@@ -75,7 +75,8 @@ class ReleaseDetail:
 
     def _lines(self) -> Iterator[str]:
         release = self.release
-        yield f"release {release.id} of {release.environment}: {release.kind}, {words(release)}"
+        label = f"{release.kind}, {state_label(release)}"
+        yield f"release {release.id} of {release.environment}: {label}"
         yield f"  {_asked(release)}"
         if release.took_over:
             yield f"  took over {', '.join(release.took_over)}, left unfinished"
@@ -105,28 +106,28 @@ async def history(context: ReleaseContext, *, limit: int = 20) -> ReleaseList:
     """
     found = await table.history(context)
     return ReleaseList(
-        environment=context.environment.name,
+        environment=context.env.name,
         releases=found.releases[: max(limit, 0)],
         current=found.current.id if found.current else "",
     )
 
 
 async def release_detail(context: ReleaseContext, id_: str) -> ReleaseDetail:
-    """Return one release as a whole; raises `UsageError` if it is not on record."""
+    """Return one release in detail; raises `UsageError` if it is not on record."""
     release = await table.read(context, key(id_))
     if release is None:
-        message = f"release {id_} of {context.environment.name} is not on record"
-        raise UsageError(message, hint=f"acso history --env {context.environment.name}")
+        message = f"release {id_} of {context.env.name} is not on record"
+        raise UsageError(message, hint=f"./acso history --env {context.env.name}")
     return ReleaseDetail(release=release)
 
 
 def summary(release: Release) -> dict[str, Any]:
-    """Return what a list tells of a release."""
+    """Return the fields of a release that a list shows."""
     return {
         "id": release.id,
         "kind": str(release.kind),
         "state": str(release.state),
-        "ending": release.ending,
+        "outcome": release.outcome,
         "created_at": release.created_at,
         "seconds": duration(release),
         "actor": release.request.actor,
@@ -134,17 +135,17 @@ def summary(release: Release) -> dict[str, Any]:
         "branch": release.request.branch,
         "promoted_from": release.request.promoted_from,
         "origin": release.origin,
-        "changed": touched(release),
+        "changed": changed_agents(release),
         "why": release.why,
     }
 
 
-def words(release: Release) -> str:
-    """Say in a few words where a release is, or how it ended."""
-    return (release.ending or str(release.state)).replace("_", " ").replace("ecs", "ECS")
+def state_label(release: Release) -> str:
+    """Return the state of a release, or how it ended, as words."""
+    return (release.outcome or str(release.state)).replace("_", " ").replace("ecs", "ECS")
 
 
-def touched(release: Release) -> list[str]:
+def changed_agents(release: Release) -> list[str]:
     """Return the agents that a release changed."""
     return [entry.agent for entry in release.entries if entry.action != "none"]
 
@@ -163,10 +164,10 @@ def _seconds(first: str, last: str) -> float:
 
 def _asked(release: Release) -> str:
     request = release.request
-    source = f"commit {request.commit[:12]}" if request.commit else "no commit told"
+    source = f"commit {request.commit[:12]}" if request.commit else "no commit given"
     branch = f" on {request.branch}" * bool(request.branch)
     dirty = ", with uncommitted changes" * request.dirty
-    origin = f"; the content of {release.origin}" * (release.origin not in ("", release.id))
+    origin = f"; content of release {release.origin}" * (release.origin not in ("", release.id))
     promoted = f", promoted from {request.promoted_from}" * bool(request.promoted_from)
     what = f"{source}{branch}{dirty}{promoted}{origin}"
     return f"by {request.actor or 'unknown'} ({release.holder}): {what}"

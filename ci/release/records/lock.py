@@ -1,4 +1,4 @@
-"""One release at a time: a lease in the environment's table, renewed while its holder lives."""
+"""The environment's lock: a lease in DynamoDB, renewed while its holder runs."""
 
 import getpass
 import os
@@ -17,17 +17,17 @@ from ci.errors import AwsError, LockedError
 from ci.release.model import ReleaseContext, Say
 from ci.release.options import ReleaseOptions, unless_stopped
 
-LEASE = 15.0  # seconds
-BEAT = 5.0  # seconds between renewals
-LOOK = 0.5  # seconds between looks at a lease that may be dead
-SLACK = 1.0  # seconds that clocks may differ
+LEASE_SECONDS = 15.0
+RENEWAL_SECONDS = 5.0
+POLL_SECONDS = 0.5  # while waiting for another holder
+CLOCK_SKEW = 1.0  # seconds by which the clocks of two machines may differ
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holder:
-    """Who holds a lock: enough to tell people, and to see on the same host whether it lives."""
+    """Who holds a lock, and enough to find out on the same host whether that process is alive."""
 
     who: str
     host: str
@@ -42,8 +42,8 @@ class Holder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Held:
-    """The lock, held: the token that every write names."""
+class HeldLock:
+    """A lock that this process holds; every write names its token."""
 
     token: str
     holder: str
@@ -53,15 +53,15 @@ async def under_lock(
     context: ReleaseContext,
     doing: str,
     say: Say,
-    work: Callable[[Held], Awaitable[T]],
+    work: Callable[[HeldLock], Awaitable[T]],
     *,
     options: ReleaseOptions = ReleaseOptions(),  # noqa: B008 (frozen)
 ) -> T:
-    """Do work as the only one in the environment, the lease renewed meanwhile.
+    """Do work while holding the environment's lock.
 
-    A lease whose holder is dead is taken over: at once if it was a process of this host, else
-    when it runs out. Raises `LockedError` if the holder lives for longer than `options.wait`, or if
-    the lease is lost.
+    The lease of a dead holder is taken over: at once if it was a process of this host, otherwise
+    when it expires. Raises `LockedError` if the holder is alive after `options.wait` seconds, or
+    if the lease is lost.
     """
     me = holder(doing, context.clock.now().isoformat(timespec="seconds"))
     lease = await unless_stopped(lambda: _acquire(context, me, say, options.wait), options)
@@ -72,37 +72,35 @@ async def under_lock(
         async with anyio.create_task_group() as group:
 
             async def renew() -> None:
-                lost.append(await _keep(context, lease))
+                lost.append(await _renew_until_lost(context, lease))
                 group.cancel_scope.cancel()
 
             group.start_soon(renew)
             try:
-                results.append(await work(Held(token=lease.token, holder=me.who)))
+                results.append(await work(HeldLock(token=lease.token, holder=me.who)))
             except Exception as error:
                 errors.append(error)
             group.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(BEAT):
-            await records.give_back(context.aws, context.outputs.releases_table, lease.token)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
+            await records.release_lease(context.aws, context.outputs.releases_table, lease.token)
     if errors:
         raise errors[0]
     if not results:
-        raise LockedError(
-            lost[0], hint=f"look at it: ./acso status --env {context.environment.name}"
-        )
+        raise LockedError(lost[0], hint=f"./acso status --env {context.env.name}")
     return results[0]
 
 
-async def refuse_if_held(context: ReleaseContext, say: Say) -> None:
-    """Look whether the environment is free, before long work that ends in taking its lock.
+async def refuse_if_locked(context: ReleaseContext, say: Say) -> None:
+    """Check early, before long work, that the environment can be locked.
 
-    Raises `LockedError` if a living process holds it.
+    Raises `LockedError` if the holder of the lock is alive.
     """
-    await _vacant(context, say, 0.0, context.clock.monotonic())
+    await _wait_until_free(context, say, 0.0, context.clock.monotonic())
 
 
 async def current(context: ReleaseContext) -> Lease | None:
-    """Return the lock as it stands, for `status`."""
+    """Return the current lease; None if the environment is not locked."""
     return await records.lease(context.aws, context.outputs.releases_table)
 
 
@@ -119,85 +117,89 @@ def holder(doing: str, since: str) -> Holder:
     )
 
 
-def told(lease: Lease) -> str:
-    """Say who holds a lock, since when, and doing what."""
+def describe(lease: Lease) -> str:
+    """Describe who holds a lock, since when, and what they are doing."""
     data = lease.holder
     return f"{data.get('who', 'somebody')}, {data.get('doing', 'busy')} since {data.get('since')}"
 
 
-def dead(data: Mapping[str, Any]) -> bool:
-    """Tell whether a holder was a process of this host that is no more; False if unknown."""
+def holder_is_dead(data: Mapping[str, Any]) -> bool:
+    """Return whether a holder was a process of this host that has ended; False if unknown."""
     if data.get("host") != processes.host():
         return False
     return not processes.alive(int(data.get("pid", 0)), str(data.get("started")))
 
 
-def expired(context: ReleaseContext, lease: Lease) -> bool:
-    """Tell whether a lease ran out without being renewed."""
-    return _now(context) > lease.expires + SLACK
+def has_expired(context: ReleaseContext, lease: Lease) -> bool:
+    """Return whether a lease expired without being renewed."""
+    return _now(context) > lease.expires + CLOCK_SKEW
 
 
-def alive(context: ReleaseContext, lease: Lease | None) -> bool:
-    """Tell whether a lock is held by somebody who may still be at work."""
-    return lease is not None and not dead(lease.holder) and not expired(context, lease)
+def is_active(context: ReleaseContext, lease: Lease | None) -> bool:
+    """Return whether the holder of a lock may still be working."""
+    return (
+        lease is not None and not holder_is_dead(lease.holder) and not has_expired(context, lease)
+    )
 
 
 async def _acquire(context: ReleaseContext, me: Holder, say: Say, wait: float) -> Lease:
-    """Take the lock: free, dead, or run out; give up once its holder lived for the wait's time."""
+    """Take the lock when it is free, its holder dead, or its lease expired."""
     deadline = context.clock.monotonic() + wait
     while True:
-        seen = await _vacant(context, say, wait, deadline)
+        seen = await _wait_until_free(context, say, wait, deadline)
         if seen is not None:
-            say(f"taking over from {told(seen)}: that process is dead")
+            say(f"taking over from {describe(seen)}: that process is dead")
         lease = Lease(token=uuid.uuid4().hex, expires=_expiry(context), holder=me.data())
-        if await records.take(context.aws, context.outputs.releases_table, lease, old=seen):
+        if await records.put_lease(context.aws, context.outputs.releases_table, lease, old=seen):
             return lease
-        # Somebody was faster: look who.
+        # Another process was faster: wait for it.
 
 
-async def _vacant(context: ReleaseContext, say: Say, wait: float, deadline: float) -> Lease | None:
-    """Return the lock once nobody living holds it: None, or a dead process's lease.
+async def _wait_until_free(
+    context: ReleaseContext, say: Say, wait: float, deadline: float
+) -> Lease | None:
+    """Return the lock when no live process holds it: None, or the lease of a dead process.
 
-    Raises `LockedError` if its holder shows a sign of life after the deadline.
+    Raises `LockedError` if the holder renews its lease after the deadline.
     """
     first: Lease | None = None
     announced = ""
     while True:
         seen = await records.lease(context.aws, context.outputs.releases_table)
-        if seen is None or not alive(context, seen):
+        if seen is None or not is_active(context, seen):
             return seen
         if seen.token != announced:
-            doing = f"waiting up to {wait:g} s" if wait else "looking whether it still runs"
-            say(f"the environment is locked by {told(seen)}; {doing}")
+            doing = f"waiting up to {wait:g} s" if wait else "checking whether it is alive"
+            say(f"the environment is locked by {describe(seen)}; {doing}")
         announced, first = seen.token, first or seen
         lives = (seen.token, seen.expires) != (first.token, first.expires)
         if lives and context.clock.monotonic() >= deadline:
             raise _locked(context, seen)
-        await context.clock.sleep(LOOK)
+        await context.clock.sleep(POLL_SECONDS)
 
 
 def _locked(context: ReleaseContext, lease: Lease) -> LockedError:
-    env = f"--env {context.environment.name}"
+    env = f"--env {context.env.name}"
     return LockedError(
-        f"{context.environment.name} is locked by {told(lease)}",
-        hint=f"wait for it: --wait SECONDS; or look: acso status {env}, acso unlock {env}",
+        f"{context.env.name} is locked by {describe(lease)}",
+        hint=f"wait for it: --wait SECONDS; or see: ./acso status {env}, ./acso unlock {env}",
     )
 
 
-async def _keep(context: ReleaseContext, lease: Lease) -> str:
-    """Renew the lease until it is lost; return how."""
+async def _renew_until_lost(context: ReleaseContext, lease: Lease) -> str:
+    """Renew the lease until it is lost; return why it was lost."""
     table = context.outputs.releases_table
     while True:
-        await context.clock.sleep(BEAT)
+        await context.clock.sleep(RENEWAL_SECONDS)
         renewed = Lease(token=lease.token, expires=_expiry(context), holder=lease.holder)
         try:
-            if not await records.take(context.aws, table, renewed, old=lease):
-                return f"another process took the lock of {context.environment.name} over"
+            if not await records.put_lease(context.aws, table, renewed, old=lease):
+                return f"another process took over the lock of {context.env.name}"
             lease = renewed
         except AwsError as error:
-            # One call may fail; what counts is whether the lease can still be ours.
+            # A failed call is no loss as long as the lease has not expired.
             if _now(context) > lease.expires:
-                return f"the lock of {context.environment.name} could not be renewed: {error}"
+                return f"the lock of {context.env.name} could not be renewed: {error}"
 
 
 def _now(context: ReleaseContext) -> float:
@@ -205,7 +207,7 @@ def _now(context: ReleaseContext) -> float:
 
 
 def _expiry(context: ReleaseContext) -> float:
-    return round(_now(context) + LEASE, 3)
+    return round(_now(context) + LEASE_SECONDS, 3)
 
 
 def _user() -> str:

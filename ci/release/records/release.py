@@ -1,4 +1,4 @@
-"""A release as it is recorded: a state machine, written before each step it takes."""
+"""The record of a release: a state machine, written before each step."""
 
 import datetime
 import re
@@ -14,14 +14,14 @@ ID = re.compile(r"(\d{4}\.\d{2}\.\d{2})-(\d{1,6})")
 
 
 class Kind(StrEnum):
-    """Whether a release brought new images or went back to those of an earlier one."""
+    """Whether a release deploys images or rolls back to an earlier release."""
 
     DEPLOY = "deploy"
     ROLLBACK = "rollback"
 
 
 class State(StrEnum):
-    """Where a release is; the last three are ends."""
+    """The state of a release; the last three are final."""
 
     PLANNED = "planned"
     DEPLOYING = "deploying"
@@ -33,9 +33,10 @@ class State(StrEnum):
     FAILED = "failed"
 
 
-ENDS = frozenset({State.SUCCEEDED, State.ROLLED_BACK, State.FAILED})
-#: What may follow what. A release that stopped halfway ends as failed when the next takes over.
-NEXT: Mapping[State, frozenset[State]] = {
+FINAL_STATES = frozenset({State.SUCCEEDED, State.ROLLED_BACK, State.FAILED})
+#: The states that may follow each state. An unfinished release becomes failed when the next
+#: release takes it over.
+TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.DEPLOYING, State.INTERRUPTED, State.FAILED}),
     State.DEPLOYING: frozenset(
         {State.VALIDATING, State.ROLLING_BACK, State.INTERRUPTED, State.FAILED}
@@ -53,10 +54,10 @@ NEXT: Mapping[State, frozenset[State]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One service in a release: what it is to return to, and what the release brings.
+    """One service in a release: what it runs before and after.
 
-    `before` is None for a service that the release (or the unfinished ones it took over) made;
-    `after` is None until its revision is registered.
+    `before` is what a rollback returns to; None if the release (or an unfinished one that it took
+    over) created the service. `after` is None until its revision is registered.
     """
 
     agent: str
@@ -70,10 +71,10 @@ class Entry:
 class Release:
     """One release of an environment; times are ISO 8601 in UTC.
 
-    `base` is the validated release that a failure returns to, `origin` the release whose content
-    this one has (a rollback's target; its own id otherwise), `took_over` the unfinished releases
-    that it ended, `why` the reason of an end other than success, `ending` how one that went back
-    by itself is called (`ci.release.outcome`).
+    `base` is the validated release that a failure returns to. `origin` is the release with the
+    same content: a rollback's target, otherwise its own id. `took_over` are the unfinished
+    releases that it closed. `why` is why it did not succeed, `outcome` the `OutcomeKind` of one
+    that was rolled back automatically.
     """
 
     id: str
@@ -89,13 +90,13 @@ class Release:
     took_over: tuple[str, ...] = ()
     steps: tuple[tuple[str, str], ...] = ()
     why: str = ""
-    ending: str = ""
+    outcome: str = ""
     failures: tuple[Mapping[str, Any], ...] = field(default=())
 
     @property
     def finished(self) -> bool:
-        """Whether the release came to an end."""
-        return self.state in ENDS
+        """Whether the release is in a final state."""
+        return self.state in FINAL_STATES
 
     @property
     def after(self) -> dict[str, ServiceRevision]:
@@ -112,21 +113,21 @@ class Release:
         return next((at for name, at in self.steps if name == state), "")
 
 
-def begin(release: Release, now: datetime.datetime) -> Release:
+def with_first_step(release: Release, now: datetime.datetime) -> Release:
     """Return a new release with its first step."""
-    return replace(release, steps=((str(release.state), stamp(now)),))
+    return replace(release, steps=((str(release.state), timestamp(now)),))
 
 
 def advance(release: Release, state: State, now: datetime.datetime, *, why: str = "") -> Release:
-    """Return the release in its next state; raises `ValueError` where that cannot follow."""
-    if state not in NEXT[release.state]:
+    """Return the release in its next state; raises `ValueError` if that may not follow."""
+    if state not in TRANSITIONS[release.state]:
         message = f"release {release.id} cannot go from {release.state} to {state}"
         raise ValueError(message)
-    steps = (*release.steps, (str(state), stamp(now)))
+    steps = (*release.steps, (str(state), timestamp(now)))
     return replace(release, state=state, steps=steps, why=why or release.why)
 
 
-def stamp(now: datetime.datetime) -> str:
+def timestamp(now: datetime.datetime) -> str:
     """Return a time as text, to the millisecond."""
     return now.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
 
@@ -139,22 +140,24 @@ def next_id(known: Iterable[str], now: datetime.datetime) -> str:
 
 
 def key(id_: str) -> str:
-    """Return an id in the form that sorts by age; raises `UsageError` on what is no id."""
+    """Return an id in a form that sorts by age; raises `UsageError` if it is not an id."""
     found = ID.fullmatch(id_)
     if not found:
-        message = f"{id_!r} is no release; they look like 2026.11.24-3"
+        message = f"{id_!r} is not a release id; an id looks like 2026.11.24-3"
         raise UsageError(message)
     return f"{found[1]}-{int(found[2]):06}"
 
 
 def body(release: Release) -> dict[str, Any]:
-    """Return the release as JSON holds it."""
+    """Return the release as JSON data."""
     return asdict(release) | {"kind": str(release.kind), "state": str(release.state)}
 
 
 def parse(data: Mapping[str, Any]) -> Release:
-    """Return the release that `body` wrote."""
+    """Return the release from the data that `body` returned."""
     fields = dict(data)
+    if "ending" in fields:  # the field's name in records of earlier versions
+        fields["outcome"] = fields.pop("ending")
     return Release(
         **fields
         | {
@@ -179,7 +182,7 @@ def _entry(data: Mapping[str, Any]) -> Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """An environment's releases, newest first, who wrote each last, and what follows from them."""
+    """An environment's releases, newest first; `owners` has the lock token that wrote each last."""
 
     releases: tuple[Release, ...]
     owners: Mapping[str, str] = field(default_factory=dict)
@@ -191,14 +194,14 @@ class History:
 
     @property
     def unfinished(self) -> tuple[Release, ...]:
-        """Releases that no process brought to an end, newest first."""
+        """Releases that are not in a final state, newest first."""
         return tuple(item for item in self.releases if not item.finished)
 
     def before(self, service: str, running: ServiceRevision | None) -> ServiceRevision | None:
-        """Return what a service goes back to if the next release fails.
+        """Return what a service returns to if the next release fails.
 
-        That is what the last validated release lists; without one, what ran before the oldest
-        unfinished release touched it; without that too, what runs now.
+        It is the revision in the last validated release; without one, what ran before the oldest
+        unfinished release; without one, what runs now.
         """
         if self.current and service in self.current.after:
             return self.current.after[service]
@@ -208,10 +211,10 @@ class History:
         return running
 
     def target(self, to: str | None) -> Release | None:
-        """Return the release that a rollback goes to, by its id or the last validated before.
+        """Return the target of a rollback: the release of this id, or the last validated before.
 
-        With a release unfinished, that is the last validated one: going back means undoing.
-        Raises `UsageError` if `to` is not on record or never passed validation.
+        With an unfinished release, it is the last validated one: the rollback undoes the rest.
+        Raises `UsageError` if `to` is not on record or did not pass validation.
         """
         validated = [item for item in self.releases if item.state is State.SUCCEEDED]
         if to is not None:
@@ -219,11 +222,11 @@ class History:
             for release in validated:
                 if release.id == to:
                     return release
-            message = f"release {to} is not on record as validated"
+            message = f"no validated release {to} is on record"
             failed = next((item for item in self.releases if item.id == to), None)
             if failed:
                 words = str(failed.state).replace("_", " ")
-                message = f"release {to} did not succeed ({words}): it is never returned to"
+                message = f"cannot roll back to release {to}: it did not succeed ({words})"
             known = ", ".join(item.id for item in validated[:5]) or "none"
             raise UsageError(message, hint=f"validated releases: {known}")
         if self.unfinished or not validated:

@@ -1,56 +1,51 @@
-"""What is kept of the past: records and task definitions, as many as acso.toml says.
+"""Retention: how many release records and task definitions are kept, as acso.toml says.
 
-Nothing that runs, or that could be returned to, is ever let go.
+Nothing that runs, or that a rollback may need, is ever removed.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ci.aws import ecs, records
 from ci.aws.records import Document
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from ci.release.model import ReleaseContext, agents_of
-from ci.release.outcome import Outcome
 from ci.release.records import table
 from ci.release.records.release import History, Release, State, parse
 
-#: Deregistered at most, of each family after one release: a long past is no release's to wait for.
-AT_ONCE = 5
+#: Revisions to deregister at most, of each family after one release: it must not wait for long.
+MAX_DEREGISTERED = 5
 
 
-async def tidy(context: ReleaseContext, outcome: Outcome) -> Outcome:
-    """Let go of what is past keeping, after a release that succeeded.
+async def apply_retention(context: ReleaseContext) -> str:
+    """Remove the records and revisions that are not to be kept, after a release that succeeded.
 
-    That the past cannot be tidied is no failure of the release: the outcome's notes say so.
+    Returns a note if that failed, empty otherwise: it is no failure of the release.
     """
-    if not outcome.ok:
-        return outcome
     try:
-        history = await _forget(context)
+        history = await _delete_old_records(context)
         await _deregister(context, history)
     except AwsError as error:
-        note = f"old releases and revisions are not tidied: {error}"
-        return replace(outcome, notes=(*outcome.notes, note))
-    return outcome
+        return f"old releases and revisions could not be removed: {error}"
+    return ""
 
 
-def surplus(revisions: Sequence[str], keep: int, held: Iterable[str]) -> list[str]:
-    """Return the revisions to let go of, oldest first: pure.
+def revisions_to_remove(revisions: Sequence[str], keep: int, in_use: Iterable[str]) -> list[str]:
+    """Return the revisions to deregister, oldest first; pure.
 
     Args:
-        revisions: a family's, newest first.
-        keep: the number of the newest ones that stay whatever became of them.
-        held: what runs or can be returned to; stays however old it is.
+        revisions: of one family, newest first.
+        keep: how many of the newest stay in any case.
+        in_use: revisions that run or that a rollback may need; they stay.
     """
-    wanted = set(held)
-    return [revision for revision in revisions[keep:] if revision not in wanted][::-1]
+    used = set(in_use)
+    return [revision for revision in revisions[keep:] if revision not in used][::-1]
 
 
-def held(history: History) -> set[str]:
-    """Return the revisions that can be returned to: pure.
+def rollback_revisions(history: History) -> set[str]:
+    """Return the revisions that a rollback may need; pure.
 
-    Those are what validated releases list, and both sides of unfinished ones.
+    These are the revisions of validated releases, and those before and after unfinished ones.
     """
     found = set()
     for release in history.releases:
@@ -61,18 +56,18 @@ def held(history: History) -> set[str]:
     return found
 
 
-def kept(release: Release, history: History) -> bool:
-    """Tell whether a record stays however old it is: pure.
+def must_keep(release: Release, history: History) -> bool:
+    """Return whether a record stays however old it is; pure.
 
-    The current release, the one that a rollback goes to, and those that did not end.
+    These are the current release, the target of a rollback, and unfinished releases.
     """
     target = history.target(None)
     pinned = {item.id for item in (history.current, target) if item}
     return not release.finished or release.id in pinned
 
 
-async def _forget(context: ReleaseContext) -> History:
-    """Delete the records beyond those to keep; returns what stays."""
+async def _delete_old_records(context: ReleaseContext) -> History:
+    """Delete the records beyond those to keep; return those that stay."""
     name = context.outputs.releases_table
     found = await records.documents(context.aws, name, table.KIND)
     releases = tuple(parse(item.body) for item in found)
@@ -80,9 +75,9 @@ async def _forget(context: ReleaseContext) -> History:
     past = [
         document
         for document, release in list(zip(found, releases, strict=True))[
-            context.environment.keep_releases :
+            context.env.keep_releases :
         ]
-        if not kept(release, history)
+        if not must_keep(release, history)
     ]
 
     async def remove(document: Document) -> None:
@@ -100,18 +95,20 @@ async def _forget(context: ReleaseContext) -> History:
 
 
 async def _deregister(context: ReleaseContext, history: History) -> None:
-    """Deregister the revisions of each agent that nobody can need any more."""
-    families = list(agents_of(context.config, context.environment))
-    wanted = held(history) | await _running(context, families)
+    """Deregister the revisions of each agent that are neither new nor in use."""
+    families = list(agents_of(context.config, context.env))
+    in_use = rollback_revisions(history) | await _running(context, families)
     for found in await parallel(lambda family: ecs.revisions(context.aws, family), families):
-        for revision in surplus(found, context.environment.keep_revisions, wanted)[:AT_ONCE]:
+        for revision in revisions_to_remove(found, context.env.keep_revisions, in_use)[
+            :MAX_DEREGISTERED
+        ]:
             await ecs.deregister(context.aws, revision)
 
 
 async def _running(context: ReleaseContext, services: Sequence[str]) -> set[str]:
-    """Return the revisions that services, their deployments and any task of the cluster have."""
+    """Return the revisions that services, their deployments and tasks of the cluster run."""
     cluster = context.outputs.cluster
-    # Tasks after services: one that starts in between is then seen in at least one of them.
+    # Services first, then tasks: a task that starts in between is then in at least one answer.
     found = (await ecs.services(context.aws, cluster, services)).values()
     ids = await ecs.task_ids(context.aws, cluster)
     tasks = await ecs.tasks(context.aws, cluster, ids)

@@ -1,4 +1,4 @@
-"""Release records in the environment's table, under the lock's fence."""
+"""Release records in the environment's table; each write is fenced by the lock's token."""
 
 from ci.aws import records
 from ci.errors import LockedError
@@ -30,18 +30,16 @@ async def write(
     Args:
         context: the environment.
         release: what to write.
-        token: the lock's, which this process holds.
-        took_from: token of the dead holder whose record this is.
+        token: of the lock that this process holds.
+        took_from: token of the dead holder that wrote the record last.
 
     Raises:
-        LockedError: another process took the environment over.
+        LockedError: another process took over the environment.
     """
     document = records.Document(
         kind=KIND, key=key(release.id), state=str(release.state), owner=token, body=body(release)
     )
     table = context.outputs.releases_table
     if not await records.put(context.aws, table, document, taken_from=took_from):
-        message = f"another process has taken release {release.id} over"
-        raise LockedError(
-            message, hint=f"look at it: ./acso status --env {context.environment.name}"
-        )
+        message = f"another process has taken over release {release.id}"
+        raise LockedError(message, hint=f"./acso status --env {context.env.name}")

@@ -1,1 +1,1 @@
-"""Moving services to revisions, watching them, and judging the result."""
+"""Move services to revisions, watch them, and decide whether they are healthy."""

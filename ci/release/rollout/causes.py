@@ -1,4 +1,4 @@
-"""Why a stopped task failed, as one of few causes: what counts together, and what counts at once.
+"""Why a task failed, as one of a few causes; which of them end a rollout at once.
 
 Sources: Amazon ECS Developer Guide, "Stopped tasks error codes" and "Stopped task error messages".
 """
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 from ci.aws.ecs import Task
 
-#: What a second try does not mend; each ends a rollout with the first task that it befalls.
+#: Causes that a retry does not fix: the first task that fails for one of them ends a rollout.
 PULL = "its image cannot be pulled"
 RESOURCES = "its resources cannot be initialised"
 MEMORY = "out of memory"
 FATAL = frozenset({PULL, RESOURCES, MEMORY})
 HEALTH = "its health check fails"
-#: Beginnings of stop and container reasons, each with the cause that it means.
+#: Substrings of stop and container reasons, and the cause that each means.
 KNOWN = (
     ("CannotPull", PULL),
     ("CannotInspectContainerError", PULL),
@@ -23,11 +23,11 @@ KNOWN = (
 )
 
 
-def cause(task: Task) -> str:
-    """Return why a task failed, in the words that all tasks of the same cause share."""
-    for told in (task.container_reason, task.stopped_reason):
-        for beginning, known in KNOWN:
-            if beginning in told:
+def failure_cause(task: Task) -> str:
+    """Return why a task failed; the same text for all tasks with the same cause."""
+    for reason in (task.container_reason, task.stopped_reason):
+        for substring, known in KNOWN:
+            if substring in reason:
                 return known
     if "health check" in task.stopped_reason or (
         task.status != "STOPPED" and task.health == "UNHEALTHY"
@@ -38,7 +38,7 @@ def cause(task: Task) -> str:
     return task.stop_code or task.status
 
 
-def too_many(failed: Iterable[Task], limit: int) -> bool:
-    """Tell whether a rollout is over: as many of one cause as the limit, or one that is fatal."""
-    counted = Counter(map(cause, failed))
+def threshold_reached(failed: Iterable[Task], limit: int) -> bool:
+    """Return whether enough tasks failed of one cause to end a rollout, or one of a fatal cause."""
+    counted = Counter(map(failure_cause, failed))
     return any(number >= limit or why in FATAL for why, number in counted.items())

@@ -1,8 +1,9 @@
-"""Strategies: how services come to new revisions, and back. `strategy` in acso.toml names one.
+"""Strategies: how services move to new revisions, and back. `strategy` in acso.toml selects one.
 
-A strategy gets aims and returns what it saw last, with the goals that the verdict judges; plan,
-record and verdict know none of them. To add one: its name to `ci.config.STRATEGIES`, what it asks
-of ECS to `ci.release.plan.desired.DEPLOYMENT`, what it does to `STRATEGIES` here.
+A strategy receives the updates, and returns the last result and the expectations that it was
+checked against. Plan, records and verdict do not depend on the strategy. To add one: its name in
+`ci.config.checks.STRATEGIES`, its ECS settings in `ci.release.plan.desired.DEPLOYMENT`, its class
+in `STRATEGIES` here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,41 +13,45 @@ from typing import Protocol
 from ci.config import Environment
 from ci.release.model import ReleaseContext, Say, ServiceRevision
 from ci.release.rollout import services
-from ci.release.rollout.services import Aim
-from ci.release.rollout.verdict import Goal
-from ci.release.rollout.watch import Watched
+from ci.release.rollout.services import ServiceUpdate
+from ci.release.rollout.verdict import Expectation
+from ci.release.rollout.watch import WatchResult
 
-#: What was seen last, and the goals of the services looked at, by service.
-Moved = tuple[Watched, dict[str, Goal]]
+#: The last result, and the expectations of the services watched, by service.
+Moved = tuple[WatchResult, dict[str, Expectation]]
 
 
 class Strategy(Protocol):
-    """One way of moving services between revisions; `aims` name revisions that are registered."""
+    """One way of moving services between registered revisions."""
 
-    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
-        """Move services to their aims and watch them until all are good or one has failed."""
+    async def forward(
+        self, context: ReleaseContext, updates: Sequence[ServiceUpdate], say: Say
+    ) -> Moved:
+        """Update services and watch them until all are healthy or one has failed."""
 
     async def back(
         self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
     ) -> Moved:
-        """Return every service to what it ran, None for one that was not there, and wait for it.
+        """Return every service to what it ran before and wait for it; delete it if that is None.
 
-        Nothing is raised for a service that does not come back: its verdict says so.
+        A service that cannot be restored raises nothing: its verdict says so.
         """
 
 
 class Rolling:
-    """In waves, new tasks beside the old ones until they serve: ECS's rolling update."""
+    """ECS's rolling update, in waves: old tasks stop once the new ones are healthy."""
 
-    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
-        """Start the services wave by wave."""
-        return await services.roll(context, aims, say)
+    async def forward(
+        self, context: ReleaseContext, updates: Sequence[ServiceUpdate], say: Say
+    ) -> Moved:
+        """Update the services wave by wave."""
+        return await services.roll_out(context, updates, say)
 
     async def back(
         self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
     ) -> Moved:
-        """Bring all services back at once: what they return to has served before."""
-        return await services.take_back(context, before, say)
+        """Restore all services at once, without waves."""
+        return await services.restore(context, before, say)
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType({"rolling": Rolling()})

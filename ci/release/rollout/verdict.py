@@ -1,4 +1,4 @@
-"""Whether a rollout is good, has failed, or needs more time: pure functions of what was seen.
+"""Whether a service is healthy, has failed, or needs more time: pure functions of a snapshot.
 
 Sources of the rules: Amazon ECS Developer Guide, "Stopped tasks error codes" and "Deployment
 circuit breaker"; ELB User Guide, "Health checks for target groups".
@@ -12,48 +12,48 @@ from enum import StrEnum
 from ci.aws.ecs import Service, Task
 from ci.aws.elb import Answer, Target
 from ci.release.model import ServiceRevision
-from ci.release.rollout.causes import too_many
+from ci.release.rollout.causes import threshold_reached
 
-#: Stop codes of a task that did not end by anybody's wish.
+#: Stop codes of a task that was not stopped on purpose.
 BROKEN = ("EssentialContainerExited", "TaskFailedToStart")
-#: Seconds that a load balancer may still answer from before, after the last old target drained.
+#: Seconds that a load balancer may still route to old tasks, after the last old target drained.
 ANSWER_PATIENCE = 5.0
-#: How deployment ids begin. On AWS a task's startedBy is one; elsewhere it may be another name.
+#: Prefix of deployment ids. On AWS a task's startedBy is one; the emulator uses another name.
 DEPLOYMENT = "ecs-svc/"
 #: Targets in these states get no new requests.
 LEAVING = ("draining", "unused")
 
 
 class Kind(StrEnum):
-    """What a verdict says."""
+    """The kinds of verdict."""
 
     PENDING = "pending"
-    GOOD = "good"
+    HEALTHY = "good"
     FAILED = "failed"
 
 
-class Cause(StrEnum):
-    """Why a service failed, as far as it matters to what is done next."""
+class FailureCause(StrEnum):
+    """Why a service failed, as far as it determines the release's outcome."""
 
-    BROKEN = "broken"  # its own tasks or answers
-    ECS = "ecs"  # ECS gave the deployment up and runs another revision
+    BROKEN = "broken"  # its own tasks fail, or answer wrongly
+    ECS = "ecs"  # ECS rolled the deployment back
     REPLACED = "replaced"  # somebody else deployed, scaled or deleted it
-    LATE = "late"  # its time is over
+    TIMEOUT = "timeout"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The judgement of one service at one moment, in words, with the tasks that failed."""
+    """The state of one service at one moment: its kind, a description, and the failed tasks."""
 
     kind: Kind
     text: str
-    failing: tuple[Task, ...] = ()
-    cause: Cause | None = None
+    failed_tasks: tuple[Task, ...] = ()
+    cause: FailureCause | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When waiting ends: failures of one cause, seconds of grace for a task, seconds in all."""
+    """When waiting ends: failures of one cause, grace seconds of a task, total seconds."""
 
     failures: int
     grace: float
@@ -61,13 +61,13 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What one service is to run, and since when its tasks count.
+class Expectation:
+    """What one service should run, and since when its tasks count.
 
-    `deployment` is the id in UpdateService's own reply; empty if this release did not begin the
-    deployment (it only looks at the service, or ECS began it). `since` is the creation time of
-    that deployment by AWS's clock; None where earlier failures of the revision cannot be told
-    from this deployment's: then only the present counts.
+    `deployment` is the id in the response of UpdateService; empty if this release did not start
+    the deployment. `since` is the creation time of that deployment by AWS's clock; None if earlier
+    failures of the revision cannot be told apart from this deployment's: then stopped tasks do
+    not count.
     """
 
     agent: str
@@ -78,11 +78,11 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
-    """All that one look found out about one service.
+class Snapshot:
+    """One service as seen in one poll.
 
-    `ages` are seconds since each task was first seen running, `wrong_for` seconds since the
-    answer is another than the goal's; both by the watcher's own clock.
+    `ages` are the seconds since each task was first seen running, `wrong_for` the seconds for
+    which the agent's answer has been wrong; both by the watcher's own clock.
     """
 
     service: Service | None
@@ -94,201 +94,217 @@ class Seen:
     wrong_for: float = 0.0
 
 
-def judge(goal: Goal, seen: Seen, limits: Limits) -> Verdict:
-    """Judge one service by its goal: failures first, then patience, then every sign of success."""
-    service = seen.service
+def evaluate(expectation: Expectation, snapshot: Snapshot, limits: Limits) -> Verdict:
+    """Return the verdict on one service: failures first, then what is still missing."""
+    service = snapshot.service
     if service is None or service.status != "ACTIVE":
         state = service.status if service else "missing"
-        return _failed(f"the service is gone ({state})", cause=Cause.REPLACED)
+        return _failed(f"the service is gone ({state})", cause=FailureCause.REPLACED)
     return (
-        _superseded(goal, service)
-        or _switched_off(goal, service)
-        or _crashed(goal, seen, limits)
-        or _unhealthy(goal, seen, limits)
-        or _wrong(goal, seen)
-        or _waiting(goal, service, seen, limits)
-        or Verdict(kind=Kind.GOOD, text=f"{service.running} of {service.desired} tasks serve")
+        _superseded(expectation, service)
+        or _switched_off(expectation, service)
+        or _crashed(expectation, snapshot, limits)
+        or _unhealthy(expectation, snapshot, limits)
+        or _wrong(expectation, snapshot)
+        or _waiting(expectation, service, snapshot, limits)
+        or Verdict(kind=Kind.HEALTHY, text=f"{service.running} of {service.desired} tasks serve")
     )
 
 
-def ours(goal: Goal, seen: Seen) -> tuple[Task, ...]:
-    """Return the tasks that belong to the goal's deployment, running or stopped."""
-    return tuple(task for task in seen.tasks if _is_ours(goal, task))
+def own_tasks(expectation: Expectation, snapshot: Snapshot) -> tuple[Task, ...]:
+    """Return the tasks that belong to the expected deployment, running or stopped."""
+    return tuple(task for task in snapshot.tasks if _is_ours(expectation, task))
 
 
-def stopped_broken(task: Task) -> bool:
-    """Tell whether a task ended by a failure: its own, or of a health check."""
+def ended_in_failure(task: Task) -> bool:
+    """Return whether a task stopped because it, or its health check, failed."""
     if task.status != "STOPPED":
         return False
     return task.stop_code in BROKEN or "health check" in task.stopped_reason
 
 
-def answers(goal: Goal, answer: Answer) -> bool:
-    """Tell whether an answer is the goal's agent, well, in the goal's version and digest."""
-    told = (answer.body.get("agent"), answer.body.get("version"), answer.body.get("digest"))
-    return answer.status == 200 and told == (goal.agent, goal.run.version, goal.run.digest)
+def answer_matches(expectation: Expectation, answer: Answer) -> bool:
+    """Return whether an answer is healthy and has the expected agent, version and digest."""
+    identity = (answer.body.get("agent"), answer.body.get("version"), answer.body.get("digest"))
+    return answer.status == 200 and identity == (
+        expectation.agent,
+        expectation.run.version,
+        expectation.run.digest,
+    )
 
 
-def serving(goal: Goal, seen: Seen) -> bool:
-    """Tell whether exactly the goal's tasks run, as many as desired: then targets matter."""
-    if seen.service is None:
+def all_running(expectation: Expectation, snapshot: Snapshot) -> bool:
+    """Return whether as many expected tasks run as desired; then targets are worth a call."""
+    if snapshot.service is None:
         return False
-    return not _tasks_missing(goal, seen)
+    return not _tasks_missing(expectation, snapshot)
 
 
-def in_service(goal: Goal, seen: Seen) -> bool:
-    """Tell whether the goal's tasks, and no others, get requests: then the answer matters."""
-    return serving(goal, seen) and not _targets_missing(goal, seen)
+def in_service(expectation: Expectation, snapshot: Snapshot) -> bool:
+    """Return whether only the expected tasks get requests; then the answer is worth a call."""
+    return all_running(expectation, snapshot) and not _targets_missing(expectation, snapshot)
 
 
-def _is_ours(goal: Goal, task: Task) -> bool:
-    if goal.deployment and task.started_by.startswith(DEPLOYMENT):
-        return task.started_by == goal.deployment
-    if task.revision != goal.run.revision:
+def _is_ours(expectation: Expectation, task: Task) -> bool:
+    if expectation.deployment and task.started_by.startswith(DEPLOYMENT):
+        return task.started_by == expectation.deployment
+    if task.revision != expectation.run.revision:
         return False
-    if goal.since is None or task.created_at is None:
+    if expectation.since is None or task.created_at is None:
         return task.status != "STOPPED"
-    # ECS tells whole seconds in some places: a task is not older than its deployment for that.
-    return task.created_at >= goal.since.replace(microsecond=0)
+    # ECS rounds some times to whole seconds, which must not make a task older than its deployment.
+    return task.created_at >= expectation.since.replace(microsecond=0)
 
 
-def _superseded(goal: Goal, service: Service) -> Verdict | None:
-    """Fail if ECS gave this deployment up, or another one took its place."""
+def _superseded(expectation: Expectation, service: Service) -> Verdict | None:
+    """Fail if ECS rolled this deployment back, or another deployment replaced it."""
     primary = service.primary
-    if primary is None or not goal.deployment:
+    if primary is None or not expectation.deployment:
         return None
-    given_up, number = _given_up(goal, service), primary.revision.rpartition(":")[2]
-    if given_up and primary.id == goal.deployment:
-        return _failed(f"ECS gave the deployment up: {given_up}")
-    if given_up:
-        text = f"ECS gave the deployment up and runs revision {number} again: {given_up}"
-        return _failed(text, cause=Cause.ECS)
-    if primary.id == goal.deployment:
+    reason, number = _failure_reason(expectation, service), primary.revision.rpartition(":")[2]
+    if reason and primary.id == expectation.deployment:
+        return _failed(f"ECS marked the deployment as failed: {reason}")
+    if reason:
+        text = f"ECS rolled the deployment back to revision {number}: {reason}"
+        return _failed(text, cause=FailureCause.ECS)
+    if primary.id == expectation.deployment:
         return None
-    which = "of the same revision" if number == goal.run.number else f"(revision {number})"
-    return _failed(f"another deployment {which} took this one's place", cause=Cause.REPLACED)
+    which = "of the same revision" if number == expectation.run.number else f"(revision {number})"
+    return _failed(f"another deployment {which} replaced this one", cause=FailureCause.REPLACED)
 
 
-def _given_up(goal: Goal, service: Service) -> str:
-    """Return why ECS gave the goal's deployment up; empty if it did not.
+def _failure_reason(expectation: Expectation, service: Service) -> str:
+    """Return why the expected deployment failed, as ECS says; empty if it did not fail.
 
-    ECS drops a failed deployment from the list once it has gone back; its event stays. Source:
+    ECS drops a failed deployment from the list once it is rolled back; its event stays. Source:
     Amazon ECS Developer Guide, "Service event messages": `service (service-name) (deployment
     deployment-id) deployment failed: reason`.
     """
     for item in service.deployments:
-        if item.id == goal.deployment:
-            return (item.reason or "no reason told") if item.state == "FAILED" else ""
-    said = f"(deployment {goal.deployment}) deployment failed"
-    event = next((event for event in service.events if said in event), "")
-    return event.partition(said)[2].strip(" :.") or ("no reason told" if event else "")
+        if item.id == expectation.deployment:
+            return (item.reason or "no reason given") if item.state == "FAILED" else ""
+    failed = f"(deployment {expectation.deployment}) deployment failed"
+    event = next((event for event in service.events if failed in event), "")
+    return event.partition(failed)[2].strip(" :.") or ("no reason given" if event else "")
 
 
-def _switched_off(goal: Goal, service: Service) -> Verdict | None:
-    if service.desired == 0 and goal.run.desired > 0:
-        text = "somebody set the service's desired count to 0 meanwhile"
-        return _failed(text, cause=Cause.REPLACED)
+def _switched_off(expectation: Expectation, service: Service) -> Verdict | None:
+    if service.desired == 0 and expectation.run.desired > 0:
+        text = "somebody set the service's desired count to 0"
+        return _failed(text, cause=FailureCause.REPLACED)
     return None
 
 
-def _crashed(goal: Goal, seen: Seen, limits: Limits) -> Verdict | None:
-    if goal.since is None:
+def _crashed(expectation: Expectation, snapshot: Snapshot, limits: Limits) -> Verdict | None:
+    if expectation.since is None:
         return None
-    broken = tuple(task for task in ours(goal, seen) if stopped_broken(task))
+    broken = tuple(task for task in own_tasks(expectation, snapshot) if ended_in_failure(task))
     sick = tuple(
-        task for task in ours(goal, seen) if task.health == "UNHEALTHY" and task not in broken
+        task
+        for task in own_tasks(expectation, snapshot)
+        if task.health == "UNHEALTHY" and task not in broken
     )
-    if not too_many(broken + sick, limits.failures):
+    if not threshold_reached(broken + sick, limits.failures):
         return None
     what = [f"{len(broken)} stopped"] * bool(broken) + [f"{len(sick)} unhealthy"] * bool(sick)
     plural = "task" if len(broken) + len(sick) == 1 else "tasks"
-    text = f"does not stay up (revision {goal.run.number}, {' and '.join(what)} {plural})"
+    text = f"does not stay up (revision {expectation.run.number}, {' and '.join(what)} {plural})"
     return _failed(text, broken + sick)
 
 
-def _unhealthy(goal: Goal, seen: Seen, limits: Limits) -> Verdict | None:
-    """Fail if a task had its grace and its container or target is still not healthy."""
-    healthy = {item.address for item in seen.targets or () if item.state == "healthy"}
+def _unhealthy(expectation: Expectation, snapshot: Snapshot, limits: Limits) -> Verdict | None:
+    """Fail if a container or target is still unhealthy after the task's grace period."""
+    healthy = {item.address for item in snapshot.targets or () if item.state == "healthy"}
     late = tuple(
         task
-        for task in ours(goal, seen)
-        if seen.ages.get(task.id, 0.0) > limits.grace
+        for task in own_tasks(expectation, snapshot)
+        if snapshot.ages.get(task.id, 0.0) > limits.grace
         and (
-            task.health == "UNHEALTHY" or (seen.targets is not None and task.address not in healthy)
+            task.health == "UNHEALTHY"
+            or (snapshot.targets is not None and task.address not in healthy)
         )
     )
     if not late:
         return None
-    states = sorted({f"target {t.state}" for t in seen.targets or () if t.state != "healthy"})
+    states = sorted({f"target {t.state}" for t in snapshot.targets or () if t.state != "healthy"})
     why = ", ".join(states) or "container unhealthy"
-    text = f"is not healthy {limits.grace:g} s after it started (revision {goal.run.number}, {why})"
+    which = f"revision {expectation.run.number}, {why}"
+    text = f"is not healthy {limits.grace:g} s after it started ({which})"
     return _failed(text, late)
 
 
-def _wrong(goal: Goal, seen: Seen) -> Verdict | None:
-    if seen.wrong_for <= ANSWER_PATIENCE or seen.answer is None:
+def _wrong(expectation: Expectation, snapshot: Snapshot) -> Verdict | None:
+    if snapshot.wrong_for <= ANSWER_PATIENCE or snapshot.answer is None:
         return None
-    text = f"the load balancer answers {seen.answer}, not version {goal.run.version}"
-    return _failed(text, tuple(task for task in ours(goal, seen) if task.status == "RUNNING"))
+    text = f"the load balancer answers {snapshot.answer}, not version {expectation.run.version}"
+    return _failed(
+        text, tuple(task for task in own_tasks(expectation, snapshot) if task.status == "RUNNING")
+    )
 
 
-def _waiting(goal: Goal, service: Service, seen: Seen, limits: Limits) -> Verdict | None:
-    """Return what is still missing: as pending, or as a failure once the time is over."""
+def _waiting(
+    expectation: Expectation, service: Service, snapshot: Snapshot, limits: Limits
+) -> Verdict | None:
+    """Return what is still missing: PENDING, or FAILED after the timeout."""
     missing = (
-        _tasks_missing(goal, seen)
-        or _targets_missing(goal, seen)
-        or _answer_missing(goal, seen)
-        or _deployment_missing(goal, service)
+        _tasks_missing(expectation, snapshot)
+        or _targets_missing(expectation, snapshot)
+        or _answer_missing(expectation, snapshot)
+        or _deployment_missing(expectation, service)
     )
     if not missing:
         return None
-    if seen.elapsed <= limits.timeout:
+    if snapshot.elapsed <= limits.timeout:
         return Verdict(kind=Kind.PENDING, text=missing)
-    running = tuple(task for task in ours(goal, seen) if task.status != "STOPPED")
+    running = tuple(task for task in own_tasks(expectation, snapshot) if task.status != "STOPPED")
     text = f"is not done after {limits.timeout:.0f} s: {missing}"
-    return _failed(text, running, cause=Cause.LATE)
+    return _failed(text, running, cause=FailureCause.TIMEOUT)
 
 
-def _tasks_missing(goal: Goal, seen: Seen) -> str:
-    alive = [task for task in seen.tasks if task.status != "STOPPED"]
-    mine = [task for task in alive if _is_ours(goal, task)]
+def _tasks_missing(expectation: Expectation, snapshot: Snapshot) -> str:
+    alive = [task for task in snapshot.tasks if task.status != "STOPPED"]
+    mine = [task for task in alive if _is_ours(expectation, task)]
     running = [task for task in mine if task.status == "RUNNING"]
-    if len(running) != goal.run.desired:
+    if len(running) != expectation.run.desired:
         state = mine[0].status.lower() if mine and not running else f"{len(running)} running"
-        return f"{goal.run.desired} tasks wanted, {state}"
+        return f"{expectation.run.desired} tasks desired, {state}"
     return ""
 
 
-def _targets_missing(goal: Goal, seen: Seen) -> str:
-    if goal.run.desired == 0:
+def _targets_missing(expectation: Expectation, snapshot: Snapshot) -> str:
+    if expectation.run.desired == 0:
         return ""
-    if seen.targets is None:
-        return "targets not looked at yet"
-    addresses = {t.address for t in ours(goal, seen) if t.status == "RUNNING" and t.address}
-    healthy = {item.address for item in seen.targets if item.state == "healthy"}
+    if snapshot.targets is None:
+        return "targets not checked yet"
+    addresses = {
+        t.address for t in own_tasks(expectation, snapshot) if t.status == "RUNNING" and t.address
+    }
+    healthy = {item.address for item in snapshot.targets if item.state == "healthy"}
     if not addresses or not addresses <= healthy:
-        states = ", ".join(sorted({item.state for item in seen.targets})) or "none registered"
+        states = ", ".join(sorted({item.state for item in snapshot.targets})) or "none registered"
         return f"target not yet healthy ({states})"
-    others = [t for t in seen.targets if t.address not in addresses and t.state not in LEAVING]
+    others = [t for t in snapshot.targets if t.address not in addresses and t.state not in LEAVING]
     return f"{len(others)} old targets still serve" if others else ""
 
 
-def _answer_missing(goal: Goal, seen: Seen) -> str:
-    if goal.run.desired == 0:
+def _answer_missing(expectation: Expectation, snapshot: Snapshot) -> str:
+    if expectation.run.desired == 0:
         return ""
-    if seen.answer is None:
-        return "not asked yet"
-    return "" if answers(goal, seen.answer) else f"answers {seen.answer}"
+    if snapshot.answer is None:
+        return "health endpoint not checked yet"
+    return "" if answer_matches(expectation, snapshot.answer) else f"answers {snapshot.answer}"
 
 
-def _deployment_missing(goal: Goal, service: Service) -> str:
+def _deployment_missing(expectation: Expectation, service: Service) -> str:
     primary = service.primary
-    if primary is None or service.revision != goal.run.revision:
+    if primary is None or service.revision != expectation.run.revision:
         return "the service has another revision"
     if primary.state not in ("", "COMPLETED"):
         return "ECS is completing the deployment"
-    return "" if service.running == goal.run.desired else "old tasks are stopping"
+    return "" if service.running == expectation.run.desired else "old tasks are stopping"
 
 
-def _failed(text: str, failing: tuple[Task, ...] = (), *, cause: Cause = Cause.BROKEN) -> Verdict:
-    return Verdict(kind=Kind.FAILED, text=text, failing=failing, cause=cause)
+def _failed(
+    text: str, failed_tasks: tuple[Task, ...] = (), *, cause: FailureCause = FailureCause.BROKEN
+) -> Verdict:
+    return Verdict(kind=Kind.FAILED, text=text, failed_tasks=failed_tasks, cause=cause)

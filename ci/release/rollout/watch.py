@@ -1,4 +1,4 @@
-"""The one loop that waits: looks at all services of a release at once until each is judged."""
+"""The polling loop: check all services of a release until each is healthy or one has failed."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,98 +10,101 @@ from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from ci.release.model import ReleaseContext, Say
 from ci.release.rollout.verdict import (
-    Goal,
+    Expectation,
     Kind,
     Limits,
-    Seen,
+    Snapshot,
     Verdict,
-    answers,
+    all_running,
+    answer_matches,
+    evaluate,
     in_service,
-    judge,
-    serving,
 )
 
 T = TypeVar("T")
-FIRST_PAUSE = 0.25  # seconds between looks, as long as a rollout is young
-CALM_PAUSE = 1.0  # where all is good and only a failure would be news
-LAST_PAUSE = 5.0
-PATIENCE = 40.0  # elapsed seconds for each second of pause
-SLOWEST = 30.0  # seconds between looks while AWS throttles
-SPREAD = 0.2  # part by which a pause is longer or shorter, so that pipelines do not ask in step
-NET = 30.0
-SAID_AGAIN = 10.0  # seconds after which an unchanged state is told again
+FIRST_PAUSE = 0.25  # seconds between polls at the start of a rollout
+BAKE_PAUSE = 1.0  # seconds between polls during the bake time
+LAST_PAUSE = 5.0  # seconds between polls late in a rollout
+PAUSE_DIVISOR = 40.0  # the pause is the elapsed time divided by this
+LONGEST_PAUSE = 30.0  # seconds between polls while AWS throttles
+JITTER = 0.2  # share by which a pause varies, so that several pipelines do not poll in step
+MARGIN_SECONDS = 30.0  # after the timeout in `Limits`, which normally ends the loop
+REPEAT_SECONDS = 10.0  # after which an unchanged state is reported again
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
-    """The last verdict on every service, what it was judged by, and how long it took."""
+class WatchResult:
+    """The last verdict on every service, the snapshots behind it, and the seconds it took."""
 
     verdicts: Mapping[str, Verdict]
-    seen: Mapping[str, Seen]
+    snapshots: Mapping[str, Snapshot]
     seconds: float
 
     @property
-    def good(self) -> bool:
-        """Whether every service is what it should be."""
-        return all(verdict.kind is Kind.GOOD for verdict in self.verdicts.values())
+    def healthy(self) -> bool:
+        """Whether every service is healthy."""
+        return all(verdict.kind is Kind.HEALTHY for verdict in self.verdicts.values())
 
 
-class Teller:
-    """Says what changed, and from time to time what has not; one for all waves of a release."""
+class ProgressReporter:
+    """Reports verdicts that changed, and every few seconds those that did not.
+
+    All waves of a release share one reporter.
+    """
 
     def __init__(self, say: Say) -> None:
         self._say = say
-        self._said: dict[str, tuple[str, float]] = {}
+        self._reported: dict[str, tuple[str, float]] = {}
 
     def __call__(self, agent: str, verdict: Verdict, now: float) -> None:
-        """Tell one agent's verdict at a time in monotonic seconds."""
-        text, at = self._said.get(agent, ("", now))
-        if verdict.text != text or (verdict.kind is Kind.PENDING and now - at >= SAID_AGAIN):
-            self._said[agent] = (verdict.text, now)
+        """Report the verdict on one agent's service at a time in monotonic seconds."""
+        text, at = self._reported.get(agent, ("", now))
+        if verdict.text != text or (verdict.kind is Kind.PENDING and now - at >= REPEAT_SECONDS):
+            self._reported[agent] = (verdict.text, now)
             self._say(f"{agent}: {verdict.text}")
 
-    def slowed(self, error: AwsError) -> None:
-        """Tell that AWS wants to be asked less often."""
-        self._say(f"AWS throttles, looking less often ({error.operation or error})")
+    def throttled_by(self, error: AwsError) -> None:
+        """Report that AWS throttles."""
+        self._say(f"AWS throttles, polling less often ({error.operation or error})")
 
 
 async def watch(
     context: ReleaseContext,
-    goals: Sequence[Goal],
+    expectations: Sequence[Expectation],
     limits: Limits,
-    tell: Teller,
+    progress: ProgressReporter,
     *,
     to_the_end: bool = False,
     at_least: float = 0.0,
-) -> Watched:
-    """Look until all goals are good or one has failed; ends by `limits.timeout` at the latest.
+) -> WatchResult:
+    """Poll until all services are healthy or one has failed, at most for `limits.timeout`.
 
     Args:
-        context: where the services are.
-        goals: what each of them is to run.
-        limits: when it takes too long.
-        tell: told each verdict; says what changed.
-        to_the_end: go on after a failure until every goal is good or failed (the way back).
-        at_least: go on for these seconds although all is good, unhurriedly.
+        context: the environment.
+        expectations: what each service should run.
+        limits: when a service counts as failed.
+        progress: receives each verdict.
+        to_the_end: continue after a failure until every service is healthy or failed (rollback).
+        at_least: continue for these seconds although all services are healthy (bake time).
     """
-    watcher = _Watcher(context, goals, limits, tell)
+    watcher = _Watcher(context, expectations, limits, progress)
 
-    async def look() -> Watched | None:
+    async def look() -> WatchResult | None:
         try:
-            watched = await watcher.look()
+            result = await watcher.look()
         except AwsError as error:
             if throttled(error):
-                tell.slowed(error)
+                progress.throttled_by(error)
             raise
-        kinds = {verdict.kind for verdict in watched.verdicts.values()}
+        kinds = {verdict.kind for verdict in result.verdicts.values()}
         if Kind.FAILED in kinds and not to_the_end:
-            return watched
-        return watched if Kind.PENDING not in kinds and watched.seconds >= at_least else None
+            return result
+        return result if Kind.PENDING not in kinds and result.seconds >= at_least else None
 
-    # The verdict knows the deadline and ends the loop; this one is only a net below it.
-    calm = CALM_PAUSE if at_least else None
-    watched = await poll(context, look, limits.timeout + NET, every=calm)
-    return watched or await watcher.look()
+    # The verdict ends the loop at the timeout; the limit here is only a safety margin.
+    every = BAKE_PAUSE if at_least else None
+    result = await poll(context, look, limits.timeout + MARGIN_SECONDS, every=every)
+    return result or await watcher.look()
 
 
 async def poll(
@@ -111,96 +114,110 @@ async def poll(
     *,
     every: float | None = None,
 ) -> T | None:
-    """Look again and again until something is found, or return None after the seconds given.
+    """Call a function until it returns a value; return None after the given seconds.
 
-    A look that AWS throttles found nothing; the pauses after it are twice as long, up to half a
-    minute, until looks go through again. Any other error is the caller's.
+    If AWS throttles a call, the pauses double, up to `LONGEST_PAUSE`, until calls succeed again.
+    Any other error is raised.
 
     Args:
-        context: whose clock it is.
-        look: returns what is waited for, None as long as that is not there.
+        context: its clock is used.
+        look: returns the value, None as long as there is none.
         seconds: when to give up.
-        every: seconds between looks; by default more and more of them, as rollouts need it.
+        every: seconds between calls; by default they grow with the elapsed time.
     """
-    began, stretch, found = context.clock.monotonic(), 1.0, None
+    began, backoff, found = context.clock.monotonic(), 1.0, None
     while True:
         try:
-            found, stretch = await look(), max(1.0, stretch / 2)
+            found, backoff = await look(), max(1.0, backoff / 2)
         except AwsError as error:
             if not throttled(error) or context.clock.monotonic() - began >= seconds:
                 raise
-            stretch *= 2
+            backoff *= 2
         elapsed = context.clock.monotonic() - began
         if found is not None or elapsed >= seconds:
             return found
-        usual = growing(elapsed) if every is None else every
-        await context.clock.sleep(pause(usual, stretch, context.clock.chance()))
+        usual = default_pause(elapsed) if every is None else every
+        await context.clock.sleep(pause(usual, backoff, context.clock.jitter()))
 
 
-def growing(elapsed: float) -> float:
-    """Return the usual pause so many seconds after the first look: short while most end."""
-    return min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PATIENCE))
+def default_pause(elapsed: float) -> float:
+    """Return the pause after so many elapsed seconds: short at first, when most rollouts end."""
+    return min(LAST_PAUSE, max(FIRST_PAUSE, elapsed / PAUSE_DIVISOR))
 
 
-def pause(usual: float, stretch: float, chance: float) -> float:
-    """Return the seconds until the next look.
+def pause(usual: float, backoff: float, jitter: float) -> float:
+    """Return the seconds until the next poll.
 
     Args:
-        usual: what they are as long as all is well.
-        stretch: how many times longer because AWS throttles.
-        chance: a number from 0 to 1 by which they differ a little.
+        usual: the pause without throttling.
+        backoff: the factor for throttling.
+        jitter: a random number from 0 to 1.
     """
-    return min(SLOWEST, usual * stretch) * (1 - SPREAD + 2 * SPREAD * chance)
+    return min(LONGEST_PAUSE, usual * backoff) * (1 - JITTER + 2 * JITTER * jitter)
 
 
 class _Watcher:
-    """What must be remembered from look to look."""
+    """Polls the services, and keeps what later polls need."""
 
     def __init__(
-        self, context: ReleaseContext, goals: Sequence[Goal], limits: Limits, tell: Teller
+        self,
+        context: ReleaseContext,
+        expectations: Sequence[Expectation],
+        limits: Limits,
+        progress: ProgressReporter,
     ) -> None:
-        self._place, self._goals, self._limits, self._tell = context, goals, limits, tell
+        self._context, self._goals, self._limits, self._tell = (
+            context,
+            expectations,
+            limits,
+            progress,
+        )
         self._began = context.clock.monotonic()
-        self._ended: dict[str, ecs.Task] = {}  # stopped tasks do not change any more
+        self._stopped: dict[str, ecs.Task] = {}  # stopped tasks do not change
         self._running_since: dict[str, float] = {}
         self._wrong_since: dict[str, float] = {}
-        self._settled: dict[str, Seen] = {}  # by what each good service was last judged
+        self._healthy: dict[str, Snapshot] = {}  # the last snapshot of each healthy service
         self._reused = False
 
-    async def look(self) -> Watched:
-        """Look at every service once and judge it."""
+    async def look(self) -> WatchResult:
+        """Poll every service once and return the verdicts."""
         services, tasks = await self._cluster()
-        watched = await self._judged(services, tasks)
-        if watched.good and self._reused:
-            # Some were found good a while ago: success is said of all at one moment.
-            self._settled.clear()
-            watched = await self._judged(services, tasks)
-        for goal in self._goals:
-            verdict = watched.verdicts[goal.service]
-            self._tell(goal.agent, verdict, self._place.clock.monotonic())
-        return watched
+        result = await self._evaluate(services, tasks)
+        if result.healthy and self._reused:
+            # Some snapshots are older: success requires new snapshots of all services.
+            self._healthy.clear()
+            result = await self._evaluate(services, tasks)
+        for expectation in self._goals:
+            verdict = result.verdicts[expectation.service]
+            self._tell(expectation.agent, verdict, self._context.clock.monotonic())
+        return result
 
-    async def _judged(
+    async def _evaluate(
         self, services: Mapping[str, ecs.Service], tasks: Sequence[ecs.Task]
-    ) -> Watched:
+    ) -> WatchResult:
         self._reused = False
 
-        async def one(goal: Goal) -> Seen:
-            own = tuple(task for task in tasks if task.service == goal.service)
-            return await self._complete(goal, services.get(goal.service), own)
+        async def one(expectation: Expectation) -> Snapshot:
+            own = tuple(task for task in tasks if task.service == expectation.service)
+            return await self._snapshot(expectation, services.get(expectation.service), own)
 
         looks = await parallel(one, self._goals)
-        seen = {goal.service: look for goal, look in zip(self._goals, looks, strict=True)}
+        snapshots = {
+            expectation.service: look for expectation, look in zip(self._goals, looks, strict=True)
+        }
         verdicts = {
-            goal.service: judge(goal, seen[goal.service], self._limits) for goal in self._goals
+            expectation.service: evaluate(expectation, snapshots[expectation.service], self._limits)
+            for expectation in self._goals
         }
-        self._settled = {
-            name: seen[name] for name, verdict in verdicts.items() if verdict.kind is Kind.GOOD
+        self._healthy = {
+            name: snapshots[name]
+            for name, verdict in verdicts.items()
+            if verdict.kind is Kind.HEALTHY
         }
-        return Watched(verdicts=verdicts, seen=seen, seconds=self._elapsed())
+        return WatchResult(verdicts=verdicts, snapshots=snapshots, seconds=self._elapsed())
 
     async def _cluster(self) -> tuple[dict[str, ecs.Service], list[ecs.Task]]:
-        """Return services and tasks; both are asked for at once."""
+        """Return services and tasks, read in parallel."""
         services: dict[str, ecs.Service] = {}
         tasks: list[ecs.Task] = []
 
@@ -214,56 +231,56 @@ class _Watcher:
         return services, tasks
 
     async def _services(self) -> dict[str, ecs.Service]:
-        """Return the services: a call for each ten of them, side by side."""
-        aws, cluster = self._place.aws, self._place.outputs.cluster
-        names, ten = [goal.service for goal in self._goals], ecs.DESCRIBED_SERVICES
+        """Return the services, ten in each call, in parallel."""
+        aws, cluster = self._context.aws, self._context.outputs.cluster
+        names, ten = [expectation.service for expectation in self._goals], ecs.DESCRIBED_SERVICES
         batches = [names[start : start + ten] for start in range(0, len(names), ten)]
         found = await parallel(lambda batch: ecs.services(aws, cluster, batch), batches)
         return {name: service for part in found for name, service in part.items()}
 
     def _elapsed(self) -> float:
-        return self._place.clock.monotonic() - self._began
+        return self._context.clock.monotonic() - self._began
 
     async def _tasks(self) -> list[ecs.Task]:
         """Return all tasks of the cluster: four calls for up to a hundred of them."""
-        aws, cluster = self._place.aws, self._place.outputs.cluster
-        # Stopped ones last: a task that stops between the two calls is then in both, not in none.
+        aws, cluster = self._context.aws, self._context.outputs.cluster
+        # Running tasks first: one that stops between the calls is then in both, not in neither.
         running = await ecs.task_ids(aws, cluster)
         stopped = await ecs.task_ids(aws, cluster, stopped=True)
         wanted = dict.fromkeys([*running, *stopped])
-        unknown = [id_ for id_ in wanted if id_ not in self._ended]
+        unknown = [id_ for id_ in wanted if id_ not in self._stopped]
         found = {task.id: task for task in await ecs.tasks(aws, cluster, unknown)}
-        self._ended |= {id_: task for id_, task in found.items() if task.status == "STOPPED"}
+        self._stopped |= {id_: task for id_, task in found.items() if task.status == "STOPPED"}
         now = self._elapsed()
         for task in found.values():
             if task.status == "RUNNING":
                 self._running_since.setdefault(task.id, now)
-        known = self._ended | found
+        known = self._stopped | found
         return [known[id_] for id_ in wanted if id_ in known]
 
-    async def _complete(
-        self, goal: Goal, service: ecs.Service | None, tasks: tuple[ecs.Task, ...]
-    ) -> Seen:
-        """Add targets and answer as soon as they can matter, and as long as they may change it."""
+    async def _snapshot(
+        self, expectation: Expectation, service: ecs.Service | None, tasks: tuple[ecs.Task, ...]
+    ) -> Snapshot:
+        """Return the snapshot of a service; targets and answer are read only when they matter."""
         now = self._elapsed()
         ages = {task.id: now - self._running_since.get(task.id, now) for task in tasks}
-        kept = self._settled.get(goal.service)
+        kept = self._healthy.get(expectation.service)
         if kept is not None and (kept.service, kept.tasks) == (service, tasks):
             self._reused = True
             return replace(kept, elapsed=now, ages=ages)
-        seen = Seen(service=service, tasks=tasks, elapsed=now, ages=ages)
-        if goal.run.desired and serving(goal, seen):
-            arn = self._place.outputs.target_groups[goal.agent]
-            seen = replace(seen, targets=tuple(await elb.targets(self._place.aws, arn)))
-        if seen.targets is not None and in_service(goal, seen):
-            agent = self._place.config.agent(goal.agent)
-            url = self._place.url(goal.agent) + agent.health_path
-            seen = replace(seen, answer=await elb.get(url))
-        return replace(seen, wrong_for=self._wrong_for(goal, seen))
+        snapshot = Snapshot(service=service, tasks=tasks, elapsed=now, ages=ages)
+        if expectation.run.desired and all_running(expectation, snapshot):
+            arn = self._context.outputs.target_groups[expectation.agent]
+            snapshot = replace(snapshot, targets=tuple(await elb.targets(self._context.aws, arn)))
+        if snapshot.targets is not None and in_service(expectation, snapshot):
+            agent = self._context.config.agent(expectation.agent)
+            url = self._context.url(expectation.agent) + agent.health_path
+            snapshot = replace(snapshot, answer=await elb.get(url))
+        return replace(snapshot, wrong_for=self._wrong_for(expectation, snapshot))
 
-    def _wrong_for(self, goal: Goal, seen: Seen) -> float:
-        if seen.answer is None or answers(goal, seen.answer):
-            self._wrong_since.pop(goal.service, None)
+    def _wrong_for(self, expectation: Expectation, snapshot: Snapshot) -> float:
+        if snapshot.answer is None or answer_matches(expectation, snapshot.answer):
+            self._wrong_since.pop(expectation.service, None)
             return 0.0
         now = self._elapsed()
-        return now - self._wrong_since.setdefault(goal.service, now)
+        return now - self._wrong_since.setdefault(expectation.service, now)

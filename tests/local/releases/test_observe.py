@@ -169,7 +169,7 @@ async def line_with(process: "subprocess.Popen[str]", text: str) -> str:
         return await anyio.to_thread.run_sync(read)
 
 
-async def test_following_goes_on_until_ctrl_c_and_ends_with_0(
+async def test_following_continues_until_ctrl_c_and_exits_with_0(
     good: World, started: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
     process = started("logs", *ENV, "--follow")
@@ -191,7 +191,7 @@ async def test_a_change_by_hand_is_drift_and_watching_tells_it(
     assert "healthy" in await line_with(process, f"{HUNTER}: ")
     context.aws.client("ecs").update_service(
         cluster=context.outputs.cluster,
-        service=f"{context.environment.prefix}-{HUNTER}",
+        service=f"{context.env.prefix}-{HUNTER}",
         desiredCount=2,
     )
     drift = "2 tasks desired; the record lists 1"
@@ -202,6 +202,6 @@ async def test_a_change_by_hand_is_drift_and_watching_tells_it(
     assert not found.ok
     assert f"  {HUNTER}: {drift}" in found.text().splitlines()
     assert {item.agent for item in found.services if item.drift} == {HUNTER}
-    outcome = await good.deploy(good.images("good"))  # brings it back
+    outcome = await good.deploy(good.images("good"))  # updates it back
     assert outcome.ok
     assert (await release.status(context)).ok

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from ci import release
-from ci.release import Ending
-from ci.release.records.release import ENDS, State
+from ci.release import OutcomeKind
+from ci.release.records.release import FINAL_STATES, State
 from tests.local.releases.environment import ROOT, World
 from tests.local.releases.test_release import HUNTER, command, everywhere
 
@@ -33,14 +33,14 @@ async def good(world: World) -> list[release.Image]:
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_takes_seconds_to_listen_is_waited_for(world: World) -> None:
     outcome = await world.deploy(world.images("good", threat_hunter="slow"))
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert await world.versions() == everywhere(world, "good", threat_hunter="slow")
 
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_answers_as_another_version_is_taken_back(world: World) -> None:
     outcome = await world.deploy(world.images("good", threat_hunter="liar"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert HUNTER in outcome.why
     assert "another" in outcome.why
     assert await world.versions() == everywhere(world, "good")
@@ -49,14 +49,14 @@ async def test_an_agent_that_answers_as_another_version_is_taken_back(world: Wor
 @pytest.mark.usefixtures("good")
 async def test_a_stable_release_that_fails_its_validation_is_taken_back(world: World) -> None:
     outcome = await world.deploy(world.images("good-2"), valid=False)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert "the moon is in the wrong quarter" in outcome.why
     assert await world.versions() == everywhere(world, "good")
     assert (await world.records())[0].state is State.ROLLED_BACK
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_rollout_of_all_five_loses_no_request(world: World) -> None:
+async def test_a_rollout_of_all_services_loses_no_request(world: World) -> None:
     answers: Counter[str] = Counter()
 
     async def load() -> None:
@@ -73,7 +73,7 @@ async def test_a_rollout_of_all_five_loses_no_request(world: World) -> None:
         group.start_soon(load)
         outcome = await world.deploy(world.images("good-3"))
         group.cancel_scope.cancel()
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert await world.versions() == everywhere(world, "good-3")
     assert answers["200"] > 20
     assert set(answers) == {"200"}, answers
@@ -94,7 +94,7 @@ async def test_a_deploy_killed_anywhere_is_all_old_or_all_new_after_the_next_com
     versions = await world.versions()
     assert versions in (everywhere(world, "good"), everywhere(world, name))
     records = await world.records()
-    assert all(record.state in ENDS for record in records)
+    assert all(record.state in FINAL_STATES for record in records)
     current = next(record for record in records if record.state is State.SUCCEEDED)
     assert {entry.agent: run.version for entry in current.entries if (run := entry.after)} == (
         versions

@@ -5,20 +5,18 @@ does nothing where the test before left those running.
 """
 
 import dataclasses
-import datetime
 import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from ci import release
 from ci.errors import NothingToRollBackError, ReleaseFailedError, WithdrawnError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records import retention
-from ci.release.records.release import Release, State
+from ci.release.records.release import State
 from tests.local.releases.environment import ROOT, World
 
 pytestmark = pytest.mark.docker
@@ -41,10 +39,10 @@ def everywhere(world: World, version: str, **others: str) -> dict[str, str]:
     return {agent.name: others.get(agent.package, version) for agent in agents}
 
 
-async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World) -> None:
+async def test_a_first_deploy_starts_every_agent_and_is_recorded(world: World) -> None:
     world.clear()
     outcome = await world.deploy(world.images("good"))
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert await world.versions() == everywhere(world, "good")
     (record,) = await world.records()
     assert record.state is State.SUCCEEDED
@@ -54,10 +52,9 @@ async def test_a_first_deploy_brings_every_agent_up_and_is_recorded(world: World
 async def test_the_same_images_again_change_nothing(
     world: World, good: list[release.Image]
 ) -> None:
-    before, tasks, began = world.revisions, world.tasks(), time.monotonic()
+    before, tasks = world.revisions, world.tasks()
     outcome = await world.deploy(good)
-    assert time.monotonic() - began < 2
-    assert outcome.ending is Ending.NOTHING_TO_DO
+    assert outcome.kind is OutcomeKind.NOTHING_TO_DO
     assert (world.revisions, world.tasks()) == (before, tasks)
 
 
@@ -65,23 +62,23 @@ async def test_the_same_images_again_change_nothing(
 async def test_only_the_agent_with_a_new_image_is_rolled(world: World) -> None:
     before, tasks = world.revisions, world.tasks()
     outcome = await world.deploy(world.images("good", threat_hunter="good-2"))
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     after = world.revisions
     assert {name for name in after if after[name] != before[name]} == {HUNTER}
-    assert len(world.tasks() & tasks) == 4
+    assert len(world.tasks() & tasks) == len(tasks) - 1
     assert await world.versions() == everywhere(world, "good", threat_hunter="good-2")
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
+async def test_a_crash_at_start_rolls_back_and_is_reported_with_its_last_lines(
     world: World,
 ) -> None:
     before, tasks = world.revisions, world.tasks()
     outcome = await world.deploy(world.images("good", threat_hunter="crash"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
     assert world.revisions == before
-    assert len(world.tasks() & tasks) == 4  # the others were never touched
+    assert len(world.tasks() & tasks) == len(tasks) - 1  # the others were never touched
     with pytest.raises(ReleaseFailedError) as raised:
         outcome.raise_for_failure()
     assert f"agent {HUNTER} does not stay up" in str(raised.value)
@@ -89,64 +86,42 @@ async def test_a_crash_at_start_takes_all_back_and_is_told_with_its_last_lines(
     assert "| RuntimeError: boom" in str(raised.value)
     record = (await world.records())[0]
     assert record.state is State.ROLLED_BACK
-    assert judged_within(world, record) < 5
-
-
-def judged_within(world: World, record: Release) -> float:
-    """Return the seconds between a release's first exit of a container and the verdict."""
-    ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
-    family = f"{world.context.environment.prefix}-{HUNTER}"
-    ids = ecs.list_tasks(cluster=cluster, family=family, desiredStatus="STOPPED")["taskArns"]
-    tasks = ecs.describe_tasks(cluster=cluster, tasks=ids)["tasks"]
-    # A task's creation may be told in whole seconds.
-    began = datetime.datetime.fromisoformat(record.created_at).replace(microsecond=0)
-    exits = [
-        task["stoppedAt"]
-        for task in tasks
-        if task["createdAt"] >= began and task["containers"][0].get("exitCode") == 1
-    ]
-    verdict = datetime.datetime.fromisoformat(record.at(State.ROLLING_BACK))
-    return float((verdict - min(exits)).total_seconds())
 
 
 @pytest.mark.usefixtures("good")
-async def test_one_bad_agent_takes_the_four_new_good_ones_back_too(world: World) -> None:
+async def test_one_bad_agent_rolls_the_new_good_ones_back_too(world: World) -> None:
     outcome = await world.deploy(world.images("good-2", threat_hunter="crash"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await world.versions() == everywhere(world, "good")
     assert (await release.status(world.context)).ok
 
 
-async def test_an_image_that_is_not_there_is_told_at_once(
-    world: World, good: list[release.Image]
-) -> None:
+async def test_a_missing_image_is_reported_at_once(world: World, good: list[release.Image]) -> None:
     absent = f"{good[1].reference.partition('@')[0]}@sha256:{'0' * 64}"
     images = [*good]
     images[1] = dataclasses.replace(good[1], version="absent", reference=absent)
     outcome = await world.deploy(images)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert "CannotPullContainerError" in outcome.failures[0].text()
     assert await world.versions() == everywhere(world, "good")
 
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -> None:
-    env = dataclasses.replace(world.context.environment, health_grace=4)
-    hasty = dataclasses.replace(world, context=dataclasses.replace(world.context, environment=env))
+    env = dataclasses.replace(world.context.env, health_grace=4)
+    hasty = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     outcome = await hasty.deploy(world.images("good", threat_hunter="sick"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert HUNTER in outcome.why
     assert await world.versions() == everywhere(world, "good")
 
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: World) -> None:
-    env = dataclasses.replace(world.context.environment, bake_time=15)
-    patient = dataclasses.replace(
-        world, context=dataclasses.replace(world.context, environment=env)
-    )
+    env = dataclasses.replace(world.context.env, bake_time=15)
+    patient = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     outcome = await patient.deploy(world.images("good", threat_hunter="late"))
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert f"agent {HUNTER} does not stay up" in outcome.why
     assert "exit code 137" in outcome.failures[0].text()
     assert await world.versions() == everywhere(world, "good")
@@ -157,14 +132,14 @@ async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: Worl
 async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "AT_ONCE", 100)  # however many tests released before this one
-    env = dataclasses.replace(world.context.environment, keep_revisions=1, keep_releases=2)
-    thrifty = dataclasses.replace(
-        world, context=dataclasses.replace(world.context, environment=env)
-    )
+    monkeypatch.setattr(
+        retention, "MAX_DEREGISTERED", 100
+    )  # however many tests released before this one
+    env = dataclasses.replace(world.context.env, keep_revisions=1, keep_releases=2)
+    thrifty = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     for name in ("good-7", "good-8"):
         outcome = await thrifty.deploy(world.images("good", threat_hunter=name))
-        assert (outcome.ending, outcome.notes) == (Ending.DEPLOYED, ())
+        assert (outcome.kind, outcome.notes) == (OutcomeKind.DEPLOYED, ())
     family = f"{env.prefix}-{HUNTER}"
     client = world.context.aws.client("ecs")
     active = client.list_task_definitions(familyPrefix=family, status="ACTIVE", sort="DESC")
@@ -172,7 +147,7 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     now = int(world.revisions[HUNTER])
     assert numbers == [str(now), str(now - 1)]  # what runs, and what a rollback goes to
     assert len(await world.records()) == 2
-    assert (await world.rollback(f"{family}:{now - 1}")).ending is Ending.RESTORED
+    assert (await world.rollback(f"{family}:{now - 1}")).kind is OutcomeKind.RESTORED
     assert await world.versions() == everywhere(world, "good", threat_hunter="good-7")
 
 
@@ -180,7 +155,7 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
 async def test_a_rollback_by_hand_returns_to_the_release_before(world: World) -> None:
     await world.deploy(world.images("good", threat_hunter="good-2"))
     outcome = await world.rollback()
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
     assert await world.versions() == everywhere(world, "good")
     assert (await release.status(world.context)).ok
 
@@ -194,10 +169,11 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
     name = f"good-{how.name}-{after}"
     newer = world.images("good", incident_response=name, threat_hunter=name)
     stop_halfway(world, newer, how)
-    began = time.monotonic()
     outcome = await (world.deploy(newer) if after == "deploy" else world.rollback())
     assert outcome.ok, outcome.text()
-    assert time.monotonic() - began < 15  # no waiting for a lease: the process is seen to be dead
+    # The process is known to be dead: nothing waits for its lease to expire.
+    assert any(line.endswith("that process is dead") for line in world.lines)
+    assert not any("is locked by" in line for line in world.lines)
     new = name if after == "deploy" else "good"
     versions = everywhere(world, "good", incident_response=new, threat_hunter=new)
     assert await world.versions() == versions
@@ -208,13 +184,13 @@ async def test_what_a_stopped_process_left_is_finished_or_undone(
 
 
 @pytest.mark.usefixtures("good")
-async def test_a_second_ctrl_c_brings_every_service_back(world: World) -> None:
+async def test_a_second_ctrl_c_rolls_every_service_back(world: World) -> None:
     newer = world.images("good", incident_response="good-twice", threat_hunter="good-twice")
     code = stop_halfway(world, newer, signal.SIGINT, again=True)
     assert code == WithdrawnError.exit_code
     assert await world.versions() == everywhere(world, "good")
     record = (await world.records())[0]
-    assert (record.state, record.ending) == (State.ROLLED_BACK, Ending.WITHDRAWN)
+    assert (record.state, record.outcome) == (State.ROLLED_BACK, OutcomeKind.WITHDRAWN)
 
 
 def stop_halfway(
@@ -256,7 +232,7 @@ async def test_a_failed_first_deploy_leaves_no_service_and_a_good_one_follows(
 ) -> None:
     world.clear()
     outcome = await world.deploy(world.images("good", threat_hunter="crash"))
-    assert outcome.ending is Ending.REMOVED
+    assert outcome.kind is OutcomeKind.REMOVED
     assert world.services() == {}
     assert world.tasks() == set()
     with pytest.raises(NothingToRollBackError):

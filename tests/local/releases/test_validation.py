@@ -11,9 +11,17 @@ import pytest
 
 import validation
 from tests.local.releases.environment import ROOT, World
-from validation import Status
+from validation import SUITES, Status
 
 pytestmark = pytest.mark.docker
+#: `python -m validation`, with the configuration that the environment was deployed from.
+PROGRAM = """
+import os, sys
+from validation import __main__ as program
+
+program.FILE = program.FILE.parent / "tests" / program.FILE.name
+sys.exit(program.main(sys.argv[1:], os.environ))
+"""
 
 
 @pytest.fixture
@@ -32,7 +40,7 @@ async def smoke(world: World, output: Path) -> tuple[int, str, dict[str, Any]]:
     }
     command = ["smoke", "--environment", "development", "--output", str(output)]
     done = await anyio.run_process(
-        [sys.executable, "-m", "validation", *command],
+        [sys.executable, "-c", PROGRAM, *command],
         cwd=ROOT,
         env=os.environ | variables,
         check=False,
@@ -41,26 +49,25 @@ async def smoke(world: World, output: Path) -> tuple[int, str, dict[str, Any]]:
     return done.returncode, done.stdout.decode(), json.loads(results)
 
 
-async def test_five_good_agents_pass_every_check(deployed: World, tmp_path: Path) -> None:
+async def test_healthy_agents_pass_every_check(deployed: World, tmp_path: Path) -> None:
     code, text, results = await smoke(deployed, tmp_path / "results.json")
     assert code == 0, text
     assert results["ok"]
-    assert [item["status"] for item in results["results"]] == ["PASS"] * 5
-    assert text.count("PASS") == 5
+    assert [item["status"] for item in results["results"]] == ["PASS"] * len(SUITES["smoke"])
+    assert text.count("PASS") == len(SUITES["smoke"])
 
 
-async def test_a_release_is_validated_by_them(deployed: World) -> None:
+async def test_a_release_can_be_validated_by_the_suite(deployed: World) -> None:
     context = deployed.context
     report = await validation.run("smoke", context, context.outputs.url)
     assert report.ok, report.text()
-    assert report.seconds < 5
 
 
-async def test_an_agent_switched_off_fails_what_it_must(deployed: World, tmp_path: Path) -> None:
+async def test_an_agent_scaled_to_0_fails_the_checks(deployed: World, tmp_path: Path) -> None:
     context = deployed.context
     deployed.context.aws.client("ecs").update_service(
         cluster=context.outputs.cluster,
-        service=f"{context.environment.prefix}-supervisor",
+        service=f"{context.env.prefix}-supervisor",
         desiredCount=0,
     )
     code, text, results = await smoke(deployed, tmp_path / "results.json")

@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from agents.common.app import MOST_BYTES, MOST_ERRORS, create
+from agents.common.app import MAX_BYTES, MAX_ERRORS, create
 from agents.common.settings import Settings
 
 ROOT = Path(__file__).parents[3]
@@ -110,7 +110,7 @@ async def test_health_tells_which_build_runs_where(client: Open) -> None:
         ("financial-intelligence", {"licences": [{"product": "x", "utilisation": 2}]}),
     ],
 )
-async def test_a_request_that_makes_no_sense_is_refused(
+async def test_an_invalid_request_is_refused(
     agent: str, body: dict[str, Any], client: Open
 ) -> None:
     async with client(Settings(agent=agent)) as http:
@@ -119,7 +119,7 @@ async def test_a_request_that_makes_no_sense_is_refused(
 
 async def test_a_body_that_would_fill_the_memory_is_refused(client: Open) -> None:
     # Spaces are JSON, so nothing but the size is wrong with it.
-    body = b'{"goal": "patch"}'.ljust(MOST_BYTES + 1)
+    body = b'{"goal": "patch"}'.ljust(MAX_BYTES + 1)
     headers = {"Content-Type": "application/json"}
     async with client(Settings(agent="supervisor")) as http:
         for prefix in ("", "/supervisor"):
@@ -153,13 +153,13 @@ async def test_a_list_full_of_errors_is_refused_at_the_first(
     assert {error["loc"][2] for error in answer.json()["detail"]} == {0}
 
 
-async def test_of_many_errors_the_first_are_told_as_fastapi_tells_them(client: Open) -> None:
+async def test_of_many_errors_only_the_first_are_returned(client: Open) -> None:
     unknown = {f"k{number}": 0 for number in range(1000)}
     async with client(Settings(agent="supervisor")) as http:
         answer = await http.post("/goals", json=unknown)
     errors = answer.json()["detail"]
     assert answer.status_code == 422
-    assert len(errors) == MOST_ERRORS
+    assert len(errors) == MAX_ERRORS
     assert all(error["loc"][0] == "body" and error["msg"] for error in errors)
 
 
@@ -169,7 +169,7 @@ async def test_an_incident_without_a_time_happens_now(client: Open) -> None:
     assert answer.json()["strategy"] == "lock_out"
 
 
-async def test_an_error_nobody_expected_is_a_500_that_says_nothing_and_a_log_line_that_does(
+async def test_an_unexpected_error_is_a_500_without_details_and_a_log_line_with_them(
     logged: Callable[[], list[dict[str, Any]]],
 ) -> None:
     routes = APIRouter()

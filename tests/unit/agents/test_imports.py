@@ -29,7 +29,7 @@ def ours(file: Path) -> set[str]:
     return {name.split(".")[1] for name in imported(file) if name.split(".")[0] == "agents"}
 
 
-def test_there_are_agents_to_look_at() -> None:
+def test_there_are_agents() -> None:
     assert len(PACKAGES) >= 5
 
 
@@ -39,7 +39,7 @@ def test_an_agent_imports_the_common_code_and_itself(package: str) -> None:
         assert ours(file) <= {"common", package}, file
 
 
-def test_the_common_code_knows_no_agent() -> None:
+def test_the_common_code_imports_no_agent() -> None:
     for file in (AGENTS / "common").rglob("*.py"):
         assert ours(file) <= {"common"}, file
 

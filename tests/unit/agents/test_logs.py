@@ -74,7 +74,7 @@ async def test_only_harmless_ids_are_taken_over(
     assert identity == kept if kept else len(identity) == 32
 
 
-async def test_events_that_are_no_requests_pass_through() -> None:
+async def test_events_other_than_requests_pass_through() -> None:
     seen: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001
@@ -88,7 +88,9 @@ async def test_events_that_are_no_requests_pass_through() -> None:
 
 
 @given(message=st.text(), extra=st.dictionaries(st.text(min_size=1), st.text()))
-def test_a_record_is_one_line_of_json_whatever_it_says(message: str, extra: dict[str, str]) -> None:
+def test_a_record_is_one_line_of_json_whatever_its_text(
+    message: str, extra: dict[str, str]
+) -> None:
     record = logging.LogRecord("x", logging.INFO, "x", 1, "%s", (message,), None)
     record.fields = {f"x_{name}": value for name, value in extra.items()}
     line = JsonFormatter("supervisor", "v1").format(record)

@@ -1,6 +1,5 @@
 import dataclasses
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -53,7 +52,7 @@ async def test_an_agent_is_ready_when_its_table_answers(client: Open, dynamo: Dy
     ]
 
 
-async def test_readiness_is_asked_for_anew_each_time(client: Open, dynamo: Dynamo) -> None:
+async def test_readiness_is_not_cached(client: Open, dynamo: Dynamo) -> None:
     async with client(settings(dynamo.url)) as http:
         assert (await http.get("/ready")).status_code == 200
         dynamo.body = {"Table": {"TableStatus": "DELETING"}}
@@ -72,9 +71,7 @@ async def test_a_missing_table_is_named(client: Open, dynamo: Dynamo) -> None:
     assert "acso-development-agent-state" in reason
 
 
-async def test_a_table_that_nobody_serves_is_a_reason_and_not_an_error(
-    client: Open, dynamo: Dynamo
-) -> None:
+async def test_an_unreachable_table_is_a_reason_not_an_error(client: Open, dynamo: Dynamo) -> None:
     dynamo_is_not_here = "http://127.0.0.1:1"
     status, answer = await ask(client, dynamo_is_not_here)
     assert status == 503
@@ -82,28 +79,24 @@ async def test_a_table_that_nobody_serves_is_a_reason_and_not_an_error(
     assert not dynamo.asked
 
 
-async def test_an_endpoint_that_is_no_url_is_a_reason_and_not_an_error(
-    client: Open, dynamo: Dynamo
-) -> None:
+async def test_an_invalid_endpoint_is_a_reason_not_an_error(client: Open, dynamo: Dynamo) -> None:
     status, answer = await ask(client, "nowhere")
     assert status == 503
     assert "nowhere" in answer["dependencies"]["state_table"]["detail"]
     assert not dynamo.asked
 
 
-async def test_a_silent_dependency_does_not_hold_the_answer_up(
+async def test_a_silent_dependency_does_not_block_the_answer(
     client: Open, dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "DEADLINE", 0.3)
     dynamo.silent = True
-    began = time.monotonic()
-    status, answer = await ask(client, dynamo.url)
+    status, answer = await ask(client, dynamo.url)  # returns although nothing is ever answered
     assert status == 503
     assert answer["dependencies"]["state_table"]["detail"] == "no answer within 0.3 s"
-    assert time.monotonic() - began < 3  # a machine that is busy; nothing was ever answered
 
 
-async def test_hanging_dependencies_leave_the_threads_that_do_the_work(
+async def test_hanging_dependencies_use_no_worker_threads_of_requests(
     client: Open, dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "DEADLINE", 0.5)
@@ -112,23 +105,21 @@ async def test_hanging_dependencies_leave_the_threads_that_do_the_work(
     async with client(hunter) as http, anyio.create_task_group() as tasks:
         for _ in range(50):  # more than there are threads for the work
             tasks.start_soon(http.get, "/ready")
-        with anyio.fail_after(5):
-            assert await anyio.to_thread.run_sync(dynamo.reached.wait, 5)
+        with anyio.fail_after(60):
+            assert await anyio.to_thread.run_sync(dynamo.reached.wait, 60)
             assert (await http.post("/analyze", json={"entries": []})).status_code == 200
     # Each of the four threads had time for one look before the deadline of all.
     assert 1 <= len(dynamo.asked) <= 4
 
 
-async def test_an_answer_that_is_not_dynamodbs_is_a_reason_and_not_an_error(
-    client: Open, dynamo: Dynamo
-) -> None:
+async def test_an_unexpected_answer_is_a_reason_not_an_error(client: Open, dynamo: Dynamo) -> None:
     dynamo.body = {}
     status, answer = await ask(client, dynamo.url)
     assert status == 503
     assert "KeyError" in answer["dependencies"]["state_table"]["detail"]
 
 
-async def test_no_dependency_is_said_to_be_none(client: Open) -> None:
+async def test_a_missing_dependency_is_not_configured(client: Open) -> None:
     async with client(Settings(agent="supervisor")) as http:
         answer = await http.get("/ready")
     assert answer.status_code == 200

@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,7 +178,7 @@ def answering() -> Iterator[Callable[[int, bytes], int]]:
         (500, b'{"status": "healthy"}', "/health answered 500"),
     ],
 )
-def test_only_a_200_that_says_healthy_is_healthy(
+def test_only_a_200_with_status_healthy_is_healthy(
     status: int, body: bytes, problem: str | None, answering: Callable[[int, bytes], int]
 ) -> None:
     found = healthcheck.problem(answering(status, body))
@@ -194,11 +193,7 @@ def test_the_health_check_reads_the_port_and_exits_with_the_problem(
         healthcheck.main()
 
 
-def test_a_health_check_costs_little(start: Start) -> None:
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        start("-m", "agents.healthcheck").ended()
-        times.append(time.perf_counter() - began)
-    # A tenth of a second at most; here other work on the machine is allowed for.
-    assert min(times) < 0.2
+def test_a_health_check_starts_without_installed_packages(start: Start) -> None:
+    # It runs every few seconds: what it imports is what it costs.
+    code, said = start("-S", "-c", "import agents.healthcheck; print('imported')").ended()
+    assert (code, said.strip()) == (0, "imported")

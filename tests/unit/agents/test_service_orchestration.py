@@ -34,7 +34,7 @@ PRIORITIES: tuple[Priority, ...] = get_args(Priority)
         ("", "service_request", "low", "service_desk"),
     ],
 )
-def test_words_decide_where_a_ticket_belongs(
+def test_words_decide_a_ticket_s_category_and_team(
     text: str, category: Category, priority: Priority, team: Team
 ) -> None:
     result = triage(Ticket(text=text, level="platinum"))
@@ -58,7 +58,7 @@ def test_an_urgency_has_its_priority(urgency: float, priority: Priority) -> None
     assert priority_of(urgency) == priority
 
 
-def test_a_given_urgency_goes_before_the_words() -> None:
+def test_a_given_urgency_overrides_the_words() -> None:
     result = triage(Ticket(text="outage", level="gold", urgency=0.0))
     assert (result.urgency, result.priority) == (0.0, "low")
 

@@ -40,7 +40,7 @@ def test_an_empty_variable_is_not_set() -> None:
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "80a", "8_0", " 80", "²", "٣"])
-def test_a_port_that_is_none_is_named(port: str) -> None:
+def test_an_invalid_port_is_named(port: str) -> None:
     with pytest.raises(SettingsError, match="PORT is"):
         read("supervisor", {"PORT": port})
 

@@ -82,7 +82,7 @@ def test_each_sign_is_seen_at_its_limit_and_not_below(
     assert found(entries) == indicators
 
 
-def test_a_known_attacker_is_critical_at_once() -> None:
+def test_a_known_attacker_is_critical() -> None:
     [finding] = analyze([entry()], frozenset({"198.51.100.7"}))
     assert (finding.severity, finding.confidence) == ("critical", 0.7)
     assert finding.threat == "suspicious_activity"

@@ -63,7 +63,7 @@ def service(name: str = "acso-staging-supervisor", **changes: Any) -> dict[str, 
     }
 
 
-async def test_a_service_is_told_with_its_deployments(aws: Aws) -> None:
+async def test_a_service_is_returned_with_its_deployments(aws: Aws) -> None:
     with Stubber(aws.client("ecs")) as stub:
         stub.add_response(
             "describe_services",
@@ -153,6 +153,16 @@ async def test_a_stopped_task_speaks_for_the_container_that_failed(aws: Aws) -> 
     assert found.stop_code == "EssentialContainerExited"
 
 
+@pytest.mark.parametrize("added", ["aws-guardduty-agent-1", "log-agent", "envoy"])
+async def test_a_stopped_task_speaks_for_the_agent_not_for_what_was_added(
+    aws: Aws, added: str
+) -> None:
+    containers = [{"name": added, "exitCode": 137}, {"name": "supervisor-agent", "exitCode": 0}]
+    revision = f"{ARN}:task-definition/acso-staging-supervisor:7"
+    found = await told(aws, task(taskDefinitionArn=revision, containers=containers))
+    assert (found.exit_code, found.container) == (0, "supervisor-agent")
+
+
 async def test_one_sick_container_makes_the_task_sick(aws: Aws) -> None:
     data = task(containers=[{"healthStatus": "HEALTHY"}, {"healthStatus": "UNHEALTHY"}])
     del data["healthStatus"]
@@ -166,7 +176,7 @@ async def test_a_task_that_no_service_started_belongs_to_none(aws: Aws) -> None:
     assert (found.service, found.address, found.health) == ("", "", "UNKNOWN")
 
 
-async def test_a_revision_is_told_with_image_and_environment(aws: Aws) -> None:
+async def test_a_revision_is_returned_with_image_and_environment(aws: Aws) -> None:
     revision = f"{ARN}:task-definition/f:8"
     container = {
         "name": "main",
@@ -210,7 +220,7 @@ async def test_a_cluster_that_is_not_there_has_no_status(aws: Aws) -> None:
         assert await ecs.cluster_status(aws, "c") == "ACTIVE"
 
 
-async def test_a_one_off_task_is_run_or_the_reason_told(aws: Aws) -> None:
+async def test_a_one_off_task_is_started_or_the_reason_raised(aws: Aws) -> None:
     request = {"cluster": "c", "taskDefinition": "d:8"}
     with Stubber(aws.client("ecs")) as stub:
         stub.add_response("run_task", {"tasks": [task()], "failures": []}, request)
@@ -221,7 +231,7 @@ async def test_a_one_off_task_is_run_or_the_reason_told(aws: Aws) -> None:
         with pytest.raises(AwsError, match=r"RESOURCE:CPU \(too little\)") as raised:
             await ecs.run_task(aws, request)
         assert raised.value.code == "RESOURCE:CPU"
-        with pytest.raises(AwsError, match="nothing started"):
+        with pytest.raises(AwsError, match="no task was started"):
             await ecs.run_task(aws, request)
 
 

@@ -23,7 +23,7 @@ def aws() -> Aws:
     return Aws(region="us-east-1", credentials=KEYS)
 
 
-async def test_the_registry_is_the_accounts_own_unless_told(aws: Aws) -> None:
+async def test_the_registry_is_the_account_s_unless_set(aws: Aws) -> None:
     with Stubber(aws.client("sts")) as stub:
         stub.add_response("get_caller_identity", {"Account": "123456789012"})
         assert await ecr.host(aws) == "123456789012.dkr.ecr.us-east-1.amazonaws.com"
@@ -120,7 +120,7 @@ async def test_whatever_a_url_answers_is_an_answer(
     assert str(await elb.get(f"{url}/good")) == 'HTTP 200 {"status": "healthy"}'
 
 
-async def test_no_answer_says_why() -> None:
+async def test_a_failed_request_is_an_answer_with_the_reason() -> None:
     answer = await elb.get("http://127.0.0.1:1/health", seconds=1)
     assert answer.status == 0
     assert str(answer).startswith("no answer: ")
@@ -155,13 +155,13 @@ async def test_lines_of_all_streams_come_by_time_from_every_page(aws: Aws) -> No
         stub.add_response("filter_log_events", {"events": [first, other]}, asked)
         stub.add_client_error("filter_log_events", "ResourceNotFoundException")
         stub.add_client_error("filter_log_events", "AccessDeniedException")
-        found = await logs.between(aws, "g", start=500, end=3000)
+        found = await logs.events_between(aws, "g", start=500, end=3000)
         assert [(event.message, event.id) for event in found] == [("one", "e1"), ("two", "e2")]
-        (only,) = await logs.between(aws, "g", start=-1, prefix="a/")
+        (only,) = await logs.events_between(aws, "g", start=-1, prefix="a/")
         assert only.stream == "a/c/1"
-        assert await logs.between(aws, "g", start=0) == []
+        assert await logs.events_between(aws, "g", start=0) == []
         with pytest.raises(AwsError):
-            await logs.between(aws, "g", start=0)
+            await logs.events_between(aws, "g", start=0)
 
 
 async def test_a_stream_is_read_on_from_where_one_was(aws: Aws) -> None:
@@ -176,11 +176,11 @@ async def test_a_stream_is_read_on_from_where_one_was(aws: Aws) -> None:
             asked | {"nextToken": "f/1"},
         )
         stub.add_client_error("get_log_events", "AccessDeniedException")
-        assert await logs.onward(aws, "g", "s") == ([], "")
-        assert await logs.onward(aws, "g", "s") == (["one"], "f/1")
-        assert await logs.onward(aws, "g", "s", "f/1") == ([], "f/1")
+        assert await logs.next_lines(aws, "g", "s") == ([], "")
+        assert await logs.next_lines(aws, "g", "s") == (["one"], "f/1")
+        assert await logs.next_lines(aws, "g", "s", "f/1") == ([], "f/1")
         with pytest.raises(AwsError):
-            await logs.onward(aws, "g", "s", "f/1")
+            await logs.next_lines(aws, "g", "s", "f/1")
 
 
 async def test_a_log_group_is_found_by_its_whole_name(aws: Aws) -> None:
@@ -191,7 +191,7 @@ async def test_a_log_group_is_found_by_its_whole_name(aws: Aws) -> None:
         assert not await logs.group_exists(aws, "/a")
 
 
-async def test_models_are_told_by_id(aws: Aws) -> None:
+async def test_models_are_returned_by_id(aws: Aws) -> None:
     summary = {"modelArn": "arn:aws:bedrock:us-east-1::foundation-model/m", "modelId": "m"}
     with Stubber(aws.client("bedrock")) as stub:
         stub.add_response("list_foundation_models", {"modelSummaries": [summary]})
@@ -208,7 +208,7 @@ ITEM = {
 }
 
 
-async def test_a_document_is_written_by_its_owner_alone(aws: Aws) -> None:
+async def test_only_its_owner_writes_a_document(aws: Aws) -> None:
     with Stubber(aws.client("dynamodb")) as stub:
         stub.add_response(
             "put_item",
@@ -268,12 +268,12 @@ async def test_a_lease_is_taken_only_as_it_was_seen(aws: Aws) -> None:
         stub.add_client_error("put_item", "ConditionalCheckFailedException")
         stub.add_response("get_item", {})
         assert await records.lease(aws, "t") == old
-        assert await records.take(aws, "t", new, old=old)
-        assert not await records.take(aws, "t", new, old=None)
+        assert await records.put_lease(aws, "t", new, old=old)
+        assert not await records.put_lease(aws, "t", new, old=None)
         assert await records.lease(aws, "t") is None
 
 
 async def test_a_lock_that_is_anothers_stays(aws: Aws) -> None:
     with Stubber(aws.client("dynamodb")) as stub:
         stub.add_client_error("delete_item", "ConditionalCheckFailedException")
-        await records.give_back(aws, "t", "mine")
+        await records.release_lease(aws, "t", "mine")

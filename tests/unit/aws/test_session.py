@@ -39,14 +39,16 @@ def test_importing_it_does_not_import_boto3() -> None:
     assert done.returncode == 0
 
 
-def test_secrets_show_themselves_to_nobody(aws: Aws) -> None:
+def test_secrets_are_not_in_representations(aws: Aws) -> None:
     for shown in (repr(KEYS), str(KEYS), repr(aws)):
         assert SECRET not in shown
         assert TOKEN not in shown
     assert "AKIATEST" in repr(KEYS)
 
 
-def test_a_client_is_made_once_for_all_threads(monkeypatch: pytest.MonkeyPatch, aws: Aws) -> None:
+def test_a_client_is_created_once_for_all_threads(
+    monkeypatch: pytest.MonkeyPatch, aws: Aws
+) -> None:
     made: list[str] = []
 
     def make(_: Aws, service: str) -> object:
@@ -54,7 +56,7 @@ def test_a_client_is_made_once_for_all_threads(monkeypatch: pytest.MonkeyPatch, 
         time.sleep(0.02)  # long enough for every other thread to ask meanwhile
         return object()
 
-    monkeypatch.setattr(Aws, "_make", make)
+    monkeypatch.setattr(Aws, "_create_client", make)
     with ThreadPoolExecutor(max_workers=8) as pool:
         clients = list(pool.map(aws.client, ["ecs"] * 8))
     assert made == ["ecs"]
@@ -121,7 +123,7 @@ async def test_a_denied_call_names_the_missing_action(
         with pytest.raises(AwsError) as raised:
             await aws.call(service, operation, **_least(aws.client(service), operation))
     error = raised.value
-    assert error.hint == f"the role lacks {action}"
+    assert error.hint == f"missing permission: {action}"
     assert (error.service, error.operation) == (service, operation)
     assert error.code == "AccessDeniedException"
     assert sentence in str(error)
@@ -138,12 +140,12 @@ def _least(client: Any, operation: str) -> dict[str, Any]:
     ("code", "hint"),
     [
         ("ExpiredTokenException", "expired"),
-        ("UnrecognizedClientException", "does not know these keys"),
-        ("InvalidClientTokenId", "does not know these keys"),
+        ("UnrecognizedClientException", "does not know these credentials"),
+        ("InvalidClientTokenId", "does not know these credentials"),
         ("ThrottlingException", ""),
     ],
 )
-async def test_a_refusal_says_what_to_do(aws: Aws, code: str, hint: str) -> None:
+async def test_a_refusal_has_a_hint(aws: Aws, code: str, hint: str) -> None:
     with Stubber(aws.client("sts")) as stub:
         stub.add_client_error("get_caller_identity", code, "no")
         with pytest.raises(AwsError) as raised:
@@ -175,7 +177,7 @@ def test_an_error_of_the_program_itself_stays_what_it_is(aws: Aws) -> None:
     assert failure(aws, "ecs", "list_tasks", TypeError("x"), ()) is None
 
 
-async def test_an_endpoint_where_nobody_listens_is_named() -> None:
+async def test_an_unreachable_endpoint_is_named() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"

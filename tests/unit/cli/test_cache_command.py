@@ -37,8 +37,8 @@ def test_the_cache_is_listed_by_kind_with_a_total() -> None:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_removed_results_are_counted_by_kind(*, as_json: bool) -> None:
     gone = PruneResult(results=4, contents=3, images=2, volumes=1, size=1500)
-    said = machine.render_pruned(gone, as_json=as_json)
+    text = machine.render_pruned(gone, as_json=as_json)
     if as_json:
-        assert json.loads(said) == vars(gone)
+        assert json.loads(text) == vars(gone)
     else:
-        assert said == "removed 4 results, 3 contents, 2 images, 1 volumes: 1.5 kB"
+        assert text == "removed 4 results, 3 contents, 2 images, 1 volumes: 1.5 kB"

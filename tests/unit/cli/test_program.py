@@ -65,7 +65,7 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "COMMAND"),
         (["cache", "--keep", "5parsecs"], "'5parsecs'"),
@@ -86,14 +86,14 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
 )
 def test_wrong_usage_is_exit_code_2_and_says_what(
     argv: list[str],
-    said: str,
+    message: str,
     parser: argparse.ArgumentParser,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as done:
         parser.parse_args(argv)
     assert done.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_command_after_two_hyphens_keeps_its_own_flags(

@@ -18,7 +18,7 @@ GITHUB = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubuserconten
 
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ class Account:
         pytest.param([GITHUB], {"IdentityProvider": GITHUB}, True, id="this stack made it"),
     ],
 )
-async def test_github_s_identity_provider_is_made_unless_somebody_else_has(
+async def test_github_s_identity_provider_is_created_unless_it_exists(
     config: Config, providers: list[str], outputs: dict[str, str], made: bool
 ) -> None:
     aws = Aws(region="us-east-1", credentials=KEYS)
@@ -95,7 +95,7 @@ async def test_github_s_identity_provider_is_made_unless_somebody_else_has(
     assert account.asked["Repository"] == ("o/acso" if made else "")
 
 
-async def test_production_s_protection_is_asked_for_once(config: Config) -> None:
+async def test_production_s_protection_is_turned_on_once(config: Config) -> None:
     # CI's role may not ask for it, and need not: an administrator made the stack.
     names = ["Cluster", "Subnets", "SecurityGroup", "ExecutionRole", "LogGroup", "KeyArn", "Topic"]
     names += ["LoadBalancerName", "LoadBalancerHost", "ReleasesTable", "StateTable"]
@@ -108,7 +108,7 @@ async def test_production_s_protection_is_asked_for_once(config: Config) -> None
     assert account.protected == ["acso-production"]
 
 
-async def test_the_embedded_aws_is_not_asked_for_providers_it_cannot_have(config: Config) -> None:
+async def test_the_embedded_aws_is_not_asked_for_identity_providers(config: Config) -> None:
     aws = Aws(region="us-east-1", endpoint="http://here", credentials=KEYS)
     account = Account([], {})
     aws._clients.update(cloudformation=account)  # and no IAM

@@ -9,14 +9,14 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from ci.aws import cloudformation
-from ci.aws.cloudformation import ChangeSet, Event, ResourceChange, Wanted
+from ci.aws.cloudformation import ChangeSet, DesiredStack, Event, ResourceChange
 from ci.aws.session import Aws, Credentials
 from ci.errors import AwsError, InfrastructureError
 from ci.infra import stacks
 
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
 NOW = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
-WANTED = Wanted(name="s", template="{}", parameters={})
+DESIRED = DesiredStack(name="s", template="{}", parameters={})
 TEMPLATE = "Resources: {}"
 ARN = "arn:aws:cloudformation:us-east-1:123456789012:stack/s/1"
 TOPIC = {"LogicalResourceId": "Topic", "ResourceType": "AWS::SNS::Topic"}
@@ -30,7 +30,7 @@ def aws() -> Aws:
 @pytest.fixture
 def stub(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
     """CloudFormation's answers, in order; what is scripted must be asked for."""
-    monkeypatch.setattr(stacks, "SHORT", 0.001)
+    monkeypatch.setattr(stacks, "FIRST_PAUSE", 0.001)
     with Stubber(aws.client("cloudformation")) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -87,21 +87,21 @@ def made_of(stub: Stubber, template: str) -> None:
     stub.add_response("get_template", {"TemplateBody": template}, expected)
 
 
-async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubber) -> None:
+async def test_an_up_to_date_stack_is_not_changed(aws: Aws, stub: Stubber) -> None:
     same = {
         "Parameters": [{"ParameterKey": "A", "ParameterValue": "1"}],
         "Tags": [{"Key": "project", "Value": "acso"}],
     }
-    wanted = dataclasses.replace(
-        WANTED, template=TEMPLATE, parameters={"A": "1"}, tags={"project": "acso"}
+    desired = dataclasses.replace(
+        DESIRED, template=TEMPLATE, parameters={"A": "1"}, tags={"project": "acso"}
     )
     is_(stub, "UPDATE_COMPLETE", **same)
     no_change_sets(stub)
     made_of(stub, TEMPLATE)
-    assert (await stacks.bring(aws, wanted, print)).status == "UPDATE_COMPLETE"
+    assert (await stacks.create_or_update(aws, desired, print)).status == "UPDATE_COMPLETE"
     is_(stub, "UPDATE_COMPLETE", **same)
     made_of(stub, TEMPLATE)
-    assert await stacks.changes(aws, wanted) == []
+    assert await stacks.changes(aws, desired) == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_stack_of_this_very_template_is_left_alone(aws: Aws, stub: Stubb
         ("CREATE_COMPLETE", {"A": "1"}, {}),
     ],
 )
-async def test_a_stack_that_differs_otherwise_is_asked_for_its_changes(
+async def test_a_stack_that_differs_gets_a_change_set(
     aws: Aws, stub: Stubber, status: str, parameters: dict[str, str], tags: dict[str, str]
 ) -> None:
     is_(
@@ -124,8 +124,8 @@ async def test_a_stack_that_differs_otherwise_is_asked_for_its_changes(
     )
     made(stub, kind="UPDATE")
     stub.add_response("delete_change_set", {})
-    wanted = dataclasses.replace(WANTED, parameters={"A": "1"}, tags={"project": "acso"})
-    assert len(await stacks.changes(aws, wanted)) == 1
+    desired = dataclasses.replace(DESIRED, parameters={"A": "1"}, tags={"project": "acso"})
+    assert len(await stacks.changes(aws, desired)) == 1
 
 
 async def test_no_more_events_are_read_than_are_new(aws: Aws, stub: Stubber) -> None:
@@ -141,9 +141,7 @@ async def test_no_more_events_are_read_than_are_new(aws: Aws, stub: Stubber) -> 
     assert [event.id for event in found] == ["7", "8", "9"]
 
 
-async def test_a_stack_is_deleted_once_what_an_earlier_run_began_is_done(
-    aws: Aws, stub: Stubber
-) -> None:
+async def test_a_stack_is_deleted_after_an_earlier_run_s_operation(aws: Aws, stub: Stubber) -> None:
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     is_(stub, "UPDATE_COMPLETE")
@@ -156,7 +154,9 @@ async def test_a_stack_is_deleted_once_what_an_earlier_run_began_is_done(
     assert lines == ["s: waiting for UPDATE_IN_PROGRESS of an earlier run"]
 
 
-async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: Stubber) -> None:
+async def test_an_update_is_waited_for_and_each_event_reported_once(
+    aws: Aws, stub: Stubber
+) -> None:
     old = ("s", "CREATE_COMPLETE", "")
     begun = ("Topic", "UPDATE_IN_PROGRESS", "")
     done = ("Topic", "UPDATE_COMPLETE", "as asked")
@@ -173,7 +173,7 @@ async def test_an_update_is_waited_for_and_each_event_told_once(aws: Aws, stub: 
     is_(stub, "UPDATE_COMPLETE", Outputs=[{"OutputKey": "A", "OutputValue": "b"}])
     happened(stub, old, begun, done)
     lines: list[str] = []
-    stack = await stacks.bring(aws, WANTED, lines.append)
+    stack = await stacks.create_or_update(aws, DESIRED, lines.append)
     assert stack.outputs == {"A": "b"}
     assert lines == ["s: 1 changes", "Topic UPDATE_IN_PROGRESS", "Topic UPDATE_COMPLETE: as asked"]
 
@@ -193,12 +193,10 @@ async def test_the_first_failure_is_the_reason_not_those_that_follow(
         ("Third", "CREATE_FAILED", "no quota"),
     )
     with pytest.raises(InfrastructureError, match=r"ROLLBACK_COMPLETE: Topic \(.*\): name taken$"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
-async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
-    aws: Aws, stub: Stubber
-) -> None:
+async def test_a_killed_run_s_operation_is_waited_for_first(aws: Aws, stub: Stubber) -> None:
     old = ("s", "CREATE_COMPLETE", "")
     is_(stub, "UPDATE_ROLLBACK_IN_PROGRESS")
     happened(stub, old)
@@ -210,14 +208,14 @@ async def test_a_killed_run_s_operation_is_waited_for_before_anything_is_asked(
     made(stub, kind="UPDATE", status="FAILED", reason="No updates are to be performed.")
     stub.add_response("delete_change_set", {})
     lines: list[str] = []
-    await stacks.bring(aws, WANTED, lines.append)
+    await stacks.create_or_update(aws, DESIRED, lines.append)
     assert lines == [
         "s: waiting for UPDATE_ROLLBACK_IN_PROGRESS of an earlier run",
         "Topic UPDATE_FAILED: x",
     ]
 
 
-async def test_a_stack_that_goes_between_two_looks_is_gone_not_an_error(
+async def test_a_stack_that_disappears_between_two_polls_is_no_error(
     aws: Aws, stub: Stubber
 ) -> None:
     is_(stub, "CREATE_COMPLETE")
@@ -238,7 +236,7 @@ async def test_a_first_change_set_that_fails_leaves_no_stack_in_review(
     is_(stub, "REVIEW_IN_PROGRESS")
     stub.add_response("delete_stack", {})
     with pytest.raises(InfrastructureError, match="no such map"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
 async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill(
@@ -248,7 +246,7 @@ async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill
     made(stub, kind="CREATE")
     stub.add_response("delete_change_set", {})
     is_(stub, "CREATE_IN_PROGRESS")
-    assert [str(change) for change in await stacks.changes(aws, WANTED)] == [
+    assert [str(change) for change in await stacks.changes(aws, DESIRED)] == [
         "add     Topic AWS::SNS::Topic"
     ]
 
@@ -260,10 +258,10 @@ async def test_cleaning_up_does_not_hide_why(aws: Aws, stub: Stubber) -> None:
     stub.add_client_error("create_change_set", "AccessDenied", "not you")
     stub.add_client_error("delete_change_set", "AccessDenied", "nor this")
     with pytest.raises(AwsError, match="not you"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
-async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_apply(
+async def test_read_only_credentials_list_what_an_administrator_must_apply(
     aws: Aws, stub: Stubber
 ) -> None:
     is_(stub, "CREATE_COMPLETE")
@@ -274,36 +272,36 @@ async def test_credentials_that_may_only_look_say_what_an_administrator_has_to_a
     stub.add_client_error("execute_change_set", "AccessDenied", "not you")
     stub.add_response("delete_change_set", {})
     with pytest.raises(InfrastructureError, match="add     Topic") as caught:
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
     assert "administrator" in caught.value.hint
 
 
 async def test_waiting_ends(aws: Aws, stub: Stubber, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stacks, "PATIENCE", 0.05)
-    monkeypatch.setattr(stacks, "SHORT", 10.0)
+    monkeypatch.setattr(stacks, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(stacks, "FIRST_PAUSE", 10.0)
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     is_(stub, "UPDATE_IN_PROGRESS")
     happened(stub)
     with pytest.raises(InfrastructureError, match="still busy"):
-        await stacks.bring(aws, WANTED, print)
+        await stacks.create_or_update(aws, DESIRED, print)
 
 
 @pytest.mark.parametrize("status", ["UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"])
-async def test_a_stack_that_only_a_person_can_free_says_how(
+async def test_a_stuck_stack_is_reported_with_the_command_to_continue(
     aws: Aws, stub: Stubber, status: str
 ) -> None:
-    for use in (stacks.changes(aws, WANTED), stacks.bring(aws, WANTED, print)):
+    for use in (stacks.changes(aws, DESIRED), stacks.create_or_update(aws, DESIRED, print)):
         is_(stub, status, StackStatusReason="Topic is in use")
         with pytest.raises(InfrastructureError, match="Topic is in use") as caught:
             await use
         assert "--stack-name s" in caught.value.hint
 
 
-async def test_a_preview_of_a_busy_stack_says_so(aws: Aws, stub: Stubber) -> None:
+async def test_a_preview_of_a_busy_stack_is_refused(aws: Aws, stub: Stubber) -> None:
     is_(stub, "UPDATE_IN_PROGRESS")
     with pytest.raises(InfrastructureError, match="UPDATE_IN_PROGRESS"):
-        await stacks.changes(aws, WANTED)
+        await stacks.changes(aws, DESIRED)
 
 
 async def test_a_long_change_set_is_read_to_its_end(aws: Aws, stub: Stubber) -> None:
@@ -329,7 +327,7 @@ def test_only_old_change_sets_of_ours_are_leftovers() -> None:
         "acso-new": NOW - datetime.timedelta(minutes=1),
         "somebody-s": NOW - datetime.timedelta(hours=1),
     }
-    assert stacks.leftovers(made, NOW) == ["acso-old"]
+    assert stacks.stale_change_sets(made, NOW) == ["acso-old"]
 
 
 @pytest.mark.parametrize(

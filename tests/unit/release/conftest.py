@@ -9,12 +9,14 @@ from ci import config as configuration
 from ci import release
 from ci.aws import elb
 from ci.aws.elb import Answer
-from tests.unit.release.fake import Handle, VirtualLoop, World, now
+from tests.unit.release.fakes.clock import VirtualLoop, now
+from tests.unit.release.fakes.world import Handle, World
 
 if TYPE_CHECKING:
-    from tests.unit.release.standing import Standing
+    from tests.unit.release.fakes.account import ReadyAccount
 
 CONFIG = configuration.load(Path(__file__).parents[2] / configuration.FILE)
+COUNT = len(CONFIG.agents)
 # A second of baking is a second that every release here would simulate thirty times.
 ENV = replace(CONFIG.environment("staging"), bake_time=2)
 REQUEST = release.Request(commit="abc", branch="main", actor="tests")
@@ -46,7 +48,7 @@ class Outputs:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class ValidationResult:
     ok: bool
 
     def summary(self) -> str:
@@ -68,8 +70,8 @@ class Pipeline:
 
     def within(self, **changes: Any) -> "Pipeline":
         """Return a process whose acso.toml says something else of the environment."""
-        env = replace(self.context.environment, **changes)
-        return replace(self, context=replace(self.context, environment=env))
+        env = replace(self.context.env, **changes)
+        return replace(self, context=replace(self.context, env=env))
 
     def behaving(self, **changes: Any) -> "Pipeline":
         """Return a process that waits, stops or goes back otherwise."""
@@ -95,9 +97,9 @@ class Pipeline:
 
 def context(world: World, *, dies_at: int | None = None) -> release.ReleaseContext:
     handle: Any = Handle(world, dies_at=dies_at)
-    clock = release.Clock(now=now, chance=lambda: 0.5)
+    clock = release.Clock(now=now, jitter=lambda: 0.5)
     return release.ReleaseContext(
-        aws=handle, config=CONFIG, environment=ENV, outputs=Outputs(), clock=clock
+        aws=handle, config=CONFIG, env=ENV, outputs=Outputs(), clock=clock
     )
 
 
@@ -111,8 +113,8 @@ def images(name: str = "good", **others: str) -> list[release.Image]:
 
 
 def validation(ok: bool) -> release.Validate:
-    async def validate() -> Judged:
-        return Judged(ok=ok)
+    async def validate() -> ValidationResult:
+        return ValidationResult(ok=ok)
 
     return validate
 
@@ -134,11 +136,11 @@ def new(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pipeline]:
 
 
 @pytest.fixture
-def standing(monkeypatch: pytest.MonkeyPatch) -> "Standing":
+def account(monkeypatch: pytest.MonkeyPatch) -> "ReadyAccount":
     """An account with all that a release stands on."""
-    from tests.unit.release.standing import Standing  # late: it takes from here
+    from tests.unit.release.fakes.account import ReadyAccount  # late: it takes from here
 
-    made = Standing()
+    made = ReadyAccount()
 
     async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
         return made.answer(url)

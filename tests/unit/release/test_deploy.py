@@ -6,18 +6,26 @@ import pytest
 
 from ci import release
 from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records.release import State
 from ci.release.records.table import history
-from tests.unit.release.conftest import REQUEST, Judged, Pipeline, all_of, images, versions
-from tests.unit.release.fake import EPOCH
+from tests.unit.release.conftest import (
+    COUNT,
+    REQUEST,
+    Pipeline,
+    ValidationResult,
+    all_of,
+    images,
+    versions,
+)
+from tests.unit.release.fakes.clock import EPOCH
 
 
 async def test_a_first_deploy_creates_every_service_and_records_a_validated_release(
     pipeline: Pipeline,
 ) -> None:
     outcome = await pipeline.deploy("good")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert versions(pipeline.world) == all_of("good")
     (record,) = (await history(pipeline.context)).releases
     assert record.state is State.SUCCEEDED
@@ -42,7 +50,7 @@ async def test_nothing_changed_registers_nothing_and_writes_no_record(pipeline: 
     first = await pipeline.deploy("good")
     before = len(pipeline.world.calls)
     second = await pipeline.deploy("good")
-    assert second.ending is Ending.NOTHING_TO_DO
+    assert second.kind is OutcomeKind.NOTHING_TO_DO
     assert second.release == first.release
     calls = set(pipeline.world.calls[before:])
     assert not calls & {"register_task_definition", "update_service", "create_service"}
@@ -53,7 +61,7 @@ async def test_only_the_changed_agent_is_rolled(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     before = len(pipeline.world.calls)
     outcome = await pipeline.deploy("good", threat_hunter="good-2")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     calls = pipeline.world.calls[before:]
     assert calls.count("register_task_definition") == calls.count("update_service") == 1
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-2")
@@ -73,7 +81,7 @@ async def test_a_bad_image_takes_every_service_back(
 ) -> None:
     await pipeline.deploy("good")
     outcome = await pipeline.deploy("good-2", threat_hunter=mode)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert why in outcome.why
     assert "threat-hunter" in outcome.why
     assert versions(pipeline.world) == all_of("good")
@@ -84,7 +92,7 @@ async def test_a_bad_image_takes_every_service_back(
         outcome.raise_for_failure()
 
 
-async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipeline) -> None:
+async def test_a_crash_is_reported_with_exit_code_and_last_lines(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     outcome = await pipeline.deploy("good", threat_hunter="crash")
     with pytest.raises(ReleaseFailedError) as raised:
@@ -92,10 +100,10 @@ async def test_a_crash_is_told_with_its_exit_code_and_last_lines(pipeline: Pipel
     text = str(raised.value)
     assert "exit code 1" in text
     assert "| RuntimeError: boom" in text
-    assert "all 5 services are back on release 2026.11.24-1 (validated)" in text
+    assert f"all {COUNT} services are back on release 2026.11.24-1 (validated)" in text
 
 
-async def test_a_crash_is_judged_within_five_seconds(pipeline: Pipeline) -> None:
+async def test_a_crash_is_detected_within_five_seconds(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.deploy("good", supervisor="crash")
     record = (await history(pipeline.context)).releases[0]
@@ -107,44 +115,44 @@ async def test_a_crash_is_judged_within_five_seconds(pipeline: Pipeline) -> None
 async def test_a_slow_start_within_its_grace_succeeds(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     outcome = await pipeline.deploy("slow")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
 
 
 async def test_a_failed_first_deploy_leaves_no_service(pipeline: Pipeline) -> None:
     outcome = await pipeline.deploy("good", incident_response="crash")
-    assert outcome.ending is Ending.REMOVED
+    assert outcome.kind is OutcomeKind.REMOVED
     assert versions(pipeline.world) == {}
     assert all(service.status == "INACTIVE" for service in pipeline.world.services.values())
     again = await pipeline.deploy("good")
-    assert again.ending is Ending.DEPLOYED
+    assert again.kind is OutcomeKind.DEPLOYED
 
 
 async def test_a_failed_validation_takes_every_service_back(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     outcome = await pipeline.deploy("good-2", valid=False)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert "the moon" in outcome.why
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_a_way_back_that_fails_too_is_its_own_error(pipeline: Pipeline) -> None:
+async def test_a_rollback_that_fails_too_is_its_own_error(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     for revision in list(pipeline.world.definitions):
         pipeline.world.broken_revisions[revision] = "crash"  # what ran before does not start again
     outcome = await pipeline.deploy("good", threat_hunter="crash")
-    assert outcome.ending is Ending.ROLLBACK_FAILED
-    with pytest.raises(RollbackFailedError, match="way back failed too"):
+    assert outcome.kind is OutcomeKind.ROLLBACK_FAILED
+    with pytest.raises(RollbackFailedError, match="rollback failed too"):
         outcome.raise_for_failure()
     record = (await history(pipeline.context)).releases[0]
-    assert record.state is State.ROLLING_BACK  # so that the next deploy or rollback takes it up
-    assert "the way back failed" in record.why
+    assert record.state is State.ROLLING_BACK  # so that the next deploy or rollback takes it over
+    assert "the rollback failed" in record.why
 
 
 async def test_a_service_deleted_by_hand_is_created_again(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     pipeline.world.delete_service("", "acso-staging-supervisor", force=True)
     outcome = await pipeline.deploy("good")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert versions(pipeline.world) == all_of("good")
 
 
@@ -152,16 +160,16 @@ async def test_a_service_scaled_by_hand_is_set_right(pipeline: Pipeline) -> None
     await pipeline.deploy("good")
     pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
     outcome = await pipeline.deploy("good")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_an_environment_that_broke_by_itself_is_no_success(pipeline: Pipeline) -> None:
+async def test_an_unchanged_but_unhealthy_environment_is_no_success(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     for task in pipeline.world.tasks:
         task.mode = "sick"
     outcome = await pipeline.deploy("good")
-    assert outcome.ending is Ending.UNHEALTHY
+    assert outcome.kind is OutcomeKind.UNHEALTHY
     assert not outcome.ok
 
 
@@ -170,24 +178,24 @@ async def test_a_refusal_in_the_middle_takes_every_service_back(pipeline: Pipeli
     error = AwsError("ecs list_tasks: ExpiredTokenException", code="ExpiredTokenException")
     pipeline.world.errors["list_tasks"] = error
     outcome = await pipeline.deploy("good-2")
-    assert outcome.ending is Ending.ROLLBACK_FAILED  # it cannot be watched either
+    assert outcome.kind is OutcomeKind.ROLLBACK_FAILED  # it cannot be watched either
     pipeline.world.errors.clear()
     assert (await pipeline.deploy("good")).ok
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_a_second_process_is_told_who_holds_the_environment(pipeline: Pipeline) -> None:
+async def test_a_second_process_learns_who_holds_the_lock(pipeline: Pipeline) -> None:
     errors = []
 
-    async def validate() -> Judged:
+    async def validate() -> ValidationResult:
         with pytest.raises(LockedError) as raised:
             await pipeline.another().deploy("good-2")
         errors.append(str(raised.value))
-        return Judged(ok=True)
+        return ValidationResult(ok=True)
 
     outcome = await release.deploy(
         pipeline.context, images("good"), REQUEST, validate, pipeline.lines.append
     )
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert "staging is locked by" in errors[0]
     assert "deploy since 2026-11-24T12:00" in errors[0]

@@ -20,9 +20,10 @@ from ci.errors import AcsoError, AwsError
 from ci.release.records import lock
 from ci.release.records.release import State
 from ci.release.records.table import history
-from tests.unit.release.acts import StopAt
 from tests.unit.release.conftest import CONFIG, Pipeline, context, versions
-from tests.unit.release.fake import VirtualLoop, World
+from tests.unit.release.fakes.acts import StopAt
+from tests.unit.release.fakes.clock import VirtualLoop
+from tests.unit.release.fakes.world import World
 from tests.unit.release.test_killed import kill
 
 AGENTS = [agent.package for agent in CONFIG.agents]
@@ -123,7 +124,7 @@ async def holds(pipeline: Pipeline) -> None:
         return
     await anyio.sleep(40)  # what ECS is still at: old tasks that stop
     listed = {s: run.version for s, run in past.current.after.items()} if past.current else {}
-    prefix = f"{pipeline.context.environment.prefix}-"
+    prefix = f"{pipeline.context.env.prefix}-"
     assert versions(pipeline.world) == {s.removeprefix(prefix): v for s, v in listed.items()}
 
 

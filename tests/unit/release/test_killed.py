@@ -9,12 +9,12 @@ import pytest
 
 from ci import release
 from ci.errors import LockedError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records import lock
-from ci.release.records.release import ENDS, State
+from ci.release.records.release import FINAL_STATES, State
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, images, validation, versions
-from tests.unit.release.fake import Killed
+from tests.unit.release.fakes.world import Killed
 
 Work = Callable[[Pipeline], Awaitable[Any]]
 MOST_CALLS = 2000
@@ -69,7 +69,7 @@ async def nothing(pipeline: Pipeline) -> None:
 async def settled(pipeline: Pipeline) -> dict[str, str]:
     """Return what runs, after checking that the records are whole and the lock is free."""
     releases = (await history(pipeline.context)).releases
-    assert all(item.state in ENDS for item in releases)
+    assert all(item.state in FINAL_STATES for item in releases)
     assert await lock.current(pipeline.context) is None
     return versions(pipeline.world)
 
@@ -108,7 +108,7 @@ async def test_after_a_killed_deploy_a_rollback_returns_to_the_validated_release
         }
 
 
-async def test_after_a_killed_first_deploy_either_way_is_whole(killer: Killer) -> None:
+async def test_after_a_killed_first_deploy_deploy_and_rollback_both_finish(killer: Killer) -> None:
     for outcome, pipeline in await killer.ends(
         nothing, lambda p: p.deploy("good"), lambda p: p.deploy("good")
     ):
@@ -116,7 +116,7 @@ async def test_after_a_killed_first_deploy_either_way_is_whole(killer: Killer) -
         assert await settled(pipeline) == all_of("good")
 
 
-async def test_after_a_killed_way_back_the_next_deploy_of_what_was_is_whole(
+async def test_after_a_killed_rollback_the_next_deploy_finishes(
     killer: Killer,
 ) -> None:
     for outcome, pipeline in await killer.ends(
@@ -128,13 +128,13 @@ async def test_after_a_killed_way_back_the_next_deploy_of_what_was_is_whole(
         assert await settled(pipeline) == all_of("good")
 
 
-async def test_a_failure_after_a_killed_deploy_goes_back_to_the_validated_release(
+async def test_a_failure_after_a_killed_deploy_returns_to_the_validated_release(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=25)
     outcome = await pipeline.another().deploy("good-3", supervisor="crash")
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert await settled(pipeline) == all_of("good")
 
 
@@ -143,7 +143,7 @@ async def test_a_rollback_after_a_killed_first_deploy_removes_what_it_made(
 ) -> None:
     assert await kill(pipeline, lambda p: p.deploy("good"), at=25)
     outcome = await pipeline.another().rollback()
-    assert outcome.ending is Ending.UNDONE
+    assert outcome.kind is OutcomeKind.UNDONE
     assert await settled(pipeline) == {}
 
 
@@ -152,26 +152,26 @@ async def test_a_dead_process_of_this_host_is_taken_over_at_once(
 ) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=25)
-    monkeypatch.setattr(lock, "dead", lambda _: True)
+    monkeypatch.setattr(lock, "holder_is_dead", lambda _: True)
     before = anyio.current_time()
     other = pipeline.another()
     await other.deploy("good-2")
-    assert anyio.current_time() - before < lock.LEASE
+    assert anyio.current_time() - before < lock.LEASE_SECONDS
     assert any("that process is dead" in line for line in other.lines)
 
 
-async def test_status_explains_a_release_that_nobody_ended(
+async def test_status_describes_an_unfinished_release(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
-    monkeypatch.setattr(lock, "dead", lambda _: True)
+    monkeypatch.setattr(lock, "holder_is_dead", lambda _: True)
     found = await release.status(pipeline.context)
-    assert "2026.11.24-2 stopped while deploying" in found.text()
-    assert "`deploy` or `rollback` takes it up" in found.text()
+    assert "2026.11.24-2 is unfinished" in found.text()
+    assert "`deploy` or `rollback` takes it over" in found.text()
 
 
-async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> None:
+async def test_an_interrupted_deploy_is_recorded_and_resumed(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     with anyio.move_on_after(1.0) as scope:
         await pipeline.deploy("good-2")
@@ -180,12 +180,12 @@ async def test_a_stopped_deploy_is_recorded_and_taken_up(pipeline: Pipeline) -> 
     assert record.state is State.INTERRUPTED
     assert await lock.current(pipeline.context) is None
     outcome = await pipeline.another().deploy("good-2")
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
     assert "2026.11.24-2 stopped while interrupted" in outcome.notes[0]
     assert await settled(pipeline) == all_of("good-2")
 
 
-async def test_a_stop_does_not_end_the_way_back(pipeline: Pipeline) -> None:
+async def test_an_interrupt_does_not_end_a_rollback(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     with anyio.move_on_after(3.0):  # past the crash, within the way back
         await pipeline.deploy("good-2", threat_hunter="crash")

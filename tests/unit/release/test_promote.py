@@ -13,13 +13,13 @@ from ci.release.records import table
 from tests.unit.release.conftest import CONFIG, Pipeline
 
 PRODUCTION = CONFIG.environment("production")
-Held = dict[str, set[str]]
+HeldLock = dict[str, set[str]]
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+def held(monkeypatch: pytest.MonkeyPatch) -> HeldLock:
     """The target's registry: the digests of each repository."""
-    found: Held = {agent.repository: {"sha256:good"} for agent in CONFIG.agents}
+    found: HeldLock = {agent.repository: {"sha256:good"} for agent in CONFIG.agents}
 
     async def host(_: Any) -> str:
         return "elsewhere"
@@ -64,10 +64,10 @@ async def test_an_older_validated_release_can_be_named(pipeline: Pipeline) -> No
     [
         ("2026.11.24-2", PromotionError, r"did not pass validation in staging \(rolled back\)"),
         ("2026.11.24-7", UsageError, "is not on record"),
-        ("seven", UsageError, "is no release"),
+        ("seven", UsageError, "is not a release"),
     ],
 )
-async def test_what_was_not_validated_there_is_refused(
+async def test_a_release_that_was_not_validated_is_refused(
     pipeline: Pipeline, id_: str, error: type[Exception], said: str
 ) -> None:
     await pipeline.deploy("good")
@@ -83,7 +83,9 @@ async def test_an_environment_that_never_validated_anything_is_refused(pipeline:
         await promoted(pipeline)
 
 
-async def test_every_image_that_the_target_lacks_is_told(pipeline: Pipeline, held: Held) -> None:
+async def test_every_image_missing_in_the_target_is_listed(
+    pipeline: Pipeline, held: HeldLock
+) -> None:
     await pipeline.deploy("good")
     held["acso-supervisor"].clear()
     held["acso-threat-hunter"].clear()
@@ -95,13 +97,43 @@ async def test_every_image_that_the_target_lacks_is_told(pipeline: Pipeline, hel
     ]
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (
+            True,
+            "ECR replication has to bring them from staging's registry (docs/aws.md, Promotion)",
+        ),
+        (False, "staging's registry has lost them too: ./acso deploy --env staging"),
+    ],
+    ids=["not replicated", "deleted"],
+)
+async def test_how_to_get_missing_images_depends_on_whether_the_source_has_them(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, said: str, *, kept: bool
+) -> None:
+    await pipeline.deploy("good")
+    elsewhere: Any = object()
+
+    async def host(_: Any) -> str:
+        return "elsewhere"
+
+    async def has(aws: Any, *_: str) -> bool:
+        return kept and aws is not elsewhere
+
+    monkeypatch.setattr(ecr, "host", host)
+    monkeypatch.setattr(ecr, "has", has)
+    with pytest.raises(PromotionError) as raised:
+        await promotion(pipeline.context, None, elsewhere, PRODUCTION)
+    assert said in raised.value.hint
+
+
 @pytest.mark.usefixtures("held")
-async def test_an_agent_that_the_release_does_not_have_is_told(pipeline: Pipeline) -> None:
+async def test_an_agent_without_an_image_in_the_release_is_reported(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     sixth = Agent(name="code-review", port=8000, health_path="/health", calls=())
     config = dataclasses.replace(CONFIG, agents=(*CONFIG.agents, sixth))
     context = dataclasses.replace(pipeline.context, config=config)
-    with pytest.raises(PromotionError, match=r"2026.11.24-1 of staging has no code-review"):
+    with pytest.raises(PromotionError, match=r"2026.11.24-1 of staging has no image of code"):
         await promotion(context, None, context.aws, PRODUCTION)
 
 

@@ -6,11 +6,11 @@ import pytest
 
 from ci import release
 from ci.errors import NothingToRollBackError, UsageError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.observe.status import drift
 from ci.release.records.release import Kind, State
 from ci.release.records.table import history
-from tests.unit.release.conftest import Pipeline, all_of, versions
+from tests.unit.release.conftest import COUNT, Pipeline, all_of, versions
 
 
 async def test_a_rollback_returns_to_the_release_before_and_is_recorded(
@@ -19,7 +19,7 @@ async def test_a_rollback_returns_to_the_release_before_and_is_recorded(
     first = await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     outcome = await pipeline.rollback()
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
     assert outcome.back_on == first.release
     assert versions(pipeline.world) == all_of("good")
     record = (await history(pipeline.context)).releases[0]
@@ -69,10 +69,10 @@ async def test_without_an_earlier_release_nothing_is_touched(pipeline: Pipeline)
     assert versions(pipeline.world) == all_of("good")
 
 
-async def test_a_release_that_failed_cannot_be_returned_to(pipeline: Pipeline) -> None:
+async def test_a_failed_release_is_no_rollback_target(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     failed = await pipeline.deploy("good", supervisor="crash")
-    with pytest.raises(UsageError, match="never returned to"):
+    with pytest.raises(UsageError, match="did not succeed"):
         await pipeline.rollback(failed.release)
 
 
@@ -80,11 +80,11 @@ async def test_a_rollback_that_does_not_validate_is_taken_back(pipeline: Pipelin
     await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     outcome = await pipeline.rollback(valid=False)
-    assert outcome.ending is Ending.ROLLED_BACK
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert versions(pipeline.world) == all_of("good-2")
 
 
-async def test_status_tells_release_version_and_health_of_every_service(
+async def test_status_shows_release_version_and_health_of_every_service(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
@@ -92,10 +92,10 @@ async def test_status_tells_release_version_and_health_of_every_service(
     assert found.ok
     assert found.release == "2026.11.24-1"
     assert {item["version"] for item in found.data()["services"]} == {"good"}
-    assert found.text().count("1/1    healthy") == 5
+    assert found.text().count("1/1    healthy") == COUNT
 
 
-async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) -> None:
+async def test_status_shows_changes_made_by_hand(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
     pipeline.world.delete_service("", "acso-staging-threat-hunter", force=True)
@@ -108,9 +108,9 @@ async def test_status_tells_what_somebody_changed_by_hand(pipeline: Pipeline) ->
     }
 
 
-async def test_status_of_nothing_says_so(pipeline: Pipeline) -> None:
+async def test_status_of_an_empty_environment(pipeline: Pipeline) -> None:
     found = await release.status(pipeline.context)
-    assert "none validated yet" in found.text()
+    assert "no validated release yet" in found.text()
     assert {item.health for item in found.services} == {"missing"}
 
 

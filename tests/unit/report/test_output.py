@@ -71,8 +71,8 @@ def test_json_holds_result_and_stages(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_json_holds_an_error_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     assert of(raising(errors.ConfigError("acso.toml: x", hint="y")), json_=True) == 3
-    said = json.loads(capsys.readouterr().out)["error"]
-    assert said == {"kind": "ConfigError", "message": "acso.toml: x", "hint": "y", "exit_code": 3}
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error == {"kind": "ConfigError", "message": "acso.toml: x", "hint": "y", "exit_code": 3}
 
 
 def test_every_error_a_user_can_meet_has_an_exit_code_of_its_own() -> None:

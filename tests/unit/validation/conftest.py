@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.release.fake import VirtualLoop
+from tests.unit.release.fakes.clock import VirtualLoop
 
 
 @pytest.fixture

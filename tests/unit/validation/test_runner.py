@@ -8,11 +8,11 @@ import pytest
 
 from ci.errors import AwsError, UsageError
 from tests.unit.release.conftest import CONFIG, ENV, context
-from tests.unit.release.fake import World
-from validation import Check, Finding, Report, Result, Status, Subject, judge, run
+from tests.unit.release.fakes.world import World
+from validation import Check, CheckContext, Finding, Report, Result, Status, run, run_checks
 from validation.__main__ import main, write
 
-SUBJECT = Subject(aws=context(World()).aws, config=CONFIG, environment=ENV, url="http://balancer")
+SUBJECT = CheckContext(aws=context(World()).aws, config=CONFIG, env=ENV, url="http://balancer")
 
 
 def finding(status: Status) -> Finding:
@@ -20,18 +20,18 @@ def finding(status: Status) -> Finding:
 
 
 def check(name: str, status: Status = Status.PASS, *, takes: float = 0, limit: float = 30) -> Check:
-    async def look(_: Subject) -> Finding:
+    async def run(_: CheckContext) -> Finding:
         await anyio.sleep(takes)
         return finding(status)
 
-    return Check(name=name, sentence=f"{name} is well", look=look, seconds=limit)
+    return Check(name=name, sentence=f"{name} is well", run=run, seconds=limit)
 
 
 def raising(error: Exception) -> Check:
-    async def look(_: Subject) -> Finding:
+    async def run(_: CheckContext) -> Finding:
         raise error
 
-    return Check(name="raising", sentence="it raises", look=look)
+    return Check(name="raising", sentence="it raises", run=run)
 
 
 def report(*statuses: Status) -> Report:
@@ -42,16 +42,16 @@ def report(*statuses: Status) -> Report:
     return Report(suite="smoke", environment="staging", results=results, seconds=1)
 
 
-async def test_checks_run_at_once_and_come_back_in_order() -> None:
+async def test_checks_run_in_parallel_and_are_returned_in_order() -> None:
     began = anyio.current_time()
-    found = await judge("test", [check("a", takes=9), check("b", takes=8)], SUBJECT)
+    found = await run_checks("test", [check("a", takes=9), check("b", takes=8)], SUBJECT)
     assert [result.check for result in found.results] == ["a", "b"]
     assert anyio.current_time() - began == pytest.approx(9)
     assert found.results[1].seconds == pytest.approx(8)
 
 
-async def test_a_check_that_hangs_is_an_error_and_stops_no_other() -> None:
-    found = await judge("test", [check("a", takes=99, limit=5), check("b")], SUBJECT)
+async def test_a_check_that_hangs_is_an_error_and_does_not_stop_others() -> None:
+    found = await run_checks("test", [check("a", takes=99, limit=5), check("b")], SUBJECT)
     assert [result.status for result in found.results] == [Status.ERROR, Status.PASS]
     assert found.results[0].finding.observed == "no result within 5 s"
     assert not found.ok
@@ -60,13 +60,13 @@ async def test_a_check_that_hangs_is_an_error_and_stops_no_other() -> None:
 @pytest.mark.parametrize(
     ("error", "observed", "hint"),
     [
-        (AwsError("denied", hint="the role lacks it"), "denied", "the role lacks it"),
+        (AwsError("denied", hint="missing permission: it"), "denied", "missing permission: it"),
         (KeyError("body"), "the check itself failed: KeyError: 'body'", ""),
         (ExceptionGroup("", [ExceptionGroup("", [AwsError("no", hint="h")])]), "no", "h"),
     ],
 )
 async def test_a_check_that_raises_is_an_error(error: Exception, observed: str, hint: str) -> None:
-    (found,) = (await judge("test", [raising(error)], SUBJECT)).results
+    (found,) = (await run_checks("test", [raising(error)], SUBJECT)).results
     assert found.status is Status.ERROR
     assert (found.finding.observed, found.finding.hint) == (observed, hint)
 
@@ -92,7 +92,7 @@ def test_only_passes_make_a_success(statuses: tuple[Status, ...], ok: bool) -> N
     assert report(*statuses).ok is ok
 
 
-def test_a_report_says_what_was_expected_where_it_was_not() -> None:
+def test_a_report_shows_what_was_expected_for_failures() -> None:
     text = report(Status.PASS, Status.FAIL).text()
     assert "PASS   check 0  this" in text
     assert "FAIL   check 1  this\n         expected: that\n         hint: do it" in text
@@ -100,7 +100,7 @@ def test_a_report_says_what_was_expected_where_it_was_not() -> None:
     assert report(Status.FAIL).summary() == "0 of 1 smoke checks passed: check 0: this"
 
 
-def test_results_are_written_whole(tmp_path: Path) -> None:
+def test_results_are_written_atomically(tmp_path: Path) -> None:
     path = tmp_path / "made" / "results.json"
     write(path, report(Status.PASS))
     write(path, report(Status.FAIL))
@@ -122,6 +122,6 @@ def test_wrong_arguments_are_wrong_usage(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_an_environment_without_an_account_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_environment_without_an_account_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["smoke", "--environment", "staging"], {}) == 1
     assert "no account in acso.toml" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The five smoke checks: each passes when all is well, and each can fail."""
+"""The smoke checks: each passes when all is well, and each can fail."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from ci.aws import elb
 from ci.aws.ecs import Deployment, Service
 from ci.aws.elb import Answer
 from ci.errors import AwsError
-from tests.unit.release.conftest import Pipeline, context
-from tests.unit.release.fake import World
+from tests.unit.release.conftest import COUNT, Pipeline, context
+from tests.unit.release.fakes.world import World
 from validation import Status, run
 from validation.model import Result
-from validation.smoke import Expected, health_problems, problems_of
+from validation.smoke import CHECKS, Expected, health_problems, problems_of
 
 Damage = Callable[[World], Any]
 
 
 @pytest.fixture
 async def deployed(monkeypatch: pytest.MonkeyPatch) -> World:
-    """A world with five good agents."""
+    """A world in which every agent is healthy."""
     world = World()
 
     async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
@@ -39,16 +39,16 @@ async def results(world: World) -> dict[str, Result]:
     return {result.check: result for result in report.results}
 
 
-async def test_all_pass_when_all_is_well(deployed: World) -> None:
+async def test_all_checks_pass_in_a_healthy_environment(deployed: World) -> None:
     found = await results(deployed)
-    assert list(found) == ["cluster", "services", "logs", "bedrock", "agents"]
+    assert list(found) == [check.name for check in CHECKS]
     assert {result.status for result in found.values()} == {Status.PASS}
 
 
 async def test_an_empty_cluster_is_no_success() -> None:
     found = await results(World())
     assert found["services"].status is Status.FAIL
-    assert found["services"].finding.observed.count("is missing") == 5
+    assert found["services"].finding.observed.count("is missing") == COUNT
     assert found["logs"].status is Status.FAIL
     assert found["agents"].status is Status.FAIL
 
@@ -93,13 +93,13 @@ def sick(world: World) -> None:
     ("damage", "check", "observed"),
     [
         (no_cluster, "cluster", "acso-staging-cluster is missing"),
-        (no_cluster, "services", "there is no cluster acso-staging-cluster"),
-        (a_stranger, "services", "acso-staging-stranger does not belong here"),
+        (no_cluster, "services", "cluster acso-staging-cluster does not exist"),
+        (a_stranger, "services", "acso-staging-stranger is not a service of an agent"),
         (one_deleted, "services", "acso-staging-supervisor is missing"),
         (one_deleted, "logs", "no running task of supervisor"),
         (scaled_to_nothing, "services", "acso-staging-supervisor is scaled to 0"),
         (silent, "logs", "nothing written to supervisor/supervisor-agent/task"),
-        (no_log_group, "logs", "there is no log group /aws/acso/staging/agents"),
+        (no_log_group, "logs", "log group /aws/acso/staging/agents does not exist"),
         (no_models, "bedrock", "0 models"),
         (lying, "agents", "supervisor says version 'another', not 'good'"),
         (sick, "agents", "supervisor answers HTTP 503"),
@@ -127,6 +127,21 @@ async def test_an_agent_that_is_not_ready_fails(
     assert found.finding.observed == 'supervisor is not ready: HTTP 503 {"table": "gone"}'
 
 
+@pytest.mark.parametrize("path", ["/ready", "/health"])
+async def test_an_agent_that_answers_at_the_second_time_passes(
+    deployed: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked: list[str] = []
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        first = url not in asked and url.endswith(path)
+        asked.append(url)
+        return Answer(status=503) if first else deployed.answer(url)
+
+    monkeypatch.setattr(elb, "get", get)
+    assert (await results(deployed))["agents"].status is Status.PASS
+
+
 @pytest.mark.parametrize(
     ("operation", "check"),
     [
@@ -138,16 +153,16 @@ async def test_an_agent_that_is_not_ready_fails(
         ("describe_task_definition", "agents"),
     ],
 )
-async def test_a_check_that_cannot_look_is_an_error_with_the_permission_it_needs(
+async def test_a_check_without_permission_is_an_error_that_names_it(
     deployed: World, operation: str, check: str
 ) -> None:
     deployed.errors[operation] = AwsError(
-        f"{operation}: AccessDeniedException: no", hint=f"the role lacks {operation}"
+        f"{operation}: AccessDeniedException: no", hint=f"missing permission: {operation}"
     )
     found = (await results(deployed))[check]
     assert found.status is Status.ERROR
     assert "AccessDenied" in found.finding.observed
-    assert found.finding.hint == f"the role lacks {operation}"
+    assert found.finding.hint == f"missing permission: {operation}"
 
 
 HEALTHY = Service(
@@ -172,7 +187,7 @@ HEALTHY = Service(
         ({"deployments": ()}, "s has 0 deployments"),
     ],
 )
-def test_a_service_is_whole_or_told_why_not(changes: dict[str, Any], problem: str) -> None:
+def test_a_service_s_problems_are_described(changes: dict[str, Any], problem: str) -> None:
     assert problems_of(HEALTHY) == []
     assert problem in problems_of(dataclasses.replace(HEALTHY, **changes))
 
@@ -182,7 +197,7 @@ BODY = {"status": "healthy", **vars(EXPECTED)}
 
 
 @pytest.mark.parametrize("name", ["status", "agent", "environment", "version", "digest"])
-def test_every_word_of_an_answer_counts(name: str) -> None:
+def test_every_field_of_a_health_answer_counts(name: str) -> None:
     assert health_problems(EXPECTED, Answer(status=200, body=BODY)) == []
     (problem,) = health_problems(EXPECTED, Answer(status=200, body=BODY | {name: "other"}))
     assert name in problem

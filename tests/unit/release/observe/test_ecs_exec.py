@@ -36,7 +36,7 @@ async def test_the_plugin_is_handed_the_session_and_whom_it_is_with(pipeline: Pi
     }
     stub.add_response("execute_command", {"session": SESSION}, expected)
     with stub:
-        argv = await ecs_exec.session(context, ON, ["sh", "-c", "echo $HOME"])
+        argv = await ecs_exec.start_session(context, ON, ["sh", "-c", "echo $HOME"])
     assert argv[0] == "session-manager-plugin"
     assert json.loads(argv[1]) == SESSION
     assert argv[2:5] == ["us-east-1", "StartSession", ""]
@@ -48,7 +48,7 @@ async def test_china_has_its_own_domain(pipeline: Pipeline) -> None:
     context, stub = on_aws(pipeline, "cn-north-1")
     stub.add_response("execute_command", {"session": SESSION})
     with stub:
-        assert (await ecs_exec.session(context, ON, ["sh"]))[6].endswith(".amazonaws.com.cn")
+        assert (await ecs_exec.start_session(context, ON, ["sh"]))[6].endswith(".amazonaws.com.cn")
 
 
 @pytest.mark.parametrize(
@@ -59,27 +59,29 @@ async def test_china_has_its_own_domain(pipeline: Pipeline) -> None:
         ("STOPPED", "is STOPPED, not RUNNING", "ssmmessages"),
     ],
 )
-async def test_what_is_lacking_in_the_task_is_said_before_ecs_is_asked(
+async def test_a_task_without_ecs_exec_is_refused_before_ecs_is_called(
     pipeline: Pipeline, state: str | None, said: str, hint: str
 ) -> None:
     with pytest.raises(ExecError, match=said) as raised:
-        await ecs_exec.session(pipeline.context, dataclasses.replace(ON, exec_agent=state), ["sh"])
+        await ecs_exec.start_session(
+            pipeline.context, dataclasses.replace(ON, exec_agent=state), ["sh"]
+        )
     assert hint in raised.value.hint
     assert pipeline.world.calls == []
 
 
-async def test_a_refusal_of_ecs_is_told(pipeline: Pipeline) -> None:
+async def test_a_refusal_of_ecs_is_reported(pipeline: Pipeline) -> None:
     context, stub = on_aws(pipeline)
     stub.add_client_error("execute_command", "AccessDeniedException", "no")
     with stub, pytest.raises(AwsError, match="AccessDenied") as raised:
-        await ecs_exec.session(context, ON, ["sh"])
-    assert raised.value.hint == "the role lacks ecs:ExecuteCommand"
+        await ecs_exec.start_session(context, ON, ["sh"])
+    assert raised.value.hint == "missing permission: ecs:ExecuteCommand"
 
 
 async def test_the_newest_running_task_of_the_agent_is_entered(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     await pipeline.deploy("good-2")
-    found = await ecs_exec.running(pipeline.context, "supervisor")
+    found = await ecs_exec.running_task(pipeline.context, "supervisor")
     newest = [item for item in pipeline.world.tasks if item.service.endswith("-supervisor")][-1]
     assert isinstance(found, Task)
     assert found.id == newest.id
@@ -87,17 +89,17 @@ async def test_the_newest_running_task_of_the_agent_is_entered(pipeline: Pipelin
 
 async def test_without_a_running_task_there_is_nothing_to_enter(pipeline: Pipeline) -> None:
     with pytest.raises(ExecError, match="no task of supervisor runs in staging"):
-        await ecs_exec.running(pipeline.context, "supervisor")
+        await ecs_exec.running_task(pipeline.context, "supervisor")
     with pytest.raises(UsageError, match="did you mean 'supervisor'"):
-        await ecs_exec.running(pipeline.context, "supervisr")
+        await ecs_exec.running_task(pipeline.context, "supervisr")
 
 
-def test_exec_is_asked_for_as_acso_toml_says_and_makes_the_root_writable(
+def test_ecs_exec_follows_acso_toml_and_makes_the_root_filesystem_writable(
     pipeline: Pipeline,
 ) -> None:
     for on in (True, False):
-        env = dataclasses.replace(pipeline.context.environment, ecs_exec=on)
-        context = dataclasses.replace(pipeline.context, environment=env)
+        env = dataclasses.replace(pipeline.context.env, ecs_exec=on)
+        context = dataclasses.replace(pipeline.context, env=env)
         agent = context.config.agents[0]
         (container,) = desired.task_definition(context, agent, images()[0])["containerDefinitions"]
         assert container["readonlyRootFilesystem"] is not on

@@ -11,7 +11,7 @@ from ci.errors import AwsError
 from ci.release.observe.failures import collect, describe, exit_words, link
 from ci.release.rollout.verdict import Kind, Verdict
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.rollout.test_verdict import GOAL, crashed, seen
+from tests.unit.release.rollout.test_verdict import EXPECTATION, crashed, snapshot
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ from tests.unit.release.rollout.test_verdict import GOAL, crashed, seen
         (140, "", "killed by signal 12"),
     ],
 )
-def test_an_exit_code_is_told_in_words(code: int, reason: str, words: str) -> None:
+def test_an_exit_code_is_described(code: int, reason: str, words: str) -> None:
     assert words in exit_words(code, reason)
     assert f"exit code {code}" in exit_words(code, reason)
 
 
-def test_a_task_is_described_once_by_everything_known() -> None:
+def test_a_task_s_description_has_no_duplicates() -> None:
     task = crashed(stopped_reason="Essential container exited", container_reason="boom")
     assert describe(task) == "exit code 1; boom; Essential container exited"
     assert describe(Task(id="t", service="s", revision="r", status="RUNNING")) == "task is running"
@@ -40,8 +40,8 @@ def test_a_task_is_described_once_by_everything_known() -> None:
 
 
 async def test_the_newest_failures_come_with_their_last_lines(pipeline: Pipeline) -> None:
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=tuple(crashed(n) for n in (8, 9, 10)))
-    found = await collect(pipeline.context, GOAL, verdict)
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=tuple(crashed(n) for n in (8, 9, 10)))
+    found = await collect(pipeline.context, EXPECTATION, verdict)
     assert len(found) == 2
     assert found[0].log[-1] == "RuntimeError: boom"
     assert "    | RuntimeError: boom" in found[0].text()
@@ -49,20 +49,22 @@ async def test_the_newest_failures_come_with_their_last_lines(pipeline: Pipeline
 
 
 async def test_a_task_that_never_ran_has_no_log(pipeline: Pipeline) -> None:
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=(crashed(stop_code="TaskFailedToStart"),))
-    (found,) = await collect(pipeline.context, GOAL, verdict)
+    verdict = Verdict(
+        kind=Kind.FAILED, text="", failed_tasks=(crashed(stop_code="TaskFailedToStart"),)
+    )
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict)
     assert found.log == ()
     assert "get_log_events" not in pipeline.world.calls
 
 
-async def test_a_log_that_cannot_be_read_says_so(pipeline: Pipeline) -> None:
+async def test_an_unreadable_log_is_reported(pipeline: Pipeline) -> None:
     pipeline.world.errors["get_log_events"] = AwsError("logs get_log_events: AccessDenied")
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=(crashed(),))
-    (found,) = await collect(pipeline.context, GOAL, verdict)
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=(crashed(),))
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict)
     assert found.log == ("(log not readable: logs get_log_events: AccessDenied)",)
 
 
-async def test_a_failure_is_told_with_task_container_health_target_and_console(
+async def test_a_failure_shows_task_container_health_target_and_console(
     pipeline: Pipeline,
 ) -> None:
     task = crashed(container="supervisor-agent", health="UNHEALTHY")
@@ -72,9 +74,9 @@ async def test_a_failure_is_told_with_task_container_health_target_and_console(
         code="Target.ResponseCodeMismatch",
         reason="Health checks failed with these codes: [500]",
     )
-    looked = seen(targets=(Target(address="10.0.0.99", state="healthy"), why))
-    verdict = Verdict(kind=Kind.FAILED, text="", failing=(task,))
-    (found,) = await collect(pipeline.context, GOAL, verdict, looked)
+    looked = snapshot(targets=(Target(address="10.0.0.99", state="healthy"), why))
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=(task,))
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict, looked)
     assert found.text().splitlines()[1] == (
         "    task dead, supervisor-agent, EssentialContainerExited, health unhealthy, "
         "target unhealthy (Target.ResponseCodeMismatch: "
@@ -100,6 +102,6 @@ def test_the_console_is_that_of_the_region(pipeline: Pipeline, region: str, begi
     )
 
 
-def test_where_another_endpoint_stands_in_for_aws_there_is_no_console(pipeline: Pipeline) -> None:
+def test_another_endpoint_has_no_console(pipeline: Pipeline) -> None:
     context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
     assert link(context, "t1") == ""

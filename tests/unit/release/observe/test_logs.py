@@ -18,15 +18,15 @@ from ci.release.observe.logs import (
     moment,
     query,
     read,
+    render,
     scope,
     span,
-    written,
 )
 from ci.release.records.release import Release
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake import EPOCH
-from tests.unit.release.fake_logs import LoggedWorld, ms
+from tests.unit.release.fakes.clock import EPOCH
+from tests.unit.release.fakes.logs import LoggedWorld, ms
 
 HUNTER, SUPERVISOR = "threat-hunter", "supervisor"
 TOLD = {
@@ -84,13 +84,13 @@ async def test_agents_time_and_pattern_narrow_it(logged: Pipeline) -> None:
     ("asked", "said"),
     [
         ({"agents": ("threat-huntr",)}, "did you mean 'threat-hunter'"),
-        ({"since": "yesterday"}, "is no time"),
-        ({"grep": "("}, "is no regular expression"),
-        ({"release": "7"}, "is no release"),
+        ({"since": "yesterday"}, "is not a duration or time"),
+        ({"grep": "("}, "is not a valid regular expression"),
+        ({"release": "7"}, "is not a release"),
         ({"release": "2026.11.24-9"}, "is not on record"),
     ],
 )
-async def test_what_cannot_be_asked_for_is_said(
+async def test_an_invalid_query_is_refused(
     logged: Pipeline, asked: dict[str, object], said: str
 ) -> None:
     with pytest.raises(UsageError, match=said):
@@ -105,7 +105,7 @@ async def test_a_release_is_its_time_and_its_own_tasks(logged: Pipeline) -> None
     assert (await logged.deploy("good-2")).ok
     ended = anyio.current_time()
     new = {task.service: task.id for task in world(logged).tasks if task.id not in old.values()}
-    name = logged.context.environment.service(logged.context.config.agent(HUNTER))
+    name = logged.context.env.service(logged.context.config.agent(HUNTER))
     world(logged).write(HUNTER, old[name], "old before", began - 50)
     world(logged).write(HUNTER, old[name], "old beside", began + 1)
     world(logged).write(HUNTER, new[name], "new", began + 2)
@@ -139,7 +139,7 @@ def test_a_release_ends_where_the_next_begins() -> None:
     ]
 
 
-async def test_following_tells_each_line_once_and_late_ones_too(logged: Pipeline) -> None:
+async def test_following_reports_each_line_once_also_late_ones(logged: Pipeline) -> None:
     told: list[str] = []
     world(logged).write(SUPERVISOR, "t1", "there", -5)
 
@@ -206,11 +206,11 @@ async def test_the_text_of_all_lines_is_for_people_or_an_object_a_line(logged: P
     world(logged).write(HUNTER, "t1", TOLD, 1)
     world(logged).write(SUPERVISOR, "t2", "plain", 2)
     await anyio.sleep(5)
-    text = await written(logged.context, Query())
+    text = await render(logged.context, Query())
     assert text.splitlines()[0] == (
         "2026-11-24 12:00:01.000  threat-hunter  error    cannot [read] the rules"
     )
-    assert len((await written(logged.context, Query(), as_json=True)).splitlines()) == 2
+    assert len((await render(logged.context, Query(), as_json=True)).splitlines()) == 2
 
 
 @pytest.mark.parametrize(
@@ -218,6 +218,12 @@ async def test_the_text_of_all_lines_is_for_people_or_an_object_a_line(logged: P
 )
 def test_a_duration_counts_back_from_now(text: str, seconds: int) -> None:
     assert EPOCH - moment(text, EPOCH) == datetime.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["999999999w", "9" * 5000 + "s"])
+def test_a_duration_too_long_for_a_date_is_a_wrong_argument(text: str) -> None:
+    with pytest.raises(UsageError, match="too long"):
+        moment(text, EPOCH)
 
 
 def test_a_time_without_a_zone_is_utc() -> None:

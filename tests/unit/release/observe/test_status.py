@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ci import release
-from ci.release.observe.status import EVENT, ServiceStatus, Status, brought_by, changes
+from ci.release.observe.status import EVENT_WIDTH, ServiceStatus, Status, brought_by, changes
 from ci.release.records.table import history
 from tests.unit.release.conftest import ENV, Pipeline
 
@@ -39,7 +39,7 @@ async def test_after_a_rollback_the_release_is_the_one_that_first_brought_it(
     assert found.release == "2026.11.24-3"
 
 
-async def test_a_revision_that_no_release_brought_is_told_as_such(pipeline: Pipeline) -> None:
+async def test_a_revision_of_no_release_is_shown_as_such(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     known = await history(pipeline.context)
     run = known.releases[0].after[SERVICE]
@@ -85,7 +85,7 @@ def test_a_status_is_a_table_with_what_differs_below() -> None:
         ("(service acso-a) was unable to place a task.", "was unable to place a task."),
         ("(service a) has started 1 tasks: (task t).", "has started 1 tasks: (task t)."),
         ("something else) of all", "something else) of all"),
-        ("x" * 100, "x" * (EVENT - 1) + "…"),
+        ("x" * 100, "x" * (EVENT_WIDTH - 1) + "…"),
         ("", ""),
     ],
 )

@@ -24,7 +24,7 @@ from ci.local import container_engine
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake_logs import LoggedWorld
+from tests.unit.release.fakes.logs import LoggedWorld
 from tests.unit.release.rollout.test_verdict import task
 
 HUNTER = "threat-hunter"
@@ -87,7 +87,7 @@ async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
     assert json.loads(capsys.readouterr().out)["log"] == ["check", "4"]
 
 
-async def test_a_one_off_task_that_never_ran_has_no_exit_code_to_give(pipeline: Pipeline) -> None:
+async def test_a_one_off_task_that_never_ran_has_no_exit_code(pipeline: Pipeline) -> None:
     await pipeline.deploy()
     with pytest.raises(TaskFailedError, match="CannotPull"):
         await used(streaming.run_task, pipeline.context, {"agent": HUNTER, "args": ["pull"]})
@@ -144,7 +144,7 @@ class Terminal:
         return True
 
 
-async def test_on_a_terminal_the_screen_is_drawn_anew(
+async def test_on_a_terminal_the_screen_is_redrawn(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pipeline.deploy()
@@ -210,7 +210,7 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
     context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
     asked: list[tuple[str, list[str]]] = []
 
-    async def running(_: ReleaseContext, agent: str) -> object:
+    async def running_task(_: ReleaseContext, agent: str) -> object:
         assert agent == HUNTER
         return task()
 
@@ -218,7 +218,7 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
         asked.append((id_, command))
         return ("docker", "exec")
 
-    monkeypatch.setattr(ecs_exec, "running", running)
+    monkeypatch.setattr(ecs_exec, "running_task", running_task)
     monkeypatch.setattr(container_engine, "exec_command", exec_command)
     found = await used(streaming.execute, context, {"agent": HUNTER, "args": ["sh"]})
     assert found == ReplacementProgram(argv=("docker", "exec"))

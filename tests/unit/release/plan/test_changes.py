@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from ci.aws import canonical
 from ci.aws.ecs import Deployment, Service, TaskDefinition
 from ci.release import Image, ReleaseContext, plan
-from ci.release.plan.changes import Action, Current, compare
+from ci.release.plan.changes import Action, CurrentService, compare
+from ci.release.plan.desired import desired_service, task_definition, update
 from ci.release.plan.desired import service as service_request
-from ci.release.plan.desired import task_definition, update, wanted
-from tests.unit.release.conftest import CONFIG, ENV, Pipeline, context, images
-from tests.unit.release.fake import World
+from tests.unit.release.conftest import CONFIG, COUNT, ENV, Pipeline, context, images
+from tests.unit.release.fakes.world import World
 
 HERE = context(World())
 AGENT = CONFIG.agent("threat-hunter")
@@ -24,7 +24,7 @@ IMAGE = Image(agent=AGENT.name, version="v1", reference="r/acso-threat-hunter@sh
 REVISION = "arn:aws:ecs:us-east-1:0:task-definition/acso-staging-threat-hunter:3"
 
 
-def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) -> Current:
+def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) -> CurrentService:
     """Return the service as it is after a deploy of an image."""
     request = task_definition(where, AGENT, image)
     asked = service_request(where, AGENT, revision=REVISION)
@@ -53,54 +53,54 @@ def running(where: ReleaseContext = HERE, image: Image = IMAGE, **changes: Any) 
         image=image.reference,
         environment={item["name"]: item["value"] for item in first["environment"]},
     )
-    return Current(service=dataclasses.replace(service, **changes), definition=definition)
+    return CurrentService(service=dataclasses.replace(service, **changes), definition=definition)
 
 
-def test_what_is_as_wanted_is_left_alone() -> None:
-    change = compare(wanted(HERE, IMAGE), running())
+def test_an_up_to_date_service_is_not_changed() -> None:
+    change = compare(desired_service(HERE, IMAGE), running())
     assert change.action is Action.NONE
     assert not change.register
     assert change.reasons == ()
 
 
 def test_what_is_missing_is_created() -> None:
-    change = compare(wanted(HERE, IMAGE), Current(service=None))
+    change = compare(desired_service(HERE, IMAGE), CurrentService(service=None))
     assert change.action is Action.CREATE
     assert change.register
 
 
 def test_a_new_version_is_one_reason() -> None:
     newer = Image(agent=AGENT.name, version="v2", reference="r/acso-threat-hunter@sha256:2")
-    change = compare(wanted(HERE, newer), running())
+    change = compare(desired_service(HERE, newer), running())
     assert change.action is Action.CHANGE
     assert change.register
     assert change.reasons == ("version v1 -> v2",)
 
 
-def test_a_new_size_is_told_with_both_values() -> None:
+def test_a_new_size_is_shown_with_both_values() -> None:
     bigger = dataclasses.replace(ENV, cpu=1024, memory=2048)
-    change = compare(wanted(dataclasses.replace(HERE, environment=bigger), IMAGE), running())
+    change = compare(desired_service(dataclasses.replace(HERE, env=bigger), IMAGE), running())
     assert change.reasons == ("cpu 512 -> 1024", "memory 1024 -> 2048")
 
 
-def test_another_number_of_tasks_needs_no_new_revision() -> None:
-    more = dataclasses.replace(HERE, environment=dataclasses.replace(ENV, desired_count=3))
-    change = compare(wanted(more, IMAGE), running())
+def test_a_new_count_needs_no_new_revision() -> None:
+    more = dataclasses.replace(HERE, env=dataclasses.replace(ENV, desired_count=3))
+    change = compare(desired_service(more, IMAGE), running())
     assert change.action is Action.CHANGE
     assert not change.register
     assert change.reasons == ("desiredCount 1 -> 3",)
 
 
 def test_a_revision_that_was_deleted_is_registered_again() -> None:
-    change = compare(wanted(HERE, IMAGE), dataclasses.replace(running(), definition=None))
+    change = compare(desired_service(HERE, IMAGE), dataclasses.replace(running(), definition=None))
     assert change.register
 
 
-def test_a_failed_deployment_starts_anew() -> None:
+def test_a_failed_deployment_is_repeated_with_a_new_revision() -> None:
     state = running()
     assert state.service is not None
     failed = dataclasses.replace(state.service.deployments[0], state="FAILED")
-    change = compare(wanted(HERE, IMAGE), running(deployments=(failed,)))
+    change = compare(desired_service(HERE, IMAGE), running(deployments=(failed,)))
     assert change.action is Action.CHANGE
     assert change.register
     assert change.reasons == ("its last deployment failed",)
@@ -204,15 +204,15 @@ def test_an_update_keeps_everything_that_creation_sets() -> None:
     assert canonical.service(made) == canonical.service(changed)
 
 
-async def test_a_plan_touches_nothing_and_tells_each_service(pipeline: Pipeline) -> None:
+async def test_a_plan_changes_nothing_and_lists_each_service(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     before = len(pipeline.world.calls)
     found = await plan(pipeline.context, images("good", supervisor="good-2"))
     assert set(pipeline.world.calls[before:]) == {"describe_services", "describe_task_definition"}
     assert found.changed
     assert "supervisor              change  version good -> good-2" in found.text()
-    assert found.text().startswith("1 of 5 services of staging would change")
-    assert [item["action"] for item in found.data()["services"]].count("none") == 4
+    assert found.text().startswith(f"1 of {COUNT} services of staging would change")
+    assert [item["action"] for item in found.data()["services"]].count("none") == COUNT - 1
 
 
 @pytest.mark.parametrize(("version", "changed"), [("good", False), ("good-2", True)])

@@ -193,7 +193,7 @@ def test_names_given_twice_are_masked_too() -> None:
     assert "two" not in shown
 
 
-def test_where_a_secret_is_kept_is_no_secret() -> None:
+def test_the_location_of_a_secret_is_not_masked() -> None:
     arn = "arn:aws:secretsmanager:us-east-1:0:secret:db-password-a1b2c3"
     secrets = [{"name": "DB_PASSWORD", "valueFrom": arn}]
     container = {"name": "c", "image": "i", "secrets": secrets}
@@ -204,5 +204,5 @@ def test_where_a_secret_is_kept_is_no_secret() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("ACSO_VERSION", "abc"), ("PORT", "8000"), ("URL", "https://x:443/a@b")]
 )
-def test_what_is_no_secret_is_shown(name: str, value: str) -> None:
+def test_other_values_are_shown(name: str, value: str) -> None:
     assert not is_secret(name, value)

@@ -6,7 +6,7 @@ import pytest
 
 from ci import release
 from ci.errors import PlanOutdatedError
-from ci.release import Ending, Facts, plan
+from ci.release import Facts, OutcomeKind, plan
 from ci.release.plan import saved
 from ci.release.plan.changes import Plan
 from ci.release.records import table
@@ -32,13 +32,13 @@ async def test_a_plan_that_still_holds_is_carried_out(pipeline: Pipeline) -> Non
     await pipeline.deploy("good")
     _, expected = await looked(pipeline)
     outcome = await carried_out(pipeline, expected)
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
 
 
 async def test_the_first_deploy_can_be_planned_too(pipeline: Pipeline) -> None:
-    expected = saved.nothing_deployed(pipeline.context.config, pipeline.context.environment)
+    expected = saved.nothing_deployed(pipeline.context.config, pipeline.context.env)
     outcome = await carried_out(pipeline, expected)
-    assert outcome.ending is Ending.DEPLOYED
+    assert outcome.kind is OutcomeKind.DEPLOYED
 
 
 @pytest.mark.parametrize(
@@ -79,21 +79,21 @@ async def test_a_release_that_stopped_halfway_since_is_a_move(pipeline: Pipeline
     assert saved.differences(expected, now) == ["unfinished releases: none -> 2026.11.24-2"]
 
 
-async def test_what_a_plan_brings_is_the_same_before_and_after_the_push(
+async def test_a_plan_s_result_is_the_same_before_and_after_the_push(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy("good")
     unpushed = [dataclasses.replace(image, reference="") for image in images("good-2")]
     before = saved.result_facts(unpushed, await plan(pipeline.context, unpushed))
-    pushed = images("good-2")
-    assert saved.result_facts(pushed, await plan(pipeline.context, pushed)) == before
+    pushed_images = images("good-2")
+    assert saved.result_facts(pushed_images, await plan(pipeline.context, pushed_images)) == before
     assert before["version of supervisor"] == "good-2"
 
 
 async def test_another_version_or_another_size_is_something_else(pipeline: Pipeline) -> None:
     async def brought(name: str, cpu: int) -> Facts:
-        env = dataclasses.replace(pipeline.context.environment, cpu=cpu, memory=2048)
-        context = dataclasses.replace(pipeline.context, environment=env)
+        env = dataclasses.replace(pipeline.context.env, cpu=cpu, memory=2048)
+        context = dataclasses.replace(pipeline.context, env=env)
         return saved.result_facts(images(name), await plan(context, images(name)))
 
     planned = await brought("good", 512)

@@ -8,16 +8,16 @@ import pytest
 from ci.errors import VerifyError
 from ci.release import Verification, verify
 from ci.release.prerequisites.findings import Status
-from tests.unit.release.conftest import ENV
-from tests.unit.release.standing import OUTPUTS, Standing, pushed, stand
+from tests.unit.release.conftest import COUNT, ENV
+from tests.unit.release.fakes.account import OUTPUTS, ReadyAccount, account_context, pushed_images
 
 HUNTER = "threat-hunter"
 GROUP = OUTPUTS.target_groups[HUNTER]
-Break = Callable[[Standing], object]
+Break = Callable[[ReadyAccount], object]
 
 
-async def found(standing: Standing) -> Verification:
-    return await verify(stand(standing), pushed())
+async def found(account: ReadyAccount) -> Verification:
+    return await verify(account_context(account), pushed_images())
 
 
 def hunter(**changes: Any) -> Break:
@@ -54,7 +54,7 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no cluster": (
         lambda w: setattr(w, "cluster", ""),
         "cluster",
-        "there is none",
+        "does not exist",
         ENV.cluster,
         DRIFT,
     ),
@@ -68,7 +68,7 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no log group": (
         lambda w: setattr(w, "log_groups", [ENV.log_group + "-old"]),
         "log group",
-        "there is none",
+        "does not exist",
         ENV.log_group,
         f"aws logs create-log-group --log-group-name {ENV.log_group}",
     ),
@@ -89,28 +89,28 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no security group": (
         lambda w: w.groups.clear(),
         "security group",
-        "there is none",
+        "does not exist",
         "sg-1",
         DRIFT,
     ),
     "the port is closed": (
         lambda w: w.groups[0].update(IpPermissions=[]),
         "security group",
-        "lets nobody in to port 8000",
+        "does not allow port 8000",
         "sg-1",
         DRIFT,
     ),
     "a security group of another network": (
         lambda w: w.groups[0].update(VpcId="vpc-2"),
         "security group",
-        "is of vpc-2",
+        "is in vpc-2",
         "sg-1",
         DRIFT,
     ),
     "no execution role": (
         lambda w: w.roles.pop("execution"),
         "execution role",
-        "there is none",
+        "does not exist",
         OUTPUTS.execution_role,
         DRIFT,
     ),
@@ -147,14 +147,14 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "no task role": (
         lambda w: w.roles.pop(HUNTER),
         f"role of {HUNTER}",
-        "there is none",
+        "does not exist",
         OUTPUTS.task_roles[HUNTER],
         DRIFT,
     ),
     "no target group": (
         lambda w: w.targets.pop(GROUP),
         f"target group of {HUNTER}",
-        "there is none",
+        "does not exist",
         GROUP,
         DRIFT,
     ),
@@ -203,9 +203,9 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "an image of another architecture": (
         index("arm64"),
         f"image of {HUNTER}",
-        "is for linux/arm64, the task is linux/amd64",
+        "is for linux/arm64, the task needs linux/amd64",
         IMAGE,
-        "of linux/amd64",
+        "for linux/amd64",
     ),
     "no registry login": (
         lambda w: w.forbidden.add("ecr:GetAuthorizationToken"),
@@ -226,25 +226,25 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
 
 @pytest.mark.parametrize("case", PROBLEMS.values(), ids=PROBLEMS)
 async def test_each_problem_is_found_with_its_resource_and_its_fix(
-    standing: Standing, case: tuple[Break, str, str, str, str]
+    account: ReadyAccount, case: tuple[Break, str, str, str, str]
 ) -> None:
     broken, what, told, resource, fix = case
-    broken(standing)
-    verified = await found(standing)
+    broken(account)
+    verified = await found(account)
     (problem,) = verified.problems
     assert (problem.status, problem.what, problem.resource) == (Status.FAIL, what, resource)
-    assert told in problem.told
+    assert told in problem.message
     assert fix in problem.fix
     with pytest.raises(VerifyError) as raised:
         verified.raise_for_failure()
     assert fix in str(raised.value)
 
 
-async def test_all_problems_are_told_at_once(standing: Standing) -> None:
+async def test_all_problems_are_reported_together(account: ReadyAccount) -> None:
     for name in ("no log group", "no task role", "another health path", "no image"):
-        PROBLEMS[name][0](standing)
-    standing.forbidden.add("ecr:BatchGetImage")
-    verified = await found(standing)
+        PROBLEMS[name][0](account)
+    account.forbidden.add("ecr:BatchGetImage")
+    verified = await found(account)
     whats = [item.what for item in verified.problems]
     assert whats[:4] == [
         "log group",
@@ -253,9 +253,9 @@ async def test_all_problems_are_told_at_once(standing: Standing) -> None:
         f"target group of {HUNTER}",
     ]
     pulls = [item for item in verified.problems if item.action == "ecr:BatchGetImage"]
-    assert len(pulls) == 5
+    assert len(pulls) == COUNT
     assert ECR in {item.resource for item in pulls}
-    assert verified.summary() == "19 of 28 passed, 9 failed"
+    assert verified.summary() == f"{8 + 4 * COUNT - 9} of {8 + 4 * COUNT} passed, 9 failed"
     with pytest.raises(VerifyError) as raised:
         verified.raise_for_failure()
     assert all(item.fix in str(raised.value) for item in verified.problems)
@@ -274,6 +274,6 @@ async def test_all_problems_are_told_at_once(standing: Standing) -> None:
         ),
     ],
 )
-async def test_another_spelling_of_what_is_right_is_right(standing: Standing, fine: Break) -> None:
-    fine(standing)
-    assert (await found(standing)).problems == ()
+async def test_equivalent_settings_pass(account: ReadyAccount, fine: Break) -> None:
+    fine(account)
+    assert (await found(account)).problems == ()

@@ -8,15 +8,16 @@ import pytest
 
 from ci.release import Verification, verify
 from ci.release.plan import desired
-from tests.unit.release.fake import Handle
-from tests.unit.release.standing import Standing, denied, pushed, stand
+from tests.unit.release.conftest import COUNT
+from tests.unit.release.fakes.account import ReadyAccount, account_context, denied, pushed_images
+from tests.unit.release.fakes.world import Handle
 
 
-async def found(standing: Standing) -> Verification:
-    return await verify(stand(standing), pushed())
+async def found(account: ReadyAccount) -> Verification:
+    return await verify(account_context(account), pushed_images())
 
 
-def assumable(standing: Standing, monkeypatch: pytest.MonkeyPatch, *forbidden: str) -> None:
+def assumable(account: ReadyAccount, monkeypatch: pytest.MonkeyPatch, *forbidden: str) -> None:
     """Let who asks assume the execution role, which may not do some things when tried."""
 
     class Assumed(Handle):
@@ -26,31 +27,31 @@ def assumable(standing: Standing, monkeypatch: pytest.MonkeyPatch, *forbidden: s
             return await super().call(service, operation, **arguments)
 
     async def assume(*_: Any, **__: Any) -> Handle:
-        return Assumed(standing)
+        return Assumed(account)
 
     # By import: under its name the package has the function.
     monkeypatch.setattr(import_module("ci.release.verify"), "assume", assume)
 
 
-async def test_where_the_role_may_be_assumed_pulling_is_tried_too(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
+async def test_pulling_is_tried_if_the_role_may_be_assumed(
+    account: ReadyAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assumable(standing, monkeypatch, "get_download_url_for_layer")
-    problems = (await found(standing)).problems
+    assumable(account, monkeypatch, "get_download_url_for_layer")
+    problems = (await found(account)).problems
     assert {item.action for item in problems} == {"ecr:get_download_url_for_layer"}
-    assert len(problems) == 5
+    assert len(problems) == COUNT
 
 
-async def test_who_may_try_need_not_simulate(
-    standing: Standing, monkeypatch: pytest.MonkeyPatch
+async def test_a_caller_who_may_assume_the_role_need_not_simulate(
+    account: ReadyAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assumable(standing, monkeypatch)
-    standing.errors["simulate_principal_policy"] = denied("iam:SimulatePrincipalPolicy")
-    verified = await found(standing)
+    assumable(account, monkeypatch)
+    account.errors["simulate_principal_policy"] = denied("iam:SimulatePrincipalPolicy")
+    verified = await found(account)
     # Writing a line to the logs would change something: that alone is left unseen.
     assert [item.what for item in verified.problems] == ["execution role: write logs"]
     pulled = next(item for item in verified.findings if "pull" in item.what)
-    assert pulled.told == "allowed (tried)"
+    assert pulled.message == "allowed (tried)"
 
 
 SECRET = "arn:aws:secretsmanager:us-east-1:0:secret:db-a1b2c3"
@@ -83,33 +84,33 @@ def with_secret(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
         ("db", "ssm:GetParameters", "arn:aws:ssm:us-east-1:0:parameter/db"),
     ],
 )
-async def test_a_secret_that_the_role_may_not_read_is_told(
-    standing: Standing,
+async def test_a_secret_that_the_role_may_not_read_is_reported(
+    account: ReadyAccount,
     with_secret: Callable[[str], None],
     value_from: str,
     action: str,
     resource: str,
 ) -> None:
     with_secret(value_from)
-    assert (await found(standing)).ok
-    standing.forbidden.add(action)
-    (problem,) = (await found(standing)).problems
+    assert (await found(account)).ok
+    account.forbidden.add(action)
+    (problem,) = (await found(account)).problems
     assert (problem.action, problem.resource) == (action, resource)
 
 
 @pytest.mark.parametrize(
     ("value_from", "kept", "told"),
     [
-        (SECRET, {}, "there is no such secret"),
+        (SECRET, {}, "the secret does not exist"),
         (SECRET, {SECRET: "x"}, ""),
         (f"{SECRET}:password::", {SECRET: '{"user": "x"}'}, "it has no key password"),
-        (f"{SECRET}:password::", {SECRET: "canary"}, "it is no JSON object"),
+        (f"{SECRET}:password::", {SECRET: "canary"}, "it is not a JSON object"),
         (f"{SECRET}:password::", {SECRET: '{"password": "canary"}'}, ""),
-        ("/acso/db", {}, "there is no such parameter"),
+        ("/acso/db", {}, "the parameter does not exist"),
     ],
 )
-async def test_a_secret_is_read_as_the_role_and_shown_to_nobody(
-    standing: Standing,
+async def test_a_secret_is_read_as_the_role_and_never_shown(
+    account: ReadyAccount,
     monkeypatch: pytest.MonkeyPatch,
     with_secret: Callable[[str], None],
     value_from: str,
@@ -117,8 +118,8 @@ async def test_a_secret_is_read_as_the_role_and_shown_to_nobody(
     told: str,
 ) -> None:
     with_secret(value_from)
-    standing.secrets = kept
-    assumable(standing, monkeypatch)
-    verified = await found(standing)
-    assert [told in item.told for item in verified.problems] == [True] * bool(told)
+    account.secrets = kept
+    assumable(account, monkeypatch)
+    verified = await found(account)
+    assert [told in item.message for item in verified.problems] == [True] * bool(told)
     assert "canary" not in verified.text()

@@ -25,18 +25,18 @@ async def test_releases_are_listed_newest_first_with_who_when_what_and_why(
     assert first.startswith("  2026.11.24-1")
 
 
-async def test_a_release_that_ecs_rolled_back_is_told_as_such(pipeline: Pipeline) -> None:
+async def test_a_release_that_ecs_rolled_back_is_listed_so(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.within(failure_threshold=9).deploy("good", threat_hunter="crash")
     listing = await release.history(pipeline.context, limit=1)
     assert "rolled back by ECS" in listing.text()
     (found,) = listing.data()["releases"]
-    assert found["ending"] == "rolled_back_by_ecs"
+    assert found["outcome"] == "rolled_back_by_ecs"
     assert found["changed"] == ["threat-hunter"]
     assert found["seconds"] > 0
 
 
-async def test_one_release_is_told_whole(pipeline: Pipeline) -> None:
+async def test_one_release_is_shown_in_detail(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     failed = await pipeline.deploy("good", threat_hunter="crash")
     whole = await release.release_detail(pipeline.context, failed.release)
@@ -57,7 +57,7 @@ async def test_one_release_is_told_whole(pipeline: Pipeline) -> None:
     assert [name for name, _ in document["steps"]][-1] == "rolled_back"
 
 
-async def test_a_release_that_nobody_ended_has_no_duration(pipeline: Pipeline) -> None:
+async def test_an_unfinished_release_has_no_duration(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
     listing = await release.history(pipeline.context)
@@ -71,12 +71,12 @@ async def test_a_rollback_tells_whose_content_it_has(pipeline: Pipeline) -> None
     back = await pipeline.rollback()
     text = (await release.release_detail(pipeline.context, back.release)).text()
     assert "rollback, succeeded" in text
-    assert "the content of 2026.11.24-1" in text
+    assert "content of release 2026.11.24-1" in text
 
 
-async def test_no_history_and_no_such_release_are_told(pipeline: Pipeline) -> None:
+async def test_an_empty_history_and_an_unknown_release_are_reported(pipeline: Pipeline) -> None:
     assert (await release.history(pipeline.context)).text() == "staging: no release on record"
     with pytest.raises(UsageError, match=r"2026\.11\.24-7 of staging is not on record"):
         await release.release_detail(pipeline.context, "2026.11.24-7")
-    with pytest.raises(UsageError, match="look like"):
+    with pytest.raises(UsageError, match="looks like"):
         await release.release_detail(pipeline.context, "latest")

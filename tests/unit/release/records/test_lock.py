@@ -11,31 +11,31 @@ from ci.aws import records
 from ci.aws.records import Lease
 from ci.errors import AwsError, LockedError
 from ci.release.records import lock
-from ci.release.records.lock import Held, dead, holder, refuse_if_held, under_lock
+from ci.release.records.lock import HeldLock, holder, holder_is_dead, refuse_if_locked, under_lock
 from tests.unit.release.conftest import Pipeline
-from tests.unit.release.fake import now
+from tests.unit.release.fakes.clock import now
 
 
-async def test_the_lease_is_renewed_while_work_goes_on_and_given_back(pipeline: Pipeline) -> None:
+async def test_the_lease_is_renewed_during_work_and_released_after_it(pipeline: Pipeline) -> None:
     ends = []
 
-    async def work(held: Held) -> None:
+    async def work(held: HeldLock) -> None:
         for _ in range(3):
-            await anyio.sleep(lock.LEASE)
+            await anyio.sleep(lock.LEASE_SECONDS)
             lease = await lock.current(pipeline.context)
             assert lease is not None
             assert lease.token == held.token
             ends.append(lease.expires - now().timestamp())
 
     await under_lock(pipeline.context, "test", print, work)
-    assert all(left > lock.LEASE - lock.BEAT - 1 for left in ends)
+    assert all(left > lock.LEASE_SECONDS - lock.RENEWAL_SECONDS - 1 for left in ends)
     assert await lock.current(pipeline.context) is None
 
 
 async def test_an_error_of_the_work_comes_out_as_it_is_and_frees_the_lock(
     pipeline: Pipeline,
 ) -> None:
-    async def work(_: Held) -> None:
+    async def work(_: HeldLock) -> None:
         raise KeyError("as it is")
 
     with pytest.raises(KeyError, match="as it is"):
@@ -43,64 +43,66 @@ async def test_an_error_of_the_work_comes_out_as_it_is_and_frees_the_lock(
     assert await lock.current(pipeline.context) is None
 
 
-async def test_a_living_holder_is_told_within_a_heartbeat(pipeline: Pipeline) -> None:
-    async def work(_: Held) -> float:
+async def test_a_live_holder_is_reported_within_one_renewal(pipeline: Pipeline) -> None:
+    async def work(_: HeldLock) -> float:
         before = anyio.current_time()
         with pytest.raises(LockedError, match="staging is locked by"):
             await under_lock(pipeline.another().context, "test", print, work)
         return anyio.current_time() - before
 
-    assert await under_lock(pipeline.context, "test", print, work) <= lock.BEAT + 1
+    assert await under_lock(pipeline.context, "test", print, work) <= lock.RENEWAL_SECONDS + 1
 
 
-async def test_who_only_looks_is_refused_by_the_living_and_takes_nothing_from_the_dead(
+async def test_the_early_check_refuses_a_live_holder_and_leaves_a_dead_one_s_lock(
     pipeline: Pipeline,
 ) -> None:
     context = pipeline.another().context
 
-    async def work(_: Held) -> None:
+    async def work(_: HeldLock) -> None:
         with pytest.raises(LockedError, match="staging is locked by"):
-            await refuse_if_held(context, print)
+            await refuse_if_locked(context, print)
 
     await under_lock(pipeline.context, "test", print, work)
-    await refuse_if_held(context, print)
-    left = Lease(token="dead", expires=now().timestamp() + lock.LEASE, holder={"who": "ann"})
-    assert await records.take(context.aws, "releases", left, old=None)
-    await refuse_if_held(context, print)
+    await refuse_if_locked(context, print)
+    left = Lease(
+        token="dead", expires=now().timestamp() + lock.LEASE_SECONDS, holder={"who": "ann"}
+    )
+    assert await records.put_lease(context.aws, "releases", left, old=None)
+    await refuse_if_locked(context, print)
     assert await lock.current(context) == left
 
 
-async def test_a_lease_that_nobody_renews_is_taken_over(pipeline: Pipeline) -> None:
+async def test_a_lease_that_is_not_renewed_is_taken_over(pipeline: Pipeline) -> None:
     data = {"who": "ann on laptop (process 7)", "host": "elsewhere", "since": "12:00"}
-    left = Lease(token="dead", expires=now().timestamp() + lock.LEASE, holder=data)
-    assert await records.take(pipeline.context.aws, "releases", left, old=None)
+    left = Lease(token="dead", expires=now().timestamp() + lock.LEASE_SECONDS, holder=data)
+    assert await records.put_lease(pipeline.context.aws, "releases", left, old=None)
     said: list[str] = []
 
-    async def work(_: Held) -> float:
+    async def work(_: HeldLock) -> float:
         return anyio.current_time()
 
-    assert await under_lock(pipeline.context, "test", said.append, work) <= lock.LEASE + 3
+    assert await under_lock(pipeline.context, "test", said.append, work) <= lock.LEASE_SECONDS + 3
     assert "locked by ann on laptop" in said[0]
     assert "taking over from ann on laptop" in said[1]
 
 
 async def test_a_lost_lease_ends_the_work(pipeline: Pipeline) -> None:
-    async def work(_: Held) -> None:
+    async def work(_: HeldLock) -> None:
         pipeline.world.items.pop(("lock", "lock"))
         await anyio.sleep(60)
 
-    with pytest.raises(LockedError, match="took the lock of staging over"):
+    with pytest.raises(LockedError, match="took over the lock of staging"):
         await under_lock(pipeline.context, "test", print, work)
 
 
 async def test_a_heartbeat_may_fail_but_not_for_longer_than_the_lease(pipeline: Pipeline) -> None:
-    async def bears_it(_: Held) -> None:
+    async def bears_it(_: HeldLock) -> None:
         pipeline.world.errors["put_item"] = AwsError("dynamodb put_item: throttled")
-        await anyio.sleep(lock.BEAT + 1)
+        await anyio.sleep(lock.RENEWAL_SECONDS + 1)
         pipeline.world.errors.clear()
         await anyio.sleep(60)
 
-    async def gives_up(_: Held) -> None:
+    async def gives_up(_: HeldLock) -> None:
         pipeline.world.errors["put_item"] = AwsError("dynamodb put_item: throttled")
         await anyio.sleep(60)
 
@@ -111,21 +113,23 @@ async def test_a_heartbeat_may_fail_but_not_for_longer_than_the_lease(pipeline: 
 
 def test_this_process_lives_and_an_ended_one_does_not() -> None:
     mine = holder("test", "now").data()
-    assert not dead(mine)
-    assert not dead(mine | {"host": "elsewhere", "pid": 1})  # who knows
+    assert not holder_is_dead(mine)
+    assert not holder_is_dead(mine | {"host": "elsewhere", "pid": 1})  # who knows
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    assert dead(mine | {"pid": ended.pid})
-    assert dead(mine | {"started": "long ago"})  # the number belongs to another process now
+    assert holder_is_dead(mine | {"pid": ended.pid})
+    assert holder_is_dead(
+        mine | {"started": "long ago"}
+    )  # the number belongs to another process now
 
 
 def test_a_zombie_is_dead() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, not reaped
-    assert dead(holder("test", "now").data() | {"pid": child.pid})
+    assert holder_is_dead(holder("test", "now").data() | {"pid": child.pid})
     child.wait()
 
 
-def test_the_holder_is_told_to_people() -> None:
+def test_the_holder_is_described() -> None:
     lease = Lease(token="t", expires=0, holder=holder("deploy", "12:00").data())
-    assert f"(process {os.getpid()}), deploy since 12:00" in lock.told(lease)
+    assert f"(process {os.getpid()}), deploy since 12:00" in lock.describe(lease)

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 from ci.errors import UsageError
 from ci.release.model import Request, ServiceRevision
 from ci.release.records.release import (
-    ENDS,
-    NEXT,
+    FINAL_STATES,
+    TRANSITIONS,
     Entry,
     History,
     Kind,
     Release,
     State,
     advance,
-    begin,
     body,
     key,
     next_id,
     parse,
+    with_first_step,
 )
 
 NOW = datetime.datetime(2026, 11, 24, 23, 59, tzinfo=datetime.UTC)
@@ -67,7 +67,7 @@ def history(*releases: Release) -> History:
 @given(state=STATES, follower=STATES)
 def test_only_what_may_follow_follows(state: State, follower: State) -> None:
     release = made(1, state)
-    if follower in NEXT[state]:
+    if follower in TRANSITIONS[state]:
         advanced = advance(release, follower, NOW)
         assert advanced.state is follower
         assert advanced.at(follower) == "2026-11-24T23:59:00.000+00:00"
@@ -80,15 +80,15 @@ def test_only_what_may_follow_follows(state: State, follower: State) -> None:
 def test_every_state_leads_to_an_end_and_ends_lead_nowhere(state: State) -> None:
     reached, new = {state}, {state}
     while new:
-        new = {follower for item in new for follower in NEXT[item]} - reached
+        new = {follower for item in new for follower in TRANSITIONS[item]} - reached
         reached |= new
-    assert reached & ENDS
-    assert (state in ENDS) == (not NEXT[state])
+    assert reached & FINAL_STATES
+    assert (state in FINAL_STATES) == (not TRANSITIONS[state])
 
 
-def test_a_reason_once_told_stays() -> None:
-    failing = advance(made(1, State.DEPLOYING), State.ROLLING_BACK, NOW, why="boom")
-    assert advance(failing, State.ROLLED_BACK, NOW).why == "boom"
+def test_a_recorded_reason_is_not_overwritten() -> None:
+    failed_tasks = advance(made(1, State.DEPLOYING), State.ROLLING_BACK, NOW, why="boom")
+    assert advance(failed_tasks, State.ROLLED_BACK, NOW).why == "boom"
 
 
 @given(
@@ -101,7 +101,7 @@ def test_a_record_survives_its_storage(
     state: State, before: ServiceRevision | None, took: list[str], why: str
 ) -> None:
     entry = dataclasses.replace(made(2).entries[0], before=before)
-    release = begin(
+    release = with_first_step(
         dataclasses.replace(
             made(2, state),
             entries=(entry,),
@@ -128,19 +128,19 @@ def test_keys_sort_as_releases_were_made(made_at: list[tuple[datetime.date, int]
 
 
 @pytest.mark.parametrize("wrong", ["", "7", "2026.11.24", "2026.11.24-x", "v1"])
-def test_what_is_no_release_is_told(wrong: str) -> None:
-    with pytest.raises(UsageError, match=r"look like 2026\.11\.24-3"):
+def test_an_invalid_release_id_is_refused(wrong: str) -> None:
+    with pytest.raises(UsageError, match=r"looks like 2026\.11\.24-3"):
         key(wrong)
 
 
-def test_a_rollback_goes_to_the_validated_release_before_the_current_one() -> None:
+def test_a_rollback_returns_to_the_validated_release_before_the_current_one() -> None:
     past = history(made(1), made(2, State.ROLLED_BACK), made(3), made(4, State.FAILED))
     target = past.target(None)
     assert target is not None
     assert target.id == "2026.11.24-1"
 
 
-def test_a_second_rollback_goes_further_back_not_to_what_was_left() -> None:
+def test_a_second_rollback_returns_to_an_even_earlier_release() -> None:
     back = made(4, kind=Kind.ROLLBACK, origin=2)
     target = history(made(1), made(2), made(3), back).target(None)
     assert target is not None
@@ -162,7 +162,7 @@ def test_without_an_earlier_validated_release_there_is_no_target(past: tuple[Rel
     ("to", "said"),
     [
         ("2026.11.24-2", r"did not succeed \(rolled back\)"),
-        ("2026.11.24-9", "not on record as validated"),
+        ("2026.11.24-9", "no validated release 2026.11.24-9"),
     ],
 )
 def test_only_validated_releases_can_be_named(to: str, said: str) -> None:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.errors import AwsError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.records.release import History, Release, State
-from ci.release.records.retention import held, surplus
+from ci.release.records.retention import revisions_to_remove, rollback_revisions
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, versions
 from tests.unit.release.records.test_release import made
@@ -23,8 +23,8 @@ def active(pipeline: Pipeline, family: str = HUNTER) -> list[int]:
 
 
 @given(keep=st.integers(1, 15), wanted=st.sets(st.sampled_from(REVISIONS)))
-def test_the_newest_and_the_held_stay_and_nothing_else(keep: int, wanted: set[str]) -> None:
-    gone = surplus(REVISIONS, keep, wanted)
+def test_only_the_newest_revisions_and_those_in_use_stay(keep: int, wanted: set[str]) -> None:
+    gone = revisions_to_remove(REVISIONS, keep, wanted)
     assert set(REVISIONS) - set(gone) == set(REVISIONS[:keep]) | wanted
     assert gone == [item for item in reversed(REVISIONS) if item in gone]  # oldest first
 
@@ -46,7 +46,7 @@ async def test_what_a_kept_release_lists_can_be_returned_to_however_old(pipeline
         await thrifty.deploy("good", threat_hunter=f"good-{number}")
     assert active(pipeline) == [1, 2, 3, 4, 5]
     outcome = await thrifty.rollback(first.release)
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
 
 
 async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
@@ -58,11 +58,11 @@ async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
     kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-5", "2026.11.24-4"]
     assert active(pipeline) == [4, 5]
-    assert (await thrifty.rollback()).ending is Ending.RESTORED
+    assert (await thrifty.rollback()).kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-4")
 
 
-async def test_the_current_release_and_the_way_back_stay_behind_many_failures(
+async def test_the_current_release_and_the_rollback_target_stay_despite_many_failures(
     pipeline: Pipeline,
 ) -> None:
     thrifty = pipeline.within(keep_revisions=1, keep_releases=2)
@@ -73,7 +73,7 @@ async def test_the_current_release_and_the_way_back_stay_behind_many_failures(
     await thrifty.deploy("good", threat_hunter="good-3")
     kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-7", "2026.11.24-6", "2026.11.24-2"]
-    assert (await thrifty.rollback()).ending is Ending.RESTORED
+    assert (await thrifty.rollback()).kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-2")
 
 
@@ -91,7 +91,7 @@ async def test_what_a_task_or_a_deployment_runs_is_never_deregistered(pipeline: 
 
 def test_releases_hold_what_they_could_return_to_and_failed_ones_hold_nothing() -> None:
     def of(*releases: Release) -> set[str]:
-        return held(History(releases=releases))
+        return rollback_revisions(History(releases=releases))
 
     assert of(made(2)) == {"arn:f:2"}  # what is validated is gone back to, not what was before it
     assert of(made(2, State.DEPLOYING)) == {"arn:f:1", "arn:f:2"}
@@ -99,7 +99,7 @@ def test_releases_hold_what_they_could_return_to_and_failed_ones_hold_nothing() 
 
 
 @pytest.mark.parametrize("operation", ["list_task_definitions", "deregister_task_definition"])
-async def test_what_cannot_be_tidied_is_a_note_and_no_failure(
+async def test_a_failed_retention_is_a_note_not_a_failure(
     pipeline: Pipeline, operation: str
 ) -> None:
     thrifty = pipeline.within(keep_revisions=1, keep_releases=2)
@@ -107,6 +107,6 @@ async def test_what_cannot_be_tidied_is_a_note_and_no_failure(
         await thrifty.deploy("good", threat_hunter=f"good-{number}")
     pipeline.world.errors[operation] = AwsError(f"ecs {operation}: AccessDeniedException")
     outcome = await thrifty.deploy("good", threat_hunter="good-4")
-    assert outcome.ending is Ending.DEPLOYED
-    assert "not tidied" in outcome.notes[-1]
+    assert outcome.kind is OutcomeKind.DEPLOYED
+    assert "could not be removed" in outcome.notes[-1]
     assert "AccessDeniedException" in outcome.text()

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 
 from ci.errors import TargetGoneError, UsageError
-from ci.release import Ending
+from ci.release import OutcomeKind
 from ci.release.model import Request, ServiceRevision
 from ci.release.records.release import Entry, History, Kind, Release, State
-from ci.release.records.target import find
+from ci.release.records.target import find_target
 from tests.unit.release.conftest import Pipeline, all_of, versions
 
 ARN = "arn:aws:ecs:us-east-1:123456789012:task-definition/"
@@ -67,7 +67,7 @@ HISTORY = History(
     ],
 )
 def test_a_release_is_found_by_id_revision_or_digest(to: str | None, number: int) -> None:
-    target = find(HISTORY, to)
+    target = find_target(HISTORY, to)
     assert target is not None
     assert target.id == f"2026.11.24-{number}"
 
@@ -75,21 +75,21 @@ def test_a_release_is_found_by_id_revision_or_digest(to: str | None, number: int
 @pytest.mark.parametrize(
     ("to", "said"),
     [
-        ("one:3", "revision one:3 was in release 2026.11.24-4 alone, which did not succeed"),
-        (f"sha256:{C}", "alone, which did not succeed (rolled back)"),
+        ("one:3", "revision one:3 is only in release 2026.11.24-4, which did not succeed"),
+        (f"sha256:{C}", "which did not succeed (rolled back)"),
         ("one:9", "revision one:9 is in no release on record"),
         ("three:1", "is in no release on record"),
         (f"sha256:{'0' * 64}", "is in no release on record"),
-        ("2026.11.24-4", "never returned to"),
-        ("2026.11.24-9", "not on record"),
-        ("12", "'12' is no release, revision or digest"),
-        ("sha256:abc", "is no release, revision or digest"),
-        ("latest", "is no release, revision or digest"),
+        ("2026.11.24-4", "did not succeed"),
+        ("2026.11.24-9", "no validated release 2026.11.24-9 is on record"),
+        ("12", "'12' is not a release, revision or digest"),
+        ("sha256:abc", "is not a release, revision or digest"),
+        ("latest", "is not a release, revision or digest"),
     ],
 )
-def test_what_cannot_be_returned_to_is_told_as_what_it_is(to: str, said: str) -> None:
+def test_an_invalid_rollback_target_is_refused_with_the_reason(to: str, said: str) -> None:
     with pytest.raises(UsageError) as raised:
-        find(HISTORY, to)
+        find_target(HISTORY, to)
     assert said in str(raised.value)
     assert raised.value.hint
 
@@ -97,8 +97,8 @@ def test_what_cannot_be_returned_to_is_told_as_what_it_is(to: str, said: str) ->
 def test_the_start_of_two_digests_is_refused_with_both() -> None:
     near = made(6, State.SUCCEEDED, ("one", 5, "a" * 63 + "b"))
     history = dataclasses.replace(HISTORY, releases=(near, *HISTORY.releases))
-    with pytest.raises(UsageError, match="the start of 2 digests") as raised:
-        find(history, "sha256:aaaaaaaa")
+    with pytest.raises(UsageError, match="2 digests on record start with it") as raised:
+        find_target(history, "sha256:aaaaaaaa")
     assert f"sha256:{A}" in raised.value.hint
 
 
@@ -107,11 +107,11 @@ async def test_a_revision_takes_all_services_of_its_release_back(pipeline: Pipel
     await pipeline.deploy("good", supervisor="good-2")
     await pipeline.deploy("good-3")
     outcome = await pipeline.rollback("acso-staging-supervisor:2")
-    assert outcome.ending is Ending.RESTORED
+    assert outcome.kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", supervisor="good-2")
 
 
-async def test_a_target_that_is_gone_is_told_before_anything_changes(pipeline: Pipeline) -> None:
+async def test_a_deregistered_target_is_refused_before_anything_changes(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")
     await pipeline.deploy("good-2")
     gone = [arn for arn in pipeline.world.definitions if arn.endswith(("hunter:1", "visor:1"))]
@@ -128,9 +128,9 @@ async def test_a_target_that_is_gone_is_told_before_anything_changes(pipeline: P
     assert versions(pipeline.world) == all_of("good-2")
 
 
-async def test_going_to_the_current_release_sets_right_what_differs(pipeline: Pipeline) -> None:
+async def test_a_rollback_to_the_current_release_restores_what_differs(pipeline: Pipeline) -> None:
     first = await pipeline.deploy("good")
     pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
     await pipeline.rollback(first.release)
     assert versions(pipeline.world) == all_of("good")
-    assert any("the current one: what differs from it is set right" in x for x in pipeline.lines)
+    assert any("the current one: services that differ" in x for x in pipeline.lines)

@@ -6,9 +6,17 @@ from typing import Any
 import pytest
 
 from ci.aws.ecs import Task
-from ci.release.rollout.causes import FATAL, HEALTH, MEMORY, PULL, RESOURCES, cause, too_many
-from ci.release.rollout.verdict import Kind, judge
-from tests.unit.release.rollout.test_verdict import GOAL, LIMITS, crashed, seen, task
+from ci.release.rollout.causes import (
+    FATAL,
+    HEALTH,
+    MEMORY,
+    PULL,
+    RESOURCES,
+    failure_cause,
+    threshold_reached,
+)
+from ci.release.rollout.verdict import Kind, evaluate
+from tests.unit.release.rollout.test_verdict import EXPECTATION, LIMITS, crashed, snapshot, task
 
 NOT_STARTED: dict[str, Any] = {"stop_code": "TaskFailedToStart", "exit_code": None}
 CAUSES: dict[str, tuple[Task, str]] = {
@@ -55,19 +63,19 @@ CAUSES: dict[str, tuple[Task, str]] = {
 @pytest.mark.parametrize("case", CAUSES)
 def test_a_failure_has_one_cause(case: str) -> None:
     failed, words = CAUSES[case]
-    assert cause(failed) == words
+    assert failure_cause(failed) == words
 
 
 def test_failures_of_different_causes_are_not_added_up() -> None:
     one, other = crashed(), crashed(exit_code=139, id="dead2")
-    assert not too_many([one, other], 2)
-    assert too_many([one, other, crashed(id="dead3")], 2)
-    assert not too_many([], 1)
+    assert not threshold_reached([one, other], 2)
+    assert threshold_reached([one, other, crashed(id="dead3")], 2)
+    assert not threshold_reached([], 1)
 
 
 @pytest.mark.parametrize("why", sorted(FATAL))
-def test_what_a_second_try_does_not_mend_ends_the_rollout_at_once(why: str) -> None:
+def test_a_cause_that_a_retry_does_not_fix_ends_the_rollout_at_once(why: str) -> None:
     failed = next(item for item, words in CAUSES.values() if words == why)
     patient = dataclasses.replace(LIMITS, failures=5)
-    assert judge(GOAL, seen(tasks=(failed, task())), patient).kind is Kind.FAILED
-    assert judge(GOAL, seen(tasks=(crashed(), task())), patient).kind is Kind.GOOD
+    assert evaluate(EXPECTATION, snapshot(tasks=(failed, task())), patient).kind is Kind.FAILED
+    assert evaluate(EXPECTATION, snapshot(tasks=(crashed(), task())), patient).kind is Kind.HEALTHY

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from ci.config import STRATEGIES
-from ci.release import Ending, ReleaseContext, Say, ServiceRevision
+from ci.release import OutcomeKind, ReleaseContext, Say, ServiceRevision
 from ci.release.plan import desired
 from ci.release.rollout import services, strategy
-from ci.release.rollout.services import Aim
+from ci.release.rollout.services import ServiceUpdate
 from ci.release.rollout.strategy import Moved
 from tests.unit.release.conftest import Pipeline
 
@@ -22,18 +22,20 @@ class OneByOne:
     def __init__(self) -> None:
         self.moved: list[list[str]] = []
 
-    async def forward(self, context: ReleaseContext, aims: Sequence[Aim], say: Say) -> Moved:
-        for number in range(1, len(aims)):
-            self.moved.append([item.agent.name for item in aims[:number]])
-            await services.roll(context, aims[:number], say)
-        self.moved.append([item.agent.name for item in aims])
-        return await services.roll(context, aims, say)
+    async def forward(
+        self, context: ReleaseContext, updates: Sequence[ServiceUpdate], say: Say
+    ) -> Moved:
+        for number in range(1, len(updates)):
+            self.moved.append([item.agent.name for item in updates[:number]])
+            await services.roll_out(context, updates[:number], say)
+        self.moved.append([item.agent.name for item in updates])
+        return await services.roll_out(context, updates, say)
 
     async def back(
         self, context: ReleaseContext, before: Mapping[str, ServiceRevision | None], say: Say
     ) -> Moved:
         self.moved.append(["back"])
-        return await services.take_back(context, before, say)
+        return await services.restore(context, before, say)
 
 
 @pytest.fixture
@@ -45,19 +47,19 @@ def one_by_one(monkeypatch: pytest.MonkeyPatch) -> OneByOne:
     return made
 
 
-def test_every_strategy_of_acso_toml_is_told_to_ecs_and_carried_out() -> None:
+def test_every_strategy_has_ecs_settings_and_a_class() -> None:
     assert set(STRATEGIES) == set(strategy.STRATEGIES) == set(desired.DEPLOYMENT)
 
 
-async def test_another_strategy_deploys_and_goes_back_under_the_same_record_and_verdict(
+async def test_another_strategy_deploys_and_rolls_back_with_the_same_record_and_verdict(
     pipeline: Pipeline, one_by_one: OneByOne
 ) -> None:
     await pipeline.deploy("good")
     other = pipeline.within(strategy="one-by-one")
-    assert (await other.deploy("good-2")).ending is Ending.DEPLOYED
+    assert (await other.deploy("good-2")).kind is OutcomeKind.DEPLOYED
     assert [len(names) for names in one_by_one.moved] == [1, 2, 3, 4, 5]
     for service in pipeline.world.services.values():
         asked = service.request["deploymentConfiguration"]
         assert asked == AT_ONCE
     failed = await other.deploy("good-3", supervisor="crash")
-    assert (failed.ending, one_by_one.moved[-1]) == (Ending.ROLLED_BACK, ["back"])
+    assert (failed.kind, one_by_one.moved[-1]) == (OutcomeKind.ROLLED_BACK, ["back"])

@@ -11,12 +11,20 @@ from hypothesis import strategies as st
 from ci.aws.ecs import Deployment, Service, Task
 from ci.aws.elb import Answer, Target
 from ci.release.model import ServiceRevision
-from ci.release.rollout.verdict import ANSWER_PATIENCE, Cause, Goal, Kind, Limits, Seen, judge
+from ci.release.rollout.verdict import (
+    ANSWER_PATIENCE,
+    Expectation,
+    FailureCause,
+    Kind,
+    Limits,
+    Snapshot,
+    evaluate,
+)
 
 NEW, OLD = "arn:family:8", "arn:family:7"
 T0 = datetime.datetime(2026, 11, 24, 12, 0, 0, 500000, tzinfo=datetime.UTC)
 LIMITS = Limits(failures=1, grace=30, timeout=600)
-GOAL = Goal(
+EXPECTATION = Expectation(
     agent="supervisor",
     service="acso-staging-supervisor",
     run=ServiceRevision(revision=NEW, version="v8", digest="sha256:8", desired=1),
@@ -42,7 +50,7 @@ def deployment(number: int, *, status: str = "PRIMARY", state: str = "COMPLETED"
 def task(number: int = 8, **changes: Any) -> Task:
     made = Task(
         id=f"task{number}",
-        service=GOAL.service,
+        service=EXPECTATION.service,
         revision=f"arn:family:{number}",
         status="RUNNING",
         started_by=f"ecs-svc/{number}",
@@ -60,7 +68,7 @@ def crashed(number: int = 8, **changes: Any) -> Task:
 def service(*deployments: Deployment, **changes: Any) -> Service:
     listed = deployments or (deployment(8),)
     made = Service(
-        name=GOAL.service,
+        name=EXPECTATION.service,
         status="ACTIVE",
         revision=next(d.revision for d in listed if d.status == "PRIMARY"),
         desired=1,
@@ -71,7 +79,7 @@ def service(*deployments: Deployment, **changes: Any) -> Service:
     return dataclasses.replace(made, **changes)
 
 
-GOOD = Seen(
+HEALTHY = Snapshot(
     service=service(),
     tasks=(task(),),
     targets=(Target(address="10.0.0.8", state="healthy"),),
@@ -80,31 +88,34 @@ GOOD = Seen(
 )
 
 
-def seen(**changes: Any) -> Seen:
-    return dataclasses.replace(GOOD, **changes)
+def snapshot(**changes: Any) -> Snapshot:
+    return dataclasses.replace(HEALTHY, **changes)
 
 
 def target(number: int, state: str) -> Target:
     return Target(address=f"10.0.0.{number}", state=state)
 
 
-FAILED: dict[str, tuple[Seen, str]] = {
-    "missing": (seen(service=None), "gone (missing)"),
-    "deleted": (seen(service=service(status="INACTIVE")), "gone (INACTIVE)"),
-    "draining": (seen(service=service(status="DRAINING")), "gone (DRAINING)"),
-    "scaled to 0 by somebody": (seen(service=service(desired=0, running=0)), "desired count to 0"),
+FAILED: dict[str, tuple[Snapshot, str]] = {
+    "missing": (snapshot(service=None), "gone (missing)"),
+    "deleted": (snapshot(service=service(status="INACTIVE")), "gone (INACTIVE)"),
+    "draining": (snapshot(service=service(status="DRAINING")), "gone (DRAINING)"),
+    "scaled to 0 by somebody": (
+        snapshot(service=service(desired=0, running=0)),
+        "desired count to 0",
+    ),
     "given up by the circuit breaker": (
-        seen(service=service(deployment(8, state="FAILED"))),
-        "ECS gave the deployment up: tasks failed to start",
+        snapshot(service=service(deployment(8, state="FAILED"))),
+        "ECS marked the deployment as failed: tasks failed to start",
     ),
     "rolled back by ECS": (
-        seen(
+        snapshot(
             service=service(deployment(7), deployment(8, status="ACTIVE", state="FAILED")),
         ),
-        "ECS gave the deployment up and runs revision 7 again: tasks failed to start",
+        "ECS rolled the deployment back to revision 7: tasks failed to start",
     ),
     "rolled back by ECS and forgotten but for the event": (
-        seen(
+        snapshot(
             service=service(
                 deployment(7),
                 events=(
@@ -113,41 +124,44 @@ FAILED: dict[str, tuple[Seen, str]] = {
                 ),
             )
         ),
-        "ECS gave the deployment up and runs revision 7 again: alarm detected",
+        "ECS rolled the deployment back to revision 7: alarm detected",
     ),
     "replaced after another deployment failed": (
-        seen(
+        snapshot(
             service=service(
                 deployment(7),
                 events=("(service x) (deployment ecs-svc/88) deployment failed: x.",),
             )
         ),
-        "another deployment (revision 7) took this one's place",
+        "another deployment (revision 7) replaced this one",
     ),
     "stable with our deployment gone": (
-        seen(service=service(deployment(7))),
-        "another deployment (revision 7) took this one's place",
+        snapshot(service=service(deployment(7))),
+        "another deployment (revision 7) replaced this one",
     ),
     "replaced by another deploy": (
-        seen(service=service(deployment(9), deployment(8, status="ACTIVE"))),
-        "another deployment (revision 9) took this one's place",
+        snapshot(service=service(deployment(9), deployment(8, status="ACTIVE"))),
+        "another deployment (revision 9) replaced this one",
     ),
     "restarted by another with the same revision": (
-        seen(service=service(dataclasses.replace(deployment(8), id="ecs-svc/99"))),
+        snapshot(service=service(dataclasses.replace(deployment(8), id="ecs-svc/99"))),
         "another deployment of the same revision",
     ),
-    "crash at start": (seen(tasks=(crashed(),)), "does not stay up (revision 8, 1 stopped task)"),
-    "crash although its successor runs": (seen(tasks=(crashed(), task())), "does not stay up"),
+    "crash at start": (
+        snapshot(tasks=(crashed(),)),
+        "does not stay up (revision 8, 1 stopped task)",
+    ),
+    "crash although its successor runs": (snapshot(tasks=(crashed(), task())), "does not stay up"),
     "crash told by revision and time alone": (
-        seen(tasks=(crashed(started_by="acso-staging-supervisor"),)),
+        snapshot(tasks=(crashed(started_by="acso-staging-supervisor"),)),
         "does not stay up",
     ),
     "crash within the second of the deployment": (
-        seen(tasks=(crashed(started_by="x", created_at=T0.replace(microsecond=0)),)),
+        snapshot(tasks=(crashed(started_by="x", created_at=T0.replace(microsecond=0)),)),
         "does not stay up",
     ),
     "cannot pull": (
-        seen(
+        snapshot(
             tasks=(
                 crashed(
                     stop_code="TaskFailedToStart",
@@ -158,7 +172,7 @@ FAILED: dict[str, tuple[Seen, str]] = {
         "does not stay up",
     ),
     "stopped for its target's health": (
-        seen(
+        snapshot(
             tasks=(
                 crashed(
                     stop_code="ServiceSchedulerInitiated",
@@ -169,142 +183,152 @@ FAILED: dict[str, tuple[Seen, str]] = {
         "does not stay up",
     ),
     "container unhealthy": (
-        seen(tasks=(task(health="UNHEALTHY"),)),
+        snapshot(tasks=(task(health="UNHEALTHY"),)),
         "does not stay up (revision 8, 1 unhealthy task)",
     ),
     "target never healthy": (
-        seen(targets=(target(8, "unhealthy"),), answer=None, ages={"task8": 31}),
+        snapshot(targets=(target(8, "unhealthy"),), answer=None, ages={"task8": 31}),
         "not healthy 30 s after it started (revision 8, target unhealthy)",
     ),
     "wrong version": (
-        seen(
+        snapshot(
             answer=Answer(status=200, body=BODY | {"version": "v7"}),
             wrong_for=ANSWER_PATIENCE + 1,
         ),
         "not version v8",
     ),
     "wrong digest": (
-        seen(
+        snapshot(
             answer=Answer(status=200, body=BODY | {"digest": "sha256:7"}),
             wrong_for=ANSWER_PATIENCE + 1,
         ),
         "the load balancer answers",
     ),
     "no answer": (
-        seen(answer=Answer(status=0, error="no answer: timed out"), wrong_for=ANSWER_PATIENCE + 1),
+        snapshot(
+            answer=Answer(status=0, error="no answer: timed out"), wrong_for=ANSWER_PATIENCE + 1
+        ),
         "no answer: timed out",
     ),
     "time over while starting": (
-        seen(tasks=(task(status="PENDING"),), elapsed=601),
-        "not done after 600 s: 1 tasks wanted, pending",
+        snapshot(tasks=(task(status="PENDING"),), elapsed=601),
+        "not done after 600 s: 1 tasks desired, pending",
     ),
-    "time over with nothing placed": (seen(tasks=(), elapsed=601), "1 tasks wanted, 0 running"),
+    "time over, nothing placed": (
+        snapshot(tasks=(), elapsed=601),
+        "1 tasks desired, 0 running",
+    ),
 }
 #: Causes other than the service's own fault.
 CAUSES = {
-    "missing": Cause.REPLACED,
-    "deleted": Cause.REPLACED,
-    "draining": Cause.REPLACED,
-    "scaled to 0 by somebody": Cause.REPLACED,
-    "rolled back by ECS": Cause.ECS,
-    "rolled back by ECS and forgotten but for the event": Cause.ECS,
-    "replaced after another deployment failed": Cause.REPLACED,
-    "stable with our deployment gone": Cause.REPLACED,
-    "replaced by another deploy": Cause.REPLACED,
-    "restarted by another with the same revision": Cause.REPLACED,
-    "time over while starting": Cause.LATE,
-    "time over with nothing placed": Cause.LATE,
+    "missing": FailureCause.REPLACED,
+    "deleted": FailureCause.REPLACED,
+    "draining": FailureCause.REPLACED,
+    "scaled to 0 by somebody": FailureCause.REPLACED,
+    "rolled back by ECS": FailureCause.ECS,
+    "rolled back by ECS and forgotten but for the event": FailureCause.ECS,
+    "replaced after another deployment failed": FailureCause.REPLACED,
+    "stable with our deployment gone": FailureCause.REPLACED,
+    "replaced by another deploy": FailureCause.REPLACED,
+    "restarted by another with the same revision": FailureCause.REPLACED,
+    "time over while starting": FailureCause.TIMEOUT,
+    "time over, nothing placed": FailureCause.TIMEOUT,
 }
-PENDING: dict[str, tuple[Seen, str]] = {
-    "no task yet": (seen(tasks=()), "1 tasks wanted, 0 running"),
-    "task starts": (seen(tasks=(task(status="ACTIVATING"),)), "activating"),
-    "only the old task runs": (seen(tasks=(task(7),)), "1 tasks wanted, 0 running"),
-    "targets not asked": (seen(targets=None, answer=None), "targets not looked at"),
-    "no target": (seen(targets=()), "none registered"),
-    "target initial": (seen(targets=(target(8, "initial"),)), "initial"),
+PENDING: dict[str, tuple[Snapshot, str]] = {
+    "no task yet": (snapshot(tasks=()), "1 tasks desired, 0 running"),
+    "task starts": (snapshot(tasks=(task(status="ACTIVATING"),)), "activating"),
+    "only the old task runs": (snapshot(tasks=(task(7),)), "1 tasks desired, 0 running"),
+    "targets not asked": (snapshot(targets=None, answer=None), "targets not checked"),
+    "no target": (snapshot(targets=()), "none registered"),
+    "target initial": (snapshot(targets=(target(8, "initial"),)), "initial"),
     "target unhealthy within its grace": (
-        seen(targets=(target(8, "unhealthy"),), ages={"task8": 29}),
+        snapshot(targets=(target(8, "unhealthy"),), ages={"task8": 29}),
         "unhealthy",
     ),
     "old target still serves": (
-        seen(targets=(target(8, "healthy"), target(7, "healthy"))),
+        snapshot(targets=(target(8, "healthy"), target(7, "healthy"))),
         "1 old targets still serve",
     ),
-    "not asked": (seen(answer=None), "not asked yet"),
+    "not asked": (snapshot(answer=None), "health endpoint not checked yet"),
     "wrong version for a moment": (
-        seen(answer=Answer(status=200, body=BODY | {"version": "v7"}), wrong_for=1),
+        snapshot(answer=Answer(status=200, body=BODY | {"version": "v7"}), wrong_for=1),
         "answers HTTP 200",
     ),
-    "right body, wrong status": (seen(answer=Answer(status=503, body=BODY)), "answers HTTP 503"),
+    "right body, wrong status": (
+        snapshot(answer=Answer(status=503, body=BODY)),
+        "answers HTTP 503",
+    ),
     "rollout in progress": (
-        seen(service=service(deployment(8, state="IN_PROGRESS"))),
+        snapshot(service=service(deployment(8, state="IN_PROGRESS"))),
         "completing",
     ),
-    "old task stops": (seen(service=service(running=2)), "old tasks are stopping"),
+    "old task stops": (snapshot(service=service(running=2)), "old tasks are stopping"),
     "an old task crashes": (
-        seen(tasks=(crashed(7),), service=service(deployment(8, state="IN_PROGRESS"))),
-        "1 tasks wanted",
+        snapshot(tasks=(crashed(7),), service=service(deployment(8, state="IN_PROGRESS"))),
+        "1 tasks desired",
     ),
     "a task stopped by a person": (
-        seen(tasks=(crashed(stop_code="UserInitiated"),)),
-        "1 tasks wanted",
+        snapshot(tasks=(crashed(stop_code="UserInitiated"),)),
+        "1 tasks desired",
     ),
     "scaled down": (
-        seen(tasks=(crashed(stop_code="ServiceSchedulerInitiated"),)),
-        "1 tasks wanted",
+        snapshot(tasks=(crashed(stop_code="ServiceSchedulerInitiated"),)),
+        "1 tasks desired",
     ),
 }
 
 
 @pytest.mark.parametrize("case", FAILED)
-def test_a_failure_is_told_as_what_it_is(case: str) -> None:
+def test_a_failure_is_described(case: str) -> None:
     looked, text = FAILED[case]
-    verdict = judge(GOAL, looked, LIMITS)
+    verdict = evaluate(EXPECTATION, looked, LIMITS)
     assert verdict.kind is Kind.FAILED, verdict
     assert text in verdict.text
-    assert verdict.cause is CAUSES.get(case, Cause.BROKEN)
+    assert verdict.cause is CAUSES.get(case, FailureCause.BROKEN)
 
 
 @pytest.mark.parametrize("case", PENDING)
-def test_what_may_still_become_good_is_waited_for(case: str) -> None:
+def test_what_may_still_become_healthy_is_pending(case: str) -> None:
     looked, text = PENDING[case]
-    verdict = judge(GOAL, looked, LIMITS)
+    verdict = evaluate(EXPECTATION, looked, LIMITS)
     assert verdict.kind is Kind.PENDING, verdict
     assert text in verdict.text
 
 
 def test_every_sign_together_is_success() -> None:
-    assert judge(GOAL, GOOD, LIMITS).kind is Kind.GOOD
+    assert evaluate(EXPECTATION, HEALTHY, LIMITS).kind is Kind.HEALTHY
 
 
-def test_old_targets_that_drain_are_no_hindrance() -> None:
-    looked = seen(targets=(target(8, "healthy"), target(7, "draining")))
-    assert judge(GOAL, looked, LIMITS).kind is Kind.GOOD
+def test_draining_old_targets_are_ignored() -> None:
+    looked = snapshot(targets=(target(8, "healthy"), target(7, "draining")))
+    assert evaluate(EXPECTATION, looked, LIMITS).kind is Kind.HEALTHY
 
 
-def test_a_service_of_no_tasks_is_good_without_targets_and_answer() -> None:
-    goal = dataclasses.replace(GOAL, run=dataclasses.replace(GOAL.run, desired=0))
-    looked = seen(service=service(desired=0, running=0), tasks=(), targets=None, answer=None)
-    assert judge(goal, looked, LIMITS).kind is Kind.GOOD
+def test_a_service_with_zero_tasks_is_healthy_without_targets_and_answer() -> None:
+    expectation = dataclasses.replace(
+        EXPECTATION, run=dataclasses.replace(EXPECTATION.run, desired=0)
+    )
+    looked = snapshot(service=service(desired=0, running=0), tasks=(), targets=None, answer=None)
+    assert evaluate(expectation, looked, LIMITS).kind is Kind.HEALTHY
 
 
-def test_more_failures_are_borne_where_the_threshold_says_so() -> None:
-    looked = seen(tasks=(crashed(), task()))
+def test_a_higher_threshold_allows_more_failures() -> None:
+    looked = snapshot(tasks=(crashed(), task()))
     patient = dataclasses.replace(LIMITS, failures=2)
-    assert judge(GOAL, looked, LIMITS).kind is Kind.FAILED
-    assert judge(GOAL, looked, patient).kind is Kind.GOOD
-    twice = seen(tasks=(crashed(), crashed(id="dead2"), task()))
-    assert judge(GOAL, twice, patient).kind is Kind.FAILED
+    assert evaluate(EXPECTATION, looked, LIMITS).kind is Kind.FAILED
+    assert evaluate(EXPECTATION, looked, patient).kind is Kind.HEALTHY
+    twice = snapshot(tasks=(crashed(), crashed(id="dead2"), task()))
+    assert evaluate(EXPECTATION, twice, patient).kind is Kind.FAILED
 
 
-def test_a_service_only_looked_at_is_not_blamed_for_its_past() -> None:
-    goal = dataclasses.replace(GOAL, deployment="", since=None)
-    assert judge(goal, seen(tasks=(crashed(), task())), LIMITS).kind is Kind.GOOD
+def test_old_failures_of_an_unchanged_service_do_not_count() -> None:
+    expectation = dataclasses.replace(EXPECTATION, deployment="", since=None)
+    assert evaluate(expectation, snapshot(tasks=(crashed(), task())), LIMITS).kind is Kind.HEALTHY
 
 
 def test_the_failing_tasks_come_with_the_verdict() -> None:
-    verdict = judge(GOAL, seen(tasks=(crashed(), task())), LIMITS)
-    assert [item.id for item in verdict.failing] == ["dead"]
+    verdict = evaluate(EXPECTATION, snapshot(tasks=(crashed(), task())), LIMITS)
+    assert [item.id for item in verdict.failed_tasks] == ["dead"]
 
 
 STATES = st.sampled_from(["COMPLETED", "IN_PROGRESS", "FAILED", ""])
@@ -340,7 +364,7 @@ SERVICES = st.none() | st.builds(
 
 @given(
     looked=st.builds(
-        Seen,
+        Snapshot,
         service=SERVICES,
         tasks=TASKS,
         targets=TARGETS,
@@ -349,9 +373,9 @@ SERVICES = st.none() | st.builds(
         wrong_for=st.sampled_from([0.0, 60.0]),
     )
 )
-def test_nothing_but_every_sign_of_success_is_success(looked: Seen) -> None:
-    verdict = judge(GOAL, looked, LIMITS)
-    if verdict.kind is not Kind.GOOD:
+def test_nothing_but_every_sign_of_success_is_success(looked: Snapshot) -> None:
+    verdict = evaluate(EXPECTATION, looked, LIMITS)
+    if verdict.kind is not Kind.HEALTHY:
         # Waiting ends: nothing is pending once its time is over.
         assert verdict.kind is Kind.FAILED or looked.elapsed <= LIMITS.timeout
         return

@@ -12,18 +12,18 @@ from ci import config as configuration
 from ci import release
 from ci.errors import AwsError
 from ci.release.plan import desired
-from ci.release.rollout.verdict import Goal, Kind, Limits
+from ci.release.rollout.verdict import Expectation, Kind, Limits
 from ci.release.rollout.watch import (
     FIRST_PAUSE,
-    SLOWEST,
-    Teller,
-    Watched,
-    growing,
+    LONGEST_PAUSE,
+    ProgressReporter,
+    WatchResult,
+    default_pause,
     pause,
     poll,
     watch,
 )
-from tests.unit.release.conftest import ENV, Outputs, Pipeline, all_of, versions
+from tests.unit.release.conftest import COUNT, ENV, Outputs, Pipeline, all_of, versions
 
 ROOT = Path(__file__).parents[4]
 MANY = 100
@@ -33,7 +33,7 @@ THROTTLED = AwsError("ecs describe_services: ThrottlingException", code="Throttl
 
 def many(count: int) -> configuration.Config:
     """Return a configuration of so many agents."""
-    kept = (ROOT / configuration.FILE).read_text()
+    kept = (ROOT / "tests" / configuration.FILE).read_text()
     head, _, rest = kept.partition("[agents.supervisor]")
     agents = "\n".join(f"[agents.agent-{number}]" for number in range(count))
     return configuration.parse(f"{head}{agents}\n{rest[rest.index('[environments.') :]}")
@@ -50,12 +50,12 @@ def crowd(pipeline: Pipeline) -> Pipeline:
     return dataclasses.replace(pipeline, context=context)
 
 
-def created(pipeline: Pipeline) -> list[Goal]:
+def created(pipeline: Pipeline) -> list[Expectation]:
     """Create every service of the place; returns what to watch for."""
     return [one(pipeline, agent) for agent in pipeline.context.config.agents]
 
 
-def one(pipeline: Pipeline, agent: configuration.Agent) -> Goal:
+def one(pipeline: Pipeline, agent: configuration.Agent) -> Expectation:
     reference = f"registry/{agent.repository}@sha256:good"
     image = release.Image(agent=agent.name, version="good", reference=reference)
     request = desired.task_definition(pipeline.context, agent, image)
@@ -64,7 +64,7 @@ def one(pipeline: Pipeline, agent: configuration.Agent) -> Goal:
     service = pipeline.world.create_service(
         **desired.service(pipeline.context, agent, revision=arn)
     )["service"]
-    return Goal(
+    return Expectation(
         agent=agent.name,
         service=service["serviceName"],
         run=release.ServiceRevision(revision=arn, version="good", digest=image.digest, desired=1),
@@ -73,15 +73,17 @@ def one(pipeline: Pipeline, agent: configuration.Agent) -> Goal:
     )
 
 
-async def watched(pipeline: Pipeline, goals: list[Goal]) -> Watched:
-    return await watch(pipeline.context, goals, LIMITS, Teller(pipeline.lines.append))
+async def watched(pipeline: Pipeline, expectations: list[Expectation]) -> WatchResult:
+    return await watch(
+        pipeline.context, expectations, LIMITS, ProgressReporter(pipeline.lines.append)
+    )
 
 
-async def test_a_hundred_services_cost_ten_describe_services_a_look(crowd: Pipeline) -> None:
-    goals = created(crowd)
+async def test_a_hundred_services_take_ten_describe_services_a_poll(crowd: Pipeline) -> None:
+    expectations = created(crowd)
     await anyio.sleep(60)  # all of them are up: one look is enough
     crowd.world.calls.clear()
-    assert (await watched(crowd, goals)).good
+    assert (await watched(crowd, expectations)).healthy
     assert Counter(crowd.world.calls) == {
         "describe_services": 10,
         "list_tasks": 2,
@@ -90,21 +92,21 @@ async def test_a_hundred_services_cost_ten_describe_services_a_look(crowd: Pipel
     }
 
 
-async def test_targets_are_asked_for_where_they_can_matter_alone(crowd: Pipeline) -> None:
-    goals = created(crowd)
-    assert (await watched(crowd, goals)).good
+async def test_targets_are_read_only_when_they_matter(crowd: Pipeline) -> None:
+    expectations = created(crowd)
+    assert (await watched(crowd, expectations)).healthy
     calls = Counter(crowd.world.calls)
     assert calls["list_tasks"] > 2 * 3  # several looks, in the first of which no task ran
-    assert calls["describe_services"] == 5 * calls["list_tasks"]
+    assert calls["describe_services"] == MANY / 10 / 2 * calls["list_tasks"]
     assert calls["describe_target_health"] <= MANY * (calls["list_tasks"] / 2 - 1)
 
 
-async def test_what_was_good_is_asked_again_only_for_the_word_of_success(
+async def test_healthy_services_are_read_again_only_to_confirm_success(
     pipeline: Pipeline,
 ) -> None:
     await pipeline.deploy()
     pipeline.world.calls.clear()
-    # One of five is slow: the others' targets are not asked at each of its looks.
+    # One service is slow: the others' targets are not asked at each of its looks.
     await pipeline.deploy("good-2", threat_hunter="slow")
     calls = Counter(pipeline.world.calls)
     looks = calls["list_tasks"] / 2
@@ -113,9 +115,11 @@ async def test_what_was_good_is_asked_again_only_for_the_word_of_success(
     assert versions(pipeline.world) == all_of("good-2", threat_hunter="slow")
 
 
-async def test_what_was_good_and_is_no_more_at_the_end_is_no_success(pipeline: Pipeline) -> None:
-    goals = created(pipeline)
-    first, last = goals[0].service, goals[-1].service
+async def test_a_service_that_is_no_longer_healthy_at_the_end_is_no_success(
+    pipeline: Pipeline,
+) -> None:
+    expectations = created(pipeline)
+    first, last = expectations[0].service, expectations[-1].service
     modes(pipeline, {last: "slow"})
 
     async def turn() -> None:
@@ -125,10 +129,10 @@ async def test_what_was_good_and_is_no_more_at_the_end_is_no_success(pipeline: P
 
     async with anyio.create_task_group() as group:
         group.start_soon(turn)
-        found = await watched(pipeline, goals)
-    assert f"{goals[0].agent}: 1 of 1 tasks serve" in pipeline.lines
+        found = await watched(pipeline, expectations)
+    assert f"{expectations[0].agent}: 1 of 1 tasks serve" in pipeline.lines
     assert found.verdicts[first].kind is Kind.FAILED
-    assert found.verdicts[last].kind is Kind.GOOD
+    assert found.verdicts[last].kind is Kind.HEALTHY
 
 
 def modes(pipeline: Pipeline, changes: dict[str, str]) -> None:
@@ -141,7 +145,7 @@ async def test_stopped_tasks_are_described_once(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pipeline.deploy()
-    await pipeline.deploy("good-2")  # leaves five stopped tasks
+    await pipeline.deploy("good-2")  # stops a task of each agent
     described: list[str] = []
     original = pipeline.world.describe_tasks
 
@@ -151,18 +155,18 @@ async def test_stopped_tasks_are_described_once(
 
     monkeypatch.setattr(pipeline.world, "describe_tasks", describe_tasks)
     stopped = {task.id for task in pipeline.world.tasks if task.stopped is not None}
-    goals = [one_of(pipeline, service) for service in pipeline.world.services]
+    expectations = [one_of(pipeline, service) for service in pipeline.world.services]
     for task in pipeline.world.tasks:
-        if task.service == goals[0].service and task.stopped is None:
+        if task.service == expectations[0].service and task.stopped is None:
             task.mode, task.created = "slow", anyio.current_time()  # as if it had just begun
-    assert (await watched(pipeline, goals)).good
+    assert (await watched(pipeline, expectations)).healthy
     counted = Counter(described)
-    assert len(stopped) == 5
+    assert len(stopped) == COUNT
     assert {counted[id_] for id_ in stopped} == {1}
     assert max(counted.values()) > 5
 
 
-def one_of(pipeline: Pipeline, service: str) -> Goal:
+def one_of(pipeline: Pipeline, service: str) -> Expectation:
     """Return a goal that is what the service is meant to run."""
     told = pipeline.world.services[service].request
     container = pipeline.world.definitions[told["taskDefinition"]]["containerDefinitions"][0]
@@ -173,13 +177,13 @@ def one_of(pipeline: Pipeline, service: str) -> Goal:
         digest=given["ACSO_DIGEST"],
         desired=1,
     )
-    return Goal(agent=given["ACSO_AGENT"], service=service, run=run)
+    return Expectation(agent=given["ACSO_AGENT"], service=service, run=run)
 
 
-async def test_throttling_stretches_the_looks_and_fails_nothing(
+async def test_throttling_lengthens_the_pauses_and_fails_nothing(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    goals = created(pipeline)
+    expectations = created(pipeline)
     times: list[float] = []
     original = pipeline.world.describe_services
 
@@ -190,28 +194,28 @@ async def test_throttling_stretches_the_looks_and_fails_nothing(
         return original(**arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(pipeline.world, "describe_services", describe_services)
-    assert (await watched(pipeline, goals)).good
+    assert (await watched(pipeline, expectations)).healthy
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert pauses[:6] == sorted(pauses[:6])
     assert pauses[5] > 8 * pauses[0]
     assert sum("AWS throttles" in line for line in pipeline.lines) == 6
 
 
-async def test_throttling_without_end_is_an_error_and_no_verdict(pipeline: Pipeline) -> None:
-    goals = created(pipeline)
+async def test_endless_throttling_is_an_error_not_a_verdict(pipeline: Pipeline) -> None:
+    expectations = created(pipeline)
     pipeline.world.errors["describe_services"] = THROTTLED
     began = anyio.current_time()
     with pytest.raises(AwsError, match="ThrottlingException"):
-        await watched(pipeline, goals)
+        await watched(pipeline, expectations)
     assert LIMITS.timeout < anyio.current_time() - began < LIMITS.timeout + 100
 
 
 async def test_any_other_error_ends_the_watch_at_once(pipeline: Pipeline) -> None:
-    goals = created(pipeline)
+    expectations = created(pipeline)
     denied = AwsError("ecs describe_services: AccessDenied", code="AccessDeniedException")
     pipeline.world.errors["describe_services"] = denied
     with pytest.raises(AwsError, match="AccessDenied"):
-        await watched(pipeline, goals)
+        await watched(pipeline, expectations)
     assert pipeline.world.calls.count("describe_services") == 1
 
 
@@ -225,20 +229,20 @@ async def test_a_poll_ends_with_nothing_when_its_time_is_over(pipeline: Pipeline
 
 
 @pytest.mark.parametrize(
-    ("usual", "stretch", "chance", "seconds"),
+    ("usual", "backoff", "jitter", "seconds"),
     [
         (5, 1, 0.5, 5),
         (5, 1, 0, 4),
         (5, 1, 1, 6),
         (5, 4, 0.5, 20),
-        (5, 64, 0.5, SLOWEST),
+        (5, 64, 0.5, LONGEST_PAUSE),
     ],
 )
 def test_pauses_differ_a_little_and_have_an_end(
-    usual: float, stretch: float, chance: float, seconds: float
+    usual: float, backoff: float, jitter: float, seconds: float
 ) -> None:
-    assert pause(usual, stretch, chance) == pytest.approx(seconds)
+    assert pause(usual, backoff, jitter) == pytest.approx(seconds)
 
 
-def test_looks_become_rarer() -> None:
-    assert [growing(elapsed) for elapsed in (0, 10, 100, 1000)] == [FIRST_PAUSE, 0.25, 2.5, 5]
+def test_pauses_grow_with_time() -> None:
+    assert [default_pause(elapsed) for elapsed in (0, 10, 100, 1000)] == [FIRST_PAUSE, 0.25, 2.5, 5]

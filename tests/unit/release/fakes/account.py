@@ -10,7 +10,7 @@ from ci import release
 from ci.aws.elb import Answer
 from ci.errors import AwsError
 from tests.unit.release.conftest import CONFIG, ENV, Outputs, context, images
-from tests.unit.release.fake import World
+from tests.unit.release.fakes.world import World
 
 ACCOUNT = "123456789012"
 OUTPUTS = Outputs()
@@ -52,7 +52,7 @@ def target_group(arn: str) -> dict[str, Any]:
 
 
 @dataclass
-class Standing(World):
+class ReadyAccount(World):
     """The account of an environment whose infrastructure stands and whose images are pushed."""
 
     cluster: str = "ACTIVE"
@@ -159,12 +159,12 @@ class Standing(World):
         return {"InvalidParameters": [name for name in Names if name not in self.secrets]}
 
 
-def stand(world: Standing) -> release.ReleaseContext:
+def account_context(world: ReadyAccount) -> release.ReleaseContext:
     """Return the place whose account a world is."""
     env = dataclasses.replace(ENV, account=ACCOUNT)
-    return dataclasses.replace(context(world), environment=env)
+    return dataclasses.replace(context(world), env=env)
 
 
-def pushed() -> list[release.Image]:
+def pushed_images() -> list[release.Image]:
     """Return the images of a release."""
     return images("good")

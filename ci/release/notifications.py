@@ -1,7 +1,7 @@
-"""Telling people of a release: by the environment's SNS topic, and a webhook if there is one.
+"""Notifications of a release: to the environment's SNS topic, and to a webhook if there is one.
 
-What is told is made by pure functions; it is sent beside the release, in order. A receiver that
-does not take it is said, and changes nothing else.
+They are sent in order, in parallel to the release. One that cannot be delivered is reported, and
+does not affect the release.
 """
 
 import json
@@ -22,37 +22,37 @@ from ci.release.model import Notification, Notify, ReleaseContext, Say
 from ci.release.outcome import Outcome
 from ci.release.records.release import Kind, Release
 
-PATIENCE = 3.0  # seconds that a webhook may take
-LAST_WORDS = 6.0  # seconds that a release's end waits for what is not sent yet
+WEBHOOK_TIMEOUT = 3.0  # seconds
+FLUSH_SECONDS = 6.0  # at most, to send the remaining notifications at the end of a release
 
 
 def started(release: Release) -> Notification:
-    """Return what is told once a release begins: what it changes, of which source, by whom."""
+    """Return the notification of a release's start: what it changes, its source, and who asked."""
     agents = [entry.agent for entry in release.entries if entry.action != "none"]
     asked = release.request
-    what = f"goes back to release {release.origin}"
+    what = f"rolls back to release {release.origin}"
     if release.kind is Kind.DEPLOY:
-        what = f"brings {', '.join(agents) or 'no change of an agent'}"
+        what = f"updates {', '.join(agents) or 'no agent'}"
     commit = f" of commit {asked.commit[:12]}" if asked.commit else ""
     by = f" (by {asked.actor})" if asked.actor else ""
     return _notice(release, "started", f"started: release {release.id}{commit} {what}{by}")
 
 
-def going_back(release: Release, why: str) -> Notification:
-    """Return what is told once a release has failed, before anything is undone."""
+def rolling_back(release: Release, why: str) -> Notification:
+    """Return the notification of a failed release, sent before its rollback."""
     to = f"release {release.base}" if release.base else "what ran before"
     return _notice(release, "rolling_back", f"rolling back: release {release.id}: {why}\nto {to}")
 
 
 def ended(outcome: Outcome) -> Notification:
-    """Return what is told at a release's end; `event` is the name of its ending."""
-    word = "success" if outcome.ok else str(outcome.ending).replace("_", " ")
-    left = "" if outcome.ok else outcome.left()
+    """Return the notification of a release's end; its event is the outcome's kind."""
+    label = "success" if outcome.ok else str(outcome.kind).replace("_", " ")
+    remaining = "" if outcome.ok else outcome.remaining_state()
     return Notification(
         environment=outcome.environment,
         release=outcome.release,
-        event=str(outcome.ending),
-        text="\n".join(filter(None, [f"{word}: {outcome.summary()}", left])),
+        event=str(outcome.kind),
+        text="\n".join(filter(None, [f"{label}: {outcome.summary()}", remaining])),
     )
 
 
@@ -60,12 +60,12 @@ def ended(outcome: Outcome) -> Notification:
 async def notifying(
     context: ReleaseContext, say: Say, *, webhook: str = ""
 ) -> AsyncIterator[Notify]:
-    """Send what is told inside to the environment's topic and the webhook, one after the other.
+    """Yield a function that sends a notification to the environment's topic and the webhook.
 
     Args:
         context: the environment.
-        say: told of what could not be sent.
-        webhook: http(s) URL that takes Slack's `{"text": ...}`; a secret, so it is in no message.
+        say: receives a message for each notification that could not be sent.
+        webhook: URL that accepts Slack's `{"text": ...}`; a secret, so no message contains it.
     """
     send, receive = anyio.create_memory_object_stream[Notification](math.inf)
     sent = anyio.Event()
@@ -80,7 +80,7 @@ async def notifying(
             yield send.send_nowait
         finally:
             send.close()
-            with anyio.move_on_after(LAST_WORDS, shield=True):
+            with anyio.move_on_after(FLUSH_SECONDS, shield=True):
                 await sent.wait()
             group.cancel_scope.cancel()
 
@@ -102,7 +102,7 @@ async def _deliver(
                 try:
                     await send(notice)
                 except AwsError as error:
-                    say(f"not told to {name}: {error}")
+                    say(f"notification to {name} failed: {error}")
 
 
 async def _publish(context: ReleaseContext, notice: Notification) -> None:
@@ -126,24 +126,24 @@ async def _post(url: str, notice: Notification) -> None:
     await anyio.to_thread.run_sync(_post_now, url, body, abandon_on_cancel=True)
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
-    """Follows nothing: a redirected POST would become a GET of somewhere else."""
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: urllib would turn the redirected POST into a GET."""
 
     def redirect_request(self, *_: object) -> None:
-        """Refuse; the redirect itself is the answer then."""
+        """Return None: the redirect itself is then the response."""
 
 
 def _post_now(url: str, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
     try:
         request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310 (seen above)
-        with urllib.request.build_opener(_Stay).open(request, timeout=PATIENCE):
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=WEBHOOK_TIMEOUT):
             return
     except urllib.error.HTTPError as error:
-        error.close()  # it is the answer, with its connection
+        error.close()  # the error is the response, with its connection
         message = f"HTTP {error.code}"
     except (OSError, HTTPException, ValueError) as error:
-        # Its own words may hold the URL, which is a secret.
+        # The error's text may contain the URL, which is a secret.
         message = type(getattr(error, "reason", error)).__name__
     raise AwsError(message, service="webhook", operation="post")
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import anyio
 
-from tests.unit.release.fake import EPOCH, START, Task, World
+from tests.unit.release.fakes.clock import EPOCH
+from tests.unit.release.fakes.ecs import START, Task
+from tests.unit.release.fakes.world import World
 
 ONCE = 3.0  # seconds that a one-off task runs
 
@@ -16,6 +18,12 @@ def ms(seconds: float) -> int:
     return int((EPOCH.timestamp() + seconds) * 1000)
 
 
+def unbounded(command: list[str]) -> list[str]:
+    """Return what `timeout --kill-after=N SECONDS COMMAND...` runs."""
+    assert command[0] == "timeout", command
+    return command[3:]
+
+
 @dataclass
 class LoggedWorld(World):
     """A world whose tasks write; a one-off task writes its command and ends as that says."""
@@ -23,7 +31,7 @@ class LoggedWorld(World):
     written: list[dict[str, Any]] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     stops: list[str] = field(default_factory=list)
-    cached_per_session: list[Task] = field(default_factory=list)
+    one_off_tasks: list[Task] = field(default_factory=list)
     delay: float = 0.0  # seconds by which the log driver is behind
 
     def write(self, agent: str, task: str, message: str | dict[str, Any], at: float) -> None:
@@ -62,12 +70,12 @@ class LoggedWorld(World):
         self.requests.append(request)
         (override,) = request["overrides"]["containerOverrides"]
         now = anyio.current_time()
-        command = override["command"]
+        command = unbounded(override["command"])
         if command == ["nowhere"]:
             failure = {"reason": "RESOURCE:MEMORY", "detail": "no room"}
             return {"tasks": [], "failures": [failure]}
         task = Task(
-            id=f"once{len(self.cached_per_session)}",
+            id=f"once{len(self.one_off_tasks)}",
             service="",
             deployment=request["startedBy"],
             revision=request["taskDefinition"],
@@ -75,7 +83,7 @@ class LoggedWorld(World):
             created=now,
             address="",
         )
-        self.cached_per_session.append(task)
+        self.one_off_tasks.append(task)
         self.tasks.append(task)
         if command[0] != "pull":
             agent = override["name"].removesuffix("-agent")
@@ -85,15 +93,15 @@ class LoggedWorld(World):
 
     def stop_task(self, task: str, **_: Any) -> dict[str, Any]:
         self.stops.append(task)
-        found = next(item for item in self.cached_per_session if item.id == task)
+        found = next(item for item in self.one_off_tasks if item.id == task)
         self._stop(found, anyio.current_time(), "UserInitiated", "asked for")
         return {}
 
     def tick(self) -> None:
         super().tick()
         at = anyio.current_time()
-        for task, request in zip(self.cached_per_session, self.requests, strict=False):
-            command = request["overrides"]["containerOverrides"][0]["command"]
+        for task, request in zip(self.one_off_tasks, self.requests, strict=False):
+            command = unbounded(request["overrides"]["containerOverrides"][0]["command"])
             if task.stopped is not None or at < task.created + START:
                 continue
             if command[0] == "pull":

@@ -1,61 +1,25 @@
-"""An AWS in memory that behaves as documented, in virtual time, for whole releases in milliseconds.
+"""ECS in memory, in virtual time.
 
-ECS starts tasks, counts failures, completes deployments and rolls them back; the load balancer
-finds targets healthy or not; DynamoDB keeps its conditions. What an image does is in its name:
-`good`, `slow`, `crash`, `late` (dies after 20 s), `oom`, `pull`, `stuck` (never starts), `sick`,
-`liar`, optionally with a suffix (`good-2`).
+It starts tasks, counts failures, completes deployments and rolls them back; the load balancer
+finds targets healthy or not. The name of an image says how its tasks behave: `good`, `slow`,
+`crash`, `late` (dies after 20 s), `oom`, `pull`, `stuck` (never starts), `sick`, `liar`,
+optionally with a suffix (`good-2`).
 """
 
-import asyncio
 import datetime
 import itertools
-import selectors
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
-from ci.aws.elb import Answer
 from ci.errors import AwsError
+from tests.unit.release.fakes.clock import EPOCH
 
-EPOCH = datetime.datetime(2026, 11, 24, 12, tzinfo=datetime.UTC)
 START = 0.5  # seconds until a task runs
 HEALTHY = {"good": 1.0, "late": 1.0, "liar": 1.0, "slow": 12.0}  # seconds until its target is
 CRASH = {"crash": 0.3, "oom": 0.3, "late": 20.0}  # seconds of running until it ends
-BREAKER = 3  # failures until ECS gives a deployment up
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in which waiting takes no time: its clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        super().__init__(_Selector(self))
-        self.ahead = 0.0
-
-    def time(self) -> float:
-        return self.ahead
-
-
-class _Selector(selectors.SelectSelector):
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        found = super().select(0)
-        if not found and timeout:
-            self._loop.ahead += timeout
-        return found
-
-
-def now() -> datetime.datetime:
-    """Return the virtual time of day."""
-    return EPOCH + datetime.timedelta(seconds=anyio.current_time())
-
-
-class Killed(BaseException):
-    """What a process meets that is killed: the end, at once and for everything after."""
+BREAKER = 3  # failures until ECS rolls a deployment back
 
 
 @dataclass
@@ -103,17 +67,14 @@ class Service:
 
 
 @dataclass
-class World:
-    """The account's state; `Handle`s call it, each a process of its own."""
+class Ecs:
+    """The cluster's services, task definitions and tasks."""
 
     services: dict[str, Service] = field(default_factory=dict)
     definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
-    items: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
-    calls: list[str] = field(default_factory=list)
-    errors: dict[str, AwsError] = field(default_factory=dict)
     broken_revisions: dict[str, str] = field(default_factory=dict)
-    forgets_failures: bool = False  # as AWS does once a rollback is through
+    forgets_failures: bool = False  # as AWS does once a rollback is complete
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
     def mode(self, revision: str) -> str:
@@ -123,42 +84,6 @@ class World:
         image = self.definitions[revision]["containerDefinitions"][0]["image"]
         name = str(image).rpartition(":")[2]
         return name.partition("-")[0]
-
-    def answer(self, url: str) -> Answer:
-        """Return what a URL answers: the newest healthy task behind it speaks."""
-        agent = url.split("/")[3]
-        self.tick()
-        at = anyio.current_time()
-        serving = [
-            task
-            for task in self.tasks
-            if task.service.endswith(f"-{agent}") and task.healthy(at) and task.stopped is None
-        ]
-        if not serving:
-            return Answer(status=503, error="")
-        container = self.definitions[serving[-1].revision]["containerDefinitions"][0]
-        given = {item["name"]: item["value"] for item in container["environment"]}
-        version = "another" if serving[-1].mode == "liar" else given["ACSO_VERSION"]
-        body = {
-            "status": "healthy",
-            "agent": given["ACSO_AGENT"],
-            "version": version,
-            "digest": given["ACSO_DIGEST"],
-            "environment": given["ACSO_ENVIRONMENT"],
-        }
-        return Answer(status=200, body=body)
-
-    def running(self) -> dict[str, str]:
-        """Return the version that each service's tasks have, once nothing moves any more."""
-        self.tick()
-        at = anyio.current_time()
-        found: dict[str, set[str]] = {}
-        for task in self.tasks:
-            if task.status(at) == "RUNNING":
-                container = self.definitions[task.revision]["containerDefinitions"][0]
-                given = {item["name"]: item["value"] for item in container["environment"]}
-                found.setdefault(task.service, set()).add(given["ACSO_VERSION"])
-        return {name: "+".join(sorted(versions)) for name, versions in found.items()}
 
     def tick(self) -> None:
         """Let time do its work on every service."""
@@ -234,8 +159,6 @@ class World:
     def _stop(self, task: Task, at: float, code: str, reason: str) -> None:
         task.stopped, task.stop_code, task.reason = at, code, reason
 
-    # The operations, by name.
-
     def describe_clusters(self, clusters: list[str]) -> dict[str, Any]:
         return {"clusters": [{"clusterName": name, "status": "ACTIVE"} for name in clusters]}
 
@@ -273,14 +196,14 @@ class World:
         found = self.services.get(service)
         if found is None or found.status != "ACTIVE":
             raise _refused("ServiceNotActiveException", "Service was not ACTIVE.")
-        uncached = request.pop("forceNewDeployment", False)
+        redeploy = request.pop("forceNewDeployment", False)
         revision = request.get("taskDefinition", found.request["taskDefinition"])
         if self.definitions[revision]["status"] != "ACTIVE" and "taskDefinition" in request:
             raise _refused("ClientException", "TaskDefinition is inactive")
-        uncached = uncached or revision != found.request["taskDefinition"]
+        redeploy = redeploy or revision != found.request["taskDefinition"]
         found.request |= request
         self.tick()
-        return {"service": self._deploy(service) if uncached else self._told(service)}
+        return {"service": self._deploy(service) if redeploy else self._description(service)}
 
     def delete_service(self, cluster: str, service: str, force: bool) -> dict[str, Any]:  # noqa: ARG002
         found = self.services[service]
@@ -288,10 +211,10 @@ class World:
         for task in self.tasks:
             if task.service == service and task.stopped is None:
                 self._stop(task, anyio.current_time(), "ServiceSchedulerInitiated", "deleted")
-        return {"service": self._told(service)}
+        return {"service": self._description(service)}
 
     def describe_services(self, cluster: str, services: list[str]) -> dict[str, Any]:  # noqa: ARG002
-        return {"services": [self._told(name) for name in services if name in self.services]}
+        return {"services": [self._description(name) for name in services if name in self.services]}
 
     def list_services(self, cluster: str) -> list[str]:  # noqa: ARG002
         return [f"arn/{n}" for n, item in self.services.items() if item.status == "ACTIVE"]
@@ -317,55 +240,6 @@ class World:
         ]
         return {"TargetHealthDescriptions": found}
 
-    def get_log_events(self, logStreamName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
-        agent = logStreamName.partition("/")[0]
-        return {"events": [{"message": f"{agent} starts"}, {"message": "RuntimeError: boom"}]}
-
-    def describe_log_groups(self, logGroupNamePrefix: str) -> list[dict[str, str]]:  # noqa: N803
-        return [{"logGroupName": logGroupNamePrefix}]
-
-    def list_foundation_models(self) -> dict[str, Any]:
-        return {"modelSummaries": [{"modelId": "one"}]}
-
-    def get_item(self, Key: Mapping[str, Any], **_: Any) -> dict[str, Any]:  # noqa: N803
-        item = self.items.get(_key(Key))
-        return {"Item": item} if item else {}
-
-    def put_item(self, Item: dict[str, Any], **request: Any) -> dict[str, Any]:  # noqa: N803
-        self._condition(_key(Item), request)
-        self.items[_key(Item)] = Item
-        return {}
-
-    def delete_item(self, Key: Mapping[str, Any], **request: Any) -> dict[str, Any]:  # noqa: N803
-        self._condition(_key(Key), request)
-        self.items.pop(_key(Key), None)
-        return {}
-
-    def query(
-        self,
-        ExpressionAttributeValues: Any,  # noqa: N803
-        Limit: int | None = None,  # noqa: N803
-        **_: Any,
-    ) -> dict[str, Any]:
-        kind = ExpressionAttributeValues[":kind"]["S"]
-        keys = sorted((key for key in self.items if key[0] == kind), reverse=True)
-        return {"Items": [self.items[key] for key in keys[:Limit]]}
-
-    def _condition(self, key: tuple[str, str], request: Mapping[str, Any]) -> None:
-        names = request.get("ExpressionAttributeNames", {})
-        values = request.get("ExpressionAttributeValues", {})
-        item = self.items.get(key)
-
-        def holds(term: str) -> bool:
-            if term == "attribute_not_exists(pk)":
-                return item is None
-            name, value = term.split(" = ")
-            return item is not None and item[names.get(name, name)] == values[value]
-
-        text = request["ConditionExpression"]
-        if not any(all(map(holds, part.split(" AND "))) for part in text.split(" OR ")):
-            raise _refused("ConditionalCheckFailedException", "The conditional request failed")
-
     def _deploy(self, name: str) -> dict[str, Any]:
         service = self.services[name]
         revision = service.request["taskDefinition"]
@@ -374,9 +248,9 @@ class World:
         )
         service.deployments.insert(0, new)
         self.tick()
-        return self._told(name)
+        return self._description(name)
 
-    def _told(self, name: str) -> dict[str, Any]:
+    def _description(self, name: str) -> dict[str, Any]:
         service = self.services[name]
         at = anyio.current_time()
         running = [t for t in self.tasks if t.service == name and t.status(at) == "RUNNING"]
@@ -400,39 +274,6 @@ class World:
                 for number, item in enumerate(service.deployments)
             ],
         }
-
-
-class Handle:
-    """One process's way to the world: stands in for `Aws`; may be killed at its nth call."""
-
-    region, endpoint, registry, load_balancer = "us-east-1", None, None, None
-    secrets: tuple[str, ...] = ()
-
-    def __init__(self, world: World, *, dies_at: int | None = None) -> None:
-        self._world, self._left = world, dies_at
-
-    async def call(self, _service: str, operation: str, /, **arguments: Any) -> Any:
-        await anyio.sleep(0.01)
-        if self._left is not None:
-            if self._left == 0:
-                raise Killed
-            self._left -= 1
-        self._world.calls.append(operation)
-        if operation in self._world.errors:
-            raise self._world.errors[operation]
-        self._world.tick()
-        return getattr(self._world, operation)(**arguments)
-
-    async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> Any:
-        answer = await self.call(service, operation, **arguments)
-        return answer[key] if isinstance(answer, dict) else answer
-
-    async def account(self) -> str:
-        return str((await self.call("sts", "get_caller_identity"))["Account"])
-
-
-def _key(item: Mapping[str, Any]) -> tuple[str, str]:
-    return item["pk"]["S"], item["sk"]["S"]
 
 
 def _refused(code: str, message: str) -> AwsError:

@@ -12,8 +12,8 @@ from ci.aws.records import Lease
 from ci.aws.session import check_account
 from ci.errors import AwsError
 from ci.release.records import lock
-from tests.unit.release.conftest import ENV, REQUEST, Judged, Pipeline, images
-from tests.unit.release.fake import now
+from tests.unit.release.conftest import ENV, REQUEST, Pipeline, ValidationResult, images
+from tests.unit.release.fakes.clock import now
 
 HUNTER = "acso-staging-threat-hunter"
 Act = Callable[[Pipeline], Awaitable[release.Outcome | None]]
@@ -105,17 +105,17 @@ def locked(*, host: str, renewed: bool) -> Act:
 
     async def act(pipeline: Pipeline) -> release.Outcome | None:
         aws, data = pipeline.context.aws, {"who": "ann", "host": host, "doing": "deploy"}
-        left = Lease(token="t", expires=now().timestamp() + lock.LEASE, holder=data)
-        assert await records.take(aws, "releases", left, old=None)
+        left = Lease(token="t", expires=now().timestamp() + lock.LEASE_SECONDS, holder=data)
+        assert await records.put_lease(aws, "releases", left, old=None)
         if not renewed:
             return await pipeline.deploy("good-2")
 
         async def renew() -> None:
             last = left
             while True:
-                await anyio.sleep(lock.BEAT)
-                newer = dataclasses.replace(last, expires=now().timestamp() + lock.LEASE)
-                assert await records.take(aws, "releases", newer, old=last)
+                await anyio.sleep(lock.RENEWAL_SECONDS)
+                newer = dataclasses.replace(last, expires=now().timestamp() + lock.LEASE_SECONDS)
+                assert await records.put_lease(aws, "releases", newer, old=last)
                 last = newer
 
         results = []
@@ -165,10 +165,10 @@ async def without_table(pipeline: Pipeline) -> release.Outcome | None:
 
 
 async def lost_lease(pipeline: Pipeline) -> release.Outcome | None:
-    async def validate() -> Judged:
+    async def validate() -> ValidationResult:
         pipeline.world.items.pop(("lock", "lock"))
         await anyio.sleep(60)
-        return Judged(ok=True)
+        return ValidationResult(ok=True)
 
     return await release.deploy(
         pipeline.context, images("good-2"), REQUEST, validate, pipeline.lines.append

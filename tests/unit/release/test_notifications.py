@@ -3,8 +3,8 @@
 import pytest
 
 from ci.release import Notification, OnCancel
-from tests.unit.release.acts import StopAt
-from tests.unit.release.conftest import Pipeline
+from tests.unit.release.conftest import COUNT, Pipeline
+from tests.unit.release.fakes.acts import StopAt
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def events(told: list[Notification]) -> list[str]:
     return [notice.event for notice in told]
 
 
-async def test_start_and_success_are_told_with_what_was_released(
+async def test_start_and_success_are_notified_with_what_was_released(
     telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good", supervisor="good-2")
@@ -30,12 +30,15 @@ async def test_start_and_success_are_told_with_what_was_released(
         ("staging", "2026.11.24-1")
     }
     begin, end = (notice.text for notice in told)
-    assert begin.startswith("started: release 2026.11.24-1 of commit abc brings supervisor, threat")
+    assert begin.startswith(
+        "started: release 2026.11.24-1 of commit abc updates supervisor, threat"
+    )
     assert begin.endswith("(by tests)")
-    assert end == "success: release 2026.11.24-1 is live in staging: 5 of 5 services rolled"
+    count = f"{COUNT} of {COUNT} services rolled"
+    assert end == f"success: release 2026.11.24-1 is live in staging: {count}"
 
 
-async def test_a_failure_is_told_with_its_reason_before_and_after_the_way_back(
+async def test_a_failure_is_notified_with_its_reason_before_and_after_the_rollback(
     telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
@@ -48,11 +51,11 @@ async def test_a_failure_is_told_with_its_reason_before_and_after_the_way_back(
     )
     assert told[2].text.splitlines() == [
         f"rolled back: release 2026.11.24-2 failed in staging: {reason}",
-        "all 5 services are back on release 2026.11.24-1 (validated)",
+        f"all {COUNT} services are back on release 2026.11.24-1 (validated)",
     ]
 
 
-async def test_what_the_tasks_wrote_stays_out_of_notices(
+async def test_notifications_contain_no_task_logs(
     telling: Pipeline, told: list[Notification]
 ) -> None:
     outcome = await telling.deploy("crash")
@@ -61,7 +64,7 @@ async def test_what_the_tasks_wrote_stays_out_of_notices(
     assert not [notice for notice in told if any(line in notice.text for line in logged)]
 
 
-async def test_a_rollback_by_hand_is_told_by_what_it_goes_back_to(
+async def test_a_rollback_is_notified_with_its_target(
     telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
@@ -69,13 +72,13 @@ async def test_a_rollback_by_hand_is_told_by_what_it_goes_back_to(
     told.clear()
     await telling.rollback()
     assert events(told) == ["started", "restored"]
-    assert told[0].text.endswith("goes back to release 2026.11.24-1 (by tests)")
+    assert told[0].text.endswith("rolls back to release 2026.11.24-1 (by tests)")
     assert told[1].text == (
         "success: staging is back on release 2026.11.24-1 (as release 2026.11.24-3)"
     )
 
 
-async def test_a_release_that_is_stopped_is_told_too(
+async def test_an_interrupted_release_is_notified(
     telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
@@ -89,7 +92,7 @@ async def test_a_release_that_is_stopped_is_told_too(
     assert events(told) == ["started", "rolling_back", "withdrawn"]
 
 
-async def test_what_changes_nothing_is_told_to_nobody(
+async def test_a_deploy_without_changes_sends_no_notification(
     telling: Pipeline, told: list[Notification]
 ) -> None:
     await telling.deploy("good")
@@ -98,7 +101,9 @@ async def test_what_changes_nothing_is_told_to_nobody(
     assert told == []
 
 
-async def test_an_undone_first_release_is_told(telling: Pipeline, told: list[Notification]) -> None:
+async def test_an_undone_first_release_is_notified(
+    telling: Pipeline, told: list[Notification]
+) -> None:
     await telling.behaving(stop=StopAt(0.8)).deploy("good")
     told.clear()
     await telling.rollback()
