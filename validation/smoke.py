@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
@@ -129,19 +130,17 @@ async def _answers(context: CheckContext, agent: Agent) -> list[str]:
         digest=definition.image.partition("@")[2],
     )
     base = f"{context.url}/{agent.name}"
-    health, ready = await parallel(
-        lambda ask: ask(),
-        (
-            lambda: _asked(base + agent.health_path, lambda got: health_problems(expected, got)),
-            lambda: _asked(f"{base}/ready", lambda got: ready_problems(agent.name, got)),
-        ),
-    )
+    questions = [
+        (base + agent.health_path, partial(health_problems, expected)),
+        (f"{base}/ready", partial(ready_problems, expected)),
+    ]
+    health, ready = await parallel(lambda each: _asked(*each), questions)
     return [*health, *ready]
 
 
-def ready_problems(agent: str, answer: elb.Answer) -> list[str]:
+def ready_problems(expected: Expected, answer: elb.Answer) -> list[str]:
     """Return what is wrong with an agent's answer to `/ready`; pure."""
-    return [f"{agent} is not ready: {answer}"] * (answer.status != 200)
+    return [f"{expected.agent} is not ready: {answer}"] * (answer.status != 200)
 
 
 async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
@@ -150,9 +149,11 @@ async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[
     A cold start or one lost request is not a failure.
     """
     deadline = anyio.current_time() + ANSWER_SECONDS
-    while (found := problems(await elb.get(url))) and anyio.current_time() < deadline:
+    while True:
+        found = problems(await elb.get(url))
+        if not found or anyio.current_time() >= deadline:
+            return found
         await anyio.sleep(PAUSE)
-    return found
 
 
 async def _running(context: CheckContext) -> dict[str, list[str]]:
