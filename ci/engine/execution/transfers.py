@@ -4,13 +4,20 @@ docker-py's own pull waits for ever, and its push as long as the slowest other c
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import docker.errors
 import requests
 import urllib3
-from docker.auth import encode_header, get_config_header, resolve_repository_name
+from docker.auth import (
+    INDEX_NAME,
+    INDEX_URL,
+    encode_header,
+    get_config_header,
+    resolve_repository_name,
+)
 from docker.utils import parse_repository_tag
 
 #: Seconds within which a pull or push must make progress.
@@ -78,18 +85,28 @@ def _progress(
     registry, _ = resolve_repository_name(what.rpartition(" ")[2].partition("@")[0])
     if (registry.rpartition(":")[0] or registry) in LOOPBACK:
         params = {**params, "tlsVerify": "false"}  # Docker does so by itself, Podman by this
-    headers = _headers(client, registry, auth)
+    silence = f"{what}: the registry {registry} sent nothing for {STALL_TIMEOUT} s"
+    latest: dict[Any, Any] = {}
+    last_change = time.monotonic()
     try:
         with client._post(
-            url, params=params, headers=headers, stream=True, timeout=STALL_TIMEOUT
+            url,
+            params=params,
+            headers=_headers(client, registry, auth),
+            stream=True,
+            timeout=STALL_TIMEOUT,
         ) as got:
             client._raise_for_status(got)
             for line in client._stream_helper(got, decode=True):
                 if error := reported_error(line):
                     raise docker.errors.DockerException(f"{what}: {error}")
+                # Docker's containerd store repeats every layer's state while nothing happens.
+                if latest.get(line.get("id")) != line:
+                    latest[line.get("id")], last_change = line, time.monotonic()
+                elif time.monotonic() - last_change > STALL_TIMEOUT:
+                    raise docker.errors.DockerException(silence)
                 yield line
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
-        silence = f"{what}: the registry {registry} sent nothing for {STALL_TIMEOUT} s"
         raise docker.errors.DockerException(silence) from error
 
 
@@ -106,5 +123,9 @@ def reported_error(line: Mapping[str, Any]) -> str:
 
 
 def _headers(client: Any, registry: str, auth: Auth) -> dict[str, Any]:
-    given = get_config_header(client, registry) if auth is None else encode_header(auth)
+    if auth is None:
+        given = get_config_header(client, registry)
+    else:  # the containerd store wants to know whose credentials they are
+        server = INDEX_URL if registry == INDEX_NAME else registry
+        given = encode_header({**auth, "serveraddress": server} if auth else auth)
     return {"X-Registry-Auth": given} if given else {}

@@ -63,13 +63,16 @@ def test_a_session_is_dead_when_its_process_is() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert session_names.is_dead(told.stdout.strip())
-    host, boot, process, started, rest = own.split("/")
+    place, process, started, rest = own.rsplit("/", 3)
+    host, boot, *namespace = place.split("/")
     assert process == str(os.getpid())
-    assert session_names.is_dead(
-        "/".join([host, boot, process, "1", rest])
-    )  # the number is another's now
-    assert session_names.is_dead("/".join([host, "boot", process, started, rest]))
-    assert not session_names.is_dead("/".join(["elsewhere", boot, process, "1", rest]))
+    assert session_names.is_dead("/".join([place, process, "1", rest]))  # the number is another's
+    other_boot = "/".join([host, "boot", *namespace, process, started, rest])
+    assert session_names.is_dead(other_boot)
+    elsewhere = "/".join(["elsewhere", boot, *namespace, process, "1", rest])
+    assert not session_names.is_dead(elsewhere)
+    container = "/".join([host, boot, "another namespace", process, "1", rest])
+    assert not session_names.is_dead(container)  # its processes cannot be seen from here
 
 
 def entry(content: str = "") -> Entry:

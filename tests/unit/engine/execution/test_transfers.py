@@ -1,8 +1,11 @@
 """Answers of container engines about transfers, and their errors."""
 
+import base64
+import json
 import resource
+import time
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import docker.errors
 import pytest
@@ -42,7 +45,8 @@ def test_the_registry_says_what_a_tag_names() -> None:
     assert transfers.registry_digest(api, "localhost:5000/app:1", {"username": "u"}) == "sha256:ab"
     (path,), options = api._get.call_args
     assert path == "/distribution/localhost:5000/app:1/json"
-    assert options["headers"]["X-Registry-Auth"]
+    header = json.loads(base64.urlsafe_b64decode(options["headers"]["X-Registry-Auth"]))
+    assert header == {"username": "u", "serveraddress": "localhost:5000"}
     assert options["timeout"] == transfers.ANSWER_TIMEOUT
 
 
@@ -61,3 +65,20 @@ def test_podman_gets_the_limits_that_this_host_allows(monkeypatch: pytest.Monkey
     assert podman.limits("http://elsewhere:2375") == []
     hard[resource.RLIMIT_NOFILE] = 1 << 20
     assert podman.limits("http+docker://localhost") == []
+
+
+def test_a_push_whose_lines_only_repeat_is_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    waiting = {"status": "Waiting", "progressDetail": {}, "id": "042919dd471d"}  # Docker 28.5
+    moving = [
+        {"status": "Pushing", "progressDetail": {"current": n}, "id": "1"} for n in range(300)
+    ]
+    api = client()
+    api._post.return_value = MagicMock()
+    pushed = {"status": f"1: digest: sha256:{'a' * 64} size: 1"}
+    api._stream_helper.return_value = [*moving, pushed]
+    assert transfers.push(api, "h.io/app", "1", {}) == f"sha256:{'a' * 64}"
+    api._stream_helper.return_value = [waiting] * 300
+    with pytest.raises(docker.errors.DockerException, match=r"push of h\.io/app: the registry"):
+        transfers.push(api, "h.io/app", "1", {})
