@@ -14,11 +14,13 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
+    GraphQLScalarType,
     get_named_type,
     get_nullable_type,
     is_composite_type,
 )
 
+from ci.engine import platforms
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
     files,  # noqa: F401
@@ -110,7 +112,11 @@ class Graph:
 
 
 def _schema(text: str) -> graphql.GraphQLSchema:
-    return graphql.build_schema(text, assume_valid=True, assume_valid_sdl=True, no_location=True)
+    found = graphql.build_schema(text, assume_valid=True, assume_valid_sdl=True, no_location=True)
+    platform = found.type_map["Platform"]
+    if isinstance(platform, GraphQLScalarType):
+        platform.parse_value = platforms.normalized  # type: ignore[assignment, method-assign]
+    return found
 
 
 def _loaded(value: Any, kind: Any) -> Any:

@@ -21,7 +21,13 @@ import docker.errors
 
 from ci.common.concurrency import first
 from ci.engine.errors import EngineError
-from ci.engine.execution.containers import MARK, MountContent, StepContainer, StepContainers
+from ci.engine.execution.containers import (
+    MARK,
+    NOT_STARTED,
+    MountContent,
+    StepContainer,
+    StepContainers,
+)
 from ci.engine.execution.docker_api import Daemon, DaemonError
 from ci.engine.sources.secrets import Scrubber
 from ci.engine.store import archive
@@ -34,7 +40,6 @@ from ci.engine.values import Mount
 SLOW_COMMIT = 0.4
 #: How the output begins if a command could not be started: Docker; Podman, by its runtime.
 FAILED_TO_START = (b"OCI runtime exec failed", b"Error: runc: exec failed", b"Error: crun: ")
-NOT_STARTED = "unable to start container process"
 KILLED = (
     "the step's container was killed or removed from outside, or the container engine stopped; "
     "nothing of the step is cached: run it again"

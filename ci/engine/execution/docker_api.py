@@ -229,16 +229,22 @@ class Daemon:
         return int(count) if count else None
 
     async def create_volume(
-        self, labels: Mapping[str, str] | None = None, name: str | None = None
+        self,
+        labels: Mapping[str, str] | None = None,
+        name: str | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Any:
         """Create a volume, or return the one of that name; a cancelled caller gets it too.
 
         On Podman the first container that mounts a volume would own it, unless an owner is set.
         """
-        owner = {"driver_opts": {"o": "uid=0,gid=0"}} if self.podman else {}
+        owner = {"o": "uid=0,gid=0"} if self.podman else {}
         with anyio.CancelScope(shield=True):
             return await self.call(
-                self.client.create_volume, name, labels=dict(labels or self.labels), **owner
+                self.client.create_volume,
+                name,
+                driver_opts=dict(options or owner) or None,
+                labels=dict(labels or self.labels),
             )
 
     async def put(self, container: str, path: str, chunks: Iterator[bytes]) -> None:

@@ -1,6 +1,5 @@
 """Whole images: find, pull, build from a Dockerfile, publish, write to and read from archives."""
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,18 +10,19 @@ from docker.auth import resolve_repository_name
 from docker.utils import parse_repository_tag
 
 from ci.engine.errors import EngineError, UnsupportedError
+from ci.engine.execution import dockerfile as dockerfiles
 from ci.engine.execution.borrowed_tags import BorrowedTags
 from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
-from ci.engine.execution.rootfs import State
+from ci.engine.execution.rootfs import Layer, State
 from ci.engine.execution.steps import Steps
 from ci.engine.execution.transfers import reported_error
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
-from ci.engine.store import archive, oci, tree
-from ci.engine.store.cache import Store, key_of
+from ci.engine.store import archive, oci
+from ci.engine.store.cache import key_of
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import Tree, lookup, put
+from ci.engine.store.tree import FOLDER, Tree, lookup, put
 from ci.engine.values import Container, File, Image, Port
 
 #: A registry that fails after more than so many seconds is not asked again in the session.
@@ -48,6 +48,13 @@ def parse_reference(text: str) -> Reference:
     name, _, digest = text.partition("@")
     repository, tag = parse_repository_tag(name)
     return Reference(repository, tag or "", digest)
+
+
+def canonical(repository: str) -> str:
+    """Return a repository's name with its registry, as `docker.io/library/alpine`."""
+    registry, name = resolve_repository_name(repository)
+    official = registry == "docker.io" and "/" not in name
+    return f"{registry}/{'library/' * official}{name}"
 
 
 class Images:
@@ -128,38 +135,38 @@ class Images:
         return found
 
     def _full_name(self, address: str, found: Mapping[str, Any]) -> str:
-        """Return the image's name with its digest."""
+        """Return the image's canonical name, with its registry and digest."""
         ref = parse_reference(address)
-        tagged = f"{ref.repository}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else ""
+        name = canonical(ref.repository)
+        tagged = f"{name}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else name
         for known in found.get("RepoDigests") or []:
             repository, _, digest = known.partition("@")
-            if repository == ref.repository:
-                return f"{tagged or ref.repository}@{digest}"
-        return f"{tagged or ref.repository}@{found['Id']}"
+            if canonical(repository) == name and ref.digest in ("", digest):
+                return f"{tagged}@{digest}"
+        return f"{tagged}@{ref.digest or found['Id']}"
 
     async def from_image(
         self, container: Container, found: Mapping[str, Any], reference: str
     ) -> Container:
-        """Return a container with an image's files and configuration."""
+        """Return a container with an image's files and configuration.
+
+        Variables, labels and ports that the container had stay, unless the image sets them.
+        """
         config = found.get("Config") or {}
         bare = await self._rootfs.compose(State(image=found["Id"]), {})
-        ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
-        env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
-        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # a process has one anyway
         return replace(
             container,
             files=Image(id=bare),
             image_ref=reference,
-            env=tuple(env.items()),
+            image_config=_rest_of(config, container.image_config),
+            env=_merged_env(container, config),
             user=config.get("User") or "",
             workdir=config.get("WorkingDir") or "",
             entrypoint=tuple(config.get("Entrypoint") or ()),
             args=tuple(config.get("Cmd") or ()),
-            labels=tuple((config.get("Labels") or {}).items()),
+            labels=tuple({**dict(container.labels), **(config.get("Labels") or {})}.items()),
             healthcheck=Healthcheck.from_config(config.get("Healthcheck")),
-            ports=tuple(
-                Port(port=int(p), protocol=proto.upper() or "TCP") for p, _, proto in ports
-            ),
+            ports=_merged_ports(container, config),
         )
 
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
@@ -173,14 +180,19 @@ class Images:
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
         store, daemon = self._store, self._daemon
-        context = without_ignored(store, context, dockerfile)
+        context = dockerfiles.without_ignored(store, context, dockerfile)
         _, entry = lookup(context, dockerfile)
-        text = with_substitutes(store.read(entry.content).decode(), self._options.images)
-        content = store.add_bytes(text.encode())
-        file = entry._replace(content=content, size=len(text.encode()))
+        data = store.read(entry.content).removeprefix(b"\xef\xbb\xbf")
+        text = dockerfiles.with_substitutes(
+            data.decode(errors="surrogateescape"), self._options.images
+        )
+        bases = {name: await daemon.image(name) for name in dockerfiles.bases(text)}
+        text = await self._with_owned_workdirs(text, bases)
+        data = text.encode(errors="surrogateescape")
+        file = entry._replace(content=store.add_bytes(data), size=len(data))
         context = put(context, dockerfile, Tree({"": file}))
-        bases = [await daemon.image(name) for _, name in _FROM.findall(text)]
-        key = key_of("build", context.digest, dockerfile, options, [b and b["Id"] for b in bases])
+        found = [base and base["Id"] for base in bases.values()]
+        key = key_of("build", context.digest, dockerfile, options, found)
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
             tag = f"{REPOSITORY}:{key[:40]}"
@@ -189,6 +201,19 @@ class Images:
             store.set(key, known)
         empty = Container(platform=self._resources.platform)
         return await self.from_image(empty, await self._inspect(known), "")
+
+    async def _with_owned_workdirs(
+        self, text: str, bases: Mapping[str, Mapping[str, Any] | None]
+    ) -> str:
+        users = {
+            name: str((base.get("Config") or {}).get("User") or "")
+            for name, base in bases.items()
+            if base
+        }
+        layer = Layer(entries={"empty": FOLDER})
+        image = await self._rootfs.image(State(layers=(layer,)))
+        empty = f"{REPOSITORY}:{image.removeprefix('sha256:')[:40]}"
+        return dockerfiles.with_owned_workdirs(text, users, empty)
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._daemon, self._store
@@ -276,9 +301,44 @@ class Images:
         return found[0]
 
 
+#: What a daemon adds to an image's configuration: settings of a container.
+_OF_CONTAINERS = (
+    *("AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image"),
+    *("OpenStdin", "StdinOnce", "Tty"),
+)
+#: What a container has in fields of its own.
+_OWN = (
+    *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "User", "WorkingDir"),
+)
+
+
+def _rest_of(config: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what no field of a container holds: Volumes, StopSignal, Shell, OnBuild, others."""
+    left_out = {*_OF_CONTAINERS, *_OWN}
+    rest = {name: value for name, value in config.items() if value and name not in left_out}
+    triggers = [*before.get("OnBuild", ()), *rest.get("OnBuild", ())]
+    shell = rest.get("Shell") or before.get("Shell")
+    return rest | ({"OnBuild": triggers} if triggers else {}) | ({"Shell": shell} if shell else {})
+
+
+def _merged_env(container: Container, config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
+    env = {**dict(container.env), **env}
+    # A process has a PATH anyway.
+    return tuple((env if "PATH" in env else {"PATH": DEFAULT_PATH} | env).items())
+
+
+def _merged_ports(container: Container, config: Mapping[str, Any]) -> tuple[Port, ...]:
+    parts = [text.partition("/") for text in config.get("ExposedPorts") or {}]
+    found = [Port(port=int(port), protocol=kind.upper() or "TCP") for port, _, kind in parts]
+    known = {(each.port, each.protocol) for each in container.ports}
+    return (*container.ports, *(p for p in found if (p.port, p.protocol) not in known))
+
+
 def config_of(container: Container) -> dict[str, Any]:
-    """Return the image configuration of a container."""
+    """Return the image configuration of a container: its base's, with what was changed."""
     config: dict[str, Any] = {
+        **container.image_config,
         "Env": [f"{name}={value}" for name, value in container.env],
         "User": container.user,
         "WorkingDir": container.workdir,
@@ -289,26 +349,3 @@ def config_of(container: Container) -> dict[str, Any]:
         "Healthcheck": container.healthcheck and container.healthcheck.to_config(),
     }
     return {name: value for name, value in config.items() if value}
-
-
-def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
-    """Return a build's context without the paths in `.dockerignore`: the builder does not read it.
-
-    A `NAME.dockerignore` beside the Dockerfile replaces the one of the context.
-    """
-    names = (f"{tree.clean(dockerfile)}.dockerignore", ".dockerignore")
-    name = next((name for name in names if name in context.entries), None)
-    if name is None:
-        return context
-    lines = store.read(context.entries[name].content).decode().splitlines()
-    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    kept = tree.select(context, (), patterns)
-    return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
-
-
-_FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-def with_substitutes(dockerfile: str, images: Mapping[str, str]) -> str:
-    """Return a Dockerfile whose FROM lines name the substitutes of their images."""
-    return _FROM.sub(lambda hit: hit[1] + images.get(hit[2], hit[2]), dockerfile)

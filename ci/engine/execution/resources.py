@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from anyio.abc import TaskGroup
 
+from ci.engine import platforms
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import StepContainers
 from ci.engine.execution.docker_api import Daemon
@@ -55,7 +56,7 @@ class Resources:
 
     def require_platform(self, platform: str | None) -> None:
         """Raise `EngineError` for another platform than this engine's."""
-        if platform not in (None, self.platform):
+        if platform is not None and platforms.normalized(platform) != self.platform:
             raise EngineError(
                 f"platform {platform}: this engine runs {self.platform} only; "
                 "use a Dagger engine for other platforms (--engine dagger)"

@@ -19,9 +19,10 @@ from ci.engine.execution.keys import Keys
 from ci.engine.execution.outputs import failed, failure, shorten
 from ci.engine.execution.resources import BoundServices, Resources, Reveal
 from ci.engine.execution.rootfs import Layer, State
+from ci.engine.sources.secrets import as_text
 from ci.engine.store.patterns import parents
 from ci.engine.store.tree import Entry, Tree, chown, clean, inside
-from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Files, Image, Mount
+from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Files, Image, Mount, visible
 
 #: Commands that run at once.
 PARALLEL = 8
@@ -190,25 +191,31 @@ class Steps:
         before = step.before
         secrets = [(name, await self._reveal(call)) for name, call in before.secrets]
         mounted = [await self._reveal(m.secret) for m in before.mounts if m.secret]
-        stdin = step.stdin.encode()
-        if step.redirect_stdin:
-            file = await self.tree(before, before.absolute(step.redirect_stdin))
-            stdin = self._store.read(file.root.content)
         return Command(
             key=key,
             args=step.args,
             env={
                 **self._options.exec_env,
                 **dict((*before.env, *before.volatile)),
-                **{name: value.decode() for name, value in secrets},
+                **{name: as_text(name, value) for name, value in secrets},
             },
             user=before.user,
             workdir=before.workdir or "/",
-            stdin=stdin,
+            stdin=await self._stdin(step),
             mounts=before.mounts,
             hosts=await self._bindings().start_all(before),
             hidden=(*(value for _, value in secrets), *mounted),
         )
+
+    async def _stdin(self, step: Exec) -> bytes:
+        """Return the standard input of a command: a text, a mounted secret or another file."""
+        if not step.redirect_stdin:
+            return step.stdin.encode()
+        place = step.before.absolute(step.redirect_stdin)
+        for mount in step.before.mounts:
+            if mount.secret is not None and mount.path == place:
+                return await self._reveal(mount.secret)
+        return self._store.read((await self.tree(step.before, place)).root.content)
 
     # --- containers ---------------------------------------------------------------------------
     async def _run_and_commit(self, step: Exec, command: Command) -> ExecResult:
@@ -222,7 +229,8 @@ class Steps:
             if container.dedicated:
                 image = await self._without_config(image, command)
             content = [m for m in command.mounts if m.kind in CONTENT_MOUNTS]
-            mounts = {m.path: await self._mount_after(container, m) for m in content}
+            seen = visible(command.mounts)
+            mounts = {m.path: await self._mount_after(container, m, m in seen) for m in content}
             keep = reusable
         finally:
             if not keep:
@@ -320,12 +328,12 @@ class Steps:
     async def dedicated(self, step: Exec, command: Command, **settings: Any) -> StepContainer:
         """Return a new container whose own process is a command, not yet started."""
         state = await self.state(step.before.files)
-        contents = [await self._mount_content(mount, state) for mount in command.mounts]
+        contents = await self._mount_contents(command, state)
         image = await self._rootfs.image(state)
         return await self._runner.dedicated(image, contents, command, **settings)
 
     async def _new_container(self, command: Command, state: State) -> StepContainer:
-        contents = [await self._mount_content(mount, state) for mount in command.mounts]
+        contents = await self._mount_contents(command, state)
         points = [await self._missing_point(state, mount.path) for mount in command.mounts]
         image = await self._rootfs.image(state)
         container = await self._runner.new_container(image, contents, command)
@@ -343,6 +351,9 @@ class Steps:
         return [missing[-1], place] if missing else []
 
     # --- mounts -------------------------------------------------------------------------------
+    async def _mount_contents(self, command: Command, state: State) -> list[MountContent]:
+        return [await self._mount_content(mount, state) for mount in visible(command.mounts)]
+
     async def _mount_content(self, mount: Mount, state: State) -> MountContent:
         owner = await self._rootfs.owner(state, mount.owner) if mount.owner else (0, 0)
         match mount.kind:
@@ -362,9 +373,9 @@ class Steps:
                 return MountContent(mount=mount, data=data, owner=owner)
         return MountContent(mount=mount)
 
-    async def _mount_after(self, container: StepContainer, mount: Mount) -> str:
-        """Return where the store has a mount's content after a command."""
-        if await self._runner.changed(container, mount):
+    async def _mount_after(self, container: StepContainer, mount: Mount, seen: bool) -> str:
+        """Return where the store has a mount's content after a command that may have seen it."""
+        if seen and await self._runner.changed(container, mount):
             container.mark_valid = False
             return self._store.save(await self._containers.content(container, mount))
         if mount.after is not None:

@@ -9,11 +9,14 @@ import pytest
 
 from ci.engine import session_names
 from ci.engine.api import sdl
-from ci.engine.execution.images import parse_reference, with_substitutes
+from ci.engine.errors import EngineError
+from ci.engine.execution.dockerfile import with_substitutes
+from ci.engine.execution.images import parse_reference
 from ci.engine.execution.rootfs import Layer, overlay
 from ci.engine.execution.single_flight import SingleFlight
+from ci.engine.ids import Call
 from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
-from ci.engine.values import expand_variables
+from ci.engine.values import Container, expand_variables
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,16 @@ def test_a_dockerfile_gets_the_images_that_are_used_instead() -> None:
 
 
 def test_variables_are_expanded_as_in_a_shell_without_defaults() -> None:
-    assert expand_variables("$A/${B}:$C-${D}.$", {"A": "a", "B": "b"}) == "a/b:-.$"
+    container = Container(platform="p", env=(("A", "a"), ("B", "b")))
+    assert expand_variables("$A/${B}:$C-${D}.$", container) == "a/b:-.$"
+
+
+def test_a_secret_or_volatile_variable_is_named_where_it_would_be_expanded() -> None:
+    secret = Call("Secret", "setSecret")
+    container = Container(platform="p", secrets=(("TOKEN", secret),), volatile=(("V", "1"),))
+    for name, kind in (("TOKEN", "secret"), ("V", "volatile")):
+        with pytest.raises(EngineError, match=f"{kind} env variable '{name}'"):
+            expand_variables(f"${{{name}}}", container)
 
 
 def test_a_session_is_dead_when_its_process_is() -> None:
