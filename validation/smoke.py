@@ -1,6 +1,8 @@
 """Smoke checks: the cluster is active, agents run, log and answer, Bedrock offers a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
@@ -10,6 +12,7 @@ from ci.config import Agent
 from validation.model import Check, CheckContext, Finding, failed, passed
 
 LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
+ANSWER_SECONDS = 20.0  # at most, to ask agents again that do not answer as they should
 PAUSE = 0.5
 
 
@@ -127,9 +130,30 @@ async def _answers(context: CheckContext, agent: Agent) -> list[str]:
         digest=definition.image.partition("@")[2],
     )
     base = f"{context.url}/{agent.name}"
-    problems = health_problems(expected, await elb.get(base + agent.health_path))
-    ready = await elb.get(f"{base}/ready")
-    return problems + [f"{agent.name} is not ready: {ready}"] * (ready.status != 200)
+    questions = [
+        (base + agent.health_path, partial(health_problems, expected)),
+        (f"{base}/ready", partial(ready_problems, expected)),
+    ]
+    health, ready = await parallel(lambda each: _asked(*each), questions)
+    return [*health, *ready]
+
+
+def ready_problems(expected: Expected, answer: elb.Answer) -> list[str]:
+    """Return what is wrong with an agent's answer to `/ready`; pure."""
+    return [f"{expected.agent} is not ready: {answer}"] * (answer.status != 200)
+
+
+async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
+    """Ask until the answer is right; return what is wrong with the last one.
+
+    A cold start or one lost request is not a failure.
+    """
+    deadline = anyio.current_time() + ANSWER_SECONDS
+    while True:
+        found = problems(await elb.get(url))
+        if not found or anyio.current_time() >= deadline:
+            return found
+        await anyio.sleep(PAUSE)
 
 
 async def _running(context: CheckContext) -> dict[str, list[str]]:

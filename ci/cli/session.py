@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ci.local.embedded_aws import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Bytes from which on a new log of the engine is begun at the next session; one old one is kept.
+LOG_SIZE = 10 << 20
 SECRETS = ("env://", "file://", "cmd://")  # how references to secrets begin
 
 Engine = Literal["auto", "dagger", "local"]
@@ -220,6 +222,8 @@ def _log(*, verbose: bool) -> Callable[[str], None]:
 
     path = paths.state_dir() / "engine.log"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > LOG_SIZE:
+        path.replace(path.with_name("engine.log.1"))
 
     def write(line: str) -> None:
         with path.open("a", encoding="utf-8") as file:

@@ -153,7 +153,8 @@ class Config:
             ref: the full ref, such as refs/heads/main.
         """
         for environment in self.environments.values():
-            if event == "push" and ref == f"refs/heads/{environment.branch}":
+            branch = environment.branch  # None: no push deploys it
+            if event == "push" and branch and ref == f"refs/heads/{branch}":
                 return environment
             if event == environment.event:
                 return environment

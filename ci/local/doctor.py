@@ -67,8 +67,12 @@ async def _engine(found: container_engine.Docker | None) -> Finding:
     name = "container engine"
     if found is not None:
         where = found.url or os.environ.get("DOCKER_HOST", "")
+        if found.refusal:
+            fix = container_engine.UPGRADE
+            return Finding(name=name, state="broken", detail=found.refusal, fix=fix)
         ours = ", started by acso" if found.started_by_us else ""
-        return Finding(name=name, state="ok", detail=f"{found.version} at {where}{ours}")
+        detail = "; ".join([f"{found.version} at {where}{ours}", *found.limitations])
+        return Finding(name=name, state="ok", detail=detail)
     try:
         container_engine.refuse_unusable_engine()
         dockerd.refuse_if_not_startable()

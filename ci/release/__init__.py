@@ -14,6 +14,7 @@ from ci.release.model import (
     Validate,
 )
 from ci.release.notifications import notifying
+from ci.release.observe import logs
 from ci.release.observe.failures import TaskFailure
 from ci.release.observe.logs import Line, Query
 from ci.release.observe.status import ServiceStatus, Status, status
@@ -67,6 +68,7 @@ __all__ = [
     "current_services",
     "deploy",
     "history",
+    "logs",
     "notifying",
     "plan",
     "promotion",

@@ -259,6 +259,8 @@ def test_a_mistyped_agent_names_the_nearest() -> None:
         ("release", "refs/tags/v1.2.0", "production"),
         ("push", "refs/heads/feature", None),
         ("push", "refs/tags/main", None),
+        ("push", "refs/heads/None", None),
+        ("push", "refs/heads/", None),
         ("pull_request", "refs/pull/7/merge", None),
     ],
 )

@@ -110,7 +110,7 @@ async def test_a_failed_webhook_is_reported_without_its_url(
             tell(NOTICE)
             tell(NOTICE)
     assert len(texts) == 2
-    assert world.lines[said_before:] == [f"notification to the webhook: {said}"] * 2
+    assert world.lines[said_before:] == [f"notification to the webhook failed: {said}"] * 2
 
 
 async def test_a_webhook_that_never_answers_delays_a_release_by_seconds_at_most(
@@ -132,7 +132,7 @@ async def test_a_webhook_that_never_answers_delays_a_release_by_seconds_at_most(
             assert len(texts) < 20  # the rest was dropped
     finally:
         free.set()
-    assert "notification to the webhook: TimeoutError" in world.lines
+    assert "notification to the webhook failed: TimeoutError" in world.lines
 
 
 async def test_a_release_whose_notifications_fail_is_no_failure(world: World) -> None:
@@ -144,4 +144,4 @@ async def test_a_release_whose_notifications_fail_is_no_failure(world: World) ->
         outcome = await told(lonely, world.images("good", threat_hunter="good-untold"), url)
     assert outcome.ok
     assert len(texts) == 2
-    assert any(line.startswith(f"notification to topic {lost}: ") for line in world.lines)
+    assert any(line.startswith(f"notification to topic {lost} failed: ") for line in world.lines)

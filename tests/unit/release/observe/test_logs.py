@@ -220,6 +220,12 @@ def test_a_duration_counts_back_from_now(text: str, seconds: int) -> None:
     assert EPOCH - moment(text, EPOCH) == datetime.timedelta(seconds=seconds)
 
 
+@pytest.mark.parametrize("text", ["999999999w", "9" * 5000 + "s"])
+def test_a_duration_too_long_for_a_date_is_a_wrong_argument(text: str) -> None:
+    with pytest.raises(UsageError, match="too long"):
+        moment(text, EPOCH)
+
+
 def test_a_time_without_a_zone_is_utc() -> None:
     assert moment("2026-11-24T12:00", EPOCH) == EPOCH
     assert moment("2026-11-24T13:00+01:00", EPOCH) == EPOCH
