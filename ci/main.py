@@ -5,7 +5,6 @@ The docstrings are the help of both.
 """
 
 import datetime
-from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -19,7 +18,8 @@ from ci.aws.session import Aws, Credentials, check_account
 from ci.aws.target import Target
 from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
-from ci.pipeline import credentials, environments, images, preview
+from ci.infra.trust import DEPLOY, PROMOTE
+from ci.pipeline import credentials, environments, images, preview, promoting
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
 from ci.pipeline.releasing import Releasing
 from ci.pipeline.types import (
@@ -39,7 +39,7 @@ from ci.report.progress import stage
 from ci.report.result import CommandResult, rendered
 from ci.stages import quality
 from ci.stages.base import IGNORE
-from ci.stages.build import Built
+from ci.stages.build import Built, content_versions
 from ci.stages.running import run_all, run_gate
 
 
@@ -244,17 +244,11 @@ class Acso:
             message = f"{env} cannot be promoted to itself"
             raise UsageError(message, hint=f"name an environment other than {env} with --from")
         target = await self._target(env)
-        source = await self.context(from_)
+        source = await self.context(from_, PROMOTE)
+        request = release.Request(actor=actor)
         releasing = await self._releasing(wait, on_cancel)
-        async with stage("preconditions") as span:
-            found = await release.promotion(source, release_, target.aws, target.environment)
-            span.result = found.request.promoted_from
-            if not wait:
-                await environments.require_unlocked(target, span.say)
-        context = await environments.apply(target)
-        await environments.verify(context, found.images)
-        request = replace(found.request, actor=actor)
-        return _rendered(await releasing.deploy(context, found.images, request), format)
+        outcome = await promoting.promote(source, release_, target, request, releasing)
+        return _rendered(outcome, format)
 
     @uncached
     async def verify(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
@@ -281,7 +275,7 @@ class Acso:
             report = await validation.run(suite, context, context.outputs.url)
             span.result = report.summary()
             if not report.ok:
-                raise ValidationError(report.text(), hint=f"acso status --env {env}")
+                raise ValidationError(report.text(), hint=f"./acso status --env {env}")
         return _rendered(report, format)
 
     @uncached
@@ -386,49 +380,69 @@ class Acso:
     ) -> str:
         """Do what a repository event requires: the function that CI calls.
 
-        A push to an environment's branch, or a published release, deploys that environment; any
-        other event checks and builds.
+        A push to an environment's branch deploys that environment. A published release promotes
+        what the environment named by `promotes_from` in acso.toml has validated of this commit, or
+        of the same content; it builds nothing. Any other event checks and builds.
         """
         config = await self._config()
         environment = config.released_by(event, ref)
         if environment is None:
             built = await self._check_and_build(config, audit_required=False)
             return "\n".join(f"{item.agent} {item.version}" for item in built)
+        if event == environment.event and environment.promotes_from:
+            request = release.Request(commit=commit, branch=ref, actor=actor)
+            return await self._promote_source(environment.promotes_from, environment.name, request)
         return await self.deploy(environment.name, commit=commit, branch=ref, actor=actor)
+
+    async def _promote_source(self, from_: str, env: str, request: release.Request) -> str:
+        """Promote the validated release of this source's commit or content."""
+        target = await self._target(env)
+        source = await self.context(from_, PROMOTE)
+        project, agents = target.config.project, target.config.agents
+        async with stage("validated release") as span:
+            versions = partial(content_versions, self.source, project, agents)
+            span.result = await release.release_of(source, request.commit, versions)
+        releasing = await self._releasing(0, OnCancel.KEEP)
+        return _rendered(
+            await promoting.promote(source, span.result, target, request, releasing), Format.TEXT
+        )
 
     async def _config(self) -> Config:
         """Read acso.toml from the source; the module's own copy may be of another commit."""
         return configuration.parse(await self.source.file(configuration.FILE).contents())
 
-    async def _target(self, env: str) -> Target:
+    async def _target(self, env: str, role: str = DEPLOY) -> Target:
         """Return what a command acts on; raises `WrongAccountError` for another AWS account."""
         config = await self._config()
         environment = config.environment(env)
-        aws = await self._aws(environment)
+        aws = await self._aws(config, environment, role)
         await check_account(aws, environment)
-        return Target(aws=aws, config=config, environment=environment)
+        return Target(aws=aws, config=config, env=environment)
 
-    async def context(self, env: str) -> release.ReleaseContext:
+    async def context(self, env: str, role: str = DEPLOY) -> release.ReleaseContext:
         """Return a deployed environment; raises `UsageError` if it was never deployed.
 
-        Not a function of the module: the command line's own commands start from it.
+        Not a function of the module: the command line's own commands start from it. With an OIDC
+        token, the environment is reached with temporary credentials of its role of that kind.
         """
-        return await environments.existing(await self._target(env))
+        return await environments.existing(await self._target(env, role))
 
     async def _releasing(self, wait: int, on_cancel: OnCancel) -> Releasing:
         webhook = await credentials.webhook(self.webhook)
         return Releasing(wait=wait, on_cancel=on_cancel, webhook=webhook)
 
-    async def _aws(self, environment: Environment) -> Aws:
+    async def _aws(self, config: Config, environment: Environment, role: str) -> Aws:
         return Aws(
             region=environment.region,
             endpoint=self.endpoint,
             registry=self.registry,
             load_balancer=self.load_balancer,
-            credentials=await self._credentials(environment),
+            credentials=await self._credentials(config, environment, role),
         )
 
-    async def _credentials(self, environment: Environment) -> Credentials | None:
+    async def _credentials(
+        self, config: Config, environment: Environment, role: str
+    ) -> Credentials | None:
         """Return credentials from the secrets or the CI job's identity; None: boto3 finds them."""
         if self.aws_access_key_id and self.aws_secret_access_key:
             token = self.aws_session_token
@@ -436,8 +450,8 @@ class Acso:
                 self.aws_access_key_id, self.aws_secret_access_key, token
             )
         if self.oidc_request_url and self.oidc_request_token:
-            url, token = self.oidc_request_url, self.oidc_request_token
-            return await credentials.from_oidc(environment, url, token, self.endpoint)
+            job = credentials.Job(url=self.oidc_request_url, token=self.oidc_request_token)
+            return await job.credentials(config, environment, role, self.endpoint)
         return None
 
     async def _check_and_build(self, config: Config, *, audit_required: bool) -> list[Built]:

@@ -60,7 +60,7 @@ async def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> Repor
         load_balancer=environ.get("ACSO_LOAD_BALANCER"),
     )
     await check_account(aws, env)
-    return await run(options.suite, Target(aws=aws, config=config, environment=env))
+    return await run(options.suite, Target(aws=aws, config=config, env=env))
 
 
 def _parser() -> argparse.ArgumentParser:

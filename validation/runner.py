@@ -27,9 +27,9 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
     if suite not in SUITES:
         message = f"unknown suite {suite!r}"
         raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
-    aws, config, environment = target.aws, target.config, target.environment
+    aws, config, environment = target.aws, target.config, target.env
     found = url or await elb.url(aws, f"{environment.prefix}-alb")
-    context = CheckContext(aws=aws, config=config, environment=environment, url=found.rstrip("/"))
+    context = CheckContext(aws=aws, config=config, env=environment, url=found.rstrip("/"))
     return await run_checks(suite, SUITES[suite], context)
 
 
@@ -39,7 +39,7 @@ async def run_checks(suite: str, checks: Sequence[Check], context: CheckContext)
     results = await parallel(lambda check: _result(check, context), checks)
     return Report(
         suite=suite,
-        environment=context.environment.name,
+        environment=context.env.name,
         results=tuple(results),
         seconds=anyio.current_time() - began,
     )

@@ -1,6 +1,8 @@
 """Smoke checks: the cluster is active, agents run, log and answer, Bedrock offers a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
@@ -10,6 +12,7 @@ from ci.config import Agent
 from validation.model import Check, CheckContext, Finding, failed, passed
 
 LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
+ANSWER_SECONDS = 20.0  # at most, to ask agents again that do not answer as they should
 PAUSE = 0.5
 
 
@@ -25,16 +28,16 @@ class Expected:
 
 async def cluster_active(context: CheckContext) -> Finding:
     """Check that the ECS cluster exists and is ACTIVE."""
-    status = await ecs.cluster_status(context.aws, context.environment.cluster)
-    observed, expected = f"{context.environment.cluster} is {status or 'missing'}", "ACTIVE"
+    status = await ecs.cluster_status(context.aws, context.env.cluster)
+    observed, expected = f"{context.env.cluster} is {status or 'missing'}", "ACTIVE"
     return passed(observed, expected) if status == expected else failed(observed, expected)
 
 
 async def services_running(context: CheckContext) -> Finding:
     """Check that only the agents' services exist, with all their tasks and one deployment each."""
-    wanted = {context.environment.service(agent) for agent in context.config.agents}
+    wanted = {context.env.service(agent) for agent in context.config.agents}
     expected = f"exactly {len(wanted)} services, running = desired > 0, one deployment each"
-    cluster = context.environment.cluster
+    cluster = context.env.cluster
     if await ecs.cluster_status(context.aws, cluster) != "ACTIVE":
         return failed(f"cluster {cluster} does not exist", expected)
     names = set(await ecs.service_names(context.aws, cluster))
@@ -65,7 +68,7 @@ def problems_of(service: ecs.Service) -> list[str]:
 
 async def logs_written(context: CheckContext) -> Finding:
     """Check that the log group exists and every running task has written to it."""
-    group = context.environment.log_group
+    group = context.env.log_group
     expected = "a log stream with events for every running task"
     if not await logs.group_exists(context.aws, group):
         return failed(f"log group {group} does not exist", expected)
@@ -115,29 +118,50 @@ def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
 
 
 async def _answers(context: CheckContext, agent: Agent) -> list[str]:
-    name = context.environment.service(agent)
-    service = (await ecs.services(context.aws, context.environment.cluster, [name])).get(name)
+    name = context.env.service(agent)
+    service = (await ecs.services(context.aws, context.env.cluster, [name])).get(name)
     definition = await ecs.task_definition(context.aws, service.revision) if service else None
     if definition is None:
         return [f"{agent.name} has no service with a task definition"]
     expected = Expected(
         agent=agent.name,
-        environment=context.environment.name,
+        environment=context.env.name,
         version=definition.environment.get("ACSO_VERSION", ""),
         digest=definition.image.partition("@")[2],
     )
     base = f"{context.url}/{agent.name}"
-    problems = health_problems(expected, await elb.get(base + agent.health_path))
-    ready = await elb.get(f"{base}/ready")
-    return problems + [f"{agent.name} is not ready: {ready}"] * (ready.status != 200)
+    questions = [
+        (base + agent.health_path, partial(health_problems, expected)),
+        (f"{base}/ready", partial(ready_problems, expected)),
+    ]
+    health, ready = await parallel(lambda each: _asked(*each), questions)
+    return [*health, *ready]
+
+
+def ready_problems(expected: Expected, answer: elb.Answer) -> list[str]:
+    """Return what is wrong with an agent's answer to `/ready`; pure."""
+    return [f"{expected.agent} is not ready: {answer}"] * (answer.status != 200)
+
+
+async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
+    """Ask until the answer is right; return what is wrong with the last one.
+
+    A cold start or one lost request is not a failure.
+    """
+    deadline = anyio.current_time() + ANSWER_SECONDS
+    while True:
+        found = problems(await elb.get(url))
+        if not found or anyio.current_time() >= deadline:
+            return found
+        await anyio.sleep(PAUSE)
 
 
 async def _running(context: CheckContext) -> dict[str, list[str]]:
     """Return the ids of each agent's running tasks."""
-    names = {context.environment.service(agent): agent.name for agent in context.config.agents}
-    ids = await ecs.task_ids(context.aws, context.environment.cluster)
+    names = {context.env.service(agent): agent.name for agent in context.config.agents}
+    ids = await ecs.task_ids(context.aws, context.env.cluster)
     found: dict[str, list[str]] = {agent: [] for agent in names.values()}
-    for task in await ecs.tasks(context.aws, context.environment.cluster, ids):
+    for task in await ecs.tasks(context.aws, context.env.cluster, ids):
         if task.status == "RUNNING" and task.service in names:
             found[names[task.service]].append(task.id)
     return found

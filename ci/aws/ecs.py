@@ -1,7 +1,7 @@
 """Amazon ECS: clusters, task definitions, services and tasks as values."""
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -259,8 +259,7 @@ def _deployment(data: Mapping[str, Any]) -> Deployment:
 
 def _task(data: Mapping[str, Any]) -> Task:
     containers = data.get("containers") or [{}]
-    # The container that failed; if none failed, the first.
-    ended = next((item for item in containers if item.get("exitCode")), containers[0])
+    ended = _own_container(data["taskDefinitionArn"], containers)
     group = str(data.get("group", ""))
     return Task(
         id=data["taskArn"].rsplit("/", 1)[-1],
@@ -279,6 +278,19 @@ def _task(data: Mapping[str, Any]) -> Task:
         runtime=ended.get("runtimeId") or "",
         exec_agent=_exec_agent(data, ended),
     )
+
+
+def _own_container(revision: str, containers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the agent's own container, not one that AWS or a sidecar added.
+
+    It is named `AGENT-agent`, and the family of the task's revision ends with `-AGENT`. In tasks of
+    others it is the container that failed, or else the first.
+    """
+    family = revision.rsplit("/", 1)[-1].partition(":")[0]
+    named = [item for item in containers if str(item.get("name")).endswith("-agent")]
+    own = [item for item in named if family.endswith(f"-{item['name'].removesuffix('-agent')}")]
+    failed = [item for item in containers if item.get("exitCode")]
+    return (own or named or failed or containers)[0]
 
 
 def _exec_agent(task: Mapping[str, Any], container: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 Source: GitHub Docs, "OpenID Connect reference", "Methods for requesting the OIDC token".
 """
 
+import base64
 import json
 import urllib.error
 import urllib.request
@@ -26,6 +27,21 @@ async def fetch(url: str, token: str) -> str:
         AwsError: the CI system refused or did not answer; neither token is in the message.
     """
     return await anyio.to_thread.run_sync(_fetch, url, token)
+
+
+def subject(token: str) -> str:
+    """Return the subject (`sub`) that a token claims, empty if it cannot be read.
+
+    Nothing is verified, that is up to AWS: the subject is for an error's text. The token itself
+    must be in none.
+    """
+    try:
+        payload = token.split(".")[1]
+        padded = payload + "=" * (-len(payload) % 4)
+        claimed = json.loads(base64.urlsafe_b64decode(padded))["sub"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return claimed if isinstance(claimed, str) and claimed.isprintable() else ""
 
 
 def _fetch(url: str, token: str) -> str:

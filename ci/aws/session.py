@@ -126,22 +126,32 @@ class Aws:
         return str((await self.call("sts", "get_caller_identity"))["Account"])
 
 
+def expected_account(environment: Environment, endpoint: str | None) -> str:
+    """Return the account that an environment is in; at another endpoint, the embedded AWS's own.
+
+    Raises:
+        WrongAccountError: acso.toml names none, and AWS's own endpoint is used.
+    """
+    if environment.account is None and endpoint is None:
+        message = f"environment {environment.name} has no account in acso.toml"
+        hint = f'add account = "..." to [environments.{environment.name}], or use --aws local'
+        raise WrongAccountError(message, hint=hint)
+    return environment.account or EMBEDDED_ACCOUNT
+
+
 async def check_account(aws: Aws, environment: Environment) -> None:
     """Compare account and region with acso.toml before anything is changed.
 
     Raises:
         WrongAccountError: the credentials are another account's, or acso.toml names none.
     """
-    if environment.account is None and aws.endpoint is None:
-        message = f"environment {environment.name} has no account in acso.toml"
-        hint = f'add account = "..." to [environments.{environment.name}], or use --aws local'
-        raise WrongAccountError(message, hint=hint)
+    expected = expected_account(environment, aws.endpoint)
     if aws.region != environment.region:
         message = f"region {aws.region} is not {environment.region}, that of {environment.name}"
         raise WrongAccountError(message)
     found = await aws.account()
     # The embedded account is allowed for every environment (`--aws local`).
-    if found not in (environment.account or EMBEDDED_ACCOUNT, EMBEDDED_ACCOUNT):
+    if found not in (expected, EMBEDDED_ACCOUNT):
         meant = f"is {environment.account}" if environment.account else "has no account"
         message = (
             f"the credentials are of account {found}, but {environment.name} {meant} in acso.toml"

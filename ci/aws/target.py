@@ -16,4 +16,4 @@ class Target:
 
     aws: Aws
     config: Config
-    environment: Environment
+    env: Environment

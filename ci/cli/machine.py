@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from ci.engine.usage import Usage
 
 
+def _base_image() -> str:
+    return load(ROOT / FILE).project.base_image
+
+
 async def doctor(_: argparse.Namespace) -> str | int:
     """Check that this machine has what a deployment needs; changes nothing.
 
@@ -28,7 +32,7 @@ async def doctor(_: argparse.Namespace) -> str | int:
     """
     from ci.local import stack  # late: Docker's client
 
-    findings = await stack.doctor()
+    findings = await stack.doctor(base=_base_image())
     marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
     for item in findings:
         sys.stdout.write(f"{marks[item.state]}  {item.name:<20}{item.detail}\n")
@@ -45,7 +49,7 @@ async def up(_: argparse.Namespace) -> str | int:
     from ci.local import stack  # late: Docker's client
 
     async with stage("up") as span:
-        running = await stack.up(span.say)
+        running = await stack.up(span.say, base=_base_image())
     return f"embedded AWS at {running.emulator.endpoint}"
 
 
@@ -74,7 +78,7 @@ async def selftest(options: argparse.Namespace) -> str | int:
     async with stage("container engine") as span:
         found = await container_engine.ensure(span.say)
     async with stage("base image") as span:
-        span.result = (await base_image.ensure(found, span.say)).reference
+        span.result = (await base_image.ensure(found, span.say, name=_base_image())).reference
     selection = ["-m", ""] if options.all else []
     arguments = [item for item in options.pytest if item != "--"]
     # Not run through a pipe: pytest writes to the terminal itself; its summary is the last line.
@@ -115,9 +119,9 @@ async def engine(options: argparse.Namespace) -> str | int:
     async with stage("container engine") as span:
         found = await container_engine.ensure(span.say)
     async with stage("base image") as span:
-        image = await base_image.ensure(found, span.say)
+        image = await base_image.ensure(found, span.say, name=_base_image())
         span.result = image.reference
-    images = {load(ROOT / FILE).project.base_image: image.reference}
+    images = {_base_image(): image.reference}
 
     def log(line: str) -> None:
         sys.stderr.write(f"engine: {line}\n")
@@ -138,7 +142,7 @@ async def cache(options: argparse.Namespace) -> str | int:
     found = await container_engine.find()
     if found is None:
         message = "no container engine answers; the cache keeps images and volumes there"
-        raise HostError(message, hint="acso up")
+        raise HostError(message, hint="./acso up")
     where = engine_options(found, {}, lambda _line: None)
     policy = prune.PrunePolicy(
         older_than=options.older_than, keep=options.keep, everything=options.all

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ci.local.embedded_aws import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Bytes from which on a new log of the engine is begun at the next session; one old one is kept.
+LOG_SIZE = 10 << 20
 SECRETS = ("env://", "file://", "cmd://")  # how references to secrets begin
 
 Engine = Literal["auto", "dagger", "local"]
@@ -134,7 +136,7 @@ async def _prepare(
         from ci.local import base_image
 
         async with stage("base image") as span:
-            image = await base_image.ensure(found, span.say)
+            image = await base_image.ensure(found, span.say, name=config.project.base_image)
             span.result = image.reference
             images[config.project.base_image] = image.reference
 
@@ -220,6 +222,8 @@ def _log(*, verbose: bool) -> Callable[[str], None]:
 
     path = paths.state_dir() / "engine.log"
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.stat().st_size > LOG_SIZE:
+        path.replace(path.with_name("engine.log.1"))
 
     def write(line: str) -> None:
         with path.open("a", encoding="utf-8") as file:

@@ -1,15 +1,17 @@
-"""Files of variables: `NAME=value` lines with quotes, comments and expansion."""
+"""Files of variables: `NAME=value` lines whose values are words of a shell."""
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from ci.engine.errors import EngineError
+from ci.engine.shellwords import join_words
 from ci.engine.values import with_pair
 
-_NAME = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=|$)")
-_REFERENCE = re.compile(r"\\(.)|\$(?:\{([^}]*)\}|(\w+))", re.DOTALL)
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_LINE = re.compile(r"(?:export\s+)?([^\s=#]+)(?:=(.*))?", re.DOTALL)
+_QUOTED = {'"': re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL), "'": re.compile(r"'[^']*'")}
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[-\s.]+")
 
 
 @dataclass(frozen=True)
@@ -17,60 +19,89 @@ class EnvFile:
     """Variables in order, values as written."""
 
     raw: tuple[tuple[str, str], ...] = ()
+    context: tuple[tuple[str, str], ...] = ()  # variables that values may refer to, not shown
 
     @classmethod
-    def parse(cls, text: str) -> "EnvFile":
-        """Return the variables of a file; empty lines and comments are left out."""
+    def parse(cls, data: bytes) -> "EnvFile":
+        """Return the variables of a file, without empty lines and comments.
+
+        Raises:
+            EngineError: a line is not `NAME=value`.
+        """
         found = cls()
-        for line in text.splitlines():
-            if (hit := _NAME.match(line.strip())) is not None:
-                found = found.with_variable(hit[1], line.strip()[hit.end() :].strip())
+        for line in _lines(data.decode("utf-8-sig", "surrogateescape")):
+            hit = _LINE.fullmatch(line)
+            if hit is None:
+                raise EngineError(f"env file: the line {line!r} is not NAME=value")
+            found = found.with_variable(hit[1], hit[2] or "")
         return found
 
     def with_variable(self, name: str, value: str | None) -> "EnvFile":
         """Return the file with a variable set, in its place if it exists, or removed if None."""
-        return EnvFile(with_pair(self.raw, name, value))
+        return replace(self, raw=with_pair(self.raw, name, value))
 
     def values(self) -> dict[str, str]:
-        """Return the variables without quotes, with references replaced.
+        """Return the variables by name, without quotes, with references replaced.
 
-        A reference names an earlier variable of the file, or a variable of this host.
+        A reference names a variable of the file, or else of this host.
         """
-        found: dict[str, str] = {}
-        for name, raw in self.raw:
-            found[name] = _value(raw, {**os.environ, **found})
-        return found
+        return {name: self.get(name) for name in sorted(dict(self.raw))}
+
+    def get(self, name: str) -> str:
+        """Return the value of a variable, empty if the file has none of that name.
+
+        Raises:
+            EngineError: the value is malformed, or refers to a variable that is not set.
+        """
+        if name not in dict(self.raw):
+            return ""
+        try:
+            return self._value(name, ())
+        except EngineError as error:
+            raise EngineError(f"env file: {name}: {error}") from error
+
+    def _value(self, name: str, users: tuple[str, ...]) -> str:
+        """Return the value of a variable for those that refer to it, the outermost first."""
+        known = {**dict(self.context), **dict(self.raw)}
+        if name not in known:
+            return os.environ.get(name, "")
+        if name in users:
+            return ""  # refers to itself
+        return join_words(known[name], lambda other: self._value(other, (*users, name)))
 
     def namespace(self, prefix: str) -> "EnvFile":
-        """Return the variables with a prefix, without it; `_` is added, case is ignored.
-
-        As in Dagger, their values are those of `values`.
-        """
-        wanted = prefix.replace("-", "_").removesuffix("_").lower() + "_"
-        pairs = self.values().items()
-        return EnvFile(
-            tuple((n[len(wanted) :], v) for n, v in pairs if n.lower().startswith(wanted))
-        )
+        """Return the variables with a prefix, without it; `_` is added, case is ignored."""
+        snake = _WORD_START.sub("_", prefix).removesuffix("_")
+        wanted = tuple(f"{each.lower()}_" for each in (snake, snake.replace("_", "")))
+        inside, outside = [], list(self.context)
+        for name, value in self.raw:
+            known = name.lower().replace("-", "_")
+            found = next((each for each in wanted if known.startswith(each)), None)
+            if found is None:
+                outside.append((name, value))
+            else:
+                inside.append((name[len(found) :], value))
+        return EnvFile(tuple(inside), tuple(outside))
 
     def text(self) -> str:
         """Return the file's contents."""
         return "".join(f"{name}={value}\n" for name, value in self.raw)
 
 
-def _value(raw: str, known: Mapping[str, str]) -> str:
-    """Return a written value without quotes; references in single quotes are not replaced."""
-    if raw[:1] == "'" and (end := raw.find("'", 1)) > 0:
-        return raw[1:end]
-    if raw[:1] == '"' and (hit := re.match(r'"((?:[^"\\]|\\.)*)"', raw, re.DOTALL)):
-        return _expanded(hit[1], known)
-    return _expanded(re.split(r"\s#", raw)[0].rstrip(), known)
-
-
-def _expanded(text: str, known: Mapping[str, str]) -> str:
-    def replaced(hit: re.Match[str]) -> str:
-        if hit[1]:
-            return _ESCAPES.get(hit[1], hit[1])
-        name, _, fallback = (hit[2] or hit[3] or "").partition(":-")
-        return known.get(name) or fallback
-
-    return _REFERENCE.sub(replaced, text)
+def _lines(text: str) -> Iterator[str]:
+    """Yield the lines that set a variable; a quoted value may go over several."""
+    lines = text.split("\n")
+    at = 0
+    while at < len(lines):
+        line = lines[at].strip()
+        at += 1
+        value = line.partition("=")[2]
+        quoted = _QUOTED.get(value[:1])
+        if quoted and not quoted.match(value):
+            whole = quoted.match("\n".join([value, *lines[at:]]))
+            if whole is not None:
+                more = whole[0].count("\n")
+                line = "\n".join([line, *lines[at : at + more]]).strip()
+                at += more
+        if line and not line.startswith("#"):
+            yield line

@@ -4,11 +4,20 @@ from typing import Any
 
 from ci.engine.unsupported import REASONS
 
+#: Lines of a service's output that a message has.
+SHOWN_LINES = 20
+
 
 class EngineError(Exception):
     """A request failed; the message says what, on what, and why."""
 
     extensions: dict[str, Any] | None = None
+
+    def within(self, what: str) -> "EngineError":
+        """Return the same error with what failed because of it in front."""
+        error = EngineError(f"{what}: {self}")
+        error.extensions = self.extensions
+        return error
 
 
 class UnsupportedError(EngineError):
@@ -42,4 +51,19 @@ class ExecFailedError(EngineError):
             "exitCode": code,
             "stdout": stdout.removesuffix("\n"),
             "stderr": stderr.removesuffix("\n"),
+        }
+
+
+class ServiceFailedError(EngineError):
+    """The process or the health check of a service failed; the message ends with its output."""
+
+    def __init__(self, command: list[str], code: int, stdout: str, stderr: str) -> None:
+        lines = [*stdout.splitlines(), *stderr.splitlines()][-SHOWN_LINES:]
+        super().__init__("\n".join([f"exit code: {code}", *lines]))
+        self.extensions = {
+            "_type": "EXEC_ERROR",
+            "cmd": command,
+            "exitCode": code,
+            "stdout": stdout,
+            "stderr": stderr,
         }

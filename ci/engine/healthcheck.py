@@ -59,6 +59,8 @@ class Healthcheck:
         """Return the health check of withDockerHealthcheck's arguments; raises `EngineError`."""
         if args.get("shell") and len(args["args"]) != 1:
             raise EngineError("withDockerHealthcheck: with `shell`, `args` must be one string")
+        if not args["args"]:
+            raise EngineError("withDockerHealthcheck: `args` is missing")
         times = tuple((name, nanoseconds(args[name])) for name in _TIMES if args.get(name))
         test = ("CMD-SHELL" if args.get("shell") else "CMD", *args["args"])
         return cls(test=test, times=times, retries=args.get("retries") or 0)
@@ -72,6 +74,16 @@ class Healthcheck:
         times = tuple((name, config[key]) for name, key in _TIMES.items() if config.get(key))
         return cls(test=test, times=times, retries=config.get("Retries") or 0)
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The command to run."""
+        kind, *args = self.test
+        return ("/bin/sh", "-c", *args) if kind == "CMD-SHELL" else tuple(args)
+
+    def seconds(self, name: str) -> float:
+        """Return a time by its name in the API; 0 if it was not set."""
+        return dict(self.times).get(name, 0) / _UNITS["s"]
+
     def to_config(self) -> dict[str, Any]:
         """Return the health check as part of an image's configuration."""
         times = {_TIMES[name]: value for name, value in self.times}
@@ -79,7 +91,9 @@ class Healthcheck:
         return {"Test": list(self.test), **times, **retries}
 
     def to_api(self) -> dict[str, Any]:
-        """Return the health check as the API does; a time that was not set is empty."""
+        """Return the health check as the API does; a time that was not set is `0s`."""
         kind, *args = self.test
-        times = dict.fromkeys(_TIMES, "") | {name: duration(value) for name, value in self.times}
+        times = dict.fromkeys(_TIMES, duration(0)) | {
+            name: duration(value) for name, value in self.times
+        }
         return {**times, "args": args, "shell": kind == "CMD-SHELL", "retries": self.retries}

@@ -12,7 +12,7 @@ it may use the same.
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.common import locks
-from ci.engine.execution.docker_api import SESSION, Daemon
+from ci.engine.execution.docker_api import SESSION, STORE, Daemon, own_tags, real_tags
 from ci.engine.options import Options
 from ci.engine.session_names import is_dead
 from ci.engine.store.cache import Store
@@ -104,7 +104,11 @@ async def prune(
         ]
         kept, contents = remove_results(store, found, removed, cutoff)
         loose = found.needed - kept.needed
-        tags = [tag for image in loose & found.images.keys() for tag in found.images[image].tags]
+        unneeded = loose & found.images.keys()
+        if exclusive:
+            whose = {} if policy.everything else {STORE: store.identity}
+            unneeded |= await untracked_images(daemon, whose, kept, cutoff)
+        tags = [tag for image in unneeded for tag in found.images[image].tags or [image]]
         images = [tag for tag in sorted(tags) if await daemon.try_remove(client.remove_image, tag)]
         names = sorted(loose & found.volumes.keys())
         volumes = [name for name in names if await daemon.try_remove(client.remove_volume, name)]
@@ -117,6 +121,25 @@ async def prune(
         volumes=len(volumes),
         size=found.size([*contents, *volumes, *layers]),
     )
+
+
+async def untracked_images(
+    daemon: Daemon, whose: Mapping[str, str], kept: Inventory, cutoff: float
+) -> set[str]:
+    """Return images of steps that no result needs: of killed processes and repeated steps.
+
+    They have the labels of the session that made them; those with a tag of the user's stay.
+    """
+    wanted = {name: value for name, value in daemon.labels.items() if name != SESSION}
+    labels = [f"{name}={value}" for name, value in {**wanted, **whose}.items()]
+    found = await daemon.call(daemon.client.images, filters={"label": labels})
+    return {
+        each["Id"]
+        for each in found
+        if each["Id"] in kept.images.keys() - kept.needed
+        and each["Created"] < cutoff
+        and len(own_tags(each)) == len(real_tags(each))
+    }
 
 
 async def has_exclusive_use(store: Store, daemon: Daemon) -> bool:

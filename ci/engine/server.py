@@ -116,6 +116,7 @@ class _Worker(threading.Thread):
                 self._app.graph = Graph(engine)
                 earlier = partial(remove_dead_sessions, self._daemon, self._options.labels)
                 group.start_soon(self._clean_up, "of earlier sessions", earlier)
+                group.start_soon(engine.images.borrowed_tags.give_back_all)
                 await self._server.serve(sockets=[self._socket])
                 group.cancel_scope.cancel()
             engine.store.close()

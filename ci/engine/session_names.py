@@ -1,26 +1,29 @@
 """Names of sessions, from which the next session sees whether one has ended."""
 
 import os
-import platform
 import secrets
 
 from ci.common import processes
 
 
 def session_name() -> str:
-    """Return a name for a session of this process: host, boot, process, its start, random."""
+    """Return a name for a session of this process: its machine, number and start, and chance."""
     pid = os.getpid()
-    parts = (*_here(), str(pid), processes.start_time(pid), secrets.token_hex(4))
+    parts = (processes.host(), str(pid), processes.start_time(pid), secrets.token_hex(4))
     return "/".join(parts)
 
 
 def is_dead(session: str) -> bool:
-    """Return whether the process of a session has ended; False for a session of another host."""
-    host, boot, process, started, _ = session.split("/")
-    if host != _here()[0]:
+    """Return whether the process of a session has ended.
+
+    False where it cannot be seen from here: on another host, or in another PID namespace of the
+    same boot, as in a second container that shares this one's host name.
+    """
+    place, process, started, _ = session.rsplit("/", 3)
+    node, boot, *namespace = place.split("/")
+    here, booted, *own = processes.host().split("/")
+    if node != here:
         return False
-    return boot != _here()[1] or not processes.alive(int(process), started)
-
-
-def _here() -> tuple[str, str]:
-    return platform.node(), processes.boot()
+    if boot != booted:
+        return True
+    return namespace == own and not processes.alive(int(process), started)

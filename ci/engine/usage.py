@@ -176,13 +176,25 @@ async def volumes_of(daemon: Daemon) -> dict[str, int]:
 
 
 async def _measured(daemon: Daemon) -> list[dict[str, Any]]:
+    client = daemon.client
+
+    def measure() -> list[dict[str, Any]]:
+        answer = client._get(client._url("/system/df"), params={"verbose": "1"})
+        return measured_volumes(client._result(answer, json=True))
+
     while True:
         try:
-            return (await daemon.call(daemon.client.df))["Volumes"] or []
+            return await daemon.call(measure)
         except DaemonError as error:
             if "already running" not in str(error):  # Docker 20.10 allows one at a time
                 raise
         await anyio.sleep(PAUSE)
+
+
+def measured_volumes(usage: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the volumes in the answer to `system/df`, which has another form since API 1.52."""
+    newer = (usage.get("VolumesUsage") or usage.get("VolumeUsage") or {}).get("Items")
+    return list(newer or usage.get("Volumes") or [])
 
 
 def layer_stacks(

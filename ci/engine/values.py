@@ -5,11 +5,12 @@ result of it is requested.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from posixpath import join, normpath
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+from ci.engine.errors import EngineError
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.store.tree import Entry, Tree
@@ -86,12 +87,14 @@ class Container:
 
     files: Files = field(default_factory=Image)
     platform: str
-    image_ref: str = ""
+    image_ref: str = ""  # the image of `from`, until something is changed
+    image_config: Mapping[str, Any] = field(default_factory=dict)  # what no field below holds
     env: tuple[tuple[str, str], ...] = ()
     user: str = ""
     workdir: str = ""
     entrypoint: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
+    args_set: bool = False  # by withDefaultArgs, so that they are a service's whole command
     labels: tuple[tuple[str, str], ...] = ()
     ports: tuple[Port, ...] = ()
     mounts: tuple[Mount, ...] = ()
@@ -108,18 +111,25 @@ class Container:
         return normpath(join("/", self.workdir, path)).replace("//", "/")
 
     def covering(self, path: str) -> Mount | None:
-        """Return the innermost mount that contains a path from the root."""
+        """Return the innermost mount that contains a path from the root.
+
+        A secret hides another mount at its path from commands only.
+        """
         found = [m for m in self.mounts if path == m.path or path.startswith(m.path + "/")]
-        return max(found, key=lambda mount: len(mount.path), default=None)
+        return max(found, key=lambda m: (len(m.path), m.kind != "secret"), default=None)
 
     def without_mount(self, path: str) -> "Container":
         """Return the container without a mount at exactly this path."""
         return replace(self, mounts=tuple(m for m in self.mounts if m.path != path))
 
     def with_mount(self, mount: Mount) -> "Container":
-        """Return the container with a mount, which replaces one at the same path."""
-        kept = self.without_mount(mount.path)
-        return replace(kept, mounts=(*kept.mounts, mount))
+        """Return the container with a mount, which replaces one at the same path.
+
+        A secret replaces only a secret, another mount only another mount.
+        """
+        secret = mount.kind == "secret"
+        kept = (m for m in self.mounts if (m.path, m.kind == "secret") != (mount.path, secret))
+        return replace(self, mounts=(*kept, mount))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +201,25 @@ def with_pair(
     return tuple(items.items())
 
 
-def expand_variables(text: str, env: dict[str, str]) -> str:
-    """Return a text with `$NAME` and `${NAME}` replaced; unknown names become empty."""
-    return re.sub(r"\$(?:\{([^}]*)\}|(\w+))", lambda hit: env.get(hit[1] or hit[2], ""), text)
+def visible(mounts: tuple[Mount, ...]) -> tuple[Mount, ...]:
+    """Return the mounts that a command sees: a secret hides another one at its path."""
+    secrets = {mount.path for mount in mounts if mount.kind == "secret"}
+    return tuple(m for m in mounts if m.kind == "secret" or m.path not in secrets)
+
+
+def expand_variables(text: str, container: Container) -> str:
+    """Return a text with `$NAME` and `${NAME}` replaced; unknown names become empty.
+
+    Raises:
+        EngineError: a name is that of a secret or volatile variable, whose value is in no key.
+    """
+    env, secrets, volatile = map(dict, (container.env, container.secrets, container.volatile))
+
+    def value(hit: re.Match[str]) -> str:
+        name = hit[1] or hit[2] or ""
+        for kind, hidden in (("secret", secrets), ("volatile", volatile)):
+            if name in hidden:
+                raise EngineError(f"expand cannot be used with {kind} env variable {name!r}")
+        return str(env.get(name, ""))
+
+    return re.sub(r"\$(?:\{([^}]*)\}|(\w+))", value, text)

@@ -2,6 +2,7 @@
 
 from ci.aws.cloudformation import ResourceChange
 from ci.infra.environment import (
+    PENDING,
     Outputs,
     StackFacts,
     apply,
@@ -10,9 +11,11 @@ from ci.infra.environment import (
     outputs,
     preview,
     stack_facts,
+    with_new_agents,
 )
 
 __all__ = [
+    "PENDING",
     "Outputs",
     "ResourceChange",
     "StackFacts",
@@ -22,4 +25,5 @@ __all__ = [
     "outputs",
     "preview",
     "stack_facts",
+    "with_new_agents",
 ]

@@ -3,12 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ci.aws import cloudformation, ecs, iam
 from ci.aws.cloudformation import DesiredStack, ResourceChange, Stack
 from ci.aws.session import Aws
 from ci.aws.target import Target
+from ci.config import Config
 from ci.errors import InfrastructureError
 from ci.infra import templates
 from ci.infra.stacks import DONE, NOT_CREATED, Say, changes, create_or_update, remove
@@ -16,6 +17,8 @@ from ci.infra.templates import key
 
 PROTECTED = "production"
 GITHUB = "token.actions.githubusercontent.com"
+#: What a plan shows as the ARN of a resource that does not exist yet.
+PENDING = "(created with the infrastructure)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ async def apply(target: Target, say: Say) -> Outputs:
     """
     wanted = _environment(target)
     stack = await create_or_update(target.aws, wanted, say)
-    if target.environment.name == PROTECTED and not stack.protected:
+    if target.env.name == PROTECTED and not stack.protected:
         await cloudformation.protect(target.aws, wanted.name, protected=True)
     return _outputs(target, stack)
 
@@ -103,10 +106,23 @@ def _checksum(stack: DesiredStack) -> str:
 
 async def outputs(target: Target) -> Outputs | None:
     """Return an environment's outputs, None if it was never applied."""
-    stack = await cloudformation.stack(target.aws, target.environment.prefix)
+    stack = await cloudformation.stack(target.aws, target.env.prefix)
     if stack is None or stack.status in NOT_CREATED or "Cluster" not in stack.outputs:
         return None
     return _outputs(target, stack)
+
+
+def with_new_agents(outputs: Outputs, config: Config) -> Outputs:
+    """Return the outputs with `PENDING` for agents whose resources do not exist yet; pure.
+
+    For plans only: acso.toml has such an agent, and the next deploy creates its resources.
+    """
+    pending = {agent.name: PENDING for agent in config.agents}
+    return replace(
+        outputs,
+        target_groups={**pending, **outputs.target_groups},
+        task_roles={**pending, **outputs.task_roles},
+    )
 
 
 async def delete(target: Target, say: Say) -> None:
@@ -119,13 +135,13 @@ async def delete(target: Target, say: Say) -> None:
     running = await _services(target)
     if running:
         # CloudFormation would fail after minutes, with half of the stack deleted.
-        message = f"{target.environment.name} still has services: {', '.join(running)}"
+        message = f"{target.env.name} still has services: {', '.join(running)}"
         raise InfrastructureError(message, hint="delete them first; nothing was deleted")
-    await remove(target.aws, target.environment.prefix, say)
+    await remove(target.aws, target.env.prefix, say)
 
 
 async def _services(target: Target) -> list[str]:
-    aws, environment = target.aws, target.environment
+    aws, environment = target.aws, target.env
     if await ecs.cluster_status(aws, environment.cluster) != "ACTIVE":
         return []
     names = [environment.service(agent) for agent in target.config.agents]
@@ -159,10 +175,10 @@ async def _provider_exists(aws: Aws) -> bool:
 
 def _environment(target: Target) -> DesiredStack:
     return DesiredStack(
-        name=target.environment.prefix,
+        name=target.env.prefix,
         template=templates.environment(target.config.agents),
         parameters=templates.parameters(target),
-        tags={"project": target.config.project.name, "environment": target.environment.name},
+        tags={"project": target.config.project.name, "environment": target.env.name},
     )
 
 

@@ -7,8 +7,9 @@ from importlib.resources import files
 
 from ci.aws.session import Aws
 from ci.aws.target import Target
-from ci.config import Agent, Config, Environment
+from ci.config import Agent, Config
 from ci.errors import ConfigError
+from ci.infra.trust import DEPLOY, PROMOTE, subjects
 
 REGISTRY_STACK = "acso-registry"
 MODEL = "anthropic.*"  # the Bedrock models that agents may call, as the end of their ARNs
@@ -69,9 +70,9 @@ def registry_parameters(target: Target, *, provider: bool) -> Mapping[str, str]:
 
 def parameters(target: Target) -> Mapping[str, str]:
     """Return an environment stack's parameters."""
-    config, env = target.config, target.environment
+    config, env = target.config, target.env
     first, last = _ports(config)
-    trusted = subjects(config, env)
+    trusted, promoting = (subjects(config, env, kind) for kind in (DEPLOY, PROMOTE))
     return {
         "Environment": env.name,
         "Agents": _keys(config),
@@ -81,22 +82,10 @@ def parameters(target: Target) -> Mapping[str, str]:
         "HealthInterval": str(max(5, env.health_interval)),
         "FirstPort": str(first),
         "LastPort": str(last),
-        "Repository": (config.project.repository or "") if trusted else "",
         "Subjects": ",".join(trusted),
+        "PromotionSubjects": ",".join(promoting),
         "Model": MODEL,
     } | _where(target.aws)
-
-
-def subjects(config: Config, env: Environment) -> tuple[str, ...]:
-    """Return patterns of the subjects of identity tokens that may deploy an environment.
-
-    They are its branch of the project's repository, and any tag if a release deploys it.
-    Source: GitHub Docs, "OpenID Connect reference", "Example subject claims".
-    """
-    refs = [f"refs/heads/{env.branch}"] if env.branch else []
-    refs += ["refs/tags/*"] if env.event == "release" else []
-    repository = config.project.repository
-    return tuple(f"repo:{repository}:ref:{ref}" for ref in refs) if repository else ()
 
 
 def _ports(config: Config) -> tuple[int, int]:

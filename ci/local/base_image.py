@@ -66,10 +66,11 @@ async def current(docker: Docker, name: str = NAME) -> BaseImage | None:
     return found if image_id == found.image_id else None
 
 
-def pulled_reference(name: str = NAME) -> str | None:
-    """Return the reference of the base image if we pulled it, so that it can be removed."""
-    found = _recorded(name)
-    return found.reference if found is not None and found.pulled else None
+def pulled_references() -> list[str]:
+    """Return the references of the base images that we pulled, so that they can be removed."""
+    records = sorted(_path(NAME).parent.glob("*.json"))
+    found = [image for path in records if (image := _read(path))]
+    return [image.reference for image in found if image.pulled]
 
 
 async def _create(docker: Docker, say: Say, name: str, descriptor: int) -> BaseImage:
@@ -174,11 +175,15 @@ def _path(name: str) -> Path:
 
 
 def _recorded(name: str) -> BaseImage | None:
+    found = _read(_path(name))
+    return found if found and found.recipe in ("", debian_image.recipe()) else None
+
+
+def _read(path: Path) -> BaseImage | None:
     try:
-        found = BaseImage(**json.loads(_path(name).read_text()))
+        return BaseImage(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None
-    return found if found.recipe in ("", debian_image.recipe()) else None
 
 
 def _record(name: str, image: BaseImage) -> None:

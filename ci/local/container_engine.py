@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from ci.common import networks
+from ci.engine import requirements
 from ci.errors import ContainerEngineError
 from ci.local import dockerd, lock, paths
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 DEFAULT = "unix:///var/run/docker.sock"
 LOOPBACK = "127.0.0.1"
+UPGRADE = "upgrade it, or set DOCKER_HOST to another container engine"
 TASK_LABEL = "com.amazonaws.ecs.task-arn"  # on containers of the embedded AWS's tasks
 
 
@@ -37,6 +39,8 @@ class Docker:
     started_by_us: bool
     bridge: str  # the address at which containers on the default network reach this machine
     version: str = ""
+    refusal: str = ""  # why it cannot be used, one sentence
+    limitations: tuple[str, ...] = ()  # what does not work with it, a sentence each
 
     @property
     def client(self) -> "docker.DockerClient":
@@ -75,7 +79,7 @@ async def ensure(say: Say) -> Docker:
     """
     found = await find()
     if found is not None:
-        return found
+        return _usable(found)
     refuse_unusable_engine()
     async with lock.held(paths.machine_dir() / "dockerd.lock", say):
         found = await find()  # another process may have started one in the meantime
@@ -85,6 +89,12 @@ async def ensure(say: Say) -> Docker:
     if found is None:
         message = f"the container engine started here does not answer at {DEFAULT}"
         raise ContainerEngineError(message, hint=f"see its log: {dockerd.log_file()}")
+    return _usable(found)
+
+
+def _usable(found: Docker) -> Docker:
+    if found.refusal:
+        raise ContainerEngineError(found.refusal, hint=UPGRADE)
     return found
 
 
@@ -164,7 +174,7 @@ def _connected(url: str | None) -> Docker | None:
 
     try:
         api = client(url, timeout=5)
-        version = str(api.version()["Version"])
+        version, info = api.version(), api.info()
         bridge = _bridge(api)
     except (DockerException, RequestException, OSError):
         return None
@@ -172,7 +182,9 @@ def _connected(url: str | None) -> Docker | None:
         url=url,
         started_by_us=dockerd.running() is not None and url == DEFAULT,
         bridge=bridge,
-        version=version,
+        version=str(version["Version"]),
+        refusal=requirements.refusal(version),
+        limitations=tuple(requirements.limitations(info, url or os.environ["DOCKER_HOST"])),
     )
 
 

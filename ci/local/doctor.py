@@ -31,15 +31,19 @@ class Finding:
     fix: str = ""
 
 
-async def doctor() -> list[Finding]:
-    """Return the state of everything that a deployment needs on this machine."""
+async def doctor(*, base: str = base_image.NAME) -> list[Finding]:
+    """Return the state of everything that a deployment needs on this machine.
+
+    Args:
+        base: name of the base image, as acso.toml has it.
+    """
     found = await container_engine.find()
     checks: list[Callable[[], Awaitable[Finding]]] = [
         _python,
         partial(_engine, found),
-        partial(_base, found),
+        partial(_base, found, base),
         partial(_aws, found),
-        partial(_registry, found),
+        partial(_registry, found, base),
         _index,
         partial(_space, found),
     ]
@@ -63,8 +67,12 @@ async def _engine(found: container_engine.Docker | None) -> Finding:
     name = "container engine"
     if found is not None:
         where = found.url or os.environ.get("DOCKER_HOST", "")
+        if found.refusal:
+            fix = container_engine.UPGRADE
+            return Finding(name=name, state="broken", detail=found.refusal, fix=fix)
         ours = ", started by acso" if found.started_by_us else ""
-        return Finding(name=name, state="ok", detail=f"{found.version} at {where}{ours}")
+        detail = "; ".join([f"{found.version} at {where}{ours}", *found.limitations])
+        return Finding(name=name, state="ok", detail=detail)
     try:
         container_engine.refuse_unusable_engine()
         dockerd.refuse_if_not_startable()
@@ -73,9 +81,9 @@ async def _engine(found: container_engine.Docker | None) -> Finding:
     return Finding(name=name, state="missing", detail="none answers", fix="start one: ./acso up")
 
 
-async def _base(found: container_engine.Docker | None) -> Finding:
+async def _base(found: container_engine.Docker | None, base: str) -> Finding:
     name = "base image"
-    image = await base_image.current(found) if found else None
+    image = await base_image.current(found, base) if found else None
     if image is not None:
         return Finding(name=name, state="ok", detail=f"{image.reference} (from {image.origin})")
     return Finding(
@@ -105,13 +113,13 @@ def _tasks(found: container_engine.Docker, port: int) -> tuple[set[str], set[str
     return reported, {str(item.id) for item in found.client.containers.list(sparse=True)}
 
 
-async def _registry(found: container_engine.Docker | None) -> Finding:
+async def _registry(found: container_engine.Docker | None, base: str) -> Finding:
     name = "container registry"
     if found is None:
         return Finding(name=name, state="missing", detail="not checked: needs a container engine")
-    reason = await anyio.to_thread.run_sync(base_image.unreachable, found)
+    reason = await anyio.to_thread.run_sync(base_image.unreachable, found, base)
     if not reason:
-        return Finding(name=name, state="ok", detail=f"has {base_image.NAME}")
+        return Finding(name=name, state="ok", detail=f"has {base}")
     detail = f"{reason}: the base image is built from Debian packages instead"
     return Finding(name=name, state="missing", detail=detail)
 

@@ -1,4 +1,4 @@
-"""The locks of this machine's part: `ci.common.locks` with progress lines and a `HostError`."""
+"""File locks for `ci.local`: `ci.common.locks` with a line of progress and a `HostError`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,4 +31,4 @@ async def held(
         async with locks.held(path, waiting=waiting, seconds=seconds) as descriptor:
             yield descriptor
     except locks.LockTimeoutError as error:
-        raise HostError(str(error), hint=f"find it with: fuser {path}") from error
+        raise HostError(str(error), hint=f"find that process: fuser {path}") from error

@@ -1,7 +1,7 @@
-"""Processes that outlive the command that started them.
+"""Processes that keep running after the command that started them has ended.
 
-A process is known by its number and its start time together: numbers are used again, so a number
-from a file alone may be anybody's.
+A process is identified by its number and its start time. The number alone is not enough: the system
+reuses numbers, so one from a file may belong to another process.
 """
 
 import json
@@ -21,14 +21,14 @@ class Process:
     """A process as it was when it was started."""
 
     pid: int
-    started: str  # as the system tells it; only ever compared
+    started: str  # identifies its start; compared only
 
     def alive(self) -> bool:
-        """Whether this very process still runs; one that its parent has yet to wait for doesn't."""
+        """Return whether this process still runs; a zombie does not."""
         return _started(self.pid) == self.started
 
     async def stop(self, *, seconds: float) -> None:
-        """End it: politely first, and for good after `seconds`."""
+        """Send SIGTERM and, if it still runs after `seconds`, SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if not self.alive():
                 return
@@ -41,12 +41,12 @@ class Process:
 
 
 def launch(command: Sequence[str], *, environ: Mapping[str, str], log: Path) -> Process:
-    """Start a process of its own session, so that Ctrl-C here does not reach it.
+    """Start a process in its own session, so that Ctrl-C does not reach it.
 
     Args:
         command: program and arguments.
-        environ: its whole environment.
-        log: its output; what an earlier start wrote is replaced.
+        environ: all of its environment variables.
+        log: the file for its output; an existing file is overwritten.
 
     Raises:
         OSError: the program cannot be started.
@@ -62,18 +62,18 @@ def launch(command: Sequence[str], *, environ: Mapping[str, str], log: Path) -> 
             start_new_session=True,
             cwd="/",
         )
-    # Not waited for: it lives on. Told so, or Python warns of a child left behind.
+    # Nobody waits for it, as it keeps running; without this Python warns of an abandoned child.
     child.returncode = 0
     return of(child.pid)
 
 
 def of(pid: int) -> Process:
-    """Return the process that has this number now."""
+    """Return the process that has this number at the moment."""
     return Process(pid=pid, started=_started(pid))
 
 
 def read(path: Path) -> Process | None:
-    """Return the process recorded in a file, None without a usable record."""
+    """Return the process recorded in a file, None if there is no valid record."""
     try:
         found = json.loads(path.read_text())
         return Process(pid=int(found["pid"]), started=str(found["started"]))
@@ -82,7 +82,7 @@ def read(path: Path) -> Process | None:
 
 
 def record(path: Path, process: Process, **more: object) -> None:
-    """Write the process, and what else is given, to a file in one step."""
+    """Write the process and further values to a file, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps(asdict(process) | more))

@@ -36,11 +36,12 @@ class Removed:
         return ", ".join(counts) or "nothing to remove"
 
 
-async def up(say: Say) -> Stack:
+async def up(say: Say, *, base: str = base_image.NAME) -> Stack:
     """Start the container engine and embedded AWS and get the base image, as far as missing.
 
     Args:
         say: receives lines of progress.
+        base: name of the base image, as acso.toml has it.
 
     Raises:
         HostError: one of them cannot be started or created.
@@ -49,7 +50,7 @@ async def up(say: Say) -> Stack:
     images: dict[str, base_image.BaseImage] = {}
 
     async def prepare_base() -> None:
-        images["base"] = await base_image.ensure(found, say)
+        images["base"] = await base_image.ensure(found, say, name=base)
 
     async with anyio.create_task_group() as group:
         group.start_soon(prepare_base)
@@ -100,8 +101,6 @@ async def _remove_cache(found: container_engine.Docker | None, say: Say) -> list
 
 
 def _remove_images(found: container_engine.Docker) -> list[str]:
-    pulled = base_image.pulled_reference()
+    pulled = base_image.pulled_references()
     removed = leftovers.remove_cache(found)
-    if pulled is not None and leftovers.remove_image(found, pulled):
-        removed.append(f"image {pulled}")
-    return removed
+    return removed + [f"image {name}" for name in pulled if leftovers.remove_image(found, name)]

@@ -3,11 +3,12 @@
 The overloads of the client's own decorators (0.21.8) lack `cache` and the type of `check`.
 """
 
+import re
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import dagger
 from dagger.mod._exceptions import FunctionError  # raised, it suppresses the SDK's long traceback
@@ -20,6 +21,8 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Method = Callable[P, Coroutine[Any, Any, T]]
 
+#: Commands of `acso` that are functions of the module, so commands of `dagger call` too.
+_names: set[str] = set()
 _raise_as_is: ContextVar[bool] = ContextVar("raise_as_is", default=False)
 
 
@@ -67,6 +70,7 @@ def _reporting(method: Method[P, T]) -> Method[P, T]:
     Task groups raise `ExceptionGroup`, of which `dagger call` shows "unhandled errors in a
     TaskGroup" and nothing of what happened.
     """
+    _names.add(method.__name__.replace("_", "-"))
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -74,9 +78,10 @@ def _reporting(method: Method[P, T]) -> Method[P, T]:
             return await method(*args, **kwargs)
         with in_process():  # functions that this one calls are not the outermost
             try:
-                return await method(*args, **kwargs)
+                result = await method(*args, **kwargs)
             except (AcsoError, ExceptionGroup) as error:
                 raise _reported(error) from None
+        return cast("T", _for_dagger_call(result)) if isinstance(result, str) else result
 
     return call
 
@@ -84,5 +89,17 @@ def _reporting(method: Method[P, T]) -> Method[P, T]:
 def _reported(error: AcsoError | ExceptionGroup[Exception]) -> Exception:
     found = first_of(error, AcsoError) or first_of(error, dagger.QueryError)
     if isinstance(found, AcsoError):
-        return FunctionError(f"{found}\n  next: {found.hint}" if found.hint else str(found))
+        text = f"{found}\n  next: {found.hint}" if found.hint else str(found)
+        return FunctionError(_for_dagger_call(text))
     return found or first(error)
+
+
+def _for_dagger_call(text: str) -> str:
+    """Return a text whose commands and flags are those of `dagger call`, as far as it has them."""
+
+    def command(found: re.Match[str]) -> str:
+        return f"dagger call {found[1]}" if found[1] in _names else found[0]
+
+    text = re.sub(r"(?<![\w/.])(?:\./)?acso ([a-z-]+)", command, text)
+    text = text.replace("--output plan.json", "--format json --output plan.json")
+    return text.replace("--aws local", "--endpoint URL of another AWS")

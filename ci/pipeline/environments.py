@@ -15,13 +15,23 @@ async def find(target: Target) -> release.ReleaseContext | None:
     return _context(target, outputs) if outputs else None
 
 
+async def find_to_plan(target: Target) -> release.ReleaseContext | None:
+    """Return a deployed environment as a plan sees it, None if its infrastructure does not exist.
+
+    Agents that were added to acso.toml since have placeholders for their resources, so that a plan
+    shows their services as created.
+    """
+    outputs = await infra.outputs(target)
+    return _context(target, infra.with_new_agents(outputs, target.config)) if outputs else None
+
+
 async def existing(target: Target) -> release.ReleaseContext:
     """Return a deployed environment; raises `UsageError` if it was never deployed."""
     context = await find(target)
     if context is None:
-        name = target.environment.name
+        name = target.env.name
         message = f"nothing was ever deployed to {name}"
-        raise UsageError(message, hint=f"acso deploy --env {name}")
+        raise UsageError(message, hint=f"./acso deploy --env {name}")
     return context
 
 
@@ -69,5 +79,5 @@ def smoke(context: release.ReleaseContext) -> release.Validate:
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:
     return release.ReleaseContext(
-        aws=target.aws, config=target.config, environment=target.environment, outputs=outputs
+        aws=target.aws, config=target.config, env=target.env, outputs=outputs
     )

@@ -91,7 +91,7 @@ async def require_same_environment(plan: SavedPlan, target: Target) -> None:
     Raises:
         PlanOutdatedError: the environment has changed since the plan was made.
     """
-    environment = target.environment
+    environment = target.env
     context = await environments.find(target)
     services = saved.nothing_deployed(target.config, environment)
     if context:
@@ -141,9 +141,9 @@ def parse(text: str, environment: str) -> SavedPlan:
 
 
 async def _plan(target: Target, built: Sequence[Built]) -> tuple[release.Plan | None, SavedPlan]:
-    environment = target.environment
+    environment = target.env
     stacks = await infra.stack_facts(target)
-    context = await environments.find(target)
+    context = await environments.find_to_plan(target)
     known = [await images.find(target, item) for item in built]
     plan, services = None, saved.nothing_deployed(target.config, environment)
     if context:

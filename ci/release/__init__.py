@@ -14,6 +14,7 @@ from ci.release.model import (
     Validate,
 )
 from ci.release.notifications import notifying
+from ci.release.observe import logs
 from ci.release.observe.failures import TaskFailure
 from ci.release.observe.logs import Line, Query
 from ci.release.observe.status import ServiceStatus, Status, status
@@ -23,6 +24,7 @@ from ci.release.plan.changes import Action, Change, Plan, current_services, plan
 from ci.release.plan.saved import Facts
 from ci.release.prerequisites.findings import Finding, Verification
 from ci.release.promote import Promotion, promotion
+from ci.release.records.by_source import release_of
 from ci.release.records.history import ReleaseDetail, ReleaseList, history, release_detail
 from ci.release.records.lock import refuse_if_locked
 from ci.release.rollback import rollback
@@ -66,11 +68,13 @@ __all__ = [
     "current_services",
     "deploy",
     "history",
+    "logs",
     "notifying",
     "plan",
     "promotion",
     "refuse_if_locked",
     "release_detail",
+    "release_of",
     "rollback",
     "run_task",
     "running_images",

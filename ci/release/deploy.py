@@ -63,7 +63,7 @@ async def deploy(
         planned = await unless_stopped(lambda: plan(context, images), options)
         if options.expected is not None:  # under the lock, so that nothing changes meanwhile
             found = facts_of(planned.found, history)
-            require_same(context.environment.name, options.expected, found)
+            require_same(context.env.name, options.expected, found)
         updates = [update_for(change) for change in planned.changes]
         if is_done(planned, history):
             return await unless_stopped(
@@ -100,7 +100,7 @@ def _new_release(
     )
     release = Release(
         id=id_,
-        environment=context.environment.name,
+        environment=context.env.name,
         kind=Kind.DEPLOY,
         state=State.PLANNED,
         entries=entries,
@@ -121,7 +121,7 @@ async def _check_unchanged(
     context = execution.context
     began = context.clock.monotonic()
     expectations = {expectation.service: expectation for expectation in map(unchanged, updates)}
-    patience = limits(context, context.environment.health_grace)
+    patience = limits(context, context.env.health_grace)
     result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
     why, failures = await problems(context, result, expectations)
     if not why:
@@ -129,7 +129,7 @@ async def _check_unchanged(
         why = "" if report.ok else f"validation failed: {report.summary()}"
     return Outcome(
         kind=OutcomeKind.UNHEALTHY if why else OutcomeKind.NOTHING_TO_DO,
-        environment=context.environment.name,
+        environment=context.env.name,
         release=history.current.id if history.current else "",
         services=tuple(
             ServiceResult(

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 import anyio
 
 from ci.common.concurrency import parallel, until
-from ci.errors import AcsoError, LockedError
+from ci.errors import AcsoError, AwsError, LockedError
 from ci.release import notifications
 from ci.release.model import ReleaseContext, Say, ServiceRevision, Validate
 from ci.release.observe.failures import TaskFailure, collect
+from ci.release.observe.one_off_tasks import stop_overdue_tasks
 from ci.release.options import OnCancel, ReleaseOptions
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult, outcome_kind
 from ci.release.records import table
@@ -110,10 +111,21 @@ async def take_over(execution: Execution, history: History, release: Release) ->
 
 
 async def finish(execution: Execution, outcome: Outcome) -> Outcome:
-    """Send the notification of a release's end; apply retention if the release succeeded."""
+    """Send the notification of a release's end; clean up if the release succeeded."""
     execution.options.notify(notifications.ended(outcome))
-    note = await apply_retention(execution.context) if outcome.ok else ""
-    return replace(outcome, notes=(*outcome.notes, note)) if note else outcome
+    if not outcome.ok:
+        return outcome
+    found = [await apply_retention(execution.context), await _stop_overdue(execution)]
+    return replace(outcome, notes=(*outcome.notes, *filter(None, found)))
+
+
+async def _stop_overdue(execution: Execution) -> str:
+    """Stop one-off tasks past their deadline; return why that failed, "" if it did not."""
+    try:
+        await stop_overdue_tasks(execution.context, execution.say)
+    except AwsError as error:
+        return f"one-off tasks past their deadline could not be stopped: {error}"
+    return ""
 
 
 async def problems(
@@ -169,7 +181,7 @@ async def _handle_stop(journal: _Journal) -> _StepsResult | None:
     if journal.release.state is State.SUCCEEDED:
         return _StepsResult()  # the interrupt came too late
     await journal.interrupted()
-    env = f"--env {execution.context.environment.name}"
+    env = f"--env {execution.context.env.name}"
     execution.say(f"interrupted: `acso deploy {env}` resumes, `acso rollback {env}` undoes it")
     back = execution.options.on_cancel is OnCancel.ROLLBACK
     if not back:
@@ -187,7 +199,7 @@ async def _steps(journal: _Journal, updates: Sequence[ServiceUpdate]) -> None:
     runs = {item.service: item.run for item in updates}
     entries = tuple(replace(e, after=runs.get(e.service, e.after)) for e in journal.release.entries)
     await journal.write(replace(journal.release, entries=entries))
-    way = strategy.of(execution.context.environment)
+    way = strategy.of(execution.context.env)
     result, expectations = await way.forward(execution.context, updates, execution.say)
     await _require_healthy(execution, result, expectations)
     await journal.step(State.VALIDATING)
@@ -233,7 +245,7 @@ async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:
         say(f"{why.splitlines()[0]}; rolling back to {kept.base or 'what ran before'}")
         await journal.write(advance(kept, State.ROLLING_BACK, context.clock.now(), why=why))
         journal.execution.options.notify(notifications.rolling_back(journal.release, why))
-        result, expectations = await strategy.of(context.environment).back(
+        result, expectations = await strategy.of(context.env).back(
             context, journal.release.before, say
         )
         if not result.healthy:

@@ -1,5 +1,6 @@
 """Promote: release to one environment what another has validated, by digest; nothing is rebuilt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ci.aws import ecr
@@ -38,16 +39,12 @@ async def promotion(
             development only), has no image of an agent in acso.toml, or its images are not in the
             target's registry.
     """
-    release = _chosen(await table.history(source), source.environment.name, id_)
+    release = _chosen(await table.history(source), source.env.name, id_)
     if release.request.dirty and target.name != "development":
-        message = (
-            f"release {release.id} of {source.environment.name} was built from uncommitted changes"
-        )
-        raise PromotionError(
-            message, hint=f"commit them and deploy to {source.environment.name} again"
-        )
+        message = f"release {release.id} of {source.env.name} was built from uncommitted changes"
+        raise PromotionError(message, hint=f"commit them and deploy to {source.env.name} again")
     images = await _located(source, release, aws)
-    origin = f"{source.environment.name} {release.id}"
+    origin = f"{source.env.name} {release.id}"
     return Promotion(images=images, request=replace(release.request, promoted_from=origin))
 
 
@@ -56,7 +53,7 @@ def _chosen(history: History, environment: str, id_: str | None) -> Release:
     if id_ is None:
         if history.current is None:
             message = f"{environment} has no validated release"
-            raise PromotionError(message, hint=f"acso deploy --env {environment}")
+            raise PromotionError(message, hint=f"./acso deploy --env {environment}")
         return history.current
     key(id_)  # raises if it is not a release id
     found = next((item for item in history.releases if item.id == id_), None)
@@ -72,25 +69,41 @@ def _chosen(history: History, environment: str, id_: str | None) -> Release:
 
 async def _located(source: ReleaseContext, release: Release, aws: Aws) -> tuple[Image, ...]:
     """Return a release's images in the target's registry, one for each agent of acso.toml."""
-    agents = {source.environment.service(agent): agent for agent in source.config.agents}
+    agents = {source.env.service(agent): agent for agent in source.config.agents}
     absent = [agent.name for service, agent in agents.items() if service not in release.after]
     if absent:
-        message = (
-            f"release {release.id} of {source.environment.name} has no image of {', '.join(absent)}"
-        )
-        raise PromotionError(message, hint=f"acso deploy --env {source.environment.name}")
+        message = f"release {release.id} of {source.env.name} has no image of {', '.join(absent)}"
+        raise PromotionError(message, hint=f"./acso deploy --env {source.env.name}")
     host = await ecr.host(aws)
 
     async def located(agent: Agent) -> tuple[Image, bool]:
-        run = release.after[source.environment.service(agent)]
+        run = release.after[source.env.service(agent)]
         reference = f"{host}/{agent.repository}@{run.digest}"
         image = Image(agent=agent.name, version=run.version, reference=reference)
         return image, await ecr.has(aws, agent.repository, run.digest)
 
     found = await parallel(located, agents.values())
-    missing = [image.reference for image, there in found if not there]
+    missing = [image for image, there in found if not there]
     if missing:
-        message = "\n  ".join(["these images are not in the target's registry:", *missing])
-        hint = "registries of several accounts or regions: docs/aws.md, Promotion"
-        raise PromotionError(message, hint=hint)
+        raise await _missing(source, missing)
     return tuple(image for image, _ in found)
+
+
+async def _missing(source: ReleaseContext, images: Sequence[Image]) -> PromotionError:
+    """Return the refusal for images that the target's registry lacks."""
+    references = [image.reference for image in images]
+    message = "\n  ".join(["these images are not in the target's registry:", *references])
+    name = source.env.name
+    repositories = {agent.name: agent.repository for agent in source.config.agents}
+
+    async def kept(image: Image) -> bool:
+        return await ecr.has(source.aws, repositories[image.agent], image.digest)
+
+    if all(await parallel(kept, images)):
+        hint = (
+            f"ECR replication has to bring them from {name}'s registry (docs/aws.md, Promotion); "
+            "if it is set up, wait for it and run this again"
+        )
+    else:
+        hint = f"{name}'s registry has lost them too: ./acso deploy --env {name}"
+    return PromotionError(message, hint=hint)

@@ -71,10 +71,8 @@ async def rollback(
             options.notify(ended(outcome))
             return outcome
         if target is None:
-            message = f"{context.environment.name} has no validated release before the current one"
-            raise NothingToRollBackError(
-                message, hint=f"./acso status --env {context.environment.name}"
-            )
+            message = f"{context.env.name} has no validated release before the current one"
+            raise NothingToRollBackError(message, hint=f"./acso status --env {context.env.name}")
         runs = _target_revisions(context, target)
         await unless_stopped(
             lambda: _require_revisions(context, target, runs, validated_releases(history)), options
@@ -94,7 +92,7 @@ async def rollback(
 
 def _target_revisions(context: ReleaseContext, target: Release) -> Mapping[str, ServiceRevision]:
     """Return the target's revisions of the agents that are still in acso.toml."""
-    known = agents_of(context.config, context.environment)
+    known = agents_of(context.config, context.env)
     return {service: run for service, run in target.after.items() if service in known}
 
 
@@ -122,10 +120,10 @@ async def _new_release(
     """Return the new release that a rollback records: from what runs now to the target."""
     now = context.clock.now()
     # An agent that was added after the target was released stays as it is.
-    services = dict.fromkeys([*target.after, *agents_of(context.config, context.environment)])
+    services = dict.fromkeys([*target.after, *agents_of(context.config, context.env)])
     states = await current_services(context, list(services))
     entries = []
-    for service, agent in agents_of(context.config, context.environment).items():
+    for service, agent in agents_of(context.config, context.env).items():
         running = states[service].run
         after: ServiceRevision | None = target.after.get(service, running)
         if after is None:
@@ -141,7 +139,7 @@ async def _new_release(
         )
     release = Release(
         id=next_id((item.id for item in history.releases), now),
-        environment=context.environment.name,
+        environment=context.env.name,
         kind=Kind.ROLLBACK,
         state=State.PLANNED,
         entries=tuple(entries),
@@ -162,10 +160,10 @@ async def _undo(execution: Execution, history: History) -> Outcome:
     newest = history.unfinished[0]
     services = {entry.service: entry for item in history.unfinished for entry in item.entries}
     before = {service: history.before(service, None) for service in services}
-    result, expectations = await strategy.of(context.environment).back(context, before, say)
+    result, expectations = await strategy.of(context.env).back(context, before, say)
     why, failures = await problems(context, result, expectations)
     if why:
-        raise RollbackFailedError(why, hint=f"./acso status --env {context.environment.name}")
+        raise RollbackFailedError(why, hint=f"./acso status --env {context.env.name}")
     for item in history.unfinished:
         state = f"stopped while {item.state.replace('_', ' ')} ({item.holder}); undone by rollback"
         ended = advance(item, State.FAILED, context.clock.now(), why=state)
@@ -173,7 +171,7 @@ async def _undo(execution: Execution, history: History) -> Outcome:
         await table.write(context, ended, execution.held.token, took_from=owner)
     return Outcome(
         kind=OutcomeKind.UNDONE,
-        environment=context.environment.name,
+        environment=context.env.name,
         release=newest.id,
         services=(),
         seconds=context.clock.monotonic() - began,

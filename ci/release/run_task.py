@@ -1,5 +1,6 @@
 """One-off tasks: run a command in an agent's image, with its role, in its network."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from ci.config import Agent
 from ci.errors import AwsError, TaskFailedError, UsageError
 from ci.release.model import ReleaseContext, Say
 from ci.release.observe.failures import LINES, describe, link
+from ci.release.observe.one_off_tasks import bounded, started_by, stop_overdue_tasks
 from ci.release.plan import desired
 from ci.release.rollout.watch import poll
 
@@ -72,7 +74,8 @@ async def run_task(
     """Run a command in a task of the revision that an agent's service runs; wait for its end.
 
     The task belongs to no service: it gets no requests and is not restarted. It is stopped if
-    this is cancelled, fails, or takes too long.
+    this is cancelled, fails, or takes too long. If this process is killed, the task ends by itself
+    after its timeout. Earlier tasks past their deadline are stopped first.
 
     Args:
         context: the environment.
@@ -90,12 +93,12 @@ async def run_task(
     if not command:
         message = "no command was given"
         raise UsageError(
-            message, hint=f"acso run-task --env {context.environment.name} --agent X -- COMMAND"
+            message, hint=f"./acso run-task --env {context.env.name} --agent X -- COMMAND"
         )
     known = context.config.agent(agent)
-    task = await ecs.run_task(
-        context.aws, request(context, known, await _revision(context, known), command)
-    )
+    revision = await _revision(context, known)
+    await stop_overdue_tasks(context, say)
+    task = await ecs.run_task(context.aws, request(context, known, revision, command, seconds))
     say(f"task {task.id} of {agent}, revision {task.revision.rpartition(':')[2]}")
     watched = _RunningTask(context, known, task, tell)
     try:
@@ -112,17 +115,22 @@ async def run_task(
 
 
 def request(
-    context: ReleaseContext, agent: Agent, revision: str, command: Sequence[str]
+    context: ReleaseContext, agent: Agent, revision: str, command: Sequence[str], seconds: float
 ) -> dict[str, Any]:
-    """Return the RunTask request: the service's revision and network, another command; pure."""
+    """Return the RunTask request: the service's revision and network, another command.
+
+    The command override replaces CMD; the agents' images have no ENTRYPOINT.
+    """
     service = desired.service(context, agent, revision=revision)
+    deadline = context.clock.now() + datetime.timedelta(seconds=seconds)
+    override = {"name": agent.container, "command": bounded(command, seconds)}
     return {
         "cluster": context.outputs.cluster,
         "taskDefinition": revision,
         "launchType": service["launchType"],
         "networkConfiguration": service["networkConfiguration"],
-        "overrides": {"containerOverrides": [{"name": agent.container, "command": list(command)}]},
-        "startedBy": "acso run-task",
+        "overrides": {"containerOverrides": [override]},
+        "startedBy": started_by(deadline),
     }
 
 
@@ -173,11 +181,11 @@ class _RunningTask:
 
 
 async def _revision(context: ReleaseContext, agent: Agent) -> str:
-    name = context.environment.service(agent)
+    name = context.env.service(agent)
     found = (await ecs.services(context.aws, context.outputs.cluster, [name])).get(name)
     if found is None or found.status != "ACTIVE":
-        message = f"agent {agent.name} does not run in {context.environment.name}"
-        raise UsageError(message, hint=f"deploy it: ./acso deploy --env {context.environment.name}")
+        message = f"agent {agent.name} does not run in {context.env.name}"
+        raise UsageError(message, hint=f"deploy it: ./acso deploy --env {context.env.name}")
     return found.revision
 
 

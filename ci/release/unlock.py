@@ -56,11 +56,11 @@ async def unlock(context: ReleaseContext, *, force: bool = False) -> UnlockResul
     found = await lock.current(context)
     lives = lock.is_active(context, found)
     if found is None:
-        return UnlockResult(environment=context.environment.name, lease=None)
+        return UnlockResult(environment=context.env.name, lease=None)
     if lives and not force:
         left = found.expires + lock.CLOCK_SKEW - context.clock.now().timestamp()
         who = f"{lock.describe(found)} (token {found.token})"
-        message = f"{context.environment.name} is locked by {who}, and its holder seems to be alive"
+        message = f"{context.env.name} is locked by {who}, and its holder seems to be alive"
         hint = f"wait: a dead holder's lock expires in {left:.0f} s; --force breaks it now"
         raise LockedError(message, hint=hint)
     broken = await (
@@ -69,6 +69,6 @@ async def unlock(context: ReleaseContext, *, force: bool = False) -> UnlockResul
         else records.break_lease(context.aws, table, found)
     )
     if not broken:
-        message = f"the lock of {context.environment.name} has just changed hands"
-        raise LockedError(message, hint=f"./acso status --env {context.environment.name}")
-    return UnlockResult(environment=context.environment.name, lease=found, was_alive=lives)
+        message = f"the lock of {context.env.name} has just changed hands"
+        raise LockedError(message, hint=f"./acso status --env {context.env.name}")
+    return UnlockResult(environment=context.env.name, lease=found, was_alive=lives)

@@ -38,14 +38,14 @@ async def verify(context: ReleaseContext, images: Iterable[Image]) -> Verificati
     ]
     found = await parallel(_findings, checks)
     return Verification(
-        environment=context.environment.name,
+        environment=context.env.name,
         findings=tuple(item for group in found for item in group),
     )
 
 
 async def running_images(context: ReleaseContext) -> list[Image]:
     """Return the images that the services run now: `verify` checks them if no release is given."""
-    agents = agents_of(context.config, context.environment)
+    agents = agents_of(context.config, context.env)
     states = await current_services(context, list(agents))
     return [
         Image(agent=agents[name].name, version=state.run.version, reference=state.definition.image)

@@ -25,7 +25,11 @@ TESTS = {
         "tests/unit/coveragerc",
     ),
     "pipeline": (
+        ".devcontainer",
+        ".editorconfig",
         ".github",
+        ".pre-commit-config.yaml",
+        "README.md",
         "acso",
         "acso.toml",
         "ci",
@@ -37,11 +41,16 @@ TESTS = {
         "tests/acso.toml",
         "tests/unit",
         "validation",
-        "*.md",
         "!tests/unit/agents",
+        "!tests/unit/repository",
     ),
+    # These compare the documents with all files, because any of them may be named.
+    "repository": ("**",),
 }
-MEASURED = {"agents": ("agents",), "pipeline": ("ci", "validation")}
+#: What of the tests each part runs.
+FOLDERS = {"agents": "tests/unit", "pipeline": "tests/unit", "repository": "tests/unit/repository"}
+#: The packages whose coverage each part measures.
+MEASURED = {"agents": ("agents",), "pipeline": ("ci", "validation"), "repository": ()}
 
 
 async def lint(source: dagger.Directory, image: str) -> str:
@@ -170,13 +179,14 @@ async def test(source: dagger.Directory, image: str, about: str) -> str:
         image: the base image.
         about: which part, a name in `TESTS`.
     """
+    covered = [f"--cov={package}" for package in MEASURED[about]]
+    limits = ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"] if covered else []
     run = (
         (await tools(image, source, "test"))
         .with_mounted_directory(SOURCE, part(source, *TESTS[about]))
         .with_exec(
-            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"]
-            + [f"--cov={package}" for package in MEASURED[about]]
-            + ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"]
+            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", FOLDERS[about]]
+            + [*covered, *limits]
         )
     )
     return _last_line(await run.stdout())

@@ -60,7 +60,7 @@ async def ecs_deploy(world: World, images: Images) -> bool:
             "ecs",
             "deploy",
             world.context.outputs.cluster,
-            world.context.environment.service(agent),
+            world.context.env.service(agent),
         ]
         # Old revisions are kept, so that every run starts from the same state.
         options = ["--image", agent.container, image.reference, "--no-deregister"]
@@ -73,7 +73,7 @@ async def aws_cli(world: World, images: Images) -> bool:
     ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
     results = []
     for image in images:
-        service = world.context.environment.service(world.context.config.agent(image.agent))
+        service = world.context.env.service(world.context.config.agent(image.agent))
         running = world.services()[service]["taskDefinition"]
         known = ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
         known["containerDefinitions"][0]["image"] = image.reference
@@ -104,7 +104,7 @@ async def peer(world: World, command: list[str]) -> bool:
         "AWS_ENDPOINT_URL": str(world.context.aws.endpoint),
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": world.context.environment.region,
+        "AWS_DEFAULT_REGION": world.context.env.region,
     }
     with anyio.fail_after(PEER_TIMEOUT + 60):
         done = await anyio.run_process(command, env=environ, check=False)
@@ -186,8 +186,8 @@ async def measure(world: World, tool: str, case: str, run: int) -> Ended:
     if not outcome.ok:
         raise RuntimeError(outcome.text())
     images = CASES[case].images(world, run)
-    env = dataclasses.replace(world.context.environment, bake_time=CASES[case].bake)
-    world = dataclasses.replace(world, context=dataclasses.replace(world.context, environment=env))
+    env = dataclasses.replace(world.context.env, bake_time=CASES[case].bake)
+    world = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     began = time.monotonic()
     success = await TOOLS[tool](world, images)
     seconds = time.monotonic() - began
@@ -201,7 +201,7 @@ def one_release(world: World, images: Images) -> bool:
     for name, service in world.services().items():
         found = ecs.describe_task_definition(taskDefinition=service["taskDefinition"])
         running.add((name, found["taskDefinition"]["containerDefinitions"][0]["image"]))
-    env, config = world.context.environment, world.context.config
+    env, config = world.context.env, world.context.config
     return any(
         running == {(env.service(config.agent(i.agent)), i.reference) for i in each}
         for each in (images, world.images("good"))
@@ -212,8 +212,8 @@ async def table(runs: int, tools: list[str], cases: list[str]) -> Table:
     """Measure everything and return it as a table; the environment is removed at the end."""
     running = await stack.up(note)
     made = await make(running)
-    env = dataclasses.replace(made.context.environment, health_grace=GRACE)
-    world = dataclasses.replace(made, context=dataclasses.replace(made.context, environment=env))
+    env = dataclasses.replace(made.context.env, health_grace=GRACE)
+    world = dataclasses.replace(made, context=dataclasses.replace(made.context, env=env))
     found: dict[tuple[str, str], list[Ended]] = {}
     try:
         for case in cases:

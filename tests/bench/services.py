@@ -189,7 +189,7 @@ def arranged(count: int) -> tuple[release.ReleaseContext, list[Expectation], Ans
         cluster=env.cluster,
         target_groups={a.name: f"{group}/{env.service(a)}/0" for a in config.agents},
     )
-    context = release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs)
+    context = release.ReleaseContext(aws=aws, config=config, env=env, outputs=outputs)
     expectations = [
         Expectation(
             agent=agent.name,

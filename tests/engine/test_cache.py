@@ -28,7 +28,8 @@ EVERYTHING = PrunePolicy(everything=True)
 async def own(lab: Lab, tmp_path: Path) -> engine.Options:
     """A cache of one test alone, and a program that needs no image: the dynamic loader."""
     await lab.base.file("/lib64/ld-linux-x86-64.so.2").export(str(tmp_path / "ld"))
-    return replace(lab.options, cache_dir=tmp_path / "cache", images={})
+    labels = {"acso.instance": f"{INSTANCE}-cache"}  # a prune takes all images with these
+    return replace(lab.options, cache_dir=tmp_path / "cache", images={}, labels=labels)
 
 
 def loader(lab: Lab, own: engine.Options) -> dagger.Container:
@@ -100,7 +101,7 @@ async def test_a_session_keeps_what_it_used_and_a_prune_takes_the_rest(
 
 def _labelled(client: docker.DockerClient) -> set[str]:
     """Return the names of images of these tests: others may make some meanwhile."""
-    found = client.images.list(filters={"label": f"acso.instance={INSTANCE}"})
+    found = client.images.list(filters={"label": f"acso.instance={INSTANCE}-cache"})
     return {tag for image in found for tag in image.tags}
 
 

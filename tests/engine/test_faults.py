@@ -71,7 +71,8 @@ def running(client: docker.DockerClient, word: str) -> list[Container]:
 
     def commands(container: Container) -> list[str]:
         url = api._url("/containers/{0}/top", container.id)
-        return [p[-1] for p in api._result(api._get(url, params=params), True)["Processes"]]
+        found = api._result(api._get(url, params=params), True)["Processes"]
+        return [process[-1] for process in found or []]  # none of a container that is ending
 
     found = client.containers.list(filters=MINE, ignore_removed=True)
     return [each for each in found if any(word in command for command in commands(each))]

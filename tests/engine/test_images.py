@@ -148,6 +148,8 @@ def guarded() -> Iterator[tuple[str, list[str]]]:
     heard: list[str] = []
 
     class Guard(http.server.BaseHTTPRequestHandler):
+        default_request_version = "HTTP/1.1"  # so that a TLS handshake is answered by HTTP
+
         def answer(self) -> None:
             given = self.headers.get("Authorization")
             if given:

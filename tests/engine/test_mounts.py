@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import dagger
+import docker
 import pytest
 
 from tests.engine.behaviours import Behaviours, Lab, Shows
@@ -155,3 +156,47 @@ async def test_a_locked_cache_is_locked_for_other_sessions_too(lab: Lab, session
     async with session(lab.options) as other, anyio.create_task_group() as group:
         for number, each in enumerate((lab, other, lab, other)):
             group.start_soon(use(each, number).sync)
+
+
+async def test_source_owner_and_sharing_make_another_cache_volume(lab: Lab) -> None:
+    cache, locked = lab.dag.cache_volume(f"{FRESH}-identity"), dagger.CacheSharingMode.LOCKED
+    first = lab.dag.directory().with_new_file("f", "1")
+    script = "stat -c %u /c; ls /c; touch /c/seen"
+    wanted: list[tuple[dict[str, Any], list[str]]] = [
+        ({}, ["0"]),
+        ({"source": first}, ["0", "f"]),
+        ({"owner": "12:34"}, ["12"]),
+        ({"source": first, "owner": "12:34"}, ["12", "f"]),
+        ({"sharing": locked}, ["0"]),
+    ]
+    for number, (settings, expected) in enumerate(wanted):
+        c = lab.base.with_env_variable("N", f"{FRESH}{number}")
+        seen = await lab.sh(script, c.with_mounted_cache("/c", cache, **settings)).stdout()
+        assert seen.split() == expected
+    again = lab.base.with_env_variable("N", f"{FRESH}again")
+    again = again.with_mounted_cache("/c", cache, source=first)
+    assert (await lab.sh("ls /c", again).stdout()).split() == ["f", "seen"]
+
+
+async def test_a_cache_volume_that_was_left_half_filled_is_filled(
+    lab: Lab, client: docker.DockerClient
+) -> None:
+    name = f"{FRESH}-half"
+    first = lab.dag.directory().with_new_file("a", "1").with_new_file("b", "2")
+    cached = lab.base.with_mounted_cache("/c", lab.dag.cache_volume(name), source=first)
+    taken = lab.sh("cat /c/a /c/b; rm /c/b", cached.with_env_variable("N", "1"))
+    assert await taken.stdout() == "12"
+    labels = {each.name: each.attrs["Labels"] or {} for each in client.volumes.list()}
+    mine = {each for each, found in labels.items() if name in found.get("acso.engine.cache", "")}
+    (mark,) = (each for each in mine if each.endswith("-filled"))
+    assert mine == {mark, mark.removesuffix("-filled")}
+    assert await lab.sh("ls /c", cached.with_env_variable("N", "2")).stdout() == "a\n"
+    client.volumes.get(mark).remove()  # as if the process had been killed before the end
+    assert await lab.sh("ls /c", cached.with_env_variable("N", "3")).stdout() == "a\nb\n"
+
+
+async def test_a_mount_is_read_after_a_command_that_left_a_process(lab: Lab) -> None:
+    c = lab.base.with_mounted_directory("/m", lab.files("f")).with_env_variable("N", FRESH)
+    left = lab.sh("sleep 1000 & echo y > /m/g", c)
+    assert await left.directory("/m").entries() == ["f", "g"]
+    assert await lab.sh("cat /m/g", left).stdout() == "y\n"

@@ -206,3 +206,25 @@ async def test_a_result_whose_image_or_output_is_gone_is_made_again(
     async with session(own) as lab:
         assert await lab.sh(script).stdout() == f"said{FRESH}\n"
         assert lab.ran(script) == 1
+
+
+@pytest.mark.parametrize(
+    ("leave", "look"),
+    [
+        ("echo x > /dev/shm/f", "ls /dev/shm"),
+        ("mkdir /dev/shm/d", "ls /dev/shm"),
+        ("echo 192.0.2.1 left >> /etc/hosts", "grep left /etc/hosts"),
+        ("echo '# left' >> /etc/resolv.conf", "grep left /etc/resolv.conf"),
+        ("sleep 1000 & echo $!", "grep -la '[s]leep.1000' /proc/[0-9]*/cmdline"),
+    ],
+)
+async def test_a_step_sees_nothing_that_is_in_no_image(lab: Lab, leave: str, look: str) -> None:
+    c = lab.sh(leave, lab.base.with_env_variable("N", FRESH))
+    assert await lab.sh(look, c, expect=dagger.ReturnType.ANY).stdout() == ""
+
+
+async def test_a_chain_without_leftovers_runs_in_one_container(lab: Lab) -> None:
+    c = lab.base.with_env_variable("N", FRESH + "chain")
+    for number in range(4):
+        c = lab.sh(f"echo {number} > /f; cat /etc/hostname >> /names", c)
+    assert len(set((await c.file("/names").contents()).split())) == 1

@@ -99,7 +99,7 @@ async def test_a_service_that_dies_is_an_error_with_its_last_lines(lab: Lab) -> 
         args=["sh", "-c", "echo no config >&2; exit 4"]
     )
     c = lab.sh("true", lab.base.with_service_binding("s", broken))
-    with pytest.raises(dagger.QueryError, match=r"ended with exit code 4\nno config"):
+    with pytest.raises(dagger.QueryError, match=r"\(aliased as s\): exit code: 4\nno config"):
         await c.sync()
 
 

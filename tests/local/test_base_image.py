@@ -118,7 +118,7 @@ async def test_an_image_of_a_registry_is_pulled_by_digest(
     found = await base_image.ensure(engine, print, name=f"{name}:1")
     assert (found.origin, found.reference) == ("registry", f"{name}@{found.digest}")
     assert engine.client.images.get(found.reference).id == found.image_id
-    assert base_image.pulled_reference(f"{name}:1") == found.reference
+    assert base_image.pulled_references() == [found.reference]
     assert await base_image.ensure(engine, print, name=f"{name}:1") == found
     assert made_by.asked == 0
 

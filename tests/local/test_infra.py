@@ -57,7 +57,7 @@ Resources:
 
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,67 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "keep_releases = 1",
             "environments.development.keep_releases: must be 2 or more",
         ),
+        (
+            "keep_releases = 100",
+            "approvals = 1",
+            "defaults.environment.approvals: removed; add required reviewers to the GitHub env",
+        ),
+        (
+            "[environments.production]",
+            "[environments.production]\napprovals = 1",
+            "environments.production.approvals: removed; add required reviewers",
+        ),
+        (
+            'promotes_from = "staging"',
+            'promotes_from = "stagin"',
+            "environments.production.promotes_from: no other environment 'stagin', did you mean "
+            "'staging'?",
+        ),
+        (
+            'promotes_from = "staging"',
+            'promotes_from = "production"',
+            "environments.production.promotes_from: no other environment 'production'",
+        ),
+        (
+            'promotes_from = "staging"',
+            "",
+            "environments.production.promotes_from: missing: a GitHub release promotes",
+        ),
+        (
+            'event = "release"',
+            'event = "push"',
+            "environments.production.event: must be one of release",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "acso"',
+            "project.repository: must be owner/name",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "o/*"',
+            "project.repository: must be owner/name",
+        ),
+        (
+            "[project]",
+            '[project]\nowner_id = "1"\nrepository_id = "2"',
+            "project.owner_id: needs `repository`",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "o/acso"\nowner_id = "1"',
+            "project: `owner_id` and `repository_id`: set both or neither",
+        ),
+        (
+            "[project]",
+            '[project]\nrepository = "o/acso"\nowner_id = "1"\nrepository_id = "*"',
+            "project.repository_id: must be digits in quotes",
+        ),
+        (
+            "[project]",
+            "[project]\nowner_id = 1",
+            "project.owner_id: must be a text, not a whole number",
+        ),
         ("[project]", "[projekt]", "projekt: unknown key, did you mean 'project'?"),
         (
             "[defaults.agent]",
@@ -147,6 +208,20 @@ def test_a_wrong_value_is_one_line_naming_file_and_key(old: str, new: str, messa
         parse(TEXT.replace(old, new, 1))
     assert str(error.value).startswith("acso.toml: ")
     assert "\n" not in str(error.value)
+
+
+def test_a_repository_with_both_ids_is_taken() -> None:
+    ids = 'repository = "o/acso.ci"\nowner_id = "12"\nrepository_id = "34"'
+    project = parse(TEXT.replace("[project]", f"[project]\n{ids}", 1)).project
+    assert (project.repository, project.owner_id, project.repository_id) == (
+        "o/acso.ci",
+        "12",
+        "34",
+    )
+
+
+def test_production_promotes_what_staging_has_validated() -> None:
+    assert load(ROOT / "acso.toml").environment("production").promotes_from == "staging"
 
 
 def test_invalid_toml_is_reported_with_its_position() -> None:
@@ -184,6 +259,8 @@ def test_a_mistyped_agent_names_the_nearest() -> None:
         ("release", "refs/tags/v1.2.0", "production"),
         ("push", "refs/heads/feature", None),
         ("push", "refs/tags/main", None),
+        ("push", "refs/heads/None", None),
+        ("push", "refs/heads/", None),
         ("pull_request", "refs/pull/7/merge", None),
     ],
 )

@@ -5,7 +5,7 @@ from functools import partial
 from posixpath import basename
 from typing import Any
 
-from ci.engine.api.container_config import absolute_path, expand
+from ci.engine.api.container_config import absolute_path, expand, forgetting_image
 from ci.engine.api.files import (
     Content,
     as_file,
@@ -45,7 +45,7 @@ from ci.engine.values import (
 # --- images ---------------------------------------------------------------------------------
 def _image_ref(_engine: Engine, old: Container, _args: Args) -> str:
     if not old.image_ref:
-        raise EngineError("imageRef: the container was not made with `from`")
+        raise EngineError("imageRef: ask right after `from`; a changed container is no image")
     return old.image_ref
 
 
@@ -87,9 +87,10 @@ def _command(old: Container, args: Args) -> tuple[str, ...]:
 
 
 def _serving(old: Container, args: Args) -> Service:
-    # A service gets the volatile variables, and its key includes them.
-    container = replace(old, env=(*old.env, *old.volatile), volatile=())
-    return Service(container=container, args=_command(old, args))
+    container = replace(old, volatile=())  # a service does not get them, as in Dagger
+    # The image's entrypoint runs unless the arguments are the caller's own.
+    entrypoint = args.useEntrypoint or not (args.args or old.args_set)
+    return Service(container=container, args=_command(old, Args(args, useEntrypoint=entrypoint)))
 
 
 def _with_exec(engine: Engine, old: Container, args: Args) -> Container:
@@ -243,46 +244,48 @@ _ORDINARY: dict[str, Any] = {
     "noInit": False,
 }
 
+_FIELDS: dict[str, Resolver] = {
+    "asService": lambda _engine, old, args: _serving(old, args),
+    "asTarball": _as_tarball,
+    "combinedOutput": _output("combined"),
+    "directory": _directory,
+    "exitCode": _output("code"),
+    "export": _export,
+    "exportImage": _export_image,
+    "file": _file,
+    "from": lambda engine, old, args: engine.images.from_address(old, args.address),
+    "imageRef": _image_ref,
+    "import": _import,
+    "mounts": lambda _engine, old, _args: [
+        mount.path for mount in old.mounts if mount.kind != "secret"
+    ],
+    "publish": _publish,
+    "rootfs": lambda _engine, old, _args: Directory(container=replace(old, mounts=())),
+    "stderr": _output("stderr"),
+    "stdout": _output("stdout"),
+    "sync": lambda engine, old, _args: engine.steps.state(old.files),
+    "up": lambda engine, old, args: up(engine, _serving(old, args), args),
+    "withDirectory": _put(directory_content),
+    "withError": with_error,
+    "withExec": _with_exec,
+    "withFile": _put(file_content),
+    "withFiles": _put(files_content),
+    "withMountedCache": _with_mount("cache"),
+    "withMountedDirectory": _with_mount("directory"),
+    "withMountedFile": _with_mount("file"),
+    "withMountedSecret": _with_mount("secret"),
+    "withMountedTemp": _with_mount("temp"),
+    "withNewFile": _put(new_content),
+    "withRootfs": _with_rootfs,
+    "withSymlink": _put(link_content),
+    "withoutDirectory": _remove("d"),
+    "withoutFile": _remove("f"),
+    "withoutFiles": _remove("f"),
+    "withoutMount": lambda _engine, old, args: old.without_mount(absolute_path(old, args)),
+} | path_fields(_entry)
 register(
     "Container",
-    {
-        "asService": lambda _engine, old, args: _serving(old, args),
-        "asTarball": _as_tarball,
-        "combinedOutput": _output("combined"),
-        "directory": _directory,
-        "exitCode": _output("code"),
-        "export": _export,
-        "exportImage": _export_image,
-        "file": _file,
-        "from": lambda engine, old, args: engine.images.from_address(old, args.address),
-        "imageRef": _image_ref,
-        "import": _import,
-        "mounts": lambda _engine, old, _args: [mount.path for mount in old.mounts],
-        "publish": _publish,
-        "rootfs": lambda _engine, old, _args: Directory(container=replace(old, mounts=())),
-        "stderr": _output("stderr"),
-        "stdout": _output("stdout"),
-        "sync": lambda engine, old, _args: engine.steps.state(old.files),
-        "up": lambda engine, old, args: up(engine, _serving(old, args), args),
-        "withDirectory": _put(directory_content),
-        "withError": with_error,
-        "withExec": _with_exec,
-        "withFile": _put(file_content),
-        "withFiles": _put(files_content),
-        "withMountedCache": _with_mount("cache"),
-        "withMountedDirectory": _with_mount("directory"),
-        "withMountedFile": _with_mount("file"),
-        "withMountedSecret": _with_mount("secret"),
-        "withMountedTemp": _with_mount("temp"),
-        "withNewFile": _put(new_content),
-        "withRootfs": _with_rootfs,
-        "withSymlink": _put(link_content),
-        "withoutDirectory": _remove("d"),
-        "withoutFile": _remove("f"),
-        "withoutFiles": _remove("f"),
-        "withoutMount": lambda _engine, old, args: old.without_mount(absolute_path(old, args)),
-    }
-    | path_fields(_entry),
+    forgetting_image(_FIELDS),
     asService=_ORDINARY,
     exportImage={"forcedCompression": None},
     # Docker pushes with its own media types, whatever the argument is.

@@ -15,8 +15,9 @@ from ci.engine.errors import EngineError
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, register
 from ci.engine.sources import host_files
-from ci.engine.store import patterns, tree
+from ci.engine.store import gitignore, patterns, tree
 from ci.engine.store.cache import key_of
+from ci.engine.store.gitignore import Gitignore
 from ci.engine.store.tree import DIRECTORY, FILE, LINK, Entry, Tree
 from ci.engine.values import Container, Directory, File
 
@@ -72,13 +73,17 @@ def selected(engine: Engine, content: Tree, args: Args) -> Tree:
 
 def ignored(engine: Engine, content: Tree) -> set[str]:
     """Return the paths that the .gitignore files of a tree exclude."""
-    rules: list[patterns.Pattern] = []
-    for path, entry in sorted(content.entries.items()):
-        if basename(path) == ".gitignore" and entry.kind == FILE:
-            rules += patterns.gitignore(engine.store.read(entry.content).decode(), dirname(path))
-    matcher = patterns.Matcher(rules)
-    paths = ((path, entry.kind == DIRECTORY) for path, entry in content.entries.items() if path)
-    return {path for path, folder in paths if matcher.matches(path, directory=folder)}
+    rules = Gitignore(repository=".git" in content.entries)
+    for path, entry in content.entries.items():
+        if basename(path) == gitignore.NAME and entry.kind == FILE:
+            rules.add(dirname(path), engine.store.read(entry.content))
+    found: set[str] = set()
+    for path, entry in sorted(content.entries.items()):  # a directory before what is in it
+        if path and (
+            dirname(path) in found or rules.ignores(path, directory=entry.kind == DIRECTORY)
+        ):
+            found.add(path)
+    return found
 
 
 async def file_target(engine: Engine, args: Args) -> str:
@@ -312,7 +317,7 @@ async def exported(engine: Engine, file: File, path: str, *, into: bool = False)
 
 
 def _as_env_file(engine: Engine, old: File, _args: Args) -> EnvFile:
-    return EnvFile.parse(engine.store.read(old.entry.content).decode())
+    return EnvFile.parse(engine.store.read(old.entry.content))
 
 
 register(

@@ -14,15 +14,17 @@ from graphql import (
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
+    GraphQLScalarType,
     get_named_type,
     get_nullable_type,
     is_composite_type,
 )
 
+from ci.engine import platforms
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
     files,  # noqa: F401
-    query,  # noqa: F401
+    query,
     remote,  # noqa: F401
 )
 from ci.engine.api.sdl import FILE
@@ -32,17 +34,19 @@ from ci.engine.fields import Args, Resolver, checked_arguments, resolver
 from ci.engine.ids import Call, decode, encode
 from ci.engine.store.cache import key_of
 
+SCHEMA_VERSION = "__schemaVersion"
+#: Part of Dagger's API but not of what introspection shows: GraphQL reserves names of this form.
+HIDDEN = f"\nextend type Query {{ {SCHEMA_VERSION}: String! }}\n"
+
 
 class Graph:
     """The schema, bound to the engine of one session."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        text = FILE.read_text(encoding="utf-8")
-        self._version = key_of(text, graphql.version)
-        self._schema = graphql.build_schema(
-            text, assume_valid=True, assume_valid_sdl=True, no_location=True
-        )
+        self._text = FILE.read_text(encoding="utf-8")
+        self._version = key_of(self._text, graphql.version)
+        self._schema = _schema(self._text + HIDDEN)
 
     async def answer(
         self, text: str, variables: dict[str, Any] | None, operation: str | None
@@ -52,10 +56,10 @@ class Graph:
         if cached is not None and cached.exists():
             return cached.read_bytes()
         result = await graphql.graphql(
-            self._schema,
+            self._schema if cached is None else _schema(self._text),
             text,
             variable_values=variables,
-            operation_name=operation,
+            operation_name=operation or None,  # clients in Go send an empty name
             field_resolver=self._resolve,
             type_resolver=lambda call, *_: call.type,
         )
@@ -78,6 +82,8 @@ class Graph:
             return loaded["id"]
         if field == "id":
             return encode(source or Call("Query", "query"))
+        if field == SCHEMA_VERSION:
+            return query.VERSION
         name = f"{owner}.{field}"
         answer = resolver(owner, field)
         if answer is None:
@@ -103,6 +109,14 @@ class Graph:
     async def _answer(self, answer: Resolver, source: Call | None, args: Args, kind: str) -> Any:
         found = await self._engine.field(source, answer, args)
         return encode(source) if kind == "ID" and source is not None else found
+
+
+def _schema(text: str) -> graphql.GraphQLSchema:
+    found = graphql.build_schema(text, assume_valid=True, assume_valid_sdl=True, no_location=True)
+    platform = found.type_map["Platform"]
+    if isinstance(platform, GraphQLScalarType):
+        platform.parse_value = platforms.normalized  # type: ignore[assignment, method-assign]
+    return found
 
 
 def _loaded(value: Any, kind: Any) -> Any:

@@ -122,7 +122,7 @@ def _env_file(engine: Engine, old: EnvFile, _args: Args) -> File:
 
 
 def _pairs(args: Args, old: EnvFile) -> dict[str, str]:
-    return dict(old.raw) if args.raw else old.values()
+    return dict(sorted(old.raw)) if args.raw else old.values()
 
 
 register(
@@ -130,7 +130,9 @@ register(
     {
         "asFile": _env_file,
         "exists": lambda _engine, old, args: args.name in dict(old.raw),
-        "get": lambda _engine, old, args: _pairs(args, old).get(args.name, ""),
+        "get": lambda _engine, old, args: (
+            dict(old.raw).get(args.name, "") if args.raw else old.get(args.name)
+        ),
         "namespace": lambda _engine, old, args: old.namespace(args.prefix),
         "variables": lambda _engine, old, args: [
             plain_object("EnvVariable", name=name, value=value)

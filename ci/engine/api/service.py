@@ -9,6 +9,7 @@ from ci.engine.execution.port_forwards import forwarded_ports, require_tcp
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, plain_object, register
 from ci.engine.ids import Call
+from ci.engine.store.cache import key_of
 from ci.engine.values import Port, PortForward, Service
 
 
@@ -43,6 +44,10 @@ async def _sync(engine: Engine, service: Service | PortForward, _args: Args) -> 
         await engine.steps.state(service.container.files)
 
 
+async def _stop(engine: Engine, service: Service | PortForward, args: Args) -> None:
+    await engine.bindings.stop(service, kill=bool(args.kill))
+
+
 async def up(engine: Engine, service: Service | PortForward, args: Args) -> None:
     """Forward ports of this host until the caller disconnects or the service ends."""
     if isinstance(service, PortForward):
@@ -68,7 +73,7 @@ register(
         "hostname": lambda engine, service, _args: engine.bindings.hostname(service),
         "ports": _ports,
         "start": lambda engine, service, _args: engine.bindings.start(service),
-        "stop": lambda engine, service, _args: engine.bindings.stop(service),
+        "stop": _stop,
         "sync": _sync,
         "up": up,
         "withHostname": lambda _engine, service, args: replace(service, hostname=args.hostname),
@@ -82,7 +87,8 @@ def _host_service(_engine: Engine, _host: str, args: Args) -> PortForward:
         raise EngineError("host.service: at least one port is needed")
     require_tcp(args.ports)
     pairs = tuple((each.get("frontend") or each["backend"], each["backend"]) for each in args.ports)
-    return PortForward(ports=pairs, host=args.host, hostname=f"host-{pairs[0][0]}")
+    name = key_of("host service", pairs, args.host)[:12]
+    return PortForward(ports=pairs, host=args.host, hostname=f"host-{name}")
 
 
 async def _tunnel(engine: Engine, _host: str, args: Args) -> PortForward:

@@ -19,8 +19,15 @@ from typing import IO, Any
 import anyio
 import docker.errors
 
+from ci.common.concurrency import first
 from ci.engine.errors import EngineError
-from ci.engine.execution.containers import MARK, MountContent, StepContainer, StepContainers
+from ci.engine.execution.containers import (
+    MARK,
+    NOT_STARTED,
+    MountContent,
+    StepContainer,
+    StepContainers,
+)
 from ci.engine.execution.docker_api import Daemon, DaemonError
 from ci.engine.sources.secrets import Scrubber
 from ci.engine.store import archive
@@ -33,7 +40,6 @@ from ci.engine.values import Mount
 SLOW_COMMIT = 0.4
 #: How the output begins if a command could not be started: Docker; Podman, by its runtime.
 FAILED_TO_START = (b"OCI runtime exec failed", b"Error: runc: exec failed", b"Error: crun: ")
-NOT_STARTED = "unable to start container process"
 KILLED = (
     "the step's container was killed or removed from outside, or the container engine stopped; "
     "nothing of the step is cached: run it again"
@@ -46,6 +52,15 @@ LONGEST_PAUSE = 0.64
 PIECE = 1 << 16
 #: Containers that idle at a time; the one that idled longest is removed first.
 IDLE_CONTAINERS = 8
+
+
+#: Prints what a command left in a container and no image holds: shared memory, and changes of the
+#: files that the container engine mounts, which are older than /dev/pts.
+OUTSIDE_IMAGE = (
+    *("find", "/dev/shm", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),  # noqa: S108
+    *("(", "-path", "/dev/shm/*", "-o", "-path", "/etc/*", "-newer", "/dev/pts", ")"),  # noqa: S108
+    *("-print", "-quit"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +144,7 @@ class CommandRunner:
         return await self.dedicated(image, contents, command)
 
     async def dedicated(
-        self, image: str, contents: list[MountContent], command: Command
+        self, image: str, contents: list[MountContent], command: Command, **settings: Any
     ) -> StepContainer:
         """Return a new container, not yet started, whose own process is this command."""
         container = await self._containers.create(
@@ -141,6 +156,7 @@ class CommandRunner:
             user=command.user or None,
             working_dir=command.workdir,
             stdin_open=bool(command.stdin),
+            **settings,
         )
         container.dedicated = True
         return container
@@ -284,10 +300,29 @@ class CommandRunner:
         clean = await self._daemon.processes(container.id) == 1
         if not clean:  # processes that a command leaves behind end with it
             await self._daemon.call(self._daemon.client.kill, container.id)
-        start = time.monotonic()
-        image = await self._daemon.commit(container.id, command.key[:40])
         temporary = any(mount.kind == "temp" for mount in command.mounts)
-        return image, clean and not temporary and time.monotonic() - start < SLOW_COMMIT
+        reusable: list[bool] = []
+
+        async def look() -> None:
+            reusable.append(clean and not temporary and await self._forgets(container))
+
+        start = time.monotonic()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(look)
+                image = await self._daemon.commit(container.id, command.key[:40])
+                slow = time.monotonic() - start >= SLOW_COMMIT
+        except ExceptionGroup as errors:
+            raise first(errors) from errors
+        return image, reusable[0] and not slow
+
+    async def _forgets(self, container: StepContainer) -> bool:
+        """Return whether a container holds nothing that its image does not."""
+        try:
+            found = await self.run(container, Command(key="", args=OUTSIDE_IMAGE, user="0"))
+        except EngineError:  # the container has ended
+            return False
+        return found.code == 0 and not self._store.head_and_tail(found.combined)[2]
 
     async def changed(self, container: StepContainer, mount: Mount) -> bool:
         """Return whether anything below a mounted directory may have changed since its filling."""
@@ -298,7 +333,7 @@ class CommandRunner:
         args = ("find", mount.path, "-cnewer", MARK, "-print", "-quit")
         try:
             found = await self.run(container, Command(key="", args=args, user="0"))
-        except DaemonError:
+        except EngineError:  # the container has ended, as after a command that left processes
             return True
         return found.code != 0 or bool(self._store.head_and_tail(found.combined)[2])
 

@@ -20,8 +20,9 @@ import urllib3
 from docker.utils import kwargs_from_env
 from docker.utils.socket import SocketError
 
+from ci.engine import requirements
 from ci.engine.errors import EngineError
-from ci.engine.execution import transfers
+from ci.engine.execution import podman, transfers
 from ci.engine.session_names import is_dead, session_name
 from ci.engine.store import archive
 from ci.engine.store.tree import LINK, Entry
@@ -29,6 +30,7 @@ from ci.engine.store.tree import LINK, Entry
 T = TypeVar("T")
 LABEL = "acso.engine"
 SESSION = "acso.engine.session"
+STORE = "acso.engine.store"
 CACHE = "acso.engine.cache"
 #: Images of steps have a tag, so that `docker image prune` keeps them and they can be listed.
 REPOSITORY = "acso-engine"
@@ -79,9 +81,13 @@ class Daemon:
         self.labels = {**labels, LABEL: "1", SESSION: self.session}
         self._threads = anyio.CapacityLimiter(THREADS)
         version = self.client.version()
+        if reason := requirements.refusal(version):
+            raise EngineError(reason)
         self.architecture = str(version["Arch"])
-        parts = {part["Name"] for part in version.get("Components") or []}
-        self.podman = "Podman Engine" in parts
+        self.podman = bool(requirements.podman_version(version))
+        #: Whether images are in Docker's containerd store, the default since Docker 29.
+        self.containerd = not self.podman and uses_containerd_store(self.client.info())
+        self._limits = podman.limits(self.client.base_url) if self.podman else []
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
 
@@ -130,6 +136,11 @@ class Daemon:
             found["Config"] |= await self.call(self._health, reference)
         return found
 
+    async def image_id(self, reference: str) -> str | None:
+        """Return the id of an image, None where the daemon has none of that name."""
+        found = await self.inspect(self.client.inspect_image, reference)
+        return None if found is None else str(found["Id"])
+
     def _health(self, reference: str) -> dict[str, Any]:
         """Return an image's health check, which Podman returns in its own API only."""
         url = f"{self.client.base_url}/v4.0.0/libpod/images/{quote(reference, safe='')}/json"
@@ -140,13 +151,28 @@ class Daemon:
         """Pull an image; raises `DaemonError` if its registry refuses or does not answer."""
         await self.call(transfers.pull, self.client, reference, auth, podman=self.podman)
 
+    async def has_current(
+        self, reference: str, image: Mapping[str, Any], auth: dict[str, str] | None
+    ) -> bool:
+        """Return whether an image is what a tag names in its registry now.
+
+        Raises:
+            DaemonError: the registry refuses or does not answer.
+        """
+        if self.podman:  # it has no such question, and pulls only what it has not
+            await self.pull(reference, auth)
+            return await self.image_id(reference) == str(image["Id"])
+        digest = await self.call(transfers.registry_digest, self.client, reference, auth)
+        known = [name.rpartition("@")[2] for name in image.get("RepoDigests") or []]
+        return digest in (*known, image["Id"])
+
     async def load(self, chunks: Iterator[bytes]) -> None:
         """Load an image in the format of `docker save`."""
 
         def work() -> None:
             for line in self.client.load_image(chunks):
-                if "error" in line:
-                    raise docker.errors.DockerException(line["error"])
+                if error := transfers.reported_error(line):
+                    raise docker.errors.DockerException(error)
 
         await self.call(work)
 
@@ -164,7 +190,7 @@ class Daemon:
 
         A cancelled caller gets the id too, to remove the container.
         """
-        host = self.client.create_host_config(**settings.pop("host", {}))
+        host = self.client.create_host_config(**settings.pop("host", {}), ulimits=self._limits)
         with anyio.CancelScope(shield=True):
             made = await self.call(
                 self.client.create_container,
@@ -187,27 +213,38 @@ class Daemon:
         """Remove a container with its anonymous volumes, whether it runs, stopped or is missing."""
         await self.try_remove(self.client.remove_container, container, v=True, force=True)
 
-    async def processes(self, container: str) -> int:
-        """Return the number of processes; Podman runs `ps` in the container without columns."""
-        url = self.client._url("/containers/{0}/top", container)
-        params = {"ps_args": "pid", "stream": "false"} if self.podman else {}
+    async def processes(self, container: str) -> int | None:
+        """Return the number of processes and threads; None if the daemon does not count them.
 
-        def work() -> int:
-            return len(self.client._result(self.client._get(url, params=params), True)["Processes"])
+        The kernel counts them for each container. (`top` needs a program `ps` on Docker's host.)
+        """
+        url = self.client._url("/containers/{0}/stats", container)
+        params = {"stream": "false", "one-shot": "true"}
 
-        return await self.call(work)
+        def work() -> dict[str, Any]:
+            found: dict[str, Any] = self.client._result(self.client._get(url, params=params), True)
+            return found
+
+        count = ((await self.call(work)).get("pids_stats") or {}).get("current")
+        return int(count) if count else None
 
     async def create_volume(
-        self, labels: Mapping[str, str] | None = None, name: str | None = None
+        self,
+        labels: Mapping[str, str] | None = None,
+        name: str | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> Any:
         """Create a volume, or return the one of that name; a cancelled caller gets it too.
 
         On Podman the first container that mounts a volume would own it, unless an owner is set.
         """
-        owner = {"driver_opts": {"o": "uid=0,gid=0"}} if self.podman else {}
+        owner = {"o": "uid=0,gid=0"} if self.podman else {}
         with anyio.CancelScope(shield=True):
             return await self.call(
-                self.client.create_volume, name, labels=dict(labels or self.labels), **owner
+                self.client.create_volume,
+                name,
+                driver_opts=dict(options or owner) or None,
+                labels=dict(labels or self.labels),
             )
 
     async def put(self, container: str, path: str, chunks: Iterator[bytes]) -> None:
@@ -278,6 +315,12 @@ class Daemon:
         return found is not None and bool(found["State"]["Running"])
 
 
+def uses_containerd_store(info: Mapping[str, Any]) -> bool:
+    """Return whether a daemon that describes itself so keeps images in the containerd store."""
+    status = dict(pair for pair in info.get("DriverStatus") or [] if len(pair) == 2)
+    return status.get("driver-type") == "io.containerd.snapshotter.v1"
+
+
 class DaemonError(EngineError):
     """The daemon refused a call; `status` is its HTTP status, 0 where it did not answer."""
 
@@ -287,7 +330,7 @@ class DaemonError(EngineError):
 
 
 async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
-    """Remove the containers of sessions, then the volumes that those held.
+    """Remove the containers of sessions, then the volumes and networks that those held.
 
     Raises:
         DaemonError: an object could not be removed; all the others were.
@@ -303,6 +346,10 @@ async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
     client = daemon.client
     filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
     remove = partial(client.remove_container, v=True)
+
+    def remove_network(name: str, **_options: bool) -> None:
+        client.remove_network(name)
+
     for each in filters:
         found = await daemon.call(client.containers, all=True, quiet=True, filters=each)
         async with anyio.create_task_group() as group:
@@ -312,16 +359,20 @@ async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
         volumes = await daemon.call(client.volumes, filters=each)
         for volume in volumes["Volumes"] or []:
             await attempt(client.remove_volume, volume["Name"])
+        for network in await daemon.call(client.networks, filters=each):
+            await attempt(remove_network, network["Id"])
     if errors:
         raise errors[0]
 
 
 async def remove_dead_sessions(daemon: Daemon, labels: Mapping[str, str]) -> None:
-    """Remove containers and volumes with these labels of sessions whose process has ended."""
+    """Remove everything with these labels of sessions whose process has ended."""
     wanted = {"label": [SESSION, *(f"{key}={value}" for key, value in labels.items())]}
     containers = await daemon.call(daemon.client.containers, all=True, filters=wanted)
     volumes = await daemon.call(daemon.client.volumes, filters=wanted)
-    found = {each["Labels"][SESSION] for each in [*containers, *(volumes["Volumes"] or [])]}
+    networks = await daemon.call(daemon.client.networks, filters=wanted)
+    objects = [*containers, *(volumes["Volumes"] or []), *networks]
+    found = {each["Labels"][SESSION] for each in objects}
     await remove_sessions(daemon, [session for session in found if is_dead(session)])
 
 
@@ -339,7 +390,12 @@ async def remove_caches(url: str | None) -> list[str]:
     return [name for name, remove in names if await daemon.try_remove(remove, name, force=True)]
 
 
+def real_tags(image: Mapping[str, Any]) -> list[str]:
+    """Return an image's tags in a list of images; Docker 20.10 has a word for none."""
+    return [tag for tag in image.get("RepoTags") or [] if tag != "<none>:<none>"]
+
+
 def own_tags(image: Mapping[str, Any]) -> list[str]:
     """Return an image's tags that are this engine's, without the registry that Podman adds."""
-    tags = map(basename, image["RepoTags"] or [])
+    tags = map(basename, real_tags(image))
     return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]

@@ -1,6 +1,6 @@
 """Whole images: find, pull, build from a Dockerfile, publish, write to and read from archives."""
 
-import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,18 +10,23 @@ from docker.auth import resolve_repository_name
 from docker.utils import parse_repository_tag
 
 from ci.engine.errors import EngineError, UnsupportedError
-from ci.engine.execution.docker_api import REPOSITORY
+from ci.engine.execution import dockerfile as dockerfiles
+from ci.engine.execution.borrowed_tags import BorrowedTags
+from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
-from ci.engine.execution.rootfs import State
+from ci.engine.execution.rootfs import Layer, State
 from ci.engine.execution.steps import Steps
+from ci.engine.execution.transfers import reported_error
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
-from ci.engine.store import archive, oci, tree
-from ci.engine.store.cache import Store, key_of
+from ci.engine.store import archive, oci
+from ci.engine.store.cache import key_of
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import Tree, lookup, put
+from ci.engine.store.tree import FOLDER, Tree, lookup, put
 from ci.engine.values import Container, File, Image, Port
 
+#: A registry that fails after more than so many seconds is not asked again in the session.
+SLOW_ANSWER = 2
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,6 +50,13 @@ def parse_reference(text: str) -> Reference:
     return Reference(repository, tag or "", digest)
 
 
+def canonical(repository: str) -> str:
+    """Return a repository's name with its registry, as `docker.io/library/alpine`."""
+    registry, name = resolve_repository_name(repository)
+    official = registry == "docker.io" and "/" not in name
+    return f"{registry}/{'library/' * official}{name}"
+
+
 class Images:
     """Operations on whole images."""
 
@@ -59,6 +71,9 @@ class Images:
         self._steps = steps
         self._evaluate = evaluate
         self._reveal = reveal
+        self.borrowed_tags = BorrowedTags(self._store, self._daemon, self._options.log)
+        self._found: dict[str, dict[str, Any]] = {}  # what registries' tags name in this session
+        self._silent: dict[str, str] = {}  # registries that do not answer, and why
 
     # --- from -------------------------------------------------------------------------------
     async def from_address(self, container: Container, address: str) -> Container:
@@ -66,18 +81,51 @@ class Images:
         wanted = self._options.images.get(address, address)
         if wanted != address:
             self._options.log(f"from {address}: using {wanted} instead")
-        found = await self._find(container, wanted)
+        found = await self._find(container, wanted, own=wanted != address)
         return await self.from_image(container, found, self._full_name(wanted, found))
 
-    async def _find(self, container: Container, address: str) -> dict[str, Any]:
-        daemon, ref = self._daemon, parse_reference(address)
-        end = f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}"
-        name = ref.repository + end
+    async def _find(self, container: Container, address: str, *, own: bool) -> dict[str, Any]:
+        """Return an image; its registry decides what a tag names, unless `own` (a substitute).
+
+        A digest names one image: nothing is asked if the container engine has it.
+        """
+        ref = parse_reference(address)
+        name = ref.repository + (f"@{ref.digest}" if ref.digest else f":{ref.tag or 'latest'}")
         for known in filter(None, (address, ref.digest and name, ref.digest)):
-            if found := await daemon.image(known):
-                return found
+            if found := await self._daemon.image(known):
+                return found if ref.digest or own else await self._current(container, name, found)
+        return await self._pulled(container, name)
+
+    async def _current(
+        self, container: Container, name: str, local: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Return what a tag names in its registry; the local image where that does not answer."""
+        if name not in self._found:
+            registry, started = parse_reference(name).registry, time.monotonic()
+            try:
+                self._found[name] = await self._checked(container, name, local)
+            except DaemonError as error:
+                if time.monotonic() - started > SLOW_ANSWER:
+                    self._silent[registry] = str(error)
+                reason = f"{registry} did not confirm it: {error}"
+                self._options.log(f"from {name}: using the local image, {reason}")
+                self._found[name] = local
+        return self._found[name]
+
+    async def _checked(
+        self, container: Container, name: str, local: dict[str, Any]
+    ) -> dict[str, Any]:
+        registry = parse_reference(name).registry
+        if registry in self._silent:
+            raise DaemonError(self._silent[registry], 0)
+        auth = await self.auth(container, registry)
+        if await self._daemon.has_current(name, local, auth):
+            return local
+        return await self._pulled(container, name)
+
+    async def _pulled(self, container: Container, name: str) -> dict[str, Any]:
         self._options.log(f"pull {name}")
-        await daemon.pull(name, await self.auth(container, ref.registry))
+        await self._daemon.pull(name, await self.auth(container, parse_reference(name).registry))
         return await self._inspect(name)
 
     async def _inspect(self, name: str) -> dict[str, Any]:
@@ -87,38 +135,38 @@ class Images:
         return found
 
     def _full_name(self, address: str, found: Mapping[str, Any]) -> str:
-        """Return the image's name with its digest."""
+        """Return the image's canonical name, with its registry and digest."""
         ref = parse_reference(address)
-        tagged = f"{ref.repository}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else ""
+        name = canonical(ref.repository)
+        tagged = f"{name}:{ref.tag or 'latest'}" if ref.tag or not ref.digest else name
         for known in found.get("RepoDigests") or []:
             repository, _, digest = known.partition("@")
-            if repository == ref.repository:
-                return f"{tagged or ref.repository}@{digest}"
-        return f"{tagged or ref.repository}@{found['Id']}"
+            if canonical(repository) == name and ref.digest in ("", digest):
+                return f"{tagged}@{digest}"
+        return f"{tagged}@{ref.digest or found['Id']}"
 
     async def from_image(
         self, container: Container, found: Mapping[str, Any], reference: str
     ) -> Container:
-        """Return a container with an image's files and configuration."""
+        """Return a container with an image's files and configuration.
+
+        Variables, labels and ports that the container had stay, unless the image sets them.
+        """
         config = found.get("Config") or {}
         bare = await self._rootfs.compose(State(image=found["Id"]), {})
-        ports = [text.partition("/") for text in config.get("ExposedPorts") or {}]
-        env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
-        env = env if "PATH" in env else {"PATH": DEFAULT_PATH} | env  # a process has one anyway
         return replace(
             container,
             files=Image(id=bare),
             image_ref=reference,
-            env=tuple(env.items()),
+            image_config=_rest_of(config, container.image_config),
+            env=_merged_env(container, config),
             user=config.get("User") or "",
             workdir=config.get("WorkingDir") or "",
             entrypoint=tuple(config.get("Entrypoint") or ()),
             args=tuple(config.get("Cmd") or ()),
-            labels=tuple((config.get("Labels") or {}).items()),
+            labels=tuple({**dict(container.labels), **(config.get("Labels") or {})}.items()),
             healthcheck=Healthcheck.from_config(config.get("Healthcheck")),
-            ports=tuple(
-                Port(port=int(p), protocol=proto.upper() or "TCP") for p, _, proto in ports
-            ),
+            ports=_merged_ports(container, config),
         )
 
     async def auth(self, container: Container, registry: str) -> dict[str, str] | None:
@@ -132,20 +180,40 @@ class Images:
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
         store, daemon = self._store, self._daemon
-        context = without_ignored(store, context, dockerfile)
+        context = dockerfiles.without_ignored(store, context, dockerfile)
         _, entry = lookup(context, dockerfile)
-        text = with_substitutes(store.read(entry.content).decode(), self._options.images)
-        content = store.add_bytes(text.encode())
-        file = entry._replace(content=content, size=len(text.encode()))
+        data = store.read(entry.content).removeprefix(b"\xef\xbb\xbf")
+        text = dockerfiles.with_substitutes(
+            data.decode(errors="surrogateescape"), self._options.images
+        )
+        bases = {name: await daemon.image(name) for name in dockerfiles.bases(text)}
+        text = await self._with_owned_workdirs(text, bases)
+        data = text.encode(errors="surrogateescape")
+        file = entry._replace(content=store.add_bytes(data), size=len(data))
         context = put(context, dockerfile, Tree({"": file}))
-        bases = [await daemon.image(name) for _, name in _FROM.findall(text)]
-        key = key_of("build", context.digest, dockerfile, options, [b and b["Id"] for b in bases])
+        found = [base and base["Id"] for base in bases.values()]
+        key = key_of("build", context.digest, dockerfile, options, found)
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
-            known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
+            tag = f"{REPOSITORY}:{key[:40]}"
+            store.set(key_of("image", key), {"image": tag})  # in case this is killed: for prune
+            known = await self._build(context, dockerfile, tag, options)
             store.set(key, known)
         empty = Container(platform=self._resources.platform)
         return await self.from_image(empty, await self._inspect(known), "")
+
+    async def _with_owned_workdirs(
+        self, text: str, bases: Mapping[str, Mapping[str, Any] | None]
+    ) -> str:
+        users = {
+            name: str((base.get("Config") or {}).get("User") or "")
+            for name, base in bases.items()
+            if base
+        }
+        layer = Layer(entries={"empty": FOLDER})
+        image = await self._rootfs.image(State(layers=(layer,)))
+        empty = f"{REPOSITORY}:{image.removeprefix('sha256:')[:40]}"
+        return dockerfiles.with_owned_workdirs(text, users, empty)
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
         daemon, store = self._daemon, self._store
@@ -163,39 +231,36 @@ class Images:
                 buildargs=options["args"],
                 target=options["target"],
             ):
-                if "error" in line:
-                    raise EngineError(f"dockerBuild: {line['error']}\n{''.join(lines[-20:])}")
+                if error := reported_error(line):
+                    raise EngineError(f"dockerBuild: {error}\n{''.join(lines[-20:])}")
                 lines.append(line.get("stream", ""))
             return tag
 
         return await daemon.call(work)
 
     # --- publish and export -----------------------------------------------------------------
-    async def image(self, container: Container) -> str:
+    async def image(self, container: Container, *, pushed: bool = False) -> str:
         """Return an image with a container's files and configuration."""
         state = await self._steps.state(container.files)
-        return await self._rootfs.compose(state, config_of(container))
+        return await self._rootfs.compose(state, config_of(container), pushed=pushed)
 
     async def publish(self, container: Container, address: str) -> str:
         """Push an image and return its name with the digest in the registry."""
         if container.annotations:  # the container engine writes the manifest, without them
             raise UnsupportedError("Container.publish after withAnnotation")
-        daemon, ref = self._daemon, parse_reference(address)
-        tag = ref.tag or "latest"
-        image = await self.image(container)
-        await daemon.call(daemon.client.tag, image, ref.repository, tag, force=True)
-        try:
-            auth = await self.auth(container, ref.registry)
-            digest = await daemon.push(ref.repository, tag, auth)
-        finally:
-            name = f"{ref.repository}:{tag}"
-            await daemon.call(daemon.client.remove_image, name, noprune=True)
+        ref = parse_reference(address)
+        name = f"{ref.repository}:{ref.tag or 'latest'}"
+        auth = await self.auth(container, ref.registry)
+        image = await self.image(container, pushed=True)
+        async with self.borrowed_tags.borrowed(name, image):
+            digest = await self._daemon.push(ref.repository, ref.tag or "latest", auth)
+        self._found.pop(name, None)
         self._options.log(f"publish {address}@{digest}")
-        return f"{ref.repository}:{tag}@{digest}"
+        return f"{name}@{digest}"
 
     async def tarball(self, container: Container, form: ArchiveFormat) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
-        layers = await self._rootfs.layer_files(await self.image(container))
+        layers = await self._rootfs.layers.files(await self.image(container))
         store, daemon = self._store, self._daemon
         chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
         return await daemon.call(store.write, chunks)
@@ -217,7 +282,7 @@ class Images:
         store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        found = await self._inspect(await self._rootfs.load(config, dict(layers), ""))
+        found = await self._inspect(await self._rootfs.layers.load(config, dict(layers), ""))
         self._resources.require_platform(f"linux/{found['Architecture']}")
         return await self.from_image(container, found, "")
 
@@ -236,9 +301,44 @@ class Images:
         return found[0]
 
 
+#: What a daemon adds to an image's configuration: settings of a container.
+_OF_CONTAINERS = (
+    *("AttachStderr", "AttachStdin", "AttachStdout", "Domainname", "Hostname", "Image"),
+    *("OpenStdin", "StdinOnce", "Tty"),
+)
+#: What a container has in fields of its own.
+_OWN = (
+    *("Cmd", "Entrypoint", "Env", "ExposedPorts", "Healthcheck", "Labels", "User", "WorkingDir"),
+)
+
+
+def _rest_of(config: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what no field of a container holds: Volumes, StopSignal, Shell, OnBuild, others."""
+    left_out = {*_OF_CONTAINERS, *_OWN}
+    rest = {name: value for name, value in config.items() if value and name not in left_out}
+    triggers = [*before.get("OnBuild", ()), *rest.get("OnBuild", ())]
+    shell = rest.get("Shell") or before.get("Shell")
+    return rest | ({"OnBuild": triggers} if triggers else {}) | ({"Shell": shell} if shell else {})
+
+
+def _merged_env(container: Container, config: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    env = dict(text.partition("=")[::2] for text in config.get("Env") or [])
+    env = {**dict(container.env), **env}
+    # A process has a PATH anyway.
+    return tuple((env if "PATH" in env else {"PATH": DEFAULT_PATH} | env).items())
+
+
+def _merged_ports(container: Container, config: Mapping[str, Any]) -> tuple[Port, ...]:
+    parts = [text.partition("/") for text in config.get("ExposedPorts") or {}]
+    found = [Port(port=int(port), protocol=kind.upper() or "TCP") for port, _, kind in parts]
+    known = {(each.port, each.protocol) for each in container.ports}
+    return (*container.ports, *(p for p in found if (p.port, p.protocol) not in known))
+
+
 def config_of(container: Container) -> dict[str, Any]:
-    """Return the image configuration of a container."""
+    """Return the image configuration of a container: its base's, with what was changed."""
     config: dict[str, Any] = {
+        **container.image_config,
         "Env": [f"{name}={value}" for name, value in container.env],
         "User": container.user,
         "WorkingDir": container.workdir,
@@ -249,26 +349,3 @@ def config_of(container: Container) -> dict[str, Any]:
         "Healthcheck": container.healthcheck and container.healthcheck.to_config(),
     }
     return {name: value for name, value in config.items() if value}
-
-
-def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
-    """Return a build's context without the paths in `.dockerignore`: the builder does not read it.
-
-    A `NAME.dockerignore` beside the Dockerfile replaces the one of the context.
-    """
-    names = (f"{tree.clean(dockerfile)}.dockerignore", ".dockerignore")
-    name = next((name for name in names if name in context.entries), None)
-    if name is None:
-        return context
-    lines = store.read(context.entries[name].content).decode().splitlines()
-    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    kept = tree.select(context, (), patterns)
-    return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
-
-
-_FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
-
-
-def with_substitutes(dockerfile: str, images: Mapping[str, str]) -> str:
-    """Return a Dockerfile whose FROM lines name the substitutes of their images."""
-    return _FROM.sub(lambda hit: hit[1] + images.get(hit[2], hit[2]), dockerfile)

@@ -32,6 +32,8 @@ Exclusions = Mapping[type, Mapping[str, str]]
 
 _CONTAINER = {
     "image_ref": "the name of an image whose files are in the key",
+    "image_config": "a process does not see it",
+    "args_set": "the command has its own arguments",
     "entrypoint": "the arguments of the command include it",
     "args": "the command has its own arguments",
     "labels": "a process does not see them",

@@ -5,8 +5,8 @@ from ci.engine.execution.commands import CommandOutput
 from ci.engine.store.cache import Store
 from ci.engine.values import Exec
 
-#: Bytes of each stream that an error carries; the whole stays in a file.
-SHOWN = 200_000
+#: Bytes of each stream that an error carries, as Dagger.
+SHOWN = 100 << 10
 
 
 def failed(step: Exec, code: int) -> bool:
@@ -26,15 +26,14 @@ def failure(store: Store, step: Exec, output: CommandOutput) -> ExecFailedError:
 
 
 def stream_text(store: Store, digest: str, limit: int | None = None) -> str:
-    """Return a stream as text; beyond a limit only its end, with the path of the whole."""
+    """Return a stream as text; beyond a limit only its end, with a note in its first bytes."""
     if limit is None:
         return store.read(digest).decode(errors="replace")
     _, end, size = store.head_and_tail(digest, last=limit)
     if size <= limit:
         return end.decode(errors="replace")
-    whole = end.lstrip(bytes(range(0x80, 0xC0)))  # the cut may go through a character
-    cut = f"[{size - len(whole)} bytes cut, all in {store.path(digest)}]"
-    return f"{cut}\n{whole.decode(errors='replace')}"
+    note = f"[omitting {size - limit} bytes]...".encode()
+    return (note + end[len(note) :]).decode(errors="replace")
 
 
 def shorten(args: tuple[str, ...]) -> str:

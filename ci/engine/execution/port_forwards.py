@@ -1,13 +1,19 @@
 """Forwarded ports: from this host to a service, from containers to this host.
 
-A listener is open until its service is stopped or the session ends.
+A listener is open until its service is stopped or the session ends. Services of this host listen
+on the gateway of the default network. Where a port is in use there, the service gets a network of
+its own, and with it another address of this host.
 """
 
+import errno
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute
+from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
 from ci.common import networks
 from ci.engine.errors import EngineError, UnsupportedError
@@ -16,6 +22,21 @@ from ci.engine.execution.services import Services
 from ci.engine.values import Port, PortForward, Service
 
 LOOPBACK = "127.0.0.1"
+#: Names of this host as the target of a forward.
+THIS_HOST = ("localhost", LOOPBACK)
+
+
+class PortInUseError(EngineError):
+    """A port of this host is in use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenPort:
+    """A port that listens and the port that it leads to."""
+
+    front: int
+    back: int
+    listener: Any  # None: a program of this host listens on all addresses under this port
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +44,7 @@ class OpenPorts:
     """A port forward that listens."""
 
     address: str
-    ports: tuple[tuple[int, int], ...]  # frontend (where it listens), backend (where that leads)
+    ports: tuple[OpenPort, ...]
     scope: anyio.CancelScope
 
 
@@ -40,7 +61,7 @@ class PortForwards:
 
     async def ports(self, forward: PortForward) -> tuple[Port, ...]:
         """Return the ports on which a forward listens."""
-        return tuple(Port(port=front) for front, _ in (await self.start(forward)).ports)
+        return tuple(Port(port=each.front) for each in (await self.start(forward)).ports)
 
     async def start(self, forward: PortForward) -> OpenPorts:
         """Listen, unless the ports are open already.
@@ -50,7 +71,7 @@ class PortForwards:
         """
         if forward not in self._open:
             name = f"port forward {hash(forward)}"
-            await self._flights.run(name, lambda: self._start(forward))
+            await self._flights.run(name, lambda: self._group.start(self._serve, forward))
         return self._open[forward]
 
     async def stop(self, forward: PortForward) -> None:
@@ -59,43 +80,61 @@ class PortForwards:
         if found is not None:
             found.scope.cancel()
 
-    async def _start(self, forward: PortForward) -> None:
+    async def _serve(self, forward: PortForward, *, task_status: TaskStatus[None]) -> None:
+        """Listen until the forward is stopped."""
         if forward.service is None:
-            address, target = await self._gateway(), forward.host
+            target, network = forward.host, secrets.token_hex(8)
+            address, ports = await self._listen_for_containers(forward, network)
         else:
-            address = LOOPBACK
-            target = (await self._services.start(forward.service)).address
-        scope, bound = anyio.CancelScope(), []
+            target, network = (await self._services.start(forward.service)).address, ""
+            address, ports = LOOPBACK, await _listen(LOOPBACK, forward.ports)
         try:
-            for front, back in forward.ports:
-                bound.append((await self._listen(scope, (address, front), (target, back)), back))
+            async with anyio.create_task_group() as group:
+                for each in ports:
+                    self._options.log(f"forward {address}:{each.front} to {target}:{each.back}")
+                    if each.listener is not None:
+                        connect = partial(self._connect, to=(target, each.back))
+                        group.start_soon(each.listener.serve, connect)
+                scope = group.cancel_scope
+                self._open[forward] = OpenPorts(address=address, ports=ports, scope=scope)
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await _close(ports)
+                if network:
+                    remove = self._daemon.client.remove_network
+                    await self._daemon.try_remove(remove, network)
+
+    async def _listen_for_containers(
+        self, forward: PortForward, network: str
+    ) -> tuple[str, tuple[OpenPort, ...]]:
+        """Listen where containers reach this host; return the address and the ports."""
+        direct = [
+            OpenPort(front=front, back=back, listener=None)
+            for front, back in forward.ports
+            if front == back and forward.host in THIS_HOST and await _on_all_addresses(front)
+        ]
+        taken = [(each.front, each.back) for each in direct]
+        wanted = tuple(pair for pair in forward.ports if pair not in taken)
+        address = await self._gateway(networks.DEFAULT)
+        try:
+            return address, (*await _listen(address, wanted), *direct)
+        except PortInUseError as error:
+            self._options.log(f"{error}; the service of this host gets a network of its own")
+        create = self._daemon.client.create_network
+        await self._daemon.call(create, network, labels=self._daemon.labels)
+        try:
+            address = await self._gateway([network])
+            return address, (*await _listen(address, wanted), *direct)
         except BaseException:
-            scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await self._daemon.try_remove(self._daemon.client.remove_network, network)
             raise
-        self._open[forward] = OpenPorts(address=address, ports=tuple(bound), scope=scope)
 
-    async def _listen(
-        self, scope: anyio.CancelScope, at: tuple[str, int], to: tuple[str, int]
-    ) -> int:
-        """Open one port in the background and return its number."""
-        try:
-            listener: Any = await anyio.create_tcp_listener(local_host=at[0], local_port=at[1])
-        except OSError as error:
-            raise EngineError(f"cannot listen on {at[0]}:{at[1]}: {error.strerror}") from error
-        port = int(listener.extra_attributes[SocketAttribute.local_port]())
-
-        async def serve() -> None:
-            with scope:
-                async with listener:
-                    await listener.serve(lambda stream: _connect(stream, to))
-
-        self._group.start_soon(serve)
-        self._options.log(f"forward {at[0]}:{port} to {to[0]}:{to[1]}")
-        return port
-
-    async def _gateway(self) -> str:
-        """Return the address at which containers reach this host."""
-        for name in networks.DEFAULT:
+    async def _gateway(self, names: Iterable[str]) -> str:
+        """Return the address at which containers reach this host, by the first network found."""
+        for name in names:
             found = await self._daemon.inspect(self._daemon.client.inspect_network, name)
             if found is not None and (address := networks.gateway(found)):
                 return address
@@ -103,17 +142,59 @@ class PortForwards:
             "the container engine has no bridge network by which containers reach this host"
         )
 
+    async def _connect(self, stream: ByteStream, to: tuple[str, int]) -> None:
+        """Copy bytes both ways until both sides are done; an error ends this connection only."""
+        async with stream:
+            try:
+                async with (
+                    await anyio.connect_tcp(*to) as other,
+                    anyio.create_task_group() as group,
+                ):
+                    group.start_soon(_copy, stream, other)
+                    group.start_soon(_copy, other, stream)
+            except OSError:
+                return  # the client's connection ends, as it does where nothing listens
 
-async def _connect(stream: ByteStream, to: tuple[str, int]) -> None:
-    """Copy bytes both ways until both sides are done."""
-    async with stream:
+
+async def _listen(address: str, pairs: Iterable[tuple[int, int]]) -> tuple[OpenPort, ...]:
+    """Open a listener for each pair of ports, or none.
+
+    Raises:
+        PortInUseError: a port is in use.
+        EngineError: this host cannot listen there.
+    """
+    ports: list[OpenPort] = []
+    for front, back in pairs:
         try:
-            other = await anyio.connect_tcp(*to)
-        except OSError:
-            return  # the client's connection ends, as it does where nothing listens
-        async with other, anyio.create_task_group() as group:
-            group.start_soon(_copy, stream, other)
-            group.start_soon(_copy, other, stream)
+            listener: Any = await anyio.create_tcp_listener(local_host=address, local_port=front)
+        except OSError as error:
+            await _close(ports)
+            kind = PortInUseError if error.errno == errno.EADDRINUSE else EngineError
+            raise kind(f"cannot listen on {address}:{front}: {error.strerror}") from error
+        port = int(listener.extra_attributes[SocketAttribute.local_port]())
+        ports.append(OpenPort(front=port, back=back, listener=listener))
+    return tuple(ports)
+
+
+async def _close(ports: Iterable[OpenPort]) -> None:
+    for each in ports:
+        if each.listener is not None:
+            await each.listener.aclose()
+
+
+async def _on_all_addresses(port: int) -> bool:
+    """Return whether a program of this host listens on all addresses under a port.
+
+    Nothing else listens on a random address of the loopback network.
+    """
+    address = ".".join(["127", *(str(1 + secrets.randbelow(254)) for _ in range(3))])
+    try:
+        await _close(await _listen(address, [(port, port)]))
+    except PortInUseError:
+        return True
+    except EngineError:  # not a system where all of 127/8 is this host
+        return False
+    return False
 
 
 async def _copy(source: ByteStream, target: ByteStream) -> None:
@@ -143,7 +224,7 @@ def forwarded_ports(
     pairs = [(each.get("frontend") or 0, each["backend"]) for each in asked]
     if native or not asked:
         exposed = [p.port for p in service.container.ports if p.protocol == "TCP"]
-        pairs += [(port if native else 0, port) for port in exposed]
+        pairs = [*((port if native else 0, port) for port in exposed), *pairs]
     if not pairs:
         raise EngineError("the service exposes no TCP port")
     return tuple((0 if random else front, back) for front, back in pairs)

@@ -9,7 +9,7 @@ from anyio.abc import TaskGroup
 from ci.engine.errors import EngineError
 from ci.engine.execution.bindings import Bindings
 from ci.engine.execution.containers import StepContainers
-from ci.engine.execution.docker_api import Daemon
+from ci.engine.execution.docker_api import STORE, Daemon
 from ci.engine.execution.images import Images
 from ci.engine.execution.keys import Keys, unknown
 from ci.engine.execution.port_forwards import PortForwards
@@ -23,7 +23,7 @@ from ci.engine.ids import Call
 from ci.engine.options import Options
 from ci.engine.store.cache import Store
 from ci.engine.store.tree import DIRECTORY, Tree
-from ci.engine.values import Container, Directory, Secret
+from ci.engine.values import Directory, Secret
 
 
 class Engine:
@@ -33,6 +33,7 @@ class Engine:
         self.options = options
         self.store = Store(options.cache_dir)
         self.store.register_session(daemon.session)
+        daemon.labels[STORE] = self.store.identity
         self.rootfs = Rootfs(self.store, daemon)
         self.flights = SingleFlight(group)
         self.resources = Resources(
@@ -49,15 +50,12 @@ class Engine:
         self.plaintexts: dict[str, bytes] = {}  # of secrets that the client set, by their hash
         self._values: dict[Call, Any] = {}
         self.keys = Keys(self.store, self.value)
-        self.steps = Steps(self.resources, self.keys, self.reveal, self._start_bindings)
-        self.services = Services(self.resources, self.keys, self.steps)
+        # A step starts its services, and a service is started as a step: so they are bound late.
+        self.steps = Steps(self.resources, self.keys, self.reveal, lambda: self.bindings)
+        self.services = Services(self.resources, self.keys, self.steps, lambda: self.bindings)
         self.port_forwards = PortForwards(self.resources, self.services)
         self.bindings = Bindings(self.services, self.port_forwards, self.value)
         self.images = Images(self.resources, self.steps, self.value, self.reveal)
-
-    async def _start_bindings(self, container: Container) -> dict[str, str]:
-        # A step starts its services, and a service is started as a step: so this is bound late.
-        return await self.bindings.start_all(container)
 
     async def value(self, call: Call) -> Any:
         """Return the value of a call; each call is evaluated once in a session."""

@@ -1,8 +1,12 @@
 """Steps of a container: its files as Docker has them, its commands executed or found cached."""
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from functools import partial
 from posixpath import join
+from typing import Any
 
 import anyio
 
@@ -13,11 +17,12 @@ from ci.engine.execution.containers import MountContent, StepContainer
 from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.keys import Keys
 from ci.engine.execution.outputs import failed, failure, shorten
-from ci.engine.execution.resources import Resources, Reveal, StartBindings
+from ci.engine.execution.resources import BoundServices, Resources, Reveal
 from ci.engine.execution.rootfs import Layer, State
+from ci.engine.sources.secrets import as_text
 from ci.engine.store.patterns import parents
 from ci.engine.store.tree import Entry, Tree, chown, clean, inside
-from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Files, Image, Mount
+from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Files, Image, Mount, visible
 
 #: Commands that run at once.
 PARALLEL = 8
@@ -37,7 +42,11 @@ class Steps:
     """Executes the steps that are not cached, each one once."""
 
     def __init__(
-        self, resources: Resources, keys: Keys, reveal: Reveal, start_bindings: StartBindings
+        self,
+        resources: Resources,
+        keys: Keys,
+        reveal: Reveal,
+        bindings: Callable[[], BoundServices],
     ) -> None:
         self._options = resources.options
         self._store = resources.store
@@ -48,7 +57,7 @@ class Steps:
         self._group = resources.group
         self._keys = keys
         self._reveal = reveal
-        self._start_bindings = start_bindings
+        self._bindings = bindings
         self._runner = CommandRunner(resources.store, resources.daemon, resources.containers)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._states: dict[str, State] = {}
@@ -159,41 +168,54 @@ class Steps:
                 await self.result(mount.after)
 
     async def _execute(self, step: Exec, key: str) -> ExecResult:
-        command = await self._command(step, key)
+        command = await self.command(step, key)
         started = time.monotonic()
-        async with (
-            cache_volumes.held(self._store, step.before.mounts) as mounts,
-            self._limiter,
-        ):
-            result = await self._run_and_commit(step, replace(command, mounts=mounts))
+        async with self.mounts(step) as mounts, self._limiter:
+            command = replace(command, mounts=mounts)
+            run = partial(self._run_and_commit, step, command)
+            result = await self._bindings().while_running(step.before, run)
         self._options.log(f"exec {shorten(step.args)} {time.monotonic() - started:.1f} s")
         self._results[key] = result
         self._store.set(key, vars(result))
         return result
 
-    async def _command(self, step: Exec, key: str) -> Command:
+    def mounts(self, step: Exec) -> AbstractAsyncContextManager[tuple[Mount, ...]]:
+        """Lock the caches of a command; the mounts in the block have the names of their volumes."""
+        return cache_volumes.held(self._store, step.before.mounts, partial(self._owner, step))
+
+    async def _owner(self, step: Exec, owner: str) -> tuple[int, int]:
+        return await self._rootfs.owner(await self.state(step.before.files), owner)
+
+    async def command(self, step: Exec, key: str) -> Command:
+        """Return a command with everything that it needs; starts the services bound to it."""
         before = step.before
         secrets = [(name, await self._reveal(call)) for name, call in before.secrets]
         mounted = [await self._reveal(m.secret) for m in before.mounts if m.secret]
-        stdin = step.stdin.encode()
-        if step.redirect_stdin:
-            file = await self.tree(before, before.absolute(step.redirect_stdin))
-            stdin = self._store.read(file.root.content)
         return Command(
             key=key,
             args=step.args,
             env={
                 **self._options.exec_env,
                 **dict((*before.env, *before.volatile)),
-                **{name: value.decode() for name, value in secrets},
+                **{name: as_text(name, value) for name, value in secrets},
             },
             user=before.user,
             workdir=before.workdir or "/",
-            stdin=stdin,
+            stdin=await self._stdin(step),
             mounts=before.mounts,
-            hosts=await self._start_bindings(before),
+            hosts=await self._bindings().start_all(before),
             hidden=(*(value for _, value in secrets), *mounted),
         )
+
+    async def _stdin(self, step: Exec) -> bytes:
+        """Return the standard input of a command: a text, a mounted secret or another file."""
+        if not step.redirect_stdin:
+            return step.stdin.encode()
+        place = step.before.absolute(step.redirect_stdin)
+        for mount in step.before.mounts:
+            if mount.secret is not None and mount.path == place:
+                return await self._reveal(mount.secret)
+        return self._store.read((await self.tree(step.before, place)).root.content)
 
     # --- containers ---------------------------------------------------------------------------
     async def _run_and_commit(self, step: Exec, command: Command) -> ExecResult:
@@ -207,7 +229,8 @@ class Steps:
             if container.dedicated:
                 image = await self._without_config(image, command)
             content = [m for m in command.mounts if m.kind in CONTENT_MOUNTS]
-            mounts = {m.path: await self._mount_after(container, m) for m in content}
+            seen = visible(command.mounts)
+            mounts = {m.path: await self._mount_after(container, m, m in seen) for m in content}
             keep = reusable
         finally:
             if not keep:
@@ -302,15 +325,15 @@ class Steps:
             if not done:
                 self._discard(container)
 
-    async def dedicated(self, step: Exec, key: str) -> tuple[StepContainer, Command]:
+    async def dedicated(self, step: Exec, command: Command, **settings: Any) -> StepContainer:
         """Return a new container whose own process is a command, not yet started."""
-        state, command = await self.state(step.before.files), await self._command(step, key)
-        contents = [await self._mount_content(mount, state) for mount in command.mounts]
+        state = await self.state(step.before.files)
+        contents = await self._mount_contents(command, state)
         image = await self._rootfs.image(state)
-        return await self._runner.dedicated(image, contents, command), command
+        return await self._runner.dedicated(image, contents, command, **settings)
 
     async def _new_container(self, command: Command, state: State) -> StepContainer:
-        contents = [await self._mount_content(mount, state) for mount in command.mounts]
+        contents = await self._mount_contents(command, state)
         points = [await self._missing_point(state, mount.path) for mount in command.mounts]
         image = await self._rootfs.image(state)
         container = await self._runner.new_container(image, contents, command)
@@ -328,6 +351,9 @@ class Steps:
         return [missing[-1], place] if missing else []
 
     # --- mounts -------------------------------------------------------------------------------
+    async def _mount_contents(self, command: Command, state: State) -> list[MountContent]:
+        return [await self._mount_content(mount, state) for mount in visible(command.mounts)]
+
     async def _mount_content(self, mount: Mount, state: State) -> MountContent:
         owner = await self._rootfs.owner(state, mount.owner) if mount.owner else (0, 0)
         match mount.kind:
@@ -336,19 +362,20 @@ class Steps:
                 own = mount.owner and mount.after is None
                 return MountContent(mount=mount, tree=chown(tree, *owner) if own else tree)
             case "cache":
-                volume, new = await self._containers.cache_volume(mount.name)
-                first = await mount.source() if new and mount.source else Tree()
-                tree = chown(first, *owner) if mount.owner else first
-                wanted = tree if mount.owner or (new and mount.source) else None
-                return MountContent(mount=mount, tree=wanted, volume=volume)
+                tree = await mount.source() if mount.source else Tree()
+                tree = chown(tree, *owner) if mount.owner else tree
+                first = tree if mount.source or mount.owner else None
+                image = await self._rootfs.image(state)
+                volume = await self._containers.cache_volume(mount.name, image, first)
+                return MountContent(mount=mount, volume=volume)
             case "secret" if mount.secret is not None:
                 data = await self._reveal(mount.secret)
                 return MountContent(mount=mount, data=data, owner=owner)
         return MountContent(mount=mount)
 
-    async def _mount_after(self, container: StepContainer, mount: Mount) -> str:
-        """Return where the store has a mount's content after a command."""
-        if await self._runner.changed(container, mount):
+    async def _mount_after(self, container: StepContainer, mount: Mount, seen: bool) -> str:
+        """Return where the store has a mount's content after a command that may have seen it."""
+        if seen and await self._runner.changed(container, mount):
             container.mark_valid = False
             return self._store.save(await self._containers.content(container, mount))
         if mount.after is not None:

@@ -5,11 +5,15 @@ import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from posixpath import join
 
 from ci.engine.errors import EngineError
+from ci.engine.store import gitignore as gitignores
 from ci.engine.store import patterns
 from ci.engine.store.cache import Store
+from ci.engine.store.gitignore import Gitignore
 from ci.engine.store.tree import DIRECTORY, FILE, FOLDER, LINK, Entry, Tree
 
 #: A file that changed less than this before it was read, seconds, may change without a new time.
@@ -37,12 +41,11 @@ def upload(
     reader = _Reader(store, str(root))
     exclude, include = tuple(exclude), tuple(include)
     try:
-        found = dict(reader.walk(exclude, gitignore))
+        rules = _Rules(root) if gitignore else None
+        found = dict(reader.walk(exclude, rules))
     except OSError as error:
         raise EngineError(f"{error.filename}: {error.strerror}") from error
-    kept = patterns.select(
-        ((p, s.st_mode & 0o170000 == stat.S_IFDIR) for p, s in found.items()), include, exclude
-    )
+    kept = patterns.select(found, include, exclude)
     entries = {path: reader.entry(path, found[path]) for path in found if path in kept}
     if remember:
         reader.finish()
@@ -61,35 +64,67 @@ def upload_file(store: Store, path: Path) -> Entry:
     return entry
 
 
+class _Rules:
+    """The .gitignore rules of a directory: its own, and those above it in its git repository."""
+
+    def __init__(self, root: Path) -> None:
+        """Read the rules above the directory.
+
+        Raises:
+            EngineError: they exclude the directory itself.
+        """
+        root = root.absolute()
+        found = (folder for folder in (root, *root.parents) if (folder / ".git").exists())
+        repository = next(found, None)
+        self._gitignore = Gitignore(repository=repository is not None)
+        self._root = repository or root
+        self._inner = "" if root == self._root else str(root.relative_to(self._root))
+        entered = [self._inner, *patterns.parents(self._inner)] if self._inner else []
+        for folder, inner in pairwise(["", *reversed(entered)]):
+            self._add(folder)
+            if self._gitignore.ignores(inner, directory=True):
+                raise EngineError(f"{root}: no such file or directory: a .gitignore excludes it")
+
+    def read(self, folder: str) -> None:
+        """Read the file in a folder below the directory, before the folder's other names."""
+        self._add(join(self._inner, folder).rstrip("/"))
+
+    def ignores(self, path: str, *, directory: bool) -> bool:
+        """Return whether a path below the directory is ignored; see `Gitignore.ignores`."""
+        return self._gitignore.ignores(join(self._inner, path), directory=directory)
+
+    def _add(self, folder: str) -> None:
+        path = self._root / folder / gitignores.NAME
+        if path.is_file() and not path.is_symlink():  # git follows no link here
+            self._gitignore.add(folder, path.read_bytes())
+
+
 class _Reader:
     def __init__(self, store: Store, root: str) -> None:
         self._store = store
         self._root = root
-        self._known = store.known_files(root + "/")
+        self._known = store.known_files(_key(root + "/"))
         self._new: list[tuple[str, str, str]] = []
 
     def walk(
-        self, exclude: tuple[str, ...], gitignore: bool
+        self, exclude: tuple[str, ...], rules: "_Rules | None"
     ) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the paths below the root, a directory before its contents."""
         pruner = patterns.Matcher(patterns.compile_pattern(text) for text in exclude)
         has_negations = any(text.startswith("!") for text in exclude)
         stack = [""]
-        rules: list[patterns.Pattern] = []
         while stack:
             at = stack.pop()
             with os.scandir(f"{self._root}/{at}") as scanned:
                 items = sorted(scanned, key=lambda item: item.name)
-            if gitignore and any(item.name == ".gitignore" for item in items):
-                text = Path(f"{self._root}/{at}/.gitignore").read_text(encoding="utf-8")
-                rules += patterns.gitignore(text, at)
-            ignored = patterns.Matcher(rules) if rules else None
+            if rules is not None and any(item.name == gitignores.NAME for item in items):
+                rules.read(at)
             for item in items:
                 path = f"{at}/{item.name}" if at else item.name
                 is_directory = item.is_dir(follow_symlinks=False)
-                if ignored and ignored.matches(path, directory=is_directory):
+                if rules is not None and rules.ignores(path, directory=is_directory):
                     continue
-                if is_directory and not has_negations and pruner.matches(path, directory=True):
+                if is_directory and not has_negations and pruner.matches(path):
                     continue
                 yield path, item.stat(follow_symlinks=False)
                 if is_directory:
@@ -111,19 +146,24 @@ class _Reader:
 
     def _content(self, path: str, found: os.stat_result) -> str:
         stamp = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
-        known = self._known.get(path)
-        if known and known[0] == stamp and self._store.touch(known[1]):
+        known = self._known.get(_key(path))
+        if known and known[0] == stamp and self._store.touch(known[1], found.st_size):
             return known[1]
         with Path(path).open("rb") as file:
             content, _ = self._store.add(file)
         if time.time() - found.st_ctime > RACY:
-            self._new.append((path, stamp, content))
+            self._new.append((_key(path), stamp, content))
         return content
 
     def finish(self) -> None:
         """Store the hashes of the files that were read."""
         if self._new:
             self._store.remember_files(self._new)
+
+
+def _key(path: str) -> str:
+    """Return a path as the store can keep it; a name of this host is not always UTF-8."""
+    return os.fsencode(path).decode("latin-1")
 
 
 def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> None:

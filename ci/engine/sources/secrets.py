@@ -1,13 +1,13 @@
 """Secret values: where they come from, and how they are masked in output."""
 
 import os
+import re
 from collections.abc import Iterable
 
 import anyio
 import anyio.to_thread
 
 from ci.engine.errors import EngineError, UnsupportedError
-from ci.engine.sources import vault
 
 MASK = b"***"
 
@@ -37,6 +37,8 @@ async def reveal(uri: str) -> bytes:
         case "op":
             return await _output(uri, ["op", "read", "-n", uri])
         case "vault":
+            from ci.engine.sources import vault  # imports hvac
+
             return await anyio.to_thread.run_sync(vault.read, rest)
     raise UnsupportedError(f"a secret from {scheme}://")
 
@@ -51,22 +53,48 @@ async def _output(uri: str, command: list[str]) -> bytes:
     return done.stdout
 
 
+def as_text(name: str, value: bytes) -> str:
+    """Return a secret as text; raises `EngineError`, which names it, if it is not UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        message = f"secret {name}: the value is not UTF-8; mount it as a file instead"
+    raise EngineError(message)  # outside `except`: the error above holds the value
+
+
+def hidden_parts(values: Iterable[bytes]) -> list[bytes]:
+    """Return what is masked, the longest first: each value, its text, each line that is not empty.
+
+    A program may print a secret line by line, or with its lines joined.
+    """
+    parts = {
+        part
+        for value in values
+        for part in (value, value.strip(), *map(bytes.strip, value.splitlines()))
+        if part.strip()
+    }
+    return sorted(parts, key=lambda part: (-len(part), part))
+
+
 class Scrubber:
     """Masks secret values in a stream of bytes, also where one is split over two chunks."""
 
     def __init__(self, values: Iterable[bytes]) -> None:
-        self._values = sorted(
-            {v for value in values if (v := value.strip())}, key=len, reverse=True
-        )
-        self._keep = max((len(value) for value in self._values), default=1) - 1
+        parts = hidden_parts(values)
+        self._hidden = re.compile(b"|".join(map(re.escape, parts))) if parts else None
+        self._keep = max(map(len, parts), default=1) - 1
         self._rest = b""
 
     def feed(self, chunk: bytes, *, last: bool = False) -> bytes:
         """Return the masked output so far; at the last chunk all of it."""
-        text = self._rest + chunk
-        for value in self._values:
-            text = text.replace(value, MASK)
-        # A value that begins before the cut is complete in the text, so it is masked already.
+        text, done, masked = self._rest + chunk, 0, []
+        # What begins before the cut is complete in the text, whichever part it is.
         cut = len(text) if last else max(0, len(text) - self._keep)
+        for hit in self._hidden.finditer(text) if self._hidden else ():
+            if hit.start() >= cut:
+                break
+            masked += [text[done : hit.start()], MASK]
+            done = hit.end()
+        cut = max(cut, done)
         self._rest = text[cut:]
-        return text[:cut]
+        return b"".join([*masked, text[done:cut]])

@@ -1,17 +1,23 @@
 """Secrets of a HashiCorp Vault (KV version 2), with the environment variables of its own program.
 
-VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE; VAULT_APPROLE_ROLE_ID and VAULT_APPROLE_SECRET_ID instead
-of a token; VAULT_PATH_PREFIX is the mount path of the secrets engine (default: secret).
+VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE, VAULT_CACERT; VAULT_APPROLE_ROLE_ID and
+VAULT_APPROLE_SECRET_ID instead of a token; VAULT_PATH_PREFIX is the mount path of the secrets
+engine (default: secret).
 """
 
-import json
 import os
-import urllib.request
+import ssl
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
+
+import hvac
+import requests
+from hvac.exceptions import VaultError
 
 from ci.engine.errors import EngineError
-from ci.engine.sources import http
+
+#: Seconds that the server may send nothing.
+TIMEOUT = 60
 
 
 def read(address: str) -> bytes:
@@ -24,34 +30,50 @@ def read(address: str) -> bytes:
     if not path or not dot or "." in field:
         raise EngineError(f"secret vault://{address}: the address must be vault://PATH.FIELD")
     mount = os.environ.get("VAULT_PATH_PREFIX") or "secret"
-    answer = _request(f"{mount}/data/{path}", token=_token())
-    value = ((answer.get("data") or {}).get("data") or {}).get(field)
+    try:
+        found = _client().secrets.kv.v2.read_secret_version(
+            path, mount_point=mount, raise_on_deleted_version=True
+        )
+    except (VaultError, requests.RequestException, ValueError) as error:
+        raise EngineError(f"secret vault://{address}: {error}") from error
+    value = found["data"]["data"].get(field)
     if not isinstance(value, str):
         raise EngineError(f"secret vault://{address}: the path has no text field of that name")
     return value.encode()
 
 
-def _token() -> str:
-    role = os.environ.get("VAULT_APPROLE_ROLE_ID")
-    if role:
-        mount = os.environ.get("VAULT_APPROLE_MOUNT_PATH") or "approle"
-        given = {"role_id": role, "secret_id": os.environ.get("VAULT_APPROLE_SECRET_ID", "")}
-        return str(_request(f"auth/{mount}/login", body=given)["auth"]["client_token"])
-    token = os.environ.get("VAULT_TOKEN")
-    if not token:
-        raise EngineError("secret vault://: set VAULT_TOKEN or VAULT_APPROLE_ROLE_ID")
-    return token
-
-
-def _request(path: str, *, token: str = "", body: dict[str, str] | None = None) -> dict[str, Any]:
+def _client() -> Any:
     root = os.environ.get("VAULT_ADDR", "")
     if "://" not in root:
         raise EngineError("secret vault://: set VAULT_ADDR to the server's URL")
-    namespace = os.environ.get("VAULT_NAMESPACE", "")
-    given = {"Request": "true", "Token": token, "Namespace": namespace}
-    headers = {f"X-Vault-{name}": value for name, value in given.items() if value}
-    url = f"{root.rstrip('/')}/v1/{quote(path)}"
-    data = None if body is None else json.dumps(body).encode()
-    with http.open_url(urllib.request.Request(url, data=data, headers=headers)) as got:  # noqa: S310
-        found: dict[str, Any] = json.load(got)
-    return found
+    role, token = os.environ.get("VAULT_APPROLE_ROLE_ID"), os.environ.get("VAULT_TOKEN")
+    if not role and not token:
+        raise EngineError("secret vault://: set VAULT_TOKEN or VAULT_APPROLE_ROLE_ID")
+    client = hvac.Client(
+        url=root.rstrip("/"),
+        token="" if role else token,
+        namespace=os.environ.get("VAULT_NAMESPACE") or None,
+        timeout=TIMEOUT,
+        verify=os.environ.get("VAULT_CACERT") or ssl.get_default_verify_paths().cafile or True,
+        session=_Session(),
+    )
+    if role:
+        client.auth.approle.login(
+            role_id=role,
+            secret_id=os.environ.get("VAULT_APPROLE_SECRET_ID", ""),
+            mount_point=os.environ.get("VAULT_APPROLE_MOUNT_PATH") or "approle",
+        )
+    return client
+
+
+class _Session(requests.Session):
+    """Follows redirects; requests itself takes only `Authorization` from those to other hosts."""
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        """Remove the token from a request that goes to another host."""
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        old, new = response.request.url, prepared_request.url
+        if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("X-Vault-Token", None)

@@ -27,7 +27,7 @@ from typing import IO, Any
 
 from ci.common.locks import Lock
 from ci.engine.errors import CacheError
-from ci.engine.store.tree import Entry, Tree
+from ci.engine.store.tree import FILE, Entry, Tree
 
 CHUNK = 1 << 20
 #: A temporary file older than this, seconds, was left by a process that was killed.
@@ -35,7 +35,7 @@ ABANDONED = 86_400
 #: Bytes of the key that hashes secrets.
 KEY = 32
 #: Part of every key: increase it when an old result under the same key would be wrong.
-VERSION = 1
+VERSION = 2
 _TABLES = """
 create table if not exists steps (key text primary key, value text, used real) without rowid;
 create table if not exists seen (path text primary key, stamp text, content text) without rowid;
@@ -116,13 +116,17 @@ class Store:
         """Return whether a content exists."""
         return self.path(digest).exists()
 
-    def touch(self, digest: str) -> bool:
-        """Return whether a content exists, and set its last use to now."""
+    def touch(self, digest: str, size: int) -> bool:
+        """Return whether a content exists with this size, and set its last use to now.
+
+        A file that lost its end in a crash of the machine counts as missing.
+        """
+        path = self.path(digest)
         try:
-            os.utime(self.path(digest))
+            os.utime(path)
+            return path.stat().st_size == size
         except FileNotFoundError:
             return False
-        return True
 
     def add(self, source: IO[bytes]) -> tuple[str, int]:
         """Copy a stream into the store; return its SHA-256 and size in bytes."""
@@ -141,8 +145,10 @@ class Store:
     def add_bytes(self, data: bytes) -> str:
         """Put bytes into the store and return their SHA-256."""
         digest = hashlib.sha256(data).hexdigest()
-        if not self.touch(digest):
-            self.write([data])
+        if not self.touch(digest, len(data)):
+            # Many small files: their size is checked at every use, in place of an fsync for each.
+            with self._writer(sync=False) as (file, _):
+                file.write(data)
         return digest
 
     @contextmanager
@@ -158,20 +164,26 @@ class Store:
                 file.close()
             Path(name).unlink(missing_ok=True)
 
-    @contextmanager
-    def writer(self) -> Iterator[tuple["HashingWriter", list[Any]]]:
-        """Yield a file to write, and a list that gets its SHA-256 and size at the end.
+    def writer(self) -> AbstractContextManager[tuple["HashingWriter", list[Any]]]:
+        """Return a file to write, and a list that gets its SHA-256 and size at the end.
 
-        The content appears complete or not at all.
+        The content appears complete or not at all, even if the machine crashes.
 
         Raises:
             CacheError: it cannot be written, for example on a full disk.
         """
+        return self._writer(sync=True)
+
+    @contextmanager
+    def _writer(self, *, sync: bool) -> Iterator[tuple["HashingWriter", list[Any]]]:
         done: list[Any] = []
         with self._temporary_file() as (file, path):
             hashing = HashingWriter(file, self._cache_errors)
             yield hashing, done
             with self._cache_errors():
+                if sync and hashing.size:
+                    file.flush()
+                    os.fsync(file.fileno())
                 file.close()
                 digest = hashing.hash.hexdigest()
                 target = self.path(digest)
@@ -183,6 +195,8 @@ class Store:
         """Write a file of the cache directory atomically."""
         with self._temporary_file() as (file, path), self._cache_errors():
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
             file.close()
             path.replace(target)
 
@@ -205,20 +219,27 @@ class Store:
     def save(self, tree: Tree) -> str:
         """Put a tree into the store and return its digest."""
         rows = [[path, *entry] for path, entry in sorted(tree.entries.items())]
-        return self.add_bytes(zlib.compress(json.dumps(rows).encode(), 1))
+        return self.write([zlib.compress(json.dumps(rows).encode(), 1)])[0]
 
     def get_tree(self, key: str) -> Tree | None:
-        """Return the tree that is stored under a key, None if there is none."""
+        """Return the tree that is stored under a key, None if there is no complete one."""
         known = self.get(key)
-        return self.load(known) if known is not None and self.has(known) else None
+        with suppress(CacheError):
+            return None if known is None else self.load(known)
+        return None
 
     def load(self, digest: str) -> Tree:
-        """Return a saved tree; raises `CacheError` if it is missing or damaged."""
+        """Return a saved tree; raises `CacheError` if it or one of its files is not complete."""
         try:
             rows = json.loads(zlib.decompress(self.read(digest)))
         except (ValueError, zlib.error) as error:
             raise CacheError(self.path(digest), error) from error
-        return Tree({row[0]: Entry(*row[1:]) for row in rows})
+        tree = Tree({row[0]: Entry(*row[1:]) for row in rows})
+        with self._cache_errors():
+            for each in tree.entries.values():
+                if each.kind == FILE and self.path(each.content).stat().st_size < each.size:
+                    raise OSError(errno.EIO, f"{self.path(each.content)} is not complete")
+        return tree
 
     # --- results ----------------------------------------------------------------------------
     def get(self, key: str) -> Any:
@@ -274,6 +295,11 @@ class Store:
         self._execute_many(
             "delete from seen where content = ?", [(content,) for content in contents]
         )
+
+    @property
+    def identity(self) -> str:
+        """A name of this store that is not the name of its directory."""
+        return self.hash_secret(b"the store itself")[:16]
 
     def hash_secret(self, secret: bytes) -> str:
         """Return the keyed hash of a secret, which reveals nothing without this store's key."""

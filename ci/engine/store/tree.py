@@ -189,7 +189,7 @@ def select(
     if not (include or exclude or ignored):
         return tree
     removed = set(ignored)
-    paths = [(p, e.kind == DIRECTORY) for p, e in tree.entries.items() if p and p not in removed]
+    paths = [path for path in tree.entries if path and path not in removed]
     kept = patterns.select(paths, include, exclude)
     return Tree({path: e for path, e in tree.entries.items() if not path or path in kept})
 

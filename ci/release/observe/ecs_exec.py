@@ -16,13 +16,13 @@ PLUGIN = "session-manager-plugin"
 
 async def running_task(context: ReleaseContext, agent: str) -> ecs.Task:
     """Return the newest running task of an agent's service; raises `ExecError` without one."""
-    service = context.environment.service(context.config.agent(agent))
+    service = context.env.service(context.config.agent(agent))
     aws, cluster = context.aws, context.outputs.cluster
     known = await ecs.tasks(aws, cluster, await ecs.task_ids(aws, cluster))
     mine = [task for task in known if (task.service, task.status) == (service, "RUNNING")]
     if not mine:
-        message = f"no task of {agent} runs in {context.environment.name}"
-        raise ExecError(message, hint=f"./acso status --env {context.environment.name}")
+        message = f"no task of {agent} runs in {context.env.name}"
+        raise ExecError(message, hint=f"./acso status --env {context.env.name}")
     return max(mine, key=lambda task: task.created_at.timestamp() if task.created_at else 0.0)
 
 
@@ -53,7 +53,7 @@ async def start_session(
 
 def check(context: ReleaseContext, task: ecs.Task) -> None:
     """Raise `ExecError` unless a command can be started in a task."""
-    env = context.environment.name
+    env = context.env.name
     if task.exec_agent is None:
         message = f"task {task.id} was started without ECS Exec"
         hint = f"set ecs_exec = true in [environments.{env}] of acso.toml, then ./acso deploy"

@@ -116,10 +116,14 @@ def moment(since: str, now: datetime.datetime) -> datetime.datetime:
     """Return the time given as a duration before now, or in ISO 8601 (UTC without a zone).
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or the time is before the year 1.
     """
     if found := DURATION.fullmatch(since):
-        return now - datetime.timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+        try:
+            return now - datetime.timedelta(seconds=int(found[1]) * SECONDS[found[2]])
+        except (OverflowError, ValueError):  # also more digits than Python converts
+            message = f"{since!r} is too long a duration"
+            raise UsageError(message, hint="examples: 30s, 10m, 2h, 1d") from None
     try:
         at = datetime.datetime.fromisoformat(since)
     except ValueError:

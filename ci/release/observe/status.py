@@ -7,6 +7,7 @@ from typing import Any
 from ci.aws import elb
 from ci.common.concurrency import parallel
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
+from ci.release.observe.one_off_tasks import one_off_tasks
 from ci.release.plan.changes import CurrentService, current_services
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
@@ -91,7 +92,7 @@ class Status:
 async def status(context: ReleaseContext) -> Status:
     """Read the status of every service; changes nothing and takes no lock."""
     history = await table.history(context)
-    agents = agents_of(context.config, context.environment)
+    agents = agents_of(context.config, context.env)
     states = await current_services(context, list(agents))
 
     async def one(service: str) -> ServiceStatus:
@@ -112,7 +113,7 @@ async def status(context: ReleaseContext) -> Status:
     services = await parallel(one, agents)
     release = history.current.id if history.current else ""
     return Status(
-        environment=context.environment.name,
+        environment=context.env.name,
         release=release,
         services=tuple(services),
         notes=tuple(await _notes(context, history)),
@@ -171,7 +172,7 @@ async def _notes(context: ReleaseContext, history: History) -> Sequence[str]:
                 f"release {release.id} is unfinished: {release.holder} stopped while "
                 f"{_words(release)}; the next `deploy` or `rollback` takes it over"
             )
-    return notes
+    return notes + [task.text() for task in await one_off_tasks(context)]
 
 
 def _words(release: Release) -> str:

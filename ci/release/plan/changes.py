@@ -202,8 +202,7 @@ async def current_services(
 async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
     """Compare every image's service with what runs in the environment; changes nothing."""
     names = {
-        image.agent: context.environment.service(context.config.agent(image.agent))
-        for image in images
+        image.agent: context.env.service(context.config.agent(image.agent)) for image in images
     }
     found = await current_services(context, list(names.values()))
     secrets = context.aws.secrets
@@ -211,7 +210,7 @@ async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
     for image in images:
         state = found[names[image.agent]]
         changes.append(compare(desired_service(context, _located(image, state)), state, secrets))
-    return Plan(environment=context.environment.name, changes=tuple(changes))
+    return Plan(environment=context.env.name, changes=tuple(changes))
 
 
 def _located(image: Image, current: CurrentService) -> Image:

@@ -46,9 +46,9 @@ def desired_service(context: ReleaseContext, image: Image) -> DesiredService:
     request = task_definition(context, agent, image)
     return DesiredService(
         agent=agent,
-        service=context.environment.service(agent),
+        service=context.env.service(agent),
         image=image,
-        count=context.environment.task(agent).desired_count,
+        count=context.env.task(agent).desired_count,
         request=request,
         content=canonical.definition(request),
         settings=canonical.service(service(context, agent, revision="")),
@@ -61,9 +61,9 @@ def task_definition(context: ReleaseContext, agent: Agent, image: Image) -> dict
     Nothing in it changes from commit to commit: the same image in the same configuration is the
     same definition, so an unchanged agent is never rolled.
     """
-    size = context.environment.task(agent)
+    size = context.env.task(agent)
     return {
-        "family": context.environment.service(agent),
+        "family": context.env.service(agent),
         "requiresCompatibilities": ["FARGATE"],
         "networkMode": "awsvpc",
         "cpu": str(size.cpu),
@@ -83,9 +83,9 @@ def service(context: ReleaseContext, agent: Agent, *, revision: str) -> dict[str
     """Return the CreateService request of an agent, with its load balancer attached."""
     return {
         "cluster": context.outputs.cluster,
-        "serviceName": context.environment.service(agent),
+        "serviceName": context.env.service(agent),
         "taskDefinition": revision,
-        "desiredCount": context.environment.task(agent).desired_count,
+        "desiredCount": context.env.task(agent).desired_count,
         "launchType": "FARGATE",
         **_settings(context, agent),
         "enableECSManagedTags": True,
@@ -98,7 +98,7 @@ def update(context: ReleaseContext, agent: Agent, *, revision: str, desired: int
     """Return the UpdateService request that moves an agent's service to a revision."""
     return {
         "cluster": context.outputs.cluster,
-        "service": context.environment.service(agent),
+        "service": context.env.service(agent),
         "taskDefinition": revision,
         "desiredCount": desired,
         **_settings(context, agent),
@@ -108,7 +108,7 @@ def update(context: ReleaseContext, agent: Agent, *, revision: str, desired: int
 def _settings(context: ReleaseContext, agent: Agent) -> dict[str, Any]:
     """Return the arguments that CreateService and UpdateService share."""
     return {
-        "deploymentConfiguration": dict(DEPLOYMENT[context.environment.strategy]),
+        "deploymentConfiguration": dict(DEPLOYMENT[context.env.strategy]),
         "networkConfiguration": {
             "awsvpcConfiguration": {
                 "subnets": list(context.outputs.subnets),
@@ -123,8 +123,8 @@ def _settings(context: ReleaseContext, agent: Agent) -> dict[str, Any]:
                 "containerPort": agent.port,
             }
         ],
-        "healthCheckGracePeriodSeconds": context.environment.health_grace,
-        "enableExecuteCommand": context.environment.ecs_exec,
+        "healthCheckGracePeriodSeconds": context.env.health_grace,
+        "enableExecuteCommand": context.env.ecs_exec,
     }
 
 
@@ -140,23 +140,23 @@ def _container(context: ReleaseContext, agent: Agent, image: Image) -> dict[str,
         ],
         "healthCheck": {
             "command": ["CMD", "python", "-m", "agents.healthcheck"],
-            "interval": context.environment.health_interval,
+            "interval": context.env.health_interval,
             "timeout": CHECK_SECONDS,
             "retries": CHECK_RETRIES,
-            "startPeriod": min(context.environment.health_grace, MAX_START_SECONDS),
+            "startPeriod": min(context.env.health_grace, MAX_START_SECONDS),
         },
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {
                 "awslogs-group": context.outputs.log_group,
-                "awslogs-region": context.environment.region,
+                "awslogs-region": context.env.region,
                 "awslogs-stream-prefix": agent.name,
             },
         },
         "linuxParameters": {"initProcessEnabled": True},
         # ECS Exec's agent needs a root filesystem that it can write to.
         # Source: Amazon ECS Developer Guide, "ECS Exec", considerations.
-        "readonlyRootFilesystem": not context.environment.ecs_exec,
+        "readonlyRootFilesystem": not context.env.ecs_exec,
         "stopTimeout": STOP_SECONDS,
         "user": USER,
     }
@@ -166,14 +166,14 @@ def _environment(context: ReleaseContext, agent: Agent, image: Image) -> dict[st
     return {
         "ACSO_AGENT": agent.name,
         "ACSO_DIGEST": image.digest,
-        "ACSO_ENVIRONMENT": context.environment.name,
+        "ACSO_ENVIRONMENT": context.env.name,
         "ACSO_STATE_TABLE": context.outputs.state_table,
         "ACSO_VERSION": image.version,
-        "AWS_REGION": context.environment.region,
+        "AWS_REGION": context.env.region,
         "PORT": str(agent.port),
     }
 
 
 def _tags(context: ReleaseContext, agent: Agent) -> list[dict[str, str]]:
-    tags = {"project": "acso", "environment": context.environment.name, "agent": agent.name}
+    tags = {"project": "acso", "environment": context.env.name, "agent": agent.name}
     return [{"key": key, "value": value} for key, value in tags.items()]

@@ -34,7 +34,7 @@ def checks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Che
     def check(what: str, resource: str, run: Callable[..., Awaitable[Sequence[Finding]]]) -> Check:
         return Check(subject=Subject(what=what, resource=resource), run=partial(run, context))
 
-    yield check("account and region", context.environment.account or "", _account)
+    yield check("account and region", context.env.account or "", _account)
     yield check("cluster", outputs.cluster, _cluster)
     yield check("log group", outputs.log_group, _log_group)
     yield check("subnets", ", ".join(outputs.subnets), _subnets)
@@ -58,7 +58,7 @@ def repository(reference: str) -> str:
 
 async def _account(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     try:
-        await check_account(context.aws, context.environment)
+        await check_account(context.aws, context.env)
     except WrongAccountError as error:
         return [subject.failed(str(error), error.hint)]
     return [subject.passed(f"{await context.aws.account()} in {context.aws.region}")]
@@ -122,7 +122,7 @@ async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
 async def _image(
     context: ReleaseContext, subject: Subject, *, agent: Agent, image: Image | None
 ) -> Sequence[Finding]:
-    publish = f"./acso publish --env {context.environment.name}"
+    publish = f"./acso publish --env {context.env.name}"
     if image is None:
         return [subject.skipped("no service of this agent runs yet")]
     if not image.digest:
@@ -184,10 +184,8 @@ def _platform(context: ReleaseContext, agent: Agent, image: Image) -> str:
 
 def _not_applied(context: ReleaseContext, subject: Subject) -> Finding:
     message = "the agent is in acso.toml, but not yet in the infrastructure"
-    return subject.failed(message, f"./acso deploy --env {context.environment.name}")
+    return subject.failed(message, f"./acso deploy --env {context.env.name}")
 
 
 def _restore_by_hand(context: ReleaseContext) -> str:
-    return (
-        f"{RESTORE}aws cloudformation detect-stack-drift --stack-name {context.environment.prefix}"
-    )
+    return f"{RESTORE}aws cloudformation detect-stack-drift --stack-name {context.env.prefix}"

@@ -45,7 +45,7 @@ def checks(
 def permissions(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Permission]:
     """Yield the permissions needed for these images and for the agents' secrets; pure."""
     _, partition, _, _, account, _ = context.outputs.execution_role.split(":", 5)
-    here = f"{context.environment.region}:{account}"
+    here = f"{context.env.region}:{account}"
     yield Permission(
         what="log in to the registry", actions=(LOGIN,), resource="*", attempt=_logs_in
     )
@@ -62,9 +62,7 @@ def permissions(context: ReleaseContext, images: Mapping[str, Image]) -> Iterato
     yield Permission(
         what="write logs", actions=WRITE, resource=f"arn:{partition}:logs:{here}:{stream}"
     )
-    named = partial(
-        secrets.parse, partition=partition, region=context.environment.region, account=account
-    )
+    named = partial(secrets.parse, partition=partition, region=context.env.region, account=account)
     for value_from in _secrets(context):
         secret = named(value_from)
         yield Permission(

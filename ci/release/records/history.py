@@ -106,7 +106,7 @@ async def history(context: ReleaseContext, *, limit: int = 20) -> ReleaseList:
     """
     found = await table.history(context)
     return ReleaseList(
-        environment=context.environment.name,
+        environment=context.env.name,
         releases=found.releases[: max(limit, 0)],
         current=found.current.id if found.current else "",
     )
@@ -116,8 +116,8 @@ async def release_detail(context: ReleaseContext, id_: str) -> ReleaseDetail:
     """Return one release in detail; raises `UsageError` if it is not on record."""
     release = await table.read(context, key(id_))
     if release is None:
-        message = f"release {id_} of {context.environment.name} is not on record"
-        raise UsageError(message, hint=f"acso history --env {context.environment.name}")
+        message = f"release {id_} of {context.env.name} is not on record"
+        raise UsageError(message, hint=f"./acso history --env {context.env.name}")
     return ReleaseDetail(release=release)
 
 

@@ -87,7 +87,7 @@ async def under_lock(
     if errors:
         raise errors[0]
     if not results:
-        raise LockedError(lost[0], hint=f"./acso status --env {context.environment.name}")
+        raise LockedError(lost[0], hint=f"./acso status --env {context.env.name}")
     return results[0]
 
 
@@ -179,9 +179,9 @@ async def _wait_until_free(
 
 
 def _locked(context: ReleaseContext, lease: Lease) -> LockedError:
-    env = f"--env {context.environment.name}"
+    env = f"--env {context.env.name}"
     return LockedError(
-        f"{context.environment.name} is locked by {describe(lease)}",
+        f"{context.env.name} is locked by {describe(lease)}",
         hint=f"wait for it: --wait SECONDS; or see: ./acso status {env}, ./acso unlock {env}",
     )
 
@@ -194,12 +194,12 @@ async def _renew_until_lost(context: ReleaseContext, lease: Lease) -> str:
         renewed = Lease(token=lease.token, expires=_expiry(context), holder=lease.holder)
         try:
             if not await records.put_lease(context.aws, table, renewed, old=lease):
-                return f"another process took over the lock of {context.environment.name}"
+                return f"another process took over the lock of {context.env.name}"
             lease = renewed
         except AwsError as error:
             # A failed call is no loss as long as the lease has not expired.
             if _now(context) > lease.expires:
-                return f"the lock of {context.environment.name} could not be renewed: {error}"
+                return f"the lock of {context.env.name} could not be renewed: {error}"
 
 
 def _now(context: ReleaseContext) -> float:

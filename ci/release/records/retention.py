@@ -75,7 +75,7 @@ async def _delete_old_records(context: ReleaseContext) -> History:
     past = [
         document
         for document, release in list(zip(found, releases, strict=True))[
-            context.environment.keep_releases :
+            context.env.keep_releases :
         ]
         if not must_keep(release, history)
     ]
@@ -96,10 +96,10 @@ async def _delete_old_records(context: ReleaseContext) -> History:
 
 async def _deregister(context: ReleaseContext, history: History) -> None:
     """Deregister the revisions of each agent that are neither new nor in use."""
-    families = list(agents_of(context.config, context.environment))
+    families = list(agents_of(context.config, context.env))
     in_use = rollback_revisions(history) | await _running(context, families)
     for found in await parallel(lambda family: ecs.revisions(context.aws, family), families):
-        for revision in revisions_to_remove(found, context.environment.keep_revisions, in_use)[
+        for revision in revisions_to_remove(found, context.env.keep_revisions, in_use)[
             :MAX_DEREGISTERED
         ]:
             await ecs.deregister(context.aws, revision)

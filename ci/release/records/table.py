@@ -42,4 +42,4 @@ async def write(
     table = context.outputs.releases_table
     if not await records.put(context.aws, table, document, taken_from=took_from):
         message = f"another process has taken over release {release.id}"
-        raise LockedError(message, hint=f"./acso status --env {context.environment.name}")
+        raise LockedError(message, hint=f"./acso status --env {context.env.name}")

@@ -55,7 +55,7 @@ async def updates_to(
     context: ReleaseContext, runs: Mapping[str, ServiceRevision]
 ) -> list[ServiceUpdate]:
     """Return the updates that move services to revisions that already exist."""
-    agents = agents_of(context.config, context.environment)
+    agents = agents_of(context.config, context.env)
     states = await current_services(context, list(runs))
     return [
         ServiceUpdate(
@@ -101,7 +101,7 @@ async def roll_out(
             continue
         started = await parallel(lambda item: apply_update(context, item, say), mine)
         expectations |= {expectation.service: expectation for expectation in started}
-        left = context.environment.deploy_timeout - (context.clock.monotonic() - began)
+        left = context.env.deploy_timeout - (context.clock.monotonic() - began)
         # Earlier waves are watched too: one of their services may have failed meanwhile.
         result = await watch(context, list(expectations.values()), limits(context, left), progress)
         if not result.healthy:
@@ -116,11 +116,11 @@ async def bake(
 
     This finds a container that dies some seconds after it became healthy.
     """
-    seconds = float(context.environment.bake_time)
+    seconds = float(context.env.bake_time)
     if not seconds:
         return WatchResult(verdicts={}, snapshots={}, seconds=0.0)
     say(f"watching the services for {seconds:g} s (bake time)")
-    patience = limits(context, seconds + context.environment.health_grace)
+    patience = limits(context, seconds + context.env.health_grace)
     return await watch(context, expectations, patience, ProgressReporter(say), at_least=seconds)
 
 
@@ -170,7 +170,7 @@ async def restore(
     expectations = await parallel(go, updates)
     await parallel(lambda service: remove(context, service, say), made)
     moving = [expectation for expectation in expectations if expectation.service not in refused]
-    patience = limits(context, context.environment.rollback_timeout)
+    patience = limits(context, context.env.rollback_timeout)
     result = await watch(context, moving, patience, ProgressReporter(say), to_the_end=True)
     result = replace(result, verdicts={**result.verdicts, **refused})
     return result, {expectation.service: expectation for expectation in expectations}
@@ -194,8 +194,8 @@ async def remove(context: ReleaseContext, service: str, say: Say) -> None:
 def limits(context: ReleaseContext, timeout: float) -> Limits:
     """Return the environment's limits, with a timeout in seconds."""
     return Limits(
-        failures=context.environment.failure_threshold,
-        grace=context.environment.health_grace,
+        failures=context.env.failure_threshold,
+        grace=context.env.health_grace,
         timeout=timeout,
     )
 

@@ -2,8 +2,8 @@
 
 A strategy receives the updates, and returns the last result and the expectations that it was
 checked against. Plan, records and verdict do not depend on the strategy. To add one: its name in
-`ci.config.STRATEGIES`, its ECS settings in `ci.release.plan.desired.DEPLOYMENT`, its class in
-`STRATEGIES` here.
+`ci.config.checks.STRATEGIES`, its ECS settings in `ci.release.plan.desired.DEPLOYMENT`, its class
+in `STRATEGIES` here.
 """
 
 from collections.abc import Mapping, Sequence

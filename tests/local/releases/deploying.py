@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
@@ -42,7 +42,7 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
 
     with interrupts() as stop:
         outcome = await release.deploy(
-            release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs),
+            release.ReleaseContext(aws=aws, config=config, env=env, outputs=outputs),
             [release.Image(**image) for image in images],
             release.Request(commit="killed", actor="tests"),
             validate,

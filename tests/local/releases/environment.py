@@ -32,7 +32,7 @@ REQUEST = release.Request(commit="abc", branch="develop", actor="tests")
 
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class World:
     def revisions(self) -> dict[str, str]:
         """The revision that each agent's service is meant to run."""
         found = self.services()
-        env = self.context.environment
+        env = self.context.env
         return {
             agent.name: found[env.service(agent)]["taskDefinition"].rpartition(":")[2]
             for agent in self.context.config.agents
@@ -179,29 +179,41 @@ def validation(ok: bool) -> release.Validate:
     return validate
 
 
-async def make(running: stack.Stack, name: str = "development") -> World:
-    """Make an environment's infrastructure in an embedded AWS."""
-    aws = reach(running.emulator)
-    config = configuration.load(ROOT / "tests" / configuration.FILE)
+async def make(
+    running: stack.Stack,
+    name: str = "development",
+    config: Config | None = None,
+    account: str = "test",
+) -> World:
+    """Make an environment's infrastructure in an embedded AWS.
+
+    Args:
+        running: the embedded AWS.
+        name: the environment.
+        config: another acso.toml than the tests' own.
+        account: an access key id; of twelve digits, it is an account of that number.
+    """
+    aws = reach(running.emulator, account)
+    config = config or configuration.load(ROOT / "tests" / configuration.FILE)
     env = replace(config.environment(name), bake_time=0)
     await infra.apply_registry(_target(aws, config), print)
     outputs = await infra.apply(_target(aws, config, env), print)
     return World(
-        context=release.ReleaseContext(aws=aws, config=config, environment=env, outputs=outputs),
+        context=release.ReleaseContext(aws=aws, config=config, env=env, outputs=outputs),
         emulator=running.emulator,
         base=running.base.reference,
         docker=running.docker.client,
     )
 
 
-def reach(running: embedded_aws.Emulator) -> Aws:
+def reach(running: embedded_aws.Emulator, account: str = "test") -> Aws:
     """Return the way to an embedded AWS."""
     return Aws(
         region="us-east-1",
         endpoint=running.endpoint,
         registry=running.registry,
         load_balancer=running.load_balancer,
-        credentials=Credentials(access_key_id="test", secret_access_key="test"),
+        credentials=Credentials(access_key_id=account, secret_access_key="test"),
     )
 
 

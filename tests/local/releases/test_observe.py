@@ -191,7 +191,7 @@ async def test_a_change_by_hand_is_drift_and_watching_tells_it(
     assert "healthy" in await line_with(process, f"{HUNTER}: ")
     context.aws.client("ecs").update_service(
         cluster=context.outputs.cluster,
-        service=f"{context.environment.prefix}-{HUNTER}",
+        service=f"{context.env.prefix}-{HUNTER}",
         desiredCount=2,
     )
     drift = "2 tasks desired; the record lists 1"

@@ -68,7 +68,7 @@ async def test_a_plan_is_executed_once_and_then_outdated(world: World) -> None:
 async def test_a_change_by_hand_since_the_plan_is_refused(world: World) -> None:
     images = world.images("good", threat_hunter="good-by-hand")
     _, expected = await planned(world, images)
-    service = f"{world.context.environment.prefix}-supervisor"
+    service = f"{world.context.env.prefix}-supervisor"
     ecs, cluster = world.context.aws.client("ecs"), world.context.outputs.cluster
     ecs.update_service(cluster=cluster, service=service, desiredCount=2)
     try:

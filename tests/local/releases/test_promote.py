@@ -27,7 +27,7 @@ async def staging(world: World) -> AsyncIterator[World]:
 
 
 async def promoted(world: World, to: World) -> release.Promotion:
-    return await release.promotion(world.context, None, to.context.aws, to.context.environment)
+    return await release.promotion(world.context, None, to.context.aws, to.context.env)
 
 
 async def test_what_was_validated_runs_in_the_other_environment_by_the_same_digests(

@@ -108,8 +108,8 @@ async def test_a_missing_image_is_reported_at_once(world: World, good: list[rele
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -> None:
-    env = dataclasses.replace(world.context.environment, health_grace=4)
-    hasty = dataclasses.replace(world, context=dataclasses.replace(world.context, environment=env))
+    env = dataclasses.replace(world.context.env, health_grace=4)
+    hasty = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     outcome = await hasty.deploy(world.images("good", threat_hunter="sick"))
     assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert HUNTER in outcome.why
@@ -118,10 +118,8 @@ async def test_an_agent_that_never_becomes_healthy_is_taken_back(world: World) -
 
 @pytest.mark.usefixtures("good")
 async def test_an_agent_that_dies_after_it_was_healthy_is_taken_back(world: World) -> None:
-    env = dataclasses.replace(world.context.environment, bake_time=15)
-    patient = dataclasses.replace(
-        world, context=dataclasses.replace(world.context, environment=env)
-    )
+    env = dataclasses.replace(world.context.env, bake_time=15)
+    patient = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     outcome = await patient.deploy(world.images("good", threat_hunter="late"))
     assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert f"agent {HUNTER} does not stay up" in outcome.why
@@ -137,10 +135,8 @@ async def test_old_revisions_are_deregistered_by_count_and_what_runs_never(
     monkeypatch.setattr(
         retention, "MAX_DEREGISTERED", 100
     )  # however many tests released before this one
-    env = dataclasses.replace(world.context.environment, keep_revisions=1, keep_releases=2)
-    thrifty = dataclasses.replace(
-        world, context=dataclasses.replace(world.context, environment=env)
-    )
+    env = dataclasses.replace(world.context.env, keep_revisions=1, keep_releases=2)
+    thrifty = dataclasses.replace(world, context=dataclasses.replace(world.context, env=env))
     for name in ("good-7", "good-8"):
         outcome = await thrifty.deploy(world.images("good", threat_hunter=name))
         assert (outcome.kind, outcome.notes) == (OutcomeKind.DEPLOYED, ())

@@ -67,7 +67,7 @@ async def test_an_agent_scaled_to_0_fails_the_checks(deployed: World, tmp_path: 
     context = deployed.context
     deployed.context.aws.client("ecs").update_service(
         cluster=context.outputs.cluster,
-        service=f"{context.environment.prefix}-supervisor",
+        service=f"{context.env.prefix}-supervisor",
         desiredCount=0,
     )
     code, text, results = await smoke(deployed, tmp_path / "results.json")

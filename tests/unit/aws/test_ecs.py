@@ -153,6 +153,16 @@ async def test_a_stopped_task_speaks_for_the_container_that_failed(aws: Aws) -> 
     assert found.stop_code == "EssentialContainerExited"
 
 
+@pytest.mark.parametrize("added", ["aws-guardduty-agent-1", "log-agent", "envoy"])
+async def test_a_stopped_task_speaks_for_the_agent_not_for_what_was_added(
+    aws: Aws, added: str
+) -> None:
+    containers = [{"name": added, "exitCode": 137}, {"name": "supervisor-agent", "exitCode": 0}]
+    revision = f"{ARN}:task-definition/acso-staging-supervisor:7"
+    found = await told(aws, task(taskDefinitionArn=revision, containers=containers))
+    assert (found.exit_code, found.container) == (0, "supervisor-agent")
+
+
 async def test_one_sick_container_makes_the_task_sick(aws: Aws) -> None:
     data = task(containers=[{"healthStatus": "HEALTHY"}, {"healthStatus": "UNHEALTHY"}])
     del data["healthStatus"]

@@ -1,5 +1,6 @@
 """Identity tokens of a CI run, asked for over HTTP from a server that behaves as GitHub's."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ci.aws.oidc import fetch
+from ci.aws.oidc import fetch, subject
 from ci.errors import AwsError
 
 
@@ -46,3 +47,38 @@ async def test_a_refusal_names_the_permission_and_no_token(issuer: str) -> None:
 async def test_an_issuer_that_is_not_there_is_an_error() -> None:
     with pytest.raises(AwsError, match="issued no identity token"):
         await fetch("http://127.0.0.1:1/token", "may-ask")
+
+
+def token(payload: object) -> str:
+    """Return a made-up token: three parts, of which only the claims mean something."""
+    claims = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+    return f"head.{base64.urlsafe_b64encode(claims).decode().rstrip('=')}.signature"
+
+
+def test_the_subject_is_read_from_a_token_s_claims() -> None:
+    for name in ("main", "feature/ä", "x", "xx", "xxx"):  # each length of padding
+        found = f"repo:o@1/acso@2:ref:refs/heads/{name}"
+        assert subject(token({"aud": "sts.amazonaws.com", "sub": found})) == found
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        "",
+        "opaque",
+        "a.b",
+        "a.!!!.c",
+        "a.ü.c",
+        token(b"no json"),
+        token(b"\xff\xfe"),
+        token([]),
+        token("sub"),
+        token({}),
+        token({"sub": 7}),
+        token({"sub": None}),
+        token({"sub": "line\nfeed"}),
+        token({"sub": "\x1b[2J"}),
+    ],
+)
+def test_a_malformed_token_has_no_subject(malformed: str) -> None:
+    assert subject(malformed) == ""

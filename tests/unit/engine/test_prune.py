@@ -18,6 +18,7 @@ from ci.engine.usage import (
     ImageLayers,
     Inventory,
     layer_stacks,
+    measured_volumes,
     references,
     take_inventory,
 )
@@ -194,7 +195,7 @@ def test_a_source_whose_contents_went_is_read_again(tmp_path: Path) -> None:
     os.utime(store.path(content), (1, 1))
     assert prune.remove_contents(store, take_inventory(store, {}, {}), time.time()) == [content]
     assert store.known_files("/src") == {}
-    assert not store.touch(content)
+    assert not store.touch(content, 1)
 
 
 BEGUN = "import sys; from pathlib import Path; from ci.engine.store.cache import Store\n" + (
@@ -249,6 +250,17 @@ def test_layers_that_images_share_count_once_and_those_of_others_not() -> None:
     assert added == {"base": 0, "bare": 0, "one": 30, "two": 70, "scratch": 5}
     assert stacks["one"] < stacks["two"]
     assert sum(sizes.values()) == 75
+
+
+def test_volumes_are_measured_in_the_forms_of_old_and_new_engines() -> None:
+    volumes = [{"Name": "v", "UsageData": {"Size": 5, "RefCount": 0}}]
+    for answer in (
+        {"Volumes": volumes, "LayersSize": 9},
+        {"VolumeUsage": {"TotalCount": 1, "Items": volumes}},  # Docker 29, by its types
+        {"VolumesUsage": {"TotalCount": 1, "Items": volumes}, "Volumes": None},
+    ):
+        assert measured_volumes(answer) == volumes
+    assert measured_volumes({"VolumeUsage": {"TotalCount": 0}}) == []
 
 
 # --- words --------------------------------------------------------------------------------------

@@ -9,11 +9,14 @@ import pytest
 
 from ci.engine import session_names
 from ci.engine.api import sdl
-from ci.engine.execution.images import parse_reference, with_substitutes
+from ci.engine.errors import EngineError
+from ci.engine.execution.dockerfile import with_substitutes
+from ci.engine.execution.images import parse_reference
 from ci.engine.execution.rootfs import Layer, overlay
 from ci.engine.execution.single_flight import SingleFlight
+from ci.engine.ids import Call
 from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
-from ci.engine.values import expand_variables
+from ci.engine.values import Container, expand_variables
 
 
 @pytest.mark.parametrize(
@@ -40,7 +43,16 @@ def test_a_dockerfile_gets_the_images_that_are_used_instead() -> None:
 
 
 def test_variables_are_expanded_as_in_a_shell_without_defaults() -> None:
-    assert expand_variables("$A/${B}:$C-${D}.$", {"A": "a", "B": "b"}) == "a/b:-.$"
+    container = Container(platform="p", env=(("A", "a"), ("B", "b")))
+    assert expand_variables("$A/${B}:$C-${D}.$", container) == "a/b:-.$"
+
+
+def test_a_secret_or_volatile_variable_is_named_where_it_would_be_expanded() -> None:
+    secret = Call("Secret", "setSecret")
+    container = Container(platform="p", secrets=(("TOKEN", secret),), volatile=(("V", "1"),))
+    for name, kind in (("TOKEN", "secret"), ("V", "volatile")):
+        with pytest.raises(EngineError, match=f"{kind} env variable '{name}'"):
+            expand_variables(f"${{{name}}}", container)
 
 
 def test_a_session_is_dead_when_its_process_is() -> None:
@@ -51,13 +63,16 @@ def test_a_session_is_dead_when_its_process_is() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert session_names.is_dead(told.stdout.strip())
-    host, boot, process, started, rest = own.split("/")
+    place, process, started, rest = own.rsplit("/", 3)
+    host, boot, *namespace = place.split("/")
     assert process == str(os.getpid())
-    assert session_names.is_dead(
-        "/".join([host, boot, process, "1", rest])
-    )  # the number is another's now
-    assert session_names.is_dead("/".join([host, "boot", process, started, rest]))
-    assert not session_names.is_dead("/".join(["elsewhere", boot, process, "1", rest]))
+    assert session_names.is_dead("/".join([place, process, "1", rest]))  # the number is another's
+    other_boot = "/".join([host, "boot", *namespace, process, started, rest])
+    assert session_names.is_dead(other_boot)
+    elsewhere = "/".join(["elsewhere", boot, *namespace, process, "1", rest])
+    assert not session_names.is_dead(elsewhere)
+    container = "/".join([host, boot, "another namespace", process, "1", rest])
+    assert not session_names.is_dead(container)  # its processes cannot be seen from here
 
 
 def entry(content: str = "") -> Entry:
@@ -136,3 +151,14 @@ async def test_work_goes_on_while_one_waits_and_ends_when_nobody_does() -> None:
 
 def test_the_committed_schema_is_the_installed_clients() -> None:
     assert sdl.FILE.read_text() == sdl.generate()
+
+
+def test_a_process_of_another_pid_namespace_is_not_dead() -> None:
+    place, process, _, rest = session_names.session_name().rsplit("/", 3)
+    node, boot, namespace = place.split("/")
+    gone = "/".join([node, boot, namespace, process, "1", rest])
+    assert session_names.is_dead(gone)
+    assert not session_names.is_dead(gone.replace(namespace, "pid:[1]"))
+    assert session_names.is_dead(gone.replace(namespace, "pid:[1]").replace(boot, "other"))
+    # Of an earlier version, without the namespace: it may be any.
+    assert not session_names.is_dead("/".join([node, boot, process, "1", rest]))

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 def target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     """Return a target; development unless another environment is given."""
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 class Loader(yaml.SafeLoader):

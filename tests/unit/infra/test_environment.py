@@ -18,7 +18,7 @@ GITHUB = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubuserconten
 
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
-    return Target(aws=aws, config=config, environment=chosen)
+    return Target(aws=aws, config=config, env=chosen)
 
 
 @pytest.fixture

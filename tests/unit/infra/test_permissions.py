@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from typing import Any
 
 from ci.aws.session import Aws
 from ci.config import Config
@@ -140,35 +141,60 @@ def test_ecs_exec_is_allowed_only_where_acso_toml_says_so(config: Config) -> Non
     assert given == ["true", "false"]
 
 
-def test_a_release_s_tag_matches_what_the_deploy_role_trusts(config: Config) -> None:
-    role = parsed(templates.environment(config.agents))["Resources"]["DeployRole"]["Properties"]
-    (statement,) = role["AssumeRolePolicyDocument"]["Statement"]
+def test_roles_for_github_trust_exact_subjects_of_tokens_for_aws(config: Config) -> None:
+    resources = parsed(templates.environment(config.agents))["Resources"]
     subject, audience = (f"token.actions.githubusercontent.com:{key}" for key in ("sub", "aud"))
-    # `StringEquals` would take the "*" of refs/tags/* for a character.
-    assert list(statement["Condition"]["StringLike"]) == [subject]
-    assert statement["Condition"]["StringEquals"] == {audience: "sts.amazonaws.com"}
+    for role, given in {"DeployRole": "Subjects", "PromoteRole": "PromotionSubjects"}.items():
+        (statement,) = resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        # `StringLike` would take a "*" or "?" of a subject for a wildcard.
+        assert statement["Condition"] == {
+            "StringEquals": {audience: "sts.amazonaws.com", subject: {"Ref": given}}
+        }
+        assert list(statement["Principal"]) == ["Federated"]
 
 
-def test_only_the_environment_s_own_branch_or_a_release_may_deploy_it(config: Config) -> None:
+def test_the_promote_role_reads_what_a_promotion_reads_and_nothing_else(config: Config) -> None:
+    resources = parsed(templates.environment(config.agents))["Resources"]
+    role = resources["PromoteRole"]["Properties"]
+    granted = actions(role)
+    assert granted == {
+        "cloudformation:DescribeStacks",
+        "dynamodb:GetItem",
+        "dynamodb:Query",
+        "ecr:BatchGetImage",
+        "ecr:DescribeImages",
+        "ecr:GetDownloadUrlForLayer",
+        "kms:Decrypt",
+        "kms:DescribeKey",
+    }
+    assert granted < actions(resources["DeployRole"]["Properties"])
+    found = {item["Sid"]: item for item in statements({"Resources": role["Policies"]})}
+    assert found["Records"]["Resource"] == {"Fn::GetAtt": "Releases.Arn"}
+    assert found["Stack"]["Resource"]["Fn::Sub"].endswith(":stack/acso-${Environment}/*")
+    assert found["Images"]["Resource"]["Fn::Sub"].endswith(":repository/acso-*")
+    through = found["KeyOfRecords"]["Condition"]["StringEquals"]["kms:ViaService"]
+    assert through == {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}
+
+
+def test_a_role_that_trusts_nobody_is_not_made(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
-    staging, production = config.environment("staging"), config.environment("production")
-    assert templates.subjects(mine, staging) == ("repo:o/acso:ref:refs/heads/main",)
-    assert templates.subjects(mine, production) == ("repo:o/acso:ref:refs/tags/*",)
-    both = replace(staging, event="release")
-    assert templates.subjects(mine, both) == (
-        "repo:o/acso:ref:refs/heads/main",
-        "repo:o/acso:ref:refs/tags/*",
-    )
-    assert templates.subjects(config, staging) == ()
 
+    def given(settings: Config, name: str, **changes: Any) -> tuple[str, str]:
+        environment = replace(settings.environment(name), **changes)
+        found = templates.parameters(target(Aws(region="r"), settings, environment))
+        return found["Subjects"], found["PromotionSubjects"]
 
-def test_an_environment_without_an_event_trusts_no_token(config: Config) -> None:
-    mine = replace(config, project=replace(config.project, repository="o/acso"))
-    by_hand = replace(config.environment("staging"), branch=None)
-    found = templates.parameters(target(Aws(region="r"), mine, by_hand))
-    assert (found["Repository"], found["Subjects"]) == ("", "")  # so there is no role to assume
-    there = templates.parameters(target(Aws(region="r"), mine, config.environment("staging")))
-    assert there["Repository"] == "o/acso"
+    branch, environment = "repo:o/acso:ref:refs/heads/main", "repo:o/acso:environment:production"
+    assert given(mine, "staging") == (branch, environment)
+    assert given(mine, "staging", branch=None) == ("", environment)
+    assert given(mine, "production") == (environment, "")
+    assert given(config, "staging") == ("", "")
+    conditions = parsed(templates.environment(config.agents))["Conditions"]
+    resources = parsed(templates.environment(config.agents))["Resources"]
+    for role, parameter in {"DeployRole": "Subjects", "PromoteRole": "PromotionSubjects"}.items():
+        joined = {"Fn::Join": ["", {"Ref": parameter}]}
+        condition = conditions[resources[role]["Condition"]]
+        assert condition == {"Fn::Not": [{"Fn::Equals": [joined, ""]}]}
 
 
 def test_an_existing_identity_provider_is_not_created_again(config: Config) -> None:

@@ -1,6 +1,8 @@
 """How an error leaves a function of the module: as one sentence with what to do."""
 
+import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import anyio
 import pytest
@@ -79,3 +81,44 @@ async def test_an_unexpected_error_leaves_a_task_group_as_itself() -> None:
 
     with pytest.raises(RuntimeError, match="a defect"):
         await exposed(failing)()
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        ("./acso status --env staging", "dagger call status --env staging"),
+        (
+            "make a plan: ./acso plan --env x --output plan.json",
+            "make a plan: dagger call plan --env x --format json --output plan.json",
+        ),
+        ("`acso run-task --agent X`", "`dagger call run-task --agent X`"),
+        ("./acso doctor", "./acso doctor"),  # dagger call has no such command
+        ("log in, or use --aws local", "log in, or use --endpoint URL of another AWS"),
+    ],
+)
+async def test_dagger_call_proposes_its_own_commands_and_flags(hint: str, told: str) -> None:
+    import ci.main  # noqa: F401  # makes the functions known
+
+    async def failing() -> str:
+        raise AcsoError("no", hint=hint)
+
+    async def succeeding() -> str:
+        return f"done\nnext: {hint}"
+
+    with pytest.raises(FunctionError) as raised:
+        await exposed(failing)()
+    assert str(raised.value) == f"no\n  next: {told}"
+    assert await exposed(succeeding)() == f"done\nnext: {told}"
+    with decorators.in_process():
+        assert await exposed(succeeding)() == f"done\nnext: {hint}"
+
+
+def test_every_hint_names_a_command_that_exists() -> None:
+    from ci.cli.program import make_parser
+    from ci.cli.signatures import from_module
+
+    root = Path(__file__).parents[3]
+    commands = make_parser(from_module()).format_help()
+    for path in [*root.glob("ci/**/*.py"), *root.glob("validation/*.py")]:
+        for verb in re.findall(r"\./acso ([a-z-]+)", path.read_text()):
+            assert f"    {verb} " in commands, f"{path}: ./acso {verb}"

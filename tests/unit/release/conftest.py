@@ -70,8 +70,8 @@ class Pipeline:
 
     def within(self, **changes: Any) -> "Pipeline":
         """Return a process whose acso.toml says something else of the environment."""
-        env = replace(self.context.environment, **changes)
-        return replace(self, context=replace(self.context, environment=env))
+        env = replace(self.context.env, **changes)
+        return replace(self, context=replace(self.context, env=env))
 
     def behaving(self, **changes: Any) -> "Pipeline":
         """Return a process that waits, stops or goes back otherwise."""
@@ -99,7 +99,7 @@ def context(world: World, *, dies_at: int | None = None) -> release.ReleaseConte
     handle: Any = Handle(world, dies_at=dies_at)
     clock = release.Clock(now=now, jitter=lambda: 0.5)
     return release.ReleaseContext(
-        aws=handle, config=CONFIG, environment=ENV, outputs=Outputs(), clock=clock
+        aws=handle, config=CONFIG, env=ENV, outputs=Outputs(), clock=clock
     )
 
 

@@ -124,7 +124,7 @@ async def holds(pipeline: Pipeline) -> None:
         return
     await anyio.sleep(40)  # what ECS is still at: old tasks that stop
     listed = {s: run.version for s, run in past.current.after.items()} if past.current else {}
-    prefix = f"{pipeline.context.environment.prefix}-"
+    prefix = f"{pipeline.context.env.prefix}-"
     assert versions(pipeline.world) == {s.removeprefix(prefix): v for s, v in listed.items()}
 
 

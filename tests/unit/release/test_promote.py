@@ -97,6 +97,36 @@ async def test_every_image_missing_in_the_target_is_listed(
     ]
 
 
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        (
+            True,
+            "ECR replication has to bring them from staging's registry (docs/aws.md, Promotion)",
+        ),
+        (False, "staging's registry has lost them too: ./acso deploy --env staging"),
+    ],
+    ids=["not replicated", "deleted"],
+)
+async def test_how_to_get_missing_images_depends_on_whether_the_source_has_them(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, said: str, *, kept: bool
+) -> None:
+    await pipeline.deploy("good")
+    elsewhere: Any = object()
+
+    async def host(_: Any) -> str:
+        return "elsewhere"
+
+    async def has(aws: Any, *_: str) -> bool:
+        return kept and aws is not elsewhere
+
+    monkeypatch.setattr(ecr, "host", host)
+    monkeypatch.setattr(ecr, "has", has)
+    with pytest.raises(PromotionError) as raised:
+        await promotion(pipeline.context, None, elsewhere, PRODUCTION)
+    assert said in raised.value.hint
+
+
 @pytest.mark.usefixtures("held")
 async def test_an_agent_without_an_image_in_the_release_is_reported(pipeline: Pipeline) -> None:
     await pipeline.deploy("good")

@@ -1,11 +1,14 @@
 """One-off tasks: what they run as, how their end is told, and that none is left behind."""
 
+import re
 from collections.abc import Callable
 
 import anyio
 import pytest
 
 from ci.errors import AwsError, TaskFailedError, UsageError
+from ci.release.observe import one_off_tasks
+from ci.release.observe.status import status
 from ci.release.run_task import TaskResult, run_task
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.logs import LoggedWorld
@@ -53,7 +56,10 @@ async def test_a_task_runs_as_the_agent_does_with_another_command(deployed: Pipe
     assert request["networkConfiguration"] == service["networkConfiguration"]
     assert request["launchType"] == "FARGATE"
     (override,) = request["overrides"]["containerOverrides"]
-    assert override == {"name": f"{HUNTER}-agent", "command": ["migrate", "the", "rules"]}
+    assert override["name"] == f"{HUNTER}-agent"
+    # The task ends by itself if nobody is left to stop it.
+    assert override["command"] == ["timeout", "--kill-after=10", "90", "migrate", "the", "rules"]
+    assert re.fullmatch(r"[A-Za-z0-9/_-]{1,128}", request["startedBy"])  # what RunTask accepts
     assert world(deployed).stops == []
 
 
@@ -127,3 +133,50 @@ async def test_a_one_off_task_belongs_to_no_service(deployed: Pipeline) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(ran, deployed, "crash", "1")
         assert (await deployed.deploy("good-2")).ok
+
+
+async def abandoned(pipeline: Pipeline) -> None:
+    """Start a task whose `run-task` is killed at once, before it can stop it."""
+    world(pipeline).errors["stop_task"] = AwsError("killed")
+    with anyio.move_on_after(2):
+        await ran(pipeline, "sleep", seconds=60)
+    del world(pipeline).errors["stop_task"]
+    pipeline.lines.clear()
+
+
+async def test_status_lists_the_task_of_a_killed_command(deployed: Pipeline) -> None:
+    await abandoned(deployed)
+    (note,) = (await status(deployed.context)).notes
+    assert note.startswith(f"one-off task once0 of {HUNTER} runs, until ")
+    await anyio.sleep(60 + one_off_tasks.MARGIN_SECONDS + 1)
+    (note,) = (await status(deployed.context)).notes
+    assert "should have ended at" in note
+    assert world(deployed).stops == []  # looking changes nothing
+
+
+@pytest.mark.parametrize("command", ["run-task", "deploy", "rollback"])
+async def test_the_next_command_stops_a_task_past_its_deadline(
+    command: str, deployed: Pipeline
+) -> None:
+    await abandoned(deployed)
+    assert (await deployed.deploy("good-2")).ok
+    assert world(deployed).stops == []  # within its deadline
+    await anyio.sleep(60 + one_off_tasks.MARGIN_SECONDS + 1)
+    match command:
+        case "run-task":
+            await ran(deployed, "migrate")
+        case "deploy":
+            assert (await deployed.deploy("good-3")).ok
+        case _:
+            assert (await deployed.rollback()).ok
+    assert world(deployed).stops == ["once0"]
+    assert f"one-off task once0 of {HUNTER} was past its deadline and is stopped" in deployed.lines
+
+
+async def test_a_release_is_good_though_an_old_task_cannot_be_stopped(deployed: Pipeline) -> None:
+    await abandoned(deployed)
+    await anyio.sleep(60 + one_off_tasks.MARGIN_SECONDS + 1)
+    world(deployed).errors["stop_task"] = AwsError("ecs stop_task: AccessDenied")
+    outcome = await deployed.deploy("good-2")
+    assert outcome.ok
+    assert any("could not be stopped: ecs stop_task: AccessDenied" in n for n in outcome.notes)

@@ -12,9 +12,7 @@ from tests.unit.release.fakes.world import World
 from validation import Check, CheckContext, Finding, Report, Result, Status, run, run_checks
 from validation.__main__ import main, write
 
-SUBJECT = CheckContext(
-    aws=context(World()).aws, config=CONFIG, environment=ENV, url="http://balancer"
-)
+SUBJECT = CheckContext(aws=context(World()).aws, config=CONFIG, env=ENV, url="http://balancer")
 
 
 def finding(status: Status) -> Finding:

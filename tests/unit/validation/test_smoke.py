@@ -127,6 +127,21 @@ async def test_an_agent_that_is_not_ready_fails(
     assert found.finding.observed == 'supervisor is not ready: HTTP 503 {"table": "gone"}'
 
 
+@pytest.mark.parametrize("path", ["/ready", "/health"])
+async def test_an_agent_that_answers_at_the_second_time_passes(
+    deployed: World, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    asked: list[str] = []
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        first = url not in asked and url.endswith(path)
+        asked.append(url)
+        return Answer(status=503) if first else deployed.answer(url)
+
+    monkeypatch.setattr(elb, "get", get)
+    assert (await results(deployed))["agents"].status is Status.PASS
+
+
 @pytest.mark.parametrize(
     ("operation", "check"),
     [

@@ -10,7 +10,7 @@ import pytest
 from ci.engine.errors import EngineError
 from ci.engine.execution.commands import Command
 from ci.engine.execution.keys import EXEC, SERVICE, SHAPE, Exclusions, Keys
-from ci.engine.execution.resources import Resources
+from ci.engine.execution.resources import BoundServices, Resources
 from ci.engine.execution.steps import Steps
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
@@ -97,11 +97,13 @@ VALUES: dict[type, dict[str, tuple[Any, Any]]] = {
         "files": (Image(id="a"), Image(id="b")),
         "platform": ("linux/amd64", "linux/arm64"),
         "image_ref": ("", "python"),
+        "image_config": ({}, {"StopSignal": "SIGQUIT"}),
         "env": ((("A", "1"), ("B", "2")), (("B", "2"), ("A", "1"))),
         "user": ("", "ann"),
         "workdir": ("", "/w"),
         "entrypoint": ((), ("sh",)),
         "args": ((), ("sh",)),
+        "args_set": (False, True),
         "labels": ((), (("a", "1"),)),
         "ports": ((), (Port(port=80),)),
         "mounts": ((), (Mount(path="/m", kind="temp"),)),
@@ -320,10 +322,13 @@ def steps(store: Store, keys: Keys) -> Steps:
     async def reveal(call: Call) -> bytes:
         return await cast("Secret", OBJECTS[call.field]).reveal()
 
-    async def start(container: Container) -> dict[str, str]:
-        return {alias: call.field for alias, call in container.services}
+    class Bound(BoundServices):
+        """Services whose address is the name of their object."""
 
-    return Steps(resources, keys, reveal, start)
+        async def start_all(self, container: Container) -> dict[str, str]:
+            return {alias: call.field for alias, call in container.services}
+
+    return Steps(resources, keys, reveal, Bound)
 
 
 @pytest.mark.parametrize(("name", "base", "changed"), variants(Container))
@@ -332,7 +337,7 @@ async def test_whatever_of_a_container_is_in_the_key_reaches_the_command(
 ) -> None:
     if name in NOT_IN_COMMAND[Container] or not included(Container, name, EXEC):
         return
-    one, other = [await steps._command(Exec(before=each, args=()), "k") for each in (base, changed)]
+    one, other = [await steps.command(Exec(before=each, args=()), "k") for each in (base, changed)]
     assert list(one.env.items()) != list(other.env.items()) or one != other
 
 
@@ -345,7 +350,7 @@ async def test_whatever_of_a_step_is_in_the_key_reaches_the_command(
     mount = Mount(path="/in", kind="directory", source=source(store.add_bytes(b"file")))
     before = Container(platform="p", mounts=(mount,))
     one, other = [
-        await steps._command(replace(each, before=before), "k") for each in (base, changed)
+        await steps.command(replace(each, before=before), "k") for each in (base, changed)
     ]
     hides = name == "stdin" and one.stdin == b"file"  # a redirected file replaces the text
     assert (one == other) == hides

@@ -135,3 +135,47 @@ def test_an_archive_of_another_program_has_its_end_too(store: Store) -> None:
     data = made.getvalue()
     parts = [data[at : at + 100] for at in range(0, len(data), 100)]
     assert list(archive.receive(store, parts).entries) == ["f"]
+
+
+def test_a_content_that_lost_its_end_is_written_again(store: Store) -> None:
+    digest = store.add_bytes(b"whole")
+    store.path(digest).write_bytes(b"wh")
+    assert not store.touch(digest, 5)
+    assert store.add_bytes(b"whole") == digest
+    assert store.read(digest) == b"whole"
+
+
+def test_a_tree_with_a_file_that_lost_its_end_is_not_used(store: Store) -> None:
+    content = store.add_bytes(b"whole")
+    tree = Tree({"": FOLDER, "f": Entry(FILE, 0o644, size=5, content=content)})
+    digest = store.save(tree)
+    store.set("key", digest)
+    assert store.get_tree("key") == tree
+    store.path(content).write_bytes(b"")
+    with pytest.raises(CacheError, match="is not complete"):
+        store.load(digest)
+    assert store.get_tree("key") is None
+    store.path(content).unlink()
+    assert store.get_tree("key") is None
+
+
+def test_results_reach_the_disk_before_their_names(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        calls.append("fsync")
+        fsync(descriptor)
+
+    def replaced(path: Path, target: Path) -> Path:
+        calls.append("replace")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    store.write([b"stream"])
+    store.save(Tree({"": FOLDER}))
+    store.replace(store.root / "file", b"data")
+    assert calls == ["fsync", "replace"] * 3

@@ -3,10 +3,12 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.store import oci
@@ -109,6 +111,17 @@ def test_what_docker_saves_is_read_links_between_layers_too(store: Store, tmp_pa
     assert list(oci.read(store, path, "1", "amd64")[1]) == [diff]
     with pytest.raises(EngineError, match="0 images for 2"):
         oci.read(store, path, "2", "amd64")
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zstd.compress])
+def test_a_layer_with_any_compression_is_read(
+    store: Store, tmp_path: Path, compress: Callable[[bytes], bytes]
+) -> None:
+    diff = "sha256:" + hashlib.sha256(b"data").hexdigest()
+    files = {"a/layer.tar": compress(b"data"), **saved([diff, diff], [])}
+    path = tar(tmp_path / "s.tar", files, {"b/layer.tar": "../a/layer.tar"})
+    (found,) = oci.read(store, path, "", "amd64")[1].values()
+    assert found.read_bytes() == b"data"
 
 
 def test_a_content_that_is_not_what_its_name_says_is_refused(store: Store, tmp_path: Path) -> None:

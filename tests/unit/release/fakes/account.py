@@ -162,7 +162,7 @@ class ReadyAccount(World):
 def account_context(world: ReadyAccount) -> release.ReleaseContext:
     """Return the place whose account a world is."""
     env = dataclasses.replace(ENV, account=ACCOUNT)
-    return dataclasses.replace(context(world), environment=env)
+    return dataclasses.replace(context(world), env=env)
 
 
 def pushed_images() -> list[release.Image]:

@@ -18,6 +18,12 @@ def ms(seconds: float) -> int:
     return int((EPOCH.timestamp() + seconds) * 1000)
 
 
+def unbounded(command: list[str]) -> list[str]:
+    """Return what `timeout --kill-after=N SECONDS COMMAND...` runs."""
+    assert command[0] == "timeout", command
+    return command[3:]
+
+
 @dataclass
 class LoggedWorld(World):
     """A world whose tasks write; a one-off task writes its command and ends as that says."""
@@ -64,7 +70,7 @@ class LoggedWorld(World):
         self.requests.append(request)
         (override,) = request["overrides"]["containerOverrides"]
         now = anyio.current_time()
-        command = override["command"]
+        command = unbounded(override["command"])
         if command == ["nowhere"]:
             failure = {"reason": "RESOURCE:MEMORY", "detail": "no room"}
             return {"tasks": [], "failures": [failure]}
@@ -95,7 +101,7 @@ class LoggedWorld(World):
         super().tick()
         at = anyio.current_time()
         for task, request in zip(self.one_off_tasks, self.requests, strict=False):
-            command = request["overrides"]["containerOverrides"][0]["command"]
+            command = unbounded(request["overrides"]["containerOverrides"][0]["command"])
             if task.stopped is not None or at < task.created + START:
                 continue
             if command[0] == "pull":

@@ -98,8 +98,8 @@ def test_ecs_exec_follows_acso_toml_and_makes_the_root_filesystem_writable(
     pipeline: Pipeline,
 ) -> None:
     for on in (True, False):
-        env = dataclasses.replace(pipeline.context.environment, ecs_exec=on)
-        context = dataclasses.replace(pipeline.context, environment=env)
+        env = dataclasses.replace(pipeline.context.env, ecs_exec=on)
+        context = dataclasses.replace(pipeline.context, env=env)
         agent = context.config.agents[0]
         (container,) = desired.task_definition(context, agent, images()[0])["containerDefinitions"]
         assert container["readonlyRootFilesystem"] is not on

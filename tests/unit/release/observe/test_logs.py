@@ -105,7 +105,7 @@ async def test_a_release_is_its_time_and_its_own_tasks(logged: Pipeline) -> None
     assert (await logged.deploy("good-2")).ok
     ended = anyio.current_time()
     new = {task.service: task.id for task in world(logged).tasks if task.id not in old.values()}
-    name = logged.context.environment.service(logged.context.config.agent(HUNTER))
+    name = logged.context.env.service(logged.context.config.agent(HUNTER))
     world(logged).write(HUNTER, old[name], "old before", began - 50)
     world(logged).write(HUNTER, old[name], "old beside", began + 1)
     world(logged).write(HUNTER, new[name], "new", began + 2)
@@ -218,6 +218,12 @@ async def test_the_text_of_all_lines_is_for_people_or_an_object_a_line(logged: P
 )
 def test_a_duration_counts_back_from_now(text: str, seconds: int) -> None:
     assert EPOCH - moment(text, EPOCH) == datetime.timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["999999999w", "9" * 5000 + "s"])
+def test_a_duration_too_long_for_a_date_is_a_wrong_argument(text: str) -> None:
+    with pytest.raises(UsageError, match="too long"):
+        moment(text, EPOCH)
 
 
 def test_a_time_without_a_zone_is_utc() -> None:

@@ -79,14 +79,12 @@ def test_a_new_version_is_one_reason() -> None:
 
 def test_a_new_size_is_shown_with_both_values() -> None:
     bigger = dataclasses.replace(ENV, cpu=1024, memory=2048)
-    change = compare(
-        desired_service(dataclasses.replace(HERE, environment=bigger), IMAGE), running()
-    )
+    change = compare(desired_service(dataclasses.replace(HERE, env=bigger), IMAGE), running())
     assert change.reasons == ("cpu 512 -> 1024", "memory 1024 -> 2048")
 
 
 def test_a_new_count_needs_no_new_revision() -> None:
-    more = dataclasses.replace(HERE, environment=dataclasses.replace(ENV, desired_count=3))
+    more = dataclasses.replace(HERE, env=dataclasses.replace(ENV, desired_count=3))
     change = compare(desired_service(more, IMAGE), running())
     assert change.action is Action.CHANGE
     assert not change.register

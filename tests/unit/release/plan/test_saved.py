@@ -36,7 +36,7 @@ async def test_a_plan_that_still_holds_is_carried_out(pipeline: Pipeline) -> Non
 
 
 async def test_the_first_deploy_can_be_planned_too(pipeline: Pipeline) -> None:
-    expected = saved.nothing_deployed(pipeline.context.config, pipeline.context.environment)
+    expected = saved.nothing_deployed(pipeline.context.config, pipeline.context.env)
     outcome = await carried_out(pipeline, expected)
     assert outcome.kind is OutcomeKind.DEPLOYED
 
@@ -92,8 +92,8 @@ async def test_a_plan_s_result_is_the_same_before_and_after_the_push(
 
 async def test_another_version_or_another_size_is_something_else(pipeline: Pipeline) -> None:
     async def brought(name: str, cpu: int) -> Facts:
-        env = dataclasses.replace(pipeline.context.environment, cpu=cpu, memory=2048)
-        context = dataclasses.replace(pipeline.context, environment=env)
+        env = dataclasses.replace(pipeline.context.env, cpu=cpu, memory=2048)
+        context = dataclasses.replace(pipeline.context, env=env)
         return saved.result_facts(images(name), await plan(context, images(name)))
 
     planned = await brought("good", 512)

@@ -33,7 +33,7 @@ THROTTLED = AwsError("ecs describe_services: ThrottlingException", code="Throttl
 
 def many(count: int) -> configuration.Config:
     """Return a configuration of so many agents."""
-    kept = (ROOT / configuration.FILE).read_text()
+    kept = (ROOT / "tests" / configuration.FILE).read_text()
     head, _, rest = kept.partition("[agents.supervisor]")
     agents = "\n".join(f"[agents.agent-{number}]" for number in range(count))
     return configuration.parse(f"{head}{agents}\n{rest[rest.index('[environments.') :]}")

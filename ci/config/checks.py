@@ -1,0 +1,128 @@
+"""Checks of acso.toml: keys that exist, and values that are possible together."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ci.config.model import Agent, Config, Environment, Project, Task, nearest
+
+#: Memory (MiB) that Fargate offers for each CPU size, as "smallest, largest, step".
+#: Source: Amazon ECS Developer Guide, "Fargate task CPU and memory".
+FARGATE: Mapping[int, tuple[int, int, int]] = MappingProxyType(
+    {
+        256: (512, 2048, 512),
+        512: (1024, 4096, 1024),
+        1024: (2048, 8192, 1024),
+        2048: (4096, 16384, 1024),
+        4096: (8192, 30720, 1024),
+        8192: (16384, 61440, 4096),
+        16384: (32768, 122880, 8192),
+    }
+)
+STRATEGIES = ("rolling",)
+#: Platforms of images, and ECS's name of their CPU architecture in a task definition.
+PLATFORMS: Mapping[str, str] = MappingProxyType({"linux/amd64": "X86_64", "linux/arm64": "ARM64"})
+#: Minimums of an environment's numbers, where it is not 1. (A service without a task could not be
+#: validated; a rollback needs two releases.)
+MINIMUMS = MappingProxyType({"bake_time": 0, "keep_releases": 2})
+#: The events beside pushes that release to an environment.
+EVENTS = ("release",)
+REPOSITORY = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
+#: Keys of earlier versions, and what to do instead.
+REMOVED = MappingProxyType(
+    {
+        "approvals": "removed; add required reviewers to the GitHub environment of the same name "
+        "(docs/aws.md)"
+    }
+)
+
+
+class BadKeyError(Exception):
+    """One key is invalid; `parse` adds the file."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+
+
+def known(where: str, data: Mapping[str, object], names: set[str]) -> None:
+    """Raise `BadKeyError` for a key that is not one of the names."""
+    for key in data:
+        if key not in names:
+            what = REMOVED.get(key, f"unknown key, {nearest(key, sorted(names))}")
+            raise BadKeyError(f"{where}.{key}" if where else key, what)
+
+
+def check(config: Config) -> None:
+    """Raise `BadKeyError` for values that have the right type but are invalid."""
+    if config.project.platform not in PLATFORMS:
+        raise BadKeyError("project.platform", f"must be one of {', '.join(PLATFORMS)}")
+    _check_repository(config.project)
+    names = {agent.name for agent in config.agents}
+    if len({name.replace("-", "") for name in names}) < len(names):
+        raise BadKeyError("agents", "two names differ only in hyphens, which logical ids lack")
+    for agent in config.agents:
+        if not 1 <= agent.port <= 65535:
+            raise BadKeyError(
+                f"agents.{agent.name}.port", f"{agent.port} is not a port (1 to 65535)"
+            )
+        if not agent.health_path.startswith("/"):
+            raise BadKeyError(f"agents.{agent.name}.health_path", "must begin with '/'")
+        known(f"agents.{agent.name}.calls", dict.fromkeys(agent.calls), names)
+    for environment in config.environments.values():
+        _check_environment(environment, config.agents)
+        _check_events(environment, set(config.environments) - {environment.name})
+    if sum(map(len, config.waves())) < len(config.agents):
+        raise BadKeyError("agents", "their `calls` form a cycle")
+
+
+def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> None:
+    where = f"environments.{environment.name}"
+    if environment.account is not None and not re.fullmatch(r"\d{12}", environment.account):
+        raise BadKeyError(f"{where}.account", "must be twelve digits in quotes")
+    if environment.strategy not in STRATEGIES:
+        raise BadKeyError(f"{where}.strategy", f"must be one of {', '.join(STRATEGIES)}")
+    for item in dataclasses.fields(environment):
+        value = getattr(environment, item.name)
+        least = MINIMUMS.get(item.name, 1)
+        if type(value) is int and value < least:
+            raise BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
+    known(f"{where}.agents", environment.agents, {agent.name for agent in agents})
+    for agent in agents:
+        _check_size(where, environment.task(agent))
+
+
+def _check_repository(project: Project) -> None:
+    """Check the parts of GitHub's token subjects, which must match exactly."""
+    if project.repository and not re.fullmatch(REPOSITORY, project.repository):
+        raise BadKeyError("project.repository", "must be owner/name, as GitHub spells it")
+    for name in ("owner_id", "repository_id"):
+        id_ = getattr(project, name)
+        if id_ is not None and not re.fullmatch(r"[0-9]+", id_):
+            raise BadKeyError(f"project.{name}", "must be digits in quotes")
+        if id_ is not None and not project.repository:
+            raise BadKeyError(f"project.{name}", "needs `repository`")
+    if (project.owner_id is None) != (project.repository_id is None):
+        raise BadKeyError("project", "`owner_id` and `repository_id`: set both or neither")
+
+
+def _check_events(environment: Environment, others: set[str]) -> None:
+    where = f"environments.{environment.name}"
+    source = environment.promotes_from
+    if source is not None and source not in others:
+        message = f"no other environment {source!r}, {nearest(source, sorted(others))}"
+        raise BadKeyError(f"{where}.promotes_from", message)
+    if environment.event is not None and environment.event not in EVENTS:
+        raise BadKeyError(f"{where}.event", f"must be one of {', '.join(EVENTS)}")
+    if environment.event is not None and source is None:
+        message = "missing: a GitHub release promotes what another environment has validated"
+        raise BadKeyError(f"{where}.promotes_from", message)
+
+
+def _check_size(where: str, task: Task) -> None:
+    if task.cpu not in FARGATE:
+        raise BadKeyError(f"{where}.cpu", f"{task.cpu}: Fargate has {', '.join(map(str, FARGATE))}")
+    least, most, step = FARGATE[task.cpu]
+    if not least <= task.memory <= most or task.memory % step:
+        steps = f"{least} to {most} MiB in steps of {step}"
+        raise BadKeyError(f"{where}.memory", f"{task.memory}: with cpu {task.cpu}, {steps}")

@@ -1,0 +1,131 @@
+"""acso.toml to dataclasses: types, defaults, and errors that name file and key."""
+
+import dataclasses
+import re
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType, UnionType
+
+from ci.config.checks import BadKeyError, check, known
+from ci.config.model import Agent, Config, Environment, Project, Size
+from ci.errors import ConfigError
+
+FILE = "acso.toml"
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def load(path: Path) -> Config:
+    """Read acso.toml from its path; raises `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        message = f"{path}: {error.strerror}"
+        raise ConfigError(message, hint="run from a checkout of the repository") from error
+    except UnicodeDecodeError as error:
+        message = f"{path}: not UTF-8 at byte {error.start}"
+        raise ConfigError(message) from error
+    return parse(text, file=str(path))
+
+
+def parse(text: str, *, file: str = FILE) -> Config:
+    """Turn the text of acso.toml into a `Config`; raises `ConfigError` naming file and key."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = f"{file}: {error}"
+        raise ConfigError(message) from error
+    try:
+        return _config(data)
+    except BadKeyError as error:
+        message = f"{file}: {error}"
+        raise ConfigError(message) from None
+
+
+def _config(data: dict[str, typing.Any]) -> Config:
+    known("", data, {"project", "defaults", "agents", "environments"})
+    defaults = _table(data, "defaults")
+    known("defaults", defaults, {"agent", "environment"})
+    agent_defaults = _table(defaults, "agent", "defaults.")
+    environment_defaults = _table(defaults, "environment", "defaults.")
+    # Checked first: an unknown key in the defaults must not be reported for each agent.
+    known("defaults.agent", agent_defaults, _fields(Agent) - {"name"})
+    known("defaults.environment", environment_defaults, _fields(Environment) - {"name"})
+    agents = tuple(
+        _build(Agent, f"agents.{name}", agent_defaults | _named(data, "agents", name))
+        for name in _table(data, "agents")
+    )
+    environments = {
+        name: _build(
+            Environment,
+            f"environments.{name}",
+            environment_defaults | _named(data, "environments", name),
+        )
+        for name in _table(data, "environments")
+    }
+    config = Config(
+        project=_build(Project, "project", _table(data, "project")),
+        agents=agents,
+        environments=MappingProxyType(environments),
+    )
+    check(config)
+    return config
+
+
+def _table(data: dict[str, typing.Any], key: str, prefix: str = "") -> dict[str, typing.Any]:
+    value = data.get(key)
+    if value is None:
+        raise BadKeyError(prefix + key, "missing table")
+    if not isinstance(value, dict):
+        raise BadKeyError(prefix + key, f"must be a table, not {_name_of(type(value))}")
+    return value
+
+
+def _named(data: dict[str, typing.Any], group: str, name: str) -> dict[str, typing.Any]:
+    if not NAME.fullmatch(name):
+        raise BadKeyError(f"{group}.{name}", "names are lower-case words joined by '-'")
+    return {**_table(data[group], name, f"{group}."), "name": name}
+
+
+def _fields(cls: type) -> set[str]:
+    return {item.name for item in dataclasses.fields(cls)}
+
+
+T = typing.TypeVar("T")
+
+
+def _build(cls: type[T], where: str, data: dict[str, typing.Any]) -> T:
+    known(where, data, _fields(cls))
+    types = typing.get_type_hints(cls)
+    values: dict[str, typing.Any] = {}
+    for item in dataclasses.fields(typing.cast("typing.Any", cls)):
+        key = f"{where}.{item.name}"
+        if item.name in data:
+            values[item.name] = _value(types[item.name], key, data[item.name])
+        elif item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            raise BadKeyError(key, f"missing value ({_name_of(types[item.name])})")
+    return cls(**values)
+
+
+def _value(kind: typing.Any, key: str, value: typing.Any) -> typing.Any:
+    if isinstance(kind, UnionType):  # `X | None`: absent, or an X
+        kind = next(item for item in typing.get_args(kind) if item is not type(None))
+    if kind in (bool, int, str) and type(value) is kind:
+        return value
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_value(str, f"{key}[{n}]", item) for n, item in enumerate(value))
+    if typing.get_origin(kind) is Mapping and isinstance(value, dict):
+        return MappingProxyType(
+            {name: _build(Size, f"{key}.{name}", _table(value, name, f"{key}.")) for name in value}
+        )
+    raise BadKeyError(key, f"must be {_name_of(kind)}, not {_name_of(type(value))}")
+
+
+def _name_of(kind: typing.Any) -> str:
+    names = {int: "a whole number", str: "a text", bool: "true or false", dict: "a table"}
+    if isinstance(kind, UnionType):
+        kind = typing.get_args(kind)[0]
+    if kind in names:
+        return names[kind]
+    return "a list of texts" if typing.get_origin(kind) is tuple else "a " + str(kind.__name__)

@@ -1,0 +1,49 @@
+"""What a call prepares on this machine before it opens an engine session."""
+
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ci.cli import session
+from ci.cli.session import RunOptions
+from ci.cli.signatures import Function
+from ci.config import FILE, load
+from ci.local import base_image, container_engine
+
+CONFIG = load(Path(__file__).parents[2] / FILE)
+
+
+async def test_the_base_image_of_acso_toml_is_the_one_that_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = dataclasses.replace(CONFIG.project, base_image="registry.example/python:3.13")
+    config = dataclasses.replace(CONFIG, project=project)
+    mapped: list[Mapping[str, str]] = []
+
+    async def ensure_engine(_: Callable[[str], None]) -> object:
+        return SimpleNamespace(url="unix:///nowhere")
+
+    async def ensure_image(_: object, __: Callable[[str], None], *, name: str) -> object:
+        return SimpleNamespace(reference=f"{name}@sha256:1")
+
+    @asynccontextmanager
+    async def engine_session(
+        _: object, images: Mapping[str, str], **__: Any
+    ) -> AsyncIterator[None]:
+        mapped.append(dict(images))
+        yield
+
+    monkeypatch.delenv("DAGGER_SESSION_PORT", raising=False)
+    monkeypatch.setattr(container_engine, "ensure", ensure_engine)
+    monkeypatch.setattr(base_image, "ensure", ensure_image)
+    monkeypatch.setattr(session, "engine_session", engine_session)
+    check = Function(name="check", doc="", parameters=())
+    async with session._prepare(check, {}, config, RunOptions()):
+        pass
+    name = "registry.example/python:3.13"
+    assert mapped == [{name: f"{name}@sha256:1"}]
