@@ -25,7 +25,11 @@ TESTS = {
         "tests/unit/coveragerc",
     ),
     "pipeline": (
+        ".devcontainer",
+        ".editorconfig",
         ".github",
+        ".pre-commit-config.yaml",
+        "README.md",
         "acso",
         "acso.toml",
         "ci",
@@ -40,7 +44,7 @@ TESTS = {
         "!tests/unit/agents",
         "!tests/unit/repository",
     ),
-    # These compare documents and settings with the files that they name, so they need all of them.
+    # These compare the documents with all files, because any of them may be named.
     "repository": ("**",),
 }
 #: What of the tests each part runs.

@@ -13,7 +13,7 @@ from tests.unit.github import workflow
 from tests.unit.github.issuer import issuing
 from tests.unit.github.workflow import COMMIT, Event
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]  # with nothing cached
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]  # with nothing cached
 DEVELOP = Event(name="push", ref="refs/heads/develop")
 
 

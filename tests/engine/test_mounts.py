@@ -193,3 +193,10 @@ async def test_a_cache_volume_that_was_left_half_filled_is_filled(
     assert await lab.sh("ls /c", cached.with_env_variable("N", "2")).stdout() == "a\n"
     client.volumes.get(mark).remove()  # as if the process had been killed before the end
     assert await lab.sh("ls /c", cached.with_env_variable("N", "3")).stdout() == "a\nb\n"
+
+
+async def test_a_mount_is_read_after_a_command_that_left_a_process(lab: Lab) -> None:
+    c = lab.base.with_mounted_directory("/m", lab.files("f")).with_env_variable("N", FRESH)
+    left = lab.sh("sleep 1000 & echo y > /m/g", c)
+    assert await left.directory("/m").entries() == ["f", "g"]
+    assert await lab.sh("cat /m/g", left).stdout() == "y\n"

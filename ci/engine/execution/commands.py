@@ -320,7 +320,7 @@ class CommandRunner:
         """Return whether a container holds nothing that its image does not."""
         try:
             found = await self.run(container, Command(key="", args=OUTSIDE_IMAGE, user="0"))
-        except DaemonError:
+        except EngineError:  # the container has ended
             return False
         return found.code == 0 and not self._store.head_and_tail(found.combined)[2]
 
@@ -333,7 +333,7 @@ class CommandRunner:
         args = ("find", mount.path, "-cnewer", MARK, "-print", "-quit")
         try:
             found = await self.run(container, Command(key="", args=args, user="0"))
-        except DaemonError:
+        except EngineError:  # the container has ended, as after a command that left processes
             return True
         return found.code != 0 or bool(self._store.head_and_tail(found.combined)[2])
 

@@ -224,7 +224,7 @@ def forwarded_ports(
     pairs = [(each.get("frontend") or 0, each["backend"]) for each in asked]
     if native or not asked:
         exposed = [p.port for p in service.container.ports if p.protocol == "TCP"]
-        pairs += [(port if native else 0, port) for port in exposed]
+        pairs = [*((port if native else 0, port) for port in exposed), *pairs]
     if not pairs:
         raise EngineError("the service exposes no TCP port")
     return tuple((0 if random else front, back) for front, back in pairs)
