@@ -219,7 +219,7 @@ def expand_variables(text: str, container: Container) -> str:
         name = hit[1] or hit[2] or ""
         for kind, hidden in (("secret", secrets), ("volatile", volatile)):
             if name in hidden:
-                raise EngineError(f"expand cannot be used with {kind} env variable {name!r}")
+                raise EngineError(f'expand cannot be used with {kind} env variable "{name}"')
         return str(env.get(name, ""))
 
     return re.sub(r"\$(?:\{([^}]*)\}|(\w+))", value, text)

@@ -25,6 +25,7 @@ class Web:
 
     url: str = ""
     pages: dict[str, bytes] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
@@ -35,8 +36,11 @@ def web() -> Iterator[Web]:
     class Pages(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             found.asked.append((self.path, dict(self.headers)))
-            page = found.pages.get(self.path.partition("?")[0])
-            self.send_response(404 if page is None else 200)
+            path = self.path.partition("?")[0]
+            page = found.pages.get(path)
+            self.send_response(302 if path in found.moved else 404 if page is None else 200)
+            if path in found.moved:
+                self.send_header("Location", found.moved[path])
             self.send_header("Content-Length", str(len(page or b"")))
             self.end_headers()
             self.wfile.write(page or b"")
@@ -76,10 +80,33 @@ async def test_a_file_of_the_web_that_cannot_be_had_says_why(lab: Lab, web: Web)
     web.pages["/x"] = b"other"
     with pytest.raises(dagger.QueryError, match="/none: the server answers 404"):
         await lab.dag.http(f"{web.url}/none").contents()
-    with pytest.raises(dagger.QueryError, match="expected sha256:00, got sha256:"):
-        await lab.dag.http(f"{web.url}/x", checksum="sha256:00").contents()
+    with pytest.raises(dagger.QueryError, match=r"expected sha256:0000.*, got sha256:"):
+        await lab.dag.http(f"{web.url}/x", checksum=f"sha256:{'0' * 64}").contents()
+    asked = len(web.asked)
+    with pytest.raises(dagger.QueryError, match='invalid checksum "nope"'):
+        await lab.dag.http(f"{web.url}/x", checksum="nope").contents()
+    assert len(web.asked) == asked
     with pytest.raises(dagger.QueryError, match="must begin with http"):
         await lab.dag.http("file:///etc/passwd").contents()
+
+
+async def test_no_credential_follows_a_redirect_to_another_host(
+    lab: Lab, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = web.url.replace("127.0.0.1", "localhost")
+    web.pages["/target"] = b"moved"
+    for root, sent in ((web.url, True), (elsewhere, False)):
+        web.moved = {"/start": f"{root}/target", "/v1/secret/data/a": f"{root}/v1/b"}
+        header = lab.dag.set_secret("header", "Bearer t0ken")
+        file = lab.dag.http(f"{web.url}/start?{sent}", auth_header=header)
+        assert await file.contents() == "moved"
+        assert ("Authorization" in web.asked[-1][1]) is sent
+        web.pages["/v1/b"] = b'{"data": {"data": {"k": "v"}}}'
+        monkeypatch.setenv("VAULT_ADDR", web.url)
+        monkeypatch.setenv("VAULT_TOKEN", "root")
+        secret = lab.dag.secret("vault://a.k", cache_key=str(sent))
+        assert await secret.plaintext() == "v"
+        assert ("X-Vault-Token" in web.asked[-1][1]) is sent
 
 
 # --- git --------------------------------------------------------------------------------------
@@ -195,7 +222,7 @@ async def test_a_secret_of_a_vault_is_a_field_of_a_path(
     for path in ("team/app.number", "team/app.other"):
         with pytest.raises(dagger.QueryError, match="no text field of that name"):
             await lab.dag.secret(f"vault://{path}").plaintext()
-    with pytest.raises(dagger.QueryError, match="the server answers 404"):
+    with pytest.raises(dagger.QueryError, match="InvalidPath"):
         await lab.dag.secret("vault://team/none.x").plaintext()
     with pytest.raises(dagger.QueryError, match=r"must be vault://PATH\.FIELD"):
         await lab.dag.secret("vault://team").plaintext()

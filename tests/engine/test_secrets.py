@@ -123,3 +123,59 @@ async def test_a_cache_key_stands_for_the_value(lab: Lab, monkeypatch: pytest.Mo
         c = lab.base.with_secret_variable("T", same).with_mounted_secret("/run/t", same)
         assert await lab.sh("echo keyed; wc -c < /run/t", c).stdout() == "keyed\n9\n"
     assert lab.ran("echo keyed") == 1
+
+
+async def test_each_line_of_a_secret_is_hidden(lab: Lab) -> None:
+    value = secret(lab, "alpha-line-1\n\n  bravo-line-2\n")
+    c = lab.base.with_secret_variable("TOK", value).with_mounted_secret("/run/s", value)
+    for script, shown in {
+        "head -n1 /run/s": "***\n",
+        "tail -n1 /run/s": "  ***\n",
+        "echo $TOK": "*** ***\n",
+        'printf "%s" "$TOK"': "***",
+        "cat /run/s; echo": "***\n",
+        'printf "%s|" "$TOK" | tr "\\n" " "': "*** *** |",
+    }.items():
+        assert await lab.sh(script, c).stdout() == shown.replace("*** *** |", "***    *** |")
+
+
+async def test_a_mounted_secret_is_in_memory(lab: Lab, client: docker.DockerClient) -> None:
+    value = f"needle-{os.urandom(6).hex()}"
+    c = lab.base.with_mounted_secret("/run/s", secret(lab, value), owner="1000")
+    assert await lab.sh("stat -f -c %T /run/s", c).stdout() == "tmpfs\n"
+    volumes = client.api.volumes()["Volumes"]
+    held = [v for v in volumes if (v["Options"] or {}).get("type") == "tmpfs"]
+    assert held
+    assert all(v["Labels"]["acso.engine"] == "1" for v in held)
+
+
+async def test_a_secret_hides_a_file_from_commands_only(lab: Lab) -> None:
+    c = lab.base.with_mounted_secret("/s", secret(lab))
+    c = c.with_mounted_file("/s", lab.dag.file("f", "file"))
+    after = lab.sh("wc -c < /s", c)
+    assert await after.stdout() == f"{len(VALUE)}\n"
+    assert [await c.file("/s").contents(), await after.file("/s").contents()] == ["file"] * 2
+    assert await c.mounts() == ["/s"]
+    assert await c.without_mount("/s").mounts() == []
+
+
+async def test_a_mounted_secret_can_be_the_standard_input(lab: Lab) -> None:
+    c = lab.base.with_mounted_secret("/run/s", secret(lab, "shh"))
+    c = c.with_exec(["tr", "a-z", "A-Z"], redirect_stdin="/run/s", redirect_stdout="/out")
+    assert await c.file("/out").contents() == "SHH"
+
+
+async def test_a_secret_or_volatile_variable_is_never_expanded(lab: Lab) -> None:
+    c = lab.base.with_secret_variable("TOK", secret(lab)).with_volatile_variable("NOW", "1")
+    for name, kind in (("TOK", "secret"), ("NOW", "volatile")):
+        with pytest.raises(dagger.QueryError, match=f'{kind} env variable "{name}"'):
+            await c.with_exec(["echo", f"[${{{name}}}]"], expand=True).stdout()
+
+
+async def test_a_variable_that_is_not_utf8_is_named(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    value = lab.dag.secret(f"file://{tmp_path}/binary")
+    mounted = lab.base.with_mounted_secret("/run/s", value)
+    assert await lab.sh("wc -c < /run/s", mounted).stdout() == "2\n"
+    with pytest.raises(dagger.QueryError, match="secret TOK: the value is not UTF-8"):
+        await lab.sh("true", lab.base.with_secret_variable("TOK", value)).sync()

@@ -119,7 +119,7 @@ async def _stream(engine: Engine, step: Exec, name: str) -> Tree:
 def _output(name: str) -> Resolver:
     async def read(engine: Engine, old: Container, _args: Args) -> Any:
         if old.last_exec is None:
-            raise EngineError("no command has been run; use withExec first")
+            raise EngineError("no command has been set; use withExec first")
         found = getattr(await engine.steps.result(old.last_exec), name)
         return found if name == "code" else stream_text(engine.store, found)
 

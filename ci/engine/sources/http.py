@@ -27,7 +27,7 @@ def fetch(
         EngineError: the server cannot be reached or refuses, or the file is not the one expected.
     """
     if checksum and not _CHECKSUM.fullmatch(checksum):
-        raise EngineError(f"{url}: invalid checksum {checksum!r}; it is sha256: and 64 digits")
+        raise EngineError(f'{url}: invalid checksum "{checksum}"; it is sha256: and 64 digits')
     digest, size = _fetch(store, url, headers)
     if checksum and f"sha256:{digest}" != checksum:
         raise EngineError(f"{url}: expected {checksum}, got sha256:{digest}")

@@ -65,15 +65,21 @@ def as_text(name: str, value: bytes) -> str:
 def hidden_parts(values: Iterable[bytes]) -> list[bytes]:
     """Return what is masked, the longest first: each value, its text, each line that is not empty.
 
-    A program may print a secret line by line, or with its lines joined.
+    A program may print a secret line by line, or with its lines joined. A value that is not UTF-8
+    has no lines.
     """
     parts = {
-        part
-        for value in values
-        for part in (value, value.strip(), *map(bytes.strip, value.splitlines()))
-        if part.strip()
+        part for value in values for part in (value, value.strip(), *_lines(value)) if part.strip()
     }
     return sorted(parts, key=lambda part: (-len(part), part))
+
+
+def _lines(value: bytes) -> list[bytes]:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return []
+    return [line.strip() for line in value.splitlines()]
 
 
 class Scrubber:

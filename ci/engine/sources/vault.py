@@ -35,7 +35,8 @@ def read(address: str) -> bytes:
             path, mount_point=mount, raise_on_deleted_version=True
         )
     except (VaultError, requests.RequestException, ValueError) as error:
-        raise EngineError(f"secret vault://{address}: {error}") from error
+        kind = type(error).__name__  # such as InvalidPath; servers do not always send a text
+        raise EngineError(f"secret vault://{address}: {kind}: {error}") from error
     value = found["data"]["data"].get(field)
     if not isinstance(value, str):
         raise EngineError(f"secret vault://{address}: the path has no text field of that name")

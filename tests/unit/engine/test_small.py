@@ -51,7 +51,7 @@ def test_a_secret_or_volatile_variable_is_named_where_it_would_be_expanded() -> 
     secret = Call("Secret", "setSecret")
     container = Container(platform="p", secrets=(("TOKEN", secret),), volatile=(("V", "1"),))
     for name, kind in (("TOKEN", "secret"), ("V", "volatile")):
-        with pytest.raises(EngineError, match=f"{kind} env variable '{name}'"):
+        with pytest.raises(EngineError, match=f'{kind} env variable "{name}"'):
             expand_variables(f"${{{name}}}", container)
 
 
