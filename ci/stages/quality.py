@@ -123,7 +123,7 @@ async def vulnerable_packages(
     Args:
         source: the repository.
         image: the base image.
-        today: the date; asked for anew each day, because advisories appear unasked.
+        today: the date; the audit runs again each day, because new advisories appear.
         required: whether packages that the advisory service does not know are an error.
     """
     report = (

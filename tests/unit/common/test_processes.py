@@ -27,16 +27,6 @@ def test_a_zombie_does_not_run() -> None:
     child.wait()
 
 
-def test_ps_identifies_a_process_in_any_locale_and_time_zone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    found = processes._start_time_by_ps(os.getpid())
-    assert len(found.split()) == 5  # Mon Jan  1 10:00:00 2024
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    assert processes._start_time_by_ps(os.getpid()) == found
-    assert processes._start_time_by_ps(2**22 + 1) == ""
-
-
 def test_a_process_that_this_user_may_not_see_counts_as_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
