@@ -17,7 +17,7 @@ async def ps() -> None:
 
 
 @pytest.mark.usefixtures("ps")
-def test_ps_identifies_a_process_in_any_locale_and_time_zone(
+async def test_ps_identifies_a_process_in_any_locale_and_time_zone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = processes._start_time_by_ps(os.getpid())
