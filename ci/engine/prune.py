@@ -20,7 +20,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.common import locks
-from ci.engine.execution.docker_api import SESSION, STORE, Daemon, own_tags, real_tags
+from ci.engine.docker.docker_api import SESSION, STORE, Daemon, own_tags, real_tags
 from ci.engine.options import Options
 from ci.engine.session_names import is_dead
 from ci.engine.store.cache import Store

@@ -18,8 +18,8 @@ import anyio.to_thread
 import uvicorn
 
 from ci.engine.api.graph import Graph
+from ci.engine.docker.docker_api import Daemon, remove_dead_sessions, remove_sessions
 from ci.engine.errors import EngineError
-from ci.engine.execution.docker_api import Daemon, remove_dead_sessions, remove_sessions
 from ci.engine.execution.session import Engine
 from ci.engine.options import Options
 

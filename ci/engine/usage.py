@@ -13,8 +13,8 @@ from typing import Any
 
 import anyio
 
+from ci.engine.docker.docker_api import CACHE, REPOSITORY, Daemon, DaemonError, own_tags
 from ci.engine.errors import CacheError
-from ci.engine.execution.docker_api import CACHE, REPOSITORY, Daemon, DaemonError, own_tags
 from ci.engine.store.cache import Store, key_of
 from ci.engine.store.tree import FILE
 

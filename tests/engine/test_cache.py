@@ -13,7 +13,7 @@ import pytest
 
 from ci import engine
 from ci.engine import prune
-from ci.engine.execution.docker_api import Daemon
+from ci.engine.docker.docker_api import Daemon
 from ci.engine.prune import PrunePolicy, PruneResult
 from ci.engine.store.cache import Store
 from tests.engine.behaviours import Lab

@@ -18,7 +18,7 @@ import pytest
 from docker.models.containers import Container
 
 from ci import engine
-from ci.engine.execution import docker_api, transfers
+from ci.engine.docker import docker_api, transfers
 from tests.engine.behaviours import IMAGE, Lab
 from tests.engine.conftest import INSTANCE, Open
 from tests.engine.daemons import OwnDaemon, children, enlarge, over_tcp, silent_server, small, tmpfs

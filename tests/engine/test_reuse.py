@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci import engine
-from ci.engine.execution.docker_api import Daemon
+from ci.engine.docker.docker_api import Daemon
 from ci.engine.execution.session import Engine
 from ci.engine.execution.steps import PARALLEL
 from ci.engine.store.tree import FILE, Entry, Tree

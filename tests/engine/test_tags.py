@@ -7,8 +7,8 @@ import anyio
 import docker
 import pytest
 
-from ci.engine.execution.borrowed_tags import BorrowedTags
-from ci.engine.execution.docker_api import Daemon
+from ci.engine.docker.borrowed_tags import BorrowedTags
+from ci.engine.docker.docker_api import Daemon
 from ci.engine.store.cache import Store
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import INSTANCE, Open

@@ -20,6 +20,7 @@ import anyio
 import docker.errors
 
 from ci.common.concurrency import first
+from ci.engine.docker.docker_api import Daemon, DaemonError
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import (
     MARK,
@@ -28,7 +29,6 @@ from ci.engine.execution.containers import (
     StepContainer,
     StepContainers,
 )
-from ci.engine.execution.docker_api import Daemon, DaemonError
 from ci.engine.sources.secrets import Scrubber
 from ci.engine.store import archive
 from ci.engine.store.cache import Store

@@ -16,7 +16,7 @@ import anyio
 
 from ci.common import locks
 from ci.common.certificates import CA_PATH
-from ci.engine.execution.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonError
+from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonError
 from ci.engine.options import Options
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of

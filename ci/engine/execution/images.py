@@ -9,14 +9,14 @@ import anyio.to_thread
 from docker.auth import resolve_repository_name
 from docker.utils import parse_repository_tag
 
+from ci.engine.docker.borrowed_tags import BorrowedTags
+from ci.engine.docker.docker_api import REPOSITORY, DaemonError
+from ci.engine.docker.transfers import reported_error
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.execution import dockerfile as dockerfiles
-from ci.engine.execution.borrowed_tags import BorrowedTags
-from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
 from ci.engine.execution.rootfs import Layer, State
 from ci.engine.execution.steps import Steps
-from ci.engine.execution.transfers import reported_error
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.store import archive, oci

@@ -7,9 +7,9 @@ from typing import Any, Protocol, TypeVar
 from anyio.abc import TaskGroup
 
 from ci.engine import platforms
+from ci.engine.docker.docker_api import Daemon
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import StepContainers
-from ci.engine.execution.docker_api import Daemon
 from ci.engine.execution.rootfs import Rootfs
 from ci.engine.execution.single_flight import SingleFlight
 from ci.engine.ids import Call

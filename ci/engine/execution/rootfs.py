@@ -11,9 +11,9 @@ from pathlib import Path
 from posixpath import dirname, join
 from typing import Any
 
+from ci.engine.docker.docker_api import Daemon
+from ci.engine.docker.layers import Layers
 from ci.engine.errors import EngineError
-from ci.engine.execution.docker_api import Daemon
-from ci.engine.execution.layers import Layers
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
 from ci.engine.store.patterns import parents

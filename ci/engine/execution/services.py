@@ -12,11 +12,11 @@ from anyio.abc import TaskStatus
 
 from ci.common import networks
 from ci.common.concurrency import first, until
+from ci.engine.docker.docker_api import DaemonError
 from ci.engine.errors import EngineError, ServiceFailedError
 from ci.engine.execution import readiness
 from ci.engine.execution.commands import Command, CommandRunner
 from ci.engine.execution.containers import StepContainer
-from ci.engine.execution.docker_api import DaemonError
 from ci.engine.execution.keys import Keys
 from ci.engine.execution.outputs import shorten, stream_text
 from ci.engine.execution.resources import BoundServices, Resources

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from anyio.abc import TaskGroup
 
+from ci.engine.docker.docker_api import STORE, Daemon
 from ci.engine.errors import EngineError
 from ci.engine.execution.bindings import Bindings
 from ci.engine.execution.containers import StepContainers
-from ci.engine.execution.docker_api import STORE, Daemon
 from ci.engine.execution.images import Images
 from ci.engine.execution.keys import Keys, unknown
 from ci.engine.execution.port_forwards import PortForwards

@@ -11,10 +11,10 @@ from typing import Any
 import anyio
 
 from ci.common import locks
+from ci.engine.docker.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution import cache_volumes
 from ci.engine.execution.commands import Command, CommandOutput, CommandRunner, GoneError
 from ci.engine.execution.containers import MountContent, StepContainer
-from ci.engine.execution.docker_api import REPOSITORY, DaemonError
 from ci.engine.execution.keys import Keys
 from ci.engine.execution.outputs import failed, failure, shorten
 from ci.engine.execution.resources import BoundServices, Resources, Reveal

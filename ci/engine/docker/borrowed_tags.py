@@ -15,7 +15,7 @@ from pathlib import Path
 import anyio
 
 from ci.common import locks
-from ci.engine.execution.docker_api import REPOSITORY, Daemon, DaemonError
+from ci.engine.docker.docker_api import REPOSITORY, Daemon, DaemonError
 from ci.engine.store.cache import Store
 
 FOLDER = "borrowed"

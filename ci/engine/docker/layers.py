@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ci.engine.docker.docker_api import REPOSITORY, Daemon, DaemonError
 from ci.engine.errors import EngineError
-from ci.engine.execution.docker_api import REPOSITORY, Daemon, DaemonError
 from ci.engine.store import archive, oci
 from ci.engine.store.cache import Store, key_of
 

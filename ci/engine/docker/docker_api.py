@@ -21,8 +21,8 @@ from docker.utils import kwargs_from_env
 from docker.utils.socket import SocketError
 
 from ci.engine import requirements
+from ci.engine.docker import podman, transfers
 from ci.engine.errors import EngineError
-from ci.engine.execution import podman, transfers
 from ci.engine.session_names import is_dead, session_name
 from ci.engine.store import archive
 from ci.engine.store.tree import LINK, Entry

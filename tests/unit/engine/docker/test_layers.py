@@ -13,9 +13,9 @@ from unittest.mock import Mock
 
 import pytest
 
+from ci.engine.docker.docker_api import DaemonError, real_tags, uses_containerd_store
+from ci.engine.docker.layers import Layers
 from ci.engine.errors import EngineError
-from ci.engine.execution.docker_api import DaemonError, real_tags, uses_containerd_store
-from ci.engine.execution.layers import Layers
 from ci.engine.store import oci
 from ci.engine.store.archive import plain
 from ci.engine.store.cache import Store

@@ -11,7 +11,7 @@ import docker.errors
 import pytest
 import requests
 
-from ci.engine.execution import podman, transfers
+from ci.engine.docker import podman, transfers
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The Docker API as the engine uses it, on each container engine: images, layers, transfers."""
