@@ -184,7 +184,13 @@ async def test_a_service_that_died_starts_again_for_who_comes_next(
     for number in ("1", "2"):
         c = user.with_env_variable("N", number + FRESH).with_exec(["python3", "-c", get])
         assert await c.stdout() == "200\n"
-        (await seen(client, "8011")).kill()
+        running = await seen(client, "8011")
+        running.kill()
+
+        async def removed(name: str = running.id) -> bool:
+            return all(each.id != name for each in client.containers.list(all=True))
+
+        await until(removed)  # the session has seen its end
 
 
 async def test_what_a_dead_service_said_holds_no_secret(lab: Lab) -> None:

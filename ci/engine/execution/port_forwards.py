@@ -57,7 +57,7 @@ class PortForwards:
         self._flights = resources.flights
         self._group = resources.group
         self._services = services
-        self._open: dict[PortForward, OpenPorts] = {}
+        self._open: dict[str, OpenPorts] = {}  # by `_key`
 
     async def ports(self, forward: PortForward) -> tuple[Port, ...]:
         """Return the ports on which a forward listens."""
@@ -69,14 +69,15 @@ class PortForwards:
         Raises:
             EngineError: a port is in use, or the service does not start.
         """
-        if forward not in self._open:
-            name = f"port forward {hash(forward)}"
+        key = _key(forward)
+        if key not in self._open:
+            name = f"port forward {key}"
             await self._flights.run(name, lambda: self._group.start(self._serve, forward))
-        return self._open[forward]
+        return self._open[key]
 
     async def stop(self, forward: PortForward) -> None:
         """Stop listening; connections end."""
-        found = self._open.pop(forward, None)
+        found = self._open.pop(_key(forward), None)
         if found is not None:
             found.scope.cancel()
 
@@ -96,7 +97,7 @@ class PortForwards:
                         connect = partial(self._connect, to=(target, each.back))
                         group.start_soon(each.listener.serve, connect)
                 scope = group.cancel_scope
-                self._open[forward] = OpenPorts(address=address, ports=ports, scope=scope)
+                self._open[_key(forward)] = OpenPorts(address=address, ports=ports, scope=scope)
                 task_status.started()
                 await anyio.sleep_forever()
         finally:
@@ -204,6 +205,11 @@ async def _copy(source: ByteStream, target: ByteStream) -> None:
         await target.send_eof()
     except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
         await target.aclose()
+
+
+def _key(forward: PortForward) -> str:
+    """Return what identifies a forward; its service's image configuration cannot be hashed."""
+    return repr(forward)
 
 
 def require_tcp(asked: list[dict[str, Any]]) -> None:
