@@ -23,13 +23,14 @@ from tests.engine.behaviours import IMAGE
 #: A daemon sees no network and no process but its own, and dies with the first process in there.
 APART = ("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 SMALL = "small:1"
-#: All that steps of these tests call: two megabytes instead of two hundred.
-PROGRAMS = "bin/sh bin/sleep bin/cat bin/dd bin/date lib/x86_64-linux-gnu/libc.so.6"
+#: All that steps of these tests and the engine call: two megabytes instead of two hundred.
+PROGRAMS = "/bin/sh /bin/sleep /bin/cat /bin/dd /bin/date /usr/bin/find"
 
 
 def small(client: docker.DockerClient, image: str) -> bytes:
     """Return an image of a shell and little more, as a tar archive to import."""
-    script = f"exec tar -chf /small.tar -C / {PROGRAMS} lib64/ld-linux-x86-64.so.2"
+    libraries = f"$(ldd {PROGRAMS} | grep -o '/lib[^ ]*' | sort -u)"
+    script = f"exec tar -chPf /small.tar --transform=s,^/,, {PROGRAMS} {libraries}"
     container = client.containers.create(image, ["sh", "-c", script])
     try:
         container.start()

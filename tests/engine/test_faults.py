@@ -127,7 +127,7 @@ async def test_a_session_that_ends_without_its_container_engine_ends_all_the_sam
 ) -> None:
     await own.start()
     async with session(own.options(options)) as lab:
-        await lab.sh("true").sync()
+        await lab.sh("echo kept > /f").sync()
         assert own.containers()
         await own.stop()
     assert any(

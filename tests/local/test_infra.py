@@ -269,7 +269,7 @@ async def test_the_failed_creation_of_a_killed_run_is_waited_for_and_replaced(aw
     wanted = dataclasses.replace(begun, template=GOOD)
     assert (await create_or_update(aws, wanted, lines.append)).status == "CREATE_COMPLETE"
     assert lines[0] == "begun: waiting for CREATE_IN_PROGRESS of an earlier run"
-    assert "begun: ROLLBACK_COMPLETE, made anew" in lines
+    assert "begun: ROLLBACK_COMPLETE; deleting it and creating it again" in lines
     assert any(line.startswith("Wait CREATE_FAILED: ") for line in lines)
 
 
