@@ -13,7 +13,7 @@ import anyio
 
 from ci.aws.failures import failure
 from ci.config import Environment
-from ci.errors import WrongAccountError
+from ci.errors import AwsError, WrongAccountError
 
 #: The account id of the embedded AWS.
 EMBEDDED_ACCOUNT = "000000000000"
@@ -91,7 +91,12 @@ class Aws:
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )
-        return session.client(service, endpoint_url=self.endpoint, config=config)
+        try:
+            return session.client(service, endpoint_url=self.endpoint, config=config)
+        except ValueError as error:  # also botocore's own errors of a region or setting
+            message = f"the AWS settings are invalid: {error}"
+            hint = "check the region in acso.toml, AWS_ENDPOINT_URL and ~/.aws/config"
+            raise AwsError(message, service=service, hint=hint) from None
 
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""

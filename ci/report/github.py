@@ -70,7 +70,7 @@ def write_summary(command: str, spans: Sequence[Span], code: int, text: str) -> 
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not active() or not path:
         return
-    written = summary(command, spans, code, text).encode()[:MAX_SUMMARY]
+    written = summary(command, spans, code, text).encode(errors="backslashreplace")[:MAX_SUMMARY]
     try:
         with Path(path).open("ab") as file:
             file.write(written)
