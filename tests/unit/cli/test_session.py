@@ -1,6 +1,7 @@
 """What a call prepares on this machine before it opens an engine session."""
 
 import dataclasses
+import getpass
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ def test_without_git_and_without_a_name_there_is_still_a_source_and_an_actor(
         raise KeyError
 
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr(session.getpass, "getuser", nobody)
+    monkeypatch.setattr(getpass, "getuser", nobody)
     expected = {"commit": "", "branch": "", "dirty": False, "actor": str(os.getuid())}
     assert session._source_state() == expected
 
