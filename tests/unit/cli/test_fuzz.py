@@ -87,7 +87,7 @@ def check(argv: Sequence[str], ended: Ended) -> None:
     assert "this is a defect" not in ended.err
     assert not Path("XDG_STATE_HOME").exists()
     if ended.code:
-        err = re.sub(r"\x1b\[[?0-9;]*[a-z]", "", ended.err)  # of FORCE_COLOR
+        err = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]|\r", "", ended.err)  # of FORCE_COLOR
         assert re.search(r"(?m)^error: .", err), argv
         assert re.search(r"(?m)^  next: .", err), argv
     before = argv[: argv.index("--")] if "--" in argv else argv
