@@ -37,6 +37,10 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two polls: first, and at m
 CLEANUP_SECONDS = 10.0  # at most, to remove a change set when a run is interrupted
 
 
+class NotPermittedError(InfrastructureError):
+    """The credentials may compute the changes of a stack, but not make them."""
+
+
 async def create_or_update(aws: Aws, desired: DesiredStack, say: Say) -> Stack:
     """Create or update a stack; does nothing if nothing would change.
 
@@ -179,7 +183,7 @@ class _PreparedChangeSet:
             lines = [f"these credentials may not update stack {self.stack}; its changes:"]
             message = "\n  ".join([*lines, *map(str, self.found.changes)])
             hint = "an administrator applies them with ./acso deploy"
-            raise InfrastructureError(message, hint=hint) from error
+            raise NotPermittedError(message, hint=hint) from error
         self.executed = True
 
 

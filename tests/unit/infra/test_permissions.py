@@ -200,5 +200,8 @@ def test_a_role_that_trusts_nobody_is_not_made(config: Config) -> None:
 def test_an_existing_identity_provider_is_not_created_again(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
     aws = Aws(region="r")
-    assert templates.registry_parameters(target(aws, mine), provider=True)["Repository"] == "o/acso"
-    assert templates.registry_parameters(target(aws, mine), provider=False)["Repository"] == ""
+    assert (
+        templates.registry_parameters(target(aws, mine), {}, provider=True)["Repository"]
+        == "o/acso"
+    )
+    assert templates.registry_parameters(target(aws, mine), {}, provider=False)["Repository"] == ""
