@@ -215,9 +215,8 @@ class Acso:
         )
         if saved:
             await preview.require_current(saved, target, built)
-        context = await environments.apply(target)
+        context = await environments.prepare(target)
         pushed = await images.push(target, built)
-        await environments.verify(context, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         expected = saved.services if saved else None
         return _rendered(await releasing.deploy(context, pushed, request, expected), format)

@@ -187,7 +187,7 @@ async def test_a_refusal_in_the_middle_takes_every_service_back(pipeline: Pipeli
 async def test_a_second_process_learns_who_holds_the_lock(pipeline: Pipeline) -> None:
     errors = []
 
-    async def validate() -> ValidationResult:
+    async def validate(_: release.ReleaseContext) -> ValidationResult:
         with pytest.raises(LockedError) as raised:
             await pipeline.another().deploy("good-2")
         errors.append(str(raised.value))
