@@ -9,6 +9,7 @@ from ci.release.execute import (
     complete,
     execute,
     extend,
+    invalid,
     problems,
     take_over,
     way_back,
@@ -158,8 +159,7 @@ async def _check_unchanged(
     result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
     why, failures = await problems(context, result, expectations)
     if not why:
-        report = await execution.validate(context)
-        why = "" if report.ok else f"validation failed: {report.summary()}"
+        why = await invalid(execution)
     return Outcome(
         kind=OutcomeKind.UNHEALTHY if why else OutcomeKind.NOTHING_TO_DO,
         environment=context.env.name,

@@ -257,14 +257,23 @@ async def _require_healthy(
     raise _StepFailedError(_StepsResult(why=why, failures=failures, causes=causes))
 
 
+async def invalid(execution: Execution) -> str:
+    """Validate the environment; return why it is not valid, "" if it is."""
+    context = execution.context
+    seconds = context.env.validation_timeout
+    with anyio.move_on_after(seconds):
+        report = await execution.validate(context)
+        return "" if report.ok else f"validation failed: {report.summary()}"
+    return f"validation has no result after {seconds} s"
+
+
 async def _validate_and_bake(execution: Execution, expectations: Mapping[str, Expectation]) -> None:
     """Validate while watching for the bake time; the first failure cancels the other."""
 
     async def validate() -> None:
         execution.say("validating")
-        report = await execution.validate(execution.context)
-        if not report.ok:
-            raise _StepFailedError(_StepsResult(why=f"validation failed: {report.summary()}"))
+        if why := await invalid(execution):
+            raise _StepFailedError(_StepsResult(why=why))
 
     async def stay() -> None:
         result = await bake(execution.context, list(expectations.values()), execution.say)

@@ -190,7 +190,9 @@ async def _undo(execution: Execution, history: History) -> Outcome:
     result, expectations = await strategy.of(context.env).back(context, before, say)
     why, failures = await problems(context, result, expectations)
     if why:
-        raise RollbackFailedError(why, hint=f"./acso status --env {context.env.name}")
+        env = f"--env {context.env.name}"
+        hint = f"./acso rollback {env} tries again; ./acso status {env}"
+        raise RollbackFailedError(why, hint=hint)
     for item in history.unfinished:
         state = f"stopped while {item.state.replace('_', ' ')} ({item.holder}); undone by rollback"
         ended = advance(item, State.FAILED, context.clock.now(), why=state)

@@ -2,6 +2,7 @@
 
 import datetime
 
+import anyio
 import pytest
 
 from ci import release
@@ -11,6 +12,7 @@ from ci.release.records.release import State
 from ci.release.records.table import history
 from tests.unit.release.conftest import (
     COUNT,
+    ENV,
     REQUEST,
     Pipeline,
     ValidationResult,
@@ -199,3 +201,22 @@ async def test_a_second_process_learns_who_holds_the_lock(pipeline: Pipeline) ->
     assert outcome.kind is OutcomeKind.DEPLOYED
     assert "staging is locked by" in errors[0]
     assert "deploy since 2026-11-24T12:00" in errors[0]
+
+
+async def test_a_validation_that_does_not_end_is_a_failure_after_its_time(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    began = anyio.current_time()
+
+    async def validate(_: release.ReleaseContext) -> ValidationResult:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    outcome = await release.deploy(
+        pipeline.context, images("good-2"), REQUEST, validate, pipeline.lines.append
+    )
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
+    assert outcome.why == f"validation has no result after {ENV.validation_timeout} s"
+    assert anyio.current_time() - began < 2 * ENV.validation_timeout
+    assert versions(pipeline.world) == all_of("good")
