@@ -90,6 +90,9 @@ class Handle:
         self._world.tick()
         return getattr(self._world, operation)(**arguments)
 
+    def quick(self) -> "Handle":
+        return self
+
     async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> Any:
         answer = await self.call(service, operation, **arguments)
         return answer[key] if isinstance(answer, dict) else answer
