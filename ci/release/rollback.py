@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ci.aws import ecs
+from ci.aws import ecr, ecs
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
@@ -57,7 +57,7 @@ async def rollback(
     Raises:
         NothingToRollBackError: there is no earlier validated release.
         UsageError: `to` is not a validated release on record.
-        TargetGoneError: a revision of the target is deregistered.
+        TargetGoneError: a revision or an image of the target does not exist any more.
         LockedError: another process holds the lock of the environment.
         InterruptedReleaseError: the user stopped it before anything was changed.
     """
@@ -109,17 +109,26 @@ def _agents(context: ReleaseContext, target: Release) -> tuple[Agent, ...]:
 
 
 async def _require_revisions(context: ReleaseContext, target: Release, others: str) -> bool:
-    """Return True if ECS still has every revision of the target; raises `TargetGoneError`."""
+    """Return True if every revision of the target, and its image, still exists.
+
+    Raises:
+        TargetGoneError: one of them does not.
+    """
 
     async def gone(run: ServiceRevision) -> str:
+        name = run.revision.rpartition("/")[2]
         found = await ecs.task_definition(context.aws, run.revision)
-        return "" if found and found.active else run.revision.rpartition("/")[2]
+        if found is None or not found.active:
+            return f"{name} is deregistered"
+        repository, _, digest = found.image.partition("/")[2].partition("@")
+        if await ecr.has(context.aws, repository, digest):
+            return ""
+        return f"the image of {name} is not in the registry any more"
 
-    missing = [name for name in await parallel(gone, target.after.values()) if name]
+    missing = [text for text in await parallel(gone, target.after.values()) if text]
     if not missing:
         return True
-    many = f"revisions {', '.join(missing)} are" if len(missing) > 1 else f"{missing[0]} is"
-    message = f"cannot roll back to release {target.id}: {many} deregistered; nothing was changed"
+    message = f"cannot roll back to release {target.id}: {'; '.join(missing)}; nothing was changed"
     again = f"check out {target.request.commit[:12]} and deploy it; " * bool(target.request.commit)
     raise TargetGoneError(message, hint=f"{again}{others}")
 

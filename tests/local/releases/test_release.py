@@ -47,6 +47,12 @@ async def test_a_first_deploy_starts_every_agent_and_is_recorded(world: World) -
     (record,) = await world.records()
     assert record.state is State.SUCCEEDED
     assert (await release.status(world.context)).ok
+    ecr, agents = world.context.aws.client("ecr"), world.context.config.agents
+    # The stand-ins of all agents are one image, in one repository.
+    found = ecr.describe_images(repositoryName=agents[0].repository)["imageDetails"]
+    digests = {run.digest for run in record.after.values()}
+    kept = {i["imageDigest"] for i in found for t in i["imageTags"] if t.startswith("kept-dev")}
+    assert digests <= kept
 
 
 async def test_the_same_images_again_change_nothing(

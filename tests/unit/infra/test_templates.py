@@ -12,6 +12,7 @@ from ci.aws.session import Aws
 from ci.config import Config
 from ci.errors import ConfigError
 from ci.infra import templates
+from ci.release.records import images
 from tests.unit.infra.parsing import nodes, parsed, target
 
 #: Names whose checksums, and so rule priorities, are equal.
@@ -112,6 +113,10 @@ def test_repositories_are_immutable_scanned_and_kept(config: Config) -> None:
     assert properties["ImageScanningConfiguration"] == {"ScanOnPush": True}
     rules = json.loads(properties["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
     assert {rule["action"]["type"] for rule in rules} == {"expire"}
+    # The first rule that selects an image decides: those with this tag are kept.
+    first = min(rules, key=lambda rule: int(rule["rulePriority"]))
+    assert first["selection"]["tagPatternList"] == [f"{images.TAG}-*"]
+    assert first["selection"]["countNumber"] > 5000
 
 
 def test_tasks_can_be_reached_only_from_the_load_balancer(config: Config) -> None:
