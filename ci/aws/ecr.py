@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci.aws import elb
+from ci.aws import elb, partitions
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
@@ -40,7 +40,7 @@ async def host(aws: Aws) -> str:
     """Return the registry's host: the one set for the endpoint, otherwise the account's."""
     if aws.registry:
         return aws.registry
-    return f"{await aws.account()}.dkr.ecr.{aws.region}.amazonaws.com"
+    return f"{await aws.account()}.dkr.ecr.{aws.region}.{partitions.domain(aws.region)}"
 
 
 async def login(aws: Aws) -> Login:

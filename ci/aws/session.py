@@ -231,12 +231,12 @@ def _session(_: tuple[tuple[str, str], ...]) -> Any:
     from botocore.session import Session
 
     session = Session()
-    session.register_component("data_loader", _loader())
+    session.register_component("data_loader", loader())
     return session
 
 
 @cache
-def _loader() -> Any:
+def loader() -> Any:
     """Return the loader of service models; one per process, because loading takes 0.1 s."""
     from botocore.loaders import Loader
 

@@ -173,7 +173,7 @@ def test_the_promote_role_reads_what_a_promotion_reads_and_nothing_else(config: 
     assert found["Stack"]["Resource"]["Fn::Sub"].endswith(":stack/acso-${Environment}/*")
     assert found["Images"]["Resource"]["Fn::Sub"].endswith(":repository/acso-*")
     through = found["KeyOfRecords"]["Condition"]["StringEquals"]["kms:ViaService"]
-    assert through == {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}
+    assert through == {"Fn::Sub": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"}
 
 
 def test_a_role_that_trusts_nobody_is_not_made(config: Config) -> None:
