@@ -19,8 +19,8 @@ from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
 from ci.release.plan.changes import Plan, plan, services_of
 from ci.release.plan.saved import facts_of, require_same
+from ci.release.records import images as kept_images
 from ci.release.records import table
-from ci.release.records.images import keep
 from ci.release.records.lock import HeldLock, under_lock
 from ci.release.records.release import (
     Entry,
@@ -101,7 +101,7 @@ async def _release(
     updates = updates_for(planned.changes)
     if is_done(planned, history, recorded(execution.stack)):
         return await unless_stopped(lambda: _check_unchanged(execution, history, updates), options)
-    await keep(context, images)
+    await kept_images.keep(context, images)
     release = _new_release(execution, request, history, planned)
     outcome = await execute(await take_over(execution, history, release), release, updates)
     return await finish(execution, outcome, release)

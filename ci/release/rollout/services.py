@@ -165,29 +165,43 @@ async def restore(
     """Return all services to what they ran before, in parallel, and wait for them.
 
     Services that the release created are scaled to 0 and deleted. A service that cannot be
-    restored raises nothing: its verdict says so, and the other services are restored.
+    restored or deleted raises nothing: its verdict says so, and the others are restored.
     """
     refused: dict[str, Verdict] = {}
+
+    def failed(service: str, error: Exception) -> None:
+        refused[service] = Verdict(kind=Kind.FAILED, text=str(error), cause=FailureCause.BROKEN)
 
     async def go(item: ServiceUpdate) -> Expectation:
         try:
             return await apply_update(context, item, say)
         except (AwsError, ReleaseFailedError) as error:
-            refused[item.service] = Verdict(
-                kind=Kind.FAILED, text=str(error), cause=FailureCause.BROKEN
-            )
+            failed(item.service, error)
             return unchanged(item)
+
+    async def delete(service: str) -> Expectation:
+        try:
+            await remove(context, service, say)
+        except (AwsError, ReleaseFailedError) as error:
+            failed(service, error)
+        return _no_service(context, service)
 
     kept = {service: run for service, run in before.items() if run is not None}
     made = [service for service, run in before.items() if run is None]
     updates = await updates_to(context, kept)
     expectations = await parallel(go, updates)
-    await parallel(lambda service: remove(context, service, say), made)
+    removed = await parallel(delete, made)
     moving = [expectation for expectation in expectations if expectation.service not in refused]
     patience = limits(context, context.env.rollback_timeout)
     result = await watch(context, moving, patience, ProgressReporter(say), to_the_end=True)
     result = replace(result, verdicts={**result.verdicts, **refused})
-    return result, {expectation.service: expectation for expectation in expectations}
+    return result, {item.service: item for item in [*expectations, *removed]}
+
+
+def _no_service(context: ReleaseContext, service: str) -> Expectation:
+    agent = agents_of(context.config, context.env).get(service)
+    nothing = ServiceRevision(revision="", version="", digest="", desired=0)
+    return Expectation(agent=agent.name if agent else service, service=service, run=nothing)
 
 
 async def remove(context: ReleaseContext, service: str, say: Say) -> None:

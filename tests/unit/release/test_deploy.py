@@ -1,5 +1,6 @@
 """Whole releases against an AWS in memory: every end that a deploy can have."""
 
+import dataclasses
 import datetime
 
 import anyio
@@ -8,6 +9,7 @@ import pytest
 from ci import release
 from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedError
 from ci.release import OutcomeKind
+from ci.release.records import table
 from ci.release.records.release import State
 from ci.release.records.table import history
 from tests.unit.release.conftest import (
@@ -21,6 +23,8 @@ from tests.unit.release.conftest import (
     versions,
 )
 from tests.unit.release.fakes.clock import EPOCH
+
+KEY = ("release", "2026.11.24-000001")
 
 
 async def test_a_first_deploy_creates_every_service_and_records_a_validated_release(
@@ -220,3 +224,28 @@ async def test_a_validation_that_does_not_end_is_a_failure_after_its_time(
     assert outcome.why == f"validation has no result after {ENV.validation_timeout} s"
     assert anyio.current_time() - began < 2 * ENV.validation_timeout
     assert versions(pipeline.world) == all_of("good")
+
+
+async def test_a_service_that_cannot_be_removed_does_not_hide_how_the_others_are(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    lost = "acso-staging-threat-hunter"
+    record = (await history(pipeline.context)).releases[0]
+    entries = tuple(
+        dataclasses.replace(entry, after=None) if entry.service == lost else entry
+        for entry in record.entries
+    )
+    # Before this release, there was no such service: the way back deletes it.
+    older = dataclasses.replace(record, entries=entries)
+    await table.write(pipeline.context, older, pipeline.world.items[KEY]["owner"]["S"])
+    pipeline.world.services.pop(lost)
+    pipeline.world.errors["delete_service"] = AwsError("ecs delete_service: no")
+    outcome = await pipeline.deploy("good-2", valid=False)
+    assert outcome.kind is OutcomeKind.ROLLBACK_FAILED
+    assert outcome.way_back == "agent threat-hunter failed: ecs delete_service: no"
+    others = {name: v for name, v in versions(pipeline.world).items() if name != "threat-hunter"}
+    assert set(others.values()) == {"good"}
+    with pytest.raises(RollbackFailedError) as raised:
+        outcome.raise_for_failure()
+    assert raised.value.hint.startswith("./acso rollback --env staging returns to release ")
