@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ci.errors import AcsoError
 from ci.release.completion import finish
 from ci.release.execute import (
     Execution,
@@ -89,7 +90,11 @@ async def _prepare(execution: Execution, history: History) -> Execution:
     back = await way_back(context, history)
     stack = context.infrastructure.desired() if context.infrastructure else None
     ready = await extend(context, stack, execution.say)
-    await options.verify(ready)
+    try:
+        await options.verify(ready)
+    except AcsoError:
+        await complete(context, back.stack, execution.say)  # nothing stays of a refused release
+        raise
     return replace(execution, context=ready, stack=stack, back=back)
 
 

@@ -165,7 +165,8 @@ async def restore(
     """Return all services to what they ran before, in parallel, and wait for them.
 
     Services that the release created are scaled to 0 and deleted. A service that cannot be
-    restored or deleted raises nothing: its verdict says so, and the others are restored.
+    restored or deleted raises nothing: its verdict says so, and the others are restored. A service
+    whose agent the context does not have is left as it is: no release of it was recorded in full.
     """
     refused: dict[str, Verdict] = {}
 
@@ -186,7 +187,8 @@ async def restore(
             failed(service, error)
         return _no_service(context, service)
 
-    kept = {service: run for service, run in before.items() if run is not None}
+    known = agents_of(context.config, context.env)
+    kept = {name: run for name, run in before.items() if run is not None and name in known}
     made = [service for service, run in before.items() if run is None]
     updates = await updates_to(context, kept)
     expectations = await parallel(go, updates)

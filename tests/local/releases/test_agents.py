@@ -6,7 +6,7 @@ Slow, because containers start and stop. Services and infrastructure are whole a
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.local.releases.test_release import everywhere
 
 pytestmark = pytest.mark.docker
 HUNTER = "threat-hunter"
+Edit = Callable[[Agent, Agent], tuple[Agent, ...]]
 PACE = 0.1  # seconds between requests of the load
 
 
@@ -123,6 +124,75 @@ async def test_a_changed_port_path_size_and_grace_lose_no_request_and_go_back(
     assert await whole(small) == everywhere(small, "good", threat_hunter="old")
     assert answers.keys() <= {"200", "404"}, answers  # 404: a path that one of the two has not
     assert answers["200"] > 20
+
+
+#: Edits of acso.toml: the agents afterwards, other settings, and what a plan says of them.
+EDITS: dict[str, tuple[Edit, dict[str, Any], dict[str, Action]]] = {
+    "added": (
+        lambda one, two: (one, two, dataclasses.replace(two, name="code-review")),
+        {},
+        {"supervisor": Action.NONE, HUNTER: Action.NONE, "code-review": Action.CREATE},
+    ),
+    "removed": (
+        lambda one, _: (one,),
+        {},
+        {"supervisor": Action.NONE, HUNTER: Action.REMOVE},
+    ),
+    "renamed": (
+        lambda one, two: (one, dataclasses.replace(two, name="code-review")),
+        {},
+        {"supervisor": Action.NONE, "code-review": Action.CREATE, HUNTER: Action.REMOVE},
+    ),
+    "on another port": (
+        lambda one, two: (one, dataclasses.replace(two, port=9000)),
+        {},
+        {"supervisor": Action.NONE, HUNTER: Action.CHANGE},
+    ),
+    "at another path": (
+        lambda one, two: (one, dataclasses.replace(two, health_path="/alive")),
+        {},
+        {"supervisor": Action.NONE, HUNTER: Action.NONE},
+    ),
+    "of another size": (
+        lambda one, two: (one, two),
+        {"memory": 1024},
+        {"supervisor": Action.CHANGE, HUNTER: Action.CHANGE},
+    ),
+    "more of them": (
+        lambda one, two: (one, two),
+        {"desired_count": 2},
+        {"supervisor": Action.CHANGE, HUNTER: Action.CHANGE},
+    ),
+}
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("edit", EDITS)
+async def test_every_edit_of_the_agents_is_planned_deployed_and_rolled_back(
+    small: World, edit: str
+) -> None:
+    agents, settings, expected = EDITS[edit]
+    other = changed(small, *agents(*of(small)), **settings)
+    before = await infra.EnvironmentStack(target=small.context).current()
+    known = {small.context.env.service(agent): agent.name for agent in of(small)}
+    assert other.context.infrastructure is not None
+    outputs = infra.with_new_agents(small_outputs(small), other.context.config)
+    planning = dataclasses.replace(other.context, outputs=outputs)
+    planned = await release.plan(planning, other.images("good"), known)
+    assert {change.agent: change.action for change in planned.changes} == expected
+    outcome = await other.deploy(other.images("good"))
+    assert (outcome.kind, outcome.notes) == (OutcomeKind.DEPLOYED, ())
+    assert await whole(other) == everywhere(other, "good")
+    outcome = await other.rollback()
+    assert (outcome.kind, outcome.notes) == (OutcomeKind.RESTORED, ())
+    assert await infra.EnvironmentStack(target=small.context).current() == before
+    assert await whole(small) == everywhere(small, "good")
+
+
+def small_outputs(world: World) -> infra.Outputs:
+    outputs = world.context.outputs
+    assert isinstance(outputs, infra.Outputs)
+    return outputs
 
 
 @asynccontextmanager

@@ -5,11 +5,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import pytest
 
 from ci import release
 from ci.config import Agent
-from ci.errors import InfrastructureError
+from ci.errors import InfrastructureError, NothingToRollBackError, VerifyError
 from ci.release import OutcomeKind
 from ci.release.plan.changes import Action, plan
 from ci.release.plan.desired import desired_service
@@ -18,6 +19,7 @@ from ci.release.records.release import State
 from ci.release.records.table import history
 from tests.unit.release.conftest import CONFIG, ENV, REQUEST, Pipeline, ValidationResult
 from tests.unit.release.fakes.stack import Account, with_stack
+from tests.unit.release.test_killed import MOST_CALLS, STEPS, kill
 
 SUPERVISOR, HUNTER, *OTHERS = CONFIG.agents
 SUPERVISOR = dataclasses.replace(SUPERVISOR, calls=())
@@ -33,7 +35,9 @@ def account() -> Account:
 @pytest.fixture
 def process(pipeline: Pipeline, account: Account) -> Process:
     """Returns a process whose acso.toml has the given agents."""
-    return lambda *agents, **changes: with_stack(pipeline, account, CONFIG, *agents, **changes)
+    return lambda *agents, **changes: with_stack(
+        pipeline.another(), account, CONFIG, *agents, **changes
+    )
 
 
 async def deploy(
@@ -252,3 +256,75 @@ def test_settings_are_recorded_as_json(process: Process) -> None:
         "loadBalancers",
         "networkConfiguration",
     }
+
+
+async def test_a_release_that_is_refused_leaves_no_infrastructure(
+    process: Process, account: Account
+) -> None:
+    await deploy(process(SUPERVISOR))
+
+    async def refuse(context: release.ReleaseContext) -> None:
+        assert set(context.outputs.target_groups) == {"supervisor", "threat-hunter"}
+        raise VerifyError("the role is missing")
+
+    with pytest.raises(VerifyError, match="the role is missing"):
+        await deploy(process(SUPERVISOR, HUNTER).behaving(verify=refuse), "good-2")
+    assert set(account.agents) == {"supervisor"}
+    assert running(process(SUPERVISOR)) == {"supervisor": "good"}
+
+
+async def test_a_record_of_an_earlier_version_is_no_hindrance(
+    process: Process, account: Account
+) -> None:
+    """It has neither agents nor a stack nor settings; an agent of it is not in acso.toml."""
+    await deploy(process(SUPERVISOR, HUNTER))
+    fewer = process(SUPERVISOR)
+    for key, item in fewer.world.items.items():
+        if key[0] == table.KIND:
+            body = json.loads(item["body"]["S"])
+            for name in ("agents", "stack", "format"):
+                del body[name]
+            for entry in body["entries"]:
+                del entry["after"]["settings"]
+            item["body"]["S"] = json.dumps(body)
+    assert (await deploy(fewer, "good-2", valid=False)).kind is OutcomeKind.ROLLED_BACK
+    assert running(fewer) == {"supervisor": "good", "threat-hunter": "good"}
+    assert set(account.agents) == {"supervisor", "threat-hunter"}
+    assert (await deploy(fewer, "good-2")).ok
+    assert running(fewer) == {"supervisor": "good-2"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("after", ["deploy", "rollback"])
+async def test_a_rename_killed_at_any_call_is_finished_or_undone(
+    new: Callable[[], Pipeline], step: int, after: str
+) -> None:
+    old, renamed = (SUPERVISOR, HUNTER), (SUPERVISOR, REVIEW)
+    for at in range(0, MOST_CALLS, step):
+        account, pipeline = Account(), new()
+        await deploy(with_stack(pipeline.another(), account, CONFIG, *old))
+
+        async def work(
+            process: Pipeline, account: Account = account, agents: tuple[Agent, ...] = renamed
+        ) -> None:
+            await deploy(with_stack(process, account, CONFIG, *agents), "good-2")
+
+        if not await kill(pipeline, work, at=at):
+            return
+        process = with_stack(pipeline.another(), account, CONFIG, *renamed)
+        whole = {agent.name: "good-2" for agent in renamed}
+        if after == "deploy":
+            await deploy(process, "good-2")
+        elif (await history(process.context)).unfinished or at:
+            try:
+                await process.rollback()
+                whole = {agent.name: "good" for agent in old}
+            except NothingToRollBackError:  # killed before anything was recorded
+                whole = {agent.name: "good" for agent in old}
+                await deploy(with_stack(pipeline.another(), account, CONFIG, *old))
+        else:
+            continue
+        await anyio.sleep(40)  # old tasks stop
+        assert running(process) == whole, at
+        assert set(account.agents) == set(whole), at
+    pytest.fail("the deploy does not end")

@@ -37,6 +37,7 @@ class FakeStack:
 
     account: Account
     target: Target
+    aws: Aws
 
     def desired(self) -> DesiredStack:
         return environment.desired(self.target)
@@ -45,17 +46,23 @@ class FakeStack:
         return self.account.stack
 
     async def extend(self, to: DesiredStack, say: Say, *, back: bool = False) -> Outputs:  # noqa: ARG002
-        self._apply("extend", extended(self.account.stack, to, back=back))
+        await self._apply("extend", extended(self.account.stack, to, back=back))
         return outputs(self.account.agents)
 
     async def complete(self, to: DesiredStack, say: Say) -> None:  # noqa: ARG002
-        self._apply("complete", to)
+        await self._apply("complete", to)
 
-    def _apply(self, what: str, to: DesiredStack) -> None:
+    async def _apply(self, what: str, to: DesiredStack) -> None:
+        await self._call()
         if what == self.account.refused:
             raise InfrastructureError("stack acso-staging: no")
         self.account.history.append(what)
         self.account.stack = to
+        await self._call()
+
+    async def _call(self) -> None:
+        """Call AWS, so that a process may be killed before and after the stack changes."""
+        await self.aws.call("ecs", "describe_clusters", clusters=[])
 
 
 def outputs(agents: Iterable[str]) -> Outputs:
@@ -71,7 +78,7 @@ def with_stack(
     pipeline: Pipeline, account: Account, config: Config, *agents: Agent, **changes: object
 ) -> Pipeline:
     """Return a process whose acso.toml has these agents, and whose releases change the stack."""
-    context = pipeline.another().context
+    context = pipeline.context
     config = dataclasses.replace(config, agents=agents or config.agents)
     env = dataclasses.replace(context.env, **changes)  # type: ignore[arg-type]
     target = Target(aws=Aws(region=ENV.region), config=config, env=env)
@@ -82,6 +89,6 @@ def with_stack(
         config=config,
         env=env,
         outputs=outputs(account.agents),
-        infrastructure=FakeStack(account=account, target=target),
+        infrastructure=FakeStack(account=account, target=target, aws=context.aws),
     )
     return dataclasses.replace(pipeline, context=context, lines=[])
