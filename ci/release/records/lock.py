@@ -17,6 +17,7 @@ import anyio
 
 from ci.aws import records
 from ci.aws.records import Lease
+from ci.aws.session import Aws
 from ci.common import processes
 from ci.errors import AwsError, LockedError
 from ci.release.model import ReleaseContext, Say
@@ -93,7 +94,7 @@ async def under_lock(
             group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
-            await records.release_lease(context.aws, context.outputs.releases_table, token)
+            await records.release_lease(context.aws.quick(), context.outputs.releases_table, token)
     if errors:
         raise errors[0]
     if not results:
@@ -165,18 +166,18 @@ async def _acquire(context: ReleaseContext, me: Holder, say: Say, wait: float) -
             say(f"taking over from {describe(seen)}: that process is dead")
         began = context.clock.monotonic()
         lease = Lease(token=uuid.uuid4().hex, expires=_expiry(context), holder=me.data())
-        if kept := await _put(context, lease, seen):
+        if kept := await _put(context, context.aws, lease, seen):
             return _Renewals(context, kept, began)
         # Another process was faster: wait for it.
 
 
-async def _put(context: ReleaseContext, wanted: Lease, old: Lease | None) -> Lease | None:
+async def _put(context: ReleaseContext, aws: Aws, wanted: Lease, old: Lease | None) -> Lease | None:
     """Write a lease; return what is held then, None if another process holds the lock.
 
     A refusal may be the answer to a repetition of one's own write, whose answer was lost: then the
     table has one's own token.
     """
-    aws, table = context.aws.quick(), context.outputs.releases_table
+    table = context.outputs.releases_table
     if await records.put_lease(aws, table, wanted, old=old):
         return wanted
     seen = await records.lease(aws, table)
@@ -236,7 +237,8 @@ class _Renewals:
             sent = clock.monotonic()
             wanted = replace(self.lease, expires=_expiry(self._context))
             try:
-                kept = await _put(self._context, wanted, self.lease)
+                # A call that takes longer than the lease would be of no use.
+                kept = await _put(self._context, self._context.aws.quick(), wanted, self.lease)
             except AwsError:
                 pause = RETRY_SECONDS  # no loss as long as the lease has not expired
                 continue
