@@ -13,6 +13,7 @@ from ci.local.aws import (
     log_pages,
     ownership,
     patching,
+    ports,
     probes,
     scheduler,
     targets,
@@ -101,12 +102,13 @@ def apply_corrections(registry: str) -> list[str]:
     services = scheduler.Scheduler(ecs, health)
     containers.apply(ecs, ssm, registry)
     targets.apply(all_targets, alb)
+    ports.apply(ecs, alb)
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
     log_pages.apply(cloudwatch_logs)
     services.start()
-    return ["containers", "log_pages", "targets", "tasks", "scheduler", "templates"]
+    return ["containers", "log_pages", "targets", "ports", "tasks", "scheduler", "templates"]
 
 
 def running_containers() -> list[str]:
