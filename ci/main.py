@@ -275,7 +275,7 @@ class Acso:
         context = await self.context(env)
         async with stage("validation") as span:
             report = await validation.run(suite, context, context.outputs.url)
-            span.result = report.summary()
+            span.result = report.counted()
             if not report.ok:
                 raise ValidationError(report.text(), hint=f"./acso status --env {env}")
         return _rendered(report, format)

@@ -152,7 +152,9 @@ class Outcome:
 
     def _next(self) -> str:
         """Return the commands that may be useful next."""
-        verbs = ("status", "logs", "rollback") if self.services else ("status", "deploy")
+        verbs = ["status", "logs"] if self.services else ["status", "deploy"]
+        # Before the first release there is nothing to roll back to.
+        verbs += ["rollback"] * (self.kind is OutcomeKind.DEPLOYED and bool(self.back_on))
         return "next: " + "; ".join(f"./acso {verb} --env {self.environment}" for verb in verbs)
 
     def data(self) -> dict[str, Any]:

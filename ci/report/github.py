@@ -79,7 +79,7 @@ def write_summary(command: str, spans: Sequence[Span], code: int, text: str) -> 
 
 
 def _row(span: Span) -> str:
-    cells = (MARKS[span.state], span.name, f"{span.seconds:.1f}", span.result)
+    cells = (MARKS[span.state], span.name, f"{span.seconds:.1f}", span.headline)
     return "| " + " | ".join(map(_cell, cells)) + " |"
 
 
