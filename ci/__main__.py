@@ -17,5 +17,11 @@ try:
 except KeyboardInterrupt:  # before the command began, or after it ended
     sys.stderr.write("error: interrupted\n  next: run the same command again\n")
     code = 130
+    if "--json" in sys.argv:
+        sys.stdout.write(
+            '{"command": "", "exit_code": 130, "seconds": 0, "stages": [], "error": '
+            '{"kind": "KeyboardInterrupt", "message": "interrupted", "exit_code": 130, '
+            '"hint": "run the same command again"}}\n'
+        )
 gc.freeze()  # nor are they looked through once more at the end
 sys.exit(code)

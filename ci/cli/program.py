@@ -60,7 +60,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         raise NotRunError("", HostError(str(error), hint="acso doctor")) from None
     completion.complete(parser)
     found: argparse.Namespace = parser.parse_args(arguments)
+    _take_json(found)
     return found
+
+
+def _take_json(options: argparse.Namespace) -> None:
+    """Take --json from the words that are passed on to a program, where it is for `acso`."""
+    command, benchmark = vars(options).get("argv"), vars(options).get("arguments")
+    words = command[:1] if command else benchmark or []
+    if "--json" in itertools.takewhile(lambda word: word != "--", words):
+        (command or benchmark or []).remove("--json")
+        options.json = True
 
 
 def _asks_for_json(arguments: Sequence[str]) -> bool:

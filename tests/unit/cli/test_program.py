@@ -117,6 +117,18 @@ def test_a_command_after_two_hyphens_keeps_its_own_flags(
             parser.parse_args(mine)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["engine --json run -- true", "engine run --json -- true", "bench deploys --runs 1 --json"],
+)
+def test_json_is_for_acso_wherever_it_stands(line: str) -> None:
+    options = program._parse(line.split())
+    assert options.json is True
+    assert "--json" not in [*vars(options).get("argv", []), *vars(options).get("arguments", [])]
+    assert program._parse(["engine", "run", "--", "x", "--json"]).json is False
+    assert program._parse(["engine", "run", "x", "--json"]).argv == ["x", "--json"]
+
+
 def test_streaming_replaces_a_function_only_if_its_flags_ask_for_it(
     parser: argparse.ArgumentParser,
 ) -> None:
