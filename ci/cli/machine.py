@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ci.cli.session import ROOT, engine_options
+from ci.common import tables
 from ci.config import FILE, load
 from ci.errors import HostError, UsageError
 from ci.report.progress import stage
@@ -38,10 +39,11 @@ async def doctor(_: argparse.Namespace) -> str | int:
 
     findings = await stack.doctor(base=_base_image())
     broken = any(item.state == "broken" for item in findings)
-    lines = []
+    lines: list[str] = []
+    width = tables.terminal_width()
     for item in findings:
-        lines.append(f"{MARKS[item.state]}  {item.name:<20}{item.detail}")
-        lines += [f"{'':<29}fix: {item.fix}"] * bool(item.fix)
+        lines += tables.folded(f"{MARKS[item.state]}  {item.name:<20}{item.detail}", width=width)
+        lines += tables.folded(f"fix: {item.fix}", width=width, indent=" " * 9) * bool(item.fix)
     return RenderedResult(
         "\n".join(lines),
         document=json.dumps({"ok": not broken, "findings": [vars(item) for item in findings]}),
