@@ -21,7 +21,7 @@ from tests.unit.cli.dry import CODES, ROOT, Ended, dry, run
 
 TEXT = (ROOT / "tests" / "acso.toml").read_text()
 LONG = settings.get_current_profile_name() == "long"
-few = settings(max_examples=2000 if LONG else 25)
+few = settings(max_examples=2000 if LONG else 25, deadline=None)
 pytestmark = pytest.mark.timeout(3600 if LONG else 120)
 
 
