@@ -1,8 +1,9 @@
 """Arguments of the command line: the parser, and the values that are refused before a start."""
 
 import argparse
+import datetime
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from ci.cli.session import SECRETS
 from ci.config import nearest
 from ci.errors import AcsoError, UsageError
 from ci.pipeline.arguments import LARGEST, LEAST, check_url
+from ci.release.observe import logs
 
 #: Usage of arguments that are passed on to a program; argparse would repeat "-- COMMAND".
 PASSED_ON = MappingProxyType(
@@ -185,9 +187,24 @@ def number(name: str) -> Callable[[str], int]:
     return read
 
 
-def url(value: str) -> str:
-    """Return a URL; refuse what is none."""
-    try:
-        return check_url(value)
-    except UsageError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def checked(check: Callable[[str], object]) -> Callable[[str], str]:
+    """Return the argparse type of a text; refuse what the check raises `UsageError` for."""
+
+    def read(value: str) -> str:
+        try:
+            check(value)
+        except UsageError as error:
+            raise argparse.ArgumentTypeError(f"{error} ({error.hint})") from None
+        return value
+
+    return read
+
+
+#: Texts of a certain form, by the name of the parameter.
+CHECKED: Mapping[str, Callable[[str], str]] = MappingProxyType(
+    {
+        "endpoint": checked(check_url),
+        "since": checked(lambda value: logs.moment(value, datetime.datetime.now(datetime.UTC))),
+        "grep": checked(logs.expression),
+    }
+)

@@ -107,6 +107,9 @@ async def bench(options: argparse.Namespace) -> str | int:
     services  Measure time and memory of watching many services.
               Argument: the number of services (default: 100).
     """
+    if options.benchmark is None:  # they run for minutes, so none is the default
+        message = "name a benchmark: engine, deploys or services"
+        raise UsageError(message, hint="acso bench --help")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # also for processes of the benchmark
     command = [sys.executable, "-m", f"tests.bench.{options.benchmark}", *options.arguments]
     # Nothing else runs in this process meanwhile.
@@ -245,6 +248,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
         "benchmark",
         choices=choices,
         metavar="BENCHMARK",
+        nargs="?",
         help=f"the benchmark to run: {', '.join(choices)}",
     )
     parser.add_argument(

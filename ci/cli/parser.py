@@ -138,5 +138,5 @@ def _reading(parameter: Parameter) -> dict[str, Any]:
         "file": {"type": arguments.file, "metavar": "PATH"},
         "text": {"metavar": parameter.metavar},
     }
-    url = {"type": arguments.url} if parameter.name == "endpoint" else {}
-    return kinds[parameter.kind] | url
+    read = arguments.CHECKED.get(parameter.name)
+    return kinds[parameter.kind] | ({"type": read} if read else {})

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotRunError as error:
         command = error.command if isinstance(error.end, AcsoError) else "help"
         report = Report(command=command, json=_asks_for_json(arguments))
-        return report.run(partial(_end, error.end))
+        return report.run(partial(_end, error.end, closed=closed))
     report = Report(
         command=options.command,
         json=options.json,
@@ -78,16 +78,21 @@ def _asks_for_json(arguments: Sequence[str]) -> bool:
     return "--json" in itertools.takewhile(lambda word: word != "--", arguments)
 
 
-def _end(end: str | AcsoError) -> str:
+def _end(end: str | AcsoError, *, closed: bool) -> str:
     if isinstance(end, AcsoError):
         raise end
+    _require_output(closed=closed)
     return end
 
 
-def _run(options: argparse.Namespace, *, closed: bool) -> str | int:
+def _require_output(*, closed: bool) -> None:
     if closed:
         message = "standard output is closed"
         raise HostError(message, hint="to discard the output: > /dev/null")
+
+
+def _run(options: argparse.Namespace, *, closed: bool) -> str | int:
+    _require_output(closed=closed)
     if _endless(options) and getattr(options, "output", None):
         message = "--output needs a result, and --follow and --watch have no end"
         raise UsageError(message, hint=f"acso {options.command} --help")

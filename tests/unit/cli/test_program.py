@@ -69,7 +69,10 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     [
         ([], "COMMAND"),
         (["cache", "--keep", "5parsecs"], "'5parsecs'"),
-        (["bench"], "BENCHMARK"),
+        (["bench"], "name a benchmark: engine, deploys or services"),
+        (["logs", "--env", "x", "--since", "999999999w"], "too long a duration"),
+        (["logs", "--env", "x", "--since", "yesterday"], "examples: 30s"),
+        (["logs", "--env", "x", "--grep", "("], "not a valid regular expression"),
         (["--endpoint", "garbage", "status", "--env", "x"], "'garbage' is not a URL"),
         (["--source", "/no/such", "status", "--env", "x"], "there is no such directory"),
         (["deploy", "--env", "staging", "--env", "production"], "--env: given twice"),

@@ -34,8 +34,9 @@ def test_a_full_disk_is_one_sentence() -> None:
     assert second.startswith("  next: ")
 
 
-def test_a_closed_output_is_refused_before_the_command_runs() -> None:
-    done = shell("$acso completion bash >&-")
+@pytest.mark.parametrize("command", ["completion bash", "--help"])
+def test_a_closed_output_is_refused_before_the_command_runs(command: str) -> None:
+    done = shell(f"$acso {command} >&-")
     assert done.returncode == 4
     assert done.stderr.splitlines() == [
         "error: standard output is closed",
