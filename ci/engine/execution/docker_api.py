@@ -82,6 +82,8 @@ class Daemon:
         self.architecture = str(version["Arch"])
         parts = {part["Name"] for part in version.get("Components") or []}
         self.podman = "Podman Engine" in parts
+        #: Whether images are in Docker's containerd store, the default since Docker 29.
+        self.containerd = not self.podman and uses_containerd_store(self.client.info())
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
 
@@ -129,6 +131,11 @@ class Daemon:
         if found and self.podman:
             found["Config"] |= await self.call(self._health, reference)
         return found
+
+    async def image_id(self, reference: str) -> str | None:
+        """Return the id of an image, None where the daemon has none of that name."""
+        found = await self.inspect(self.client.inspect_image, reference)
+        return None if found is None else str(found["Id"])
 
     def _health(self, reference: str) -> dict[str, Any]:
         """Return an image's health check, which Podman returns in its own API only."""
@@ -187,15 +194,20 @@ class Daemon:
         """Remove a container with its anonymous volumes, whether it runs, stopped or is missing."""
         await self.try_remove(self.client.remove_container, container, v=True, force=True)
 
-    async def processes(self, container: str) -> int:
-        """Return the number of processes; Podman runs `ps` in the container without columns."""
-        url = self.client._url("/containers/{0}/top", container)
-        params = {"ps_args": "pid", "stream": "false"} if self.podman else {}
+    async def processes(self, container: str) -> int | None:
+        """Return the number of processes and threads; None if the daemon does not count them.
 
-        def work() -> int:
-            return len(self.client._result(self.client._get(url, params=params), True)["Processes"])
+        The kernel counts them for each container. (`top` needs a program `ps` on Docker's host.)
+        """
+        url = self.client._url("/containers/{0}/stats", container)
+        params = {"stream": "false", "one-shot": "true"}
 
-        return await self.call(work)
+        def work() -> dict[str, Any]:
+            found: dict[str, Any] = self.client._result(self.client._get(url, params=params), True)
+            return found
+
+        count = ((await self.call(work)).get("pids_stats") or {}).get("current")
+        return int(count) if count else None
 
     async def create_volume(
         self, labels: Mapping[str, str] | None = None, name: str | None = None
@@ -276,6 +288,12 @@ class Daemon:
         """Return whether a container exists and runs."""
         found = await self.inspect(self.client.inspect_container, container)
         return found is not None and bool(found["State"]["Running"])
+
+
+def uses_containerd_store(info: Mapping[str, Any]) -> bool:
+    """Return whether a daemon that describes itself so keeps images in the containerd store."""
+    status = dict(pair for pair in info.get("DriverStatus") or [] if len(pair) == 2)
+    return status.get("driver-type") == "io.containerd.snapshotter.v1"
 
 
 class DaemonError(EngineError):

@@ -195,7 +195,7 @@ class Images:
 
     async def tarball(self, container: Container, form: ArchiveFormat) -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
-        layers = await self._rootfs.layer_files(await self.image(container))
+        layers = await self._rootfs.layers.files(await self.image(container))
         store, daemon = self._store, self._daemon
         chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
         return await daemon.call(store.write, chunks)
@@ -217,7 +217,7 @@ class Images:
         store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        found = await self._inspect(await self._rootfs.load(config, dict(layers), ""))
+        found = await self._inspect(await self._rootfs.layers.load(config, dict(layers), ""))
         self._resources.require_platform(f"linux/{found['Architecture']}")
         return await self.from_image(container, found, "")
 

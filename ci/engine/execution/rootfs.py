@@ -5,16 +5,15 @@ those that it has already, so an edit needs no container. Links in a path are re
 layer with `lib/x` would replace a link `lib`.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from posixpath import dirname, join
 from typing import Any
 
 from ci.engine.errors import EngineError
-from ci.engine.execution.docker_api import REPOSITORY, Daemon, DaemonError
+from ci.engine.execution.docker_api import Daemon
+from ci.engine.execution.layers import Layers
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
 from ci.engine.store.patterns import parents
@@ -67,7 +66,7 @@ class Rootfs:
         self.store = store
         self.daemon = daemon
         self._image_entries: dict[tuple[str, str], Entry | None] = {}
-        self._diff_ids: dict[str, list[str]] = {}
+        self.layers = Layers(store, daemon)
 
     # --- reading ----------------------------------------------------------------------------
     async def entry_at(self, state: State, path: str) -> Entry | None:
@@ -202,7 +201,7 @@ class Rootfs:
 
     async def compose(self, state: State, config: dict[str, Any]) -> str:
         """Return an image of a state and a configuration; equal input has the same id."""
-        layers: dict[str, Path | None] = dict.fromkeys(await self.diff_ids(state.image))
+        layers: dict[str, Path | None] = dict.fromkeys(await self.layers.diff_ids(state.image))
         for layer in state.layers:
             digest, path = await self._pack(layer)
             layers[f"sha256:{digest}"] = path
@@ -214,62 +213,13 @@ class Rootfs:
             "rootfs": {"type": "layers", "diff_ids": list(layers)},
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
-        return await self.load(json.dumps(body, sort_keys=True).encode(), layers, state.image)
-
-    async def load(self, data: bytes, layers: dict[str, Path | None], image: str) -> str:
-        """Return the image of a configuration and layers; load it unless Docker has it.
-
-        ImageLayers that Docker has in another image are sent only if Docker refuses to do without.
-        """
-        name = hashlib.sha256(data).hexdigest()
-        if await self.daemon.image(f"{REPOSITORY}:{name[:40]}") is None:
-            await self._load(data, name, layers, image)
-        self.store.set(key_of("image", name), {"image": f"sha256:{name}"})  # used now, for prune
-        return f"sha256:{name}"
-
-    async def _load(
-        self, data: bytes, name: str, layers: dict[str, Path | None], image: str
-    ) -> None:
-        tag = f"{REPOSITORY}:{name[:40]}"
-        try:
-            await self.daemon.load(archive.image(data, name, tag, layers))
-        except DaemonError:
-            if not image or await self.daemon.image(image) is None:
-                raise
-            whole = {**layers, **await self.layer_files(image)}
-            await self.daemon.load(archive.image(data, name, tag, {k: whole[k] for k in layers}))
-
-    async def diff_ids(self, image: str) -> list[str]:
-        """Return the diff ids of an image's layers, lowest first."""
-        if not image:
-            return []
-        if image not in self._diff_ids:
-            found = await self.daemon.image(image)
-            if found is None:
-                raise EngineError(
-                    f"image {image} was removed from the container engine; run the step again"
-                )
-            self._diff_ids[image] = found["RootFS"].get("Layers") or []
-        return self._diff_ids[image]
+        data = json.dumps(body, sort_keys=True).encode()
+        return await self.layers.load(data, layers, state.image)
 
     async def _pack(self, layer: Layer) -> tuple[str, Path]:
         chunks = archive.layer(self.store, layer.entries, layer.removed)
         digest, _ = await self.daemon.call(self.store.write, chunks)
         return digest, self.store.path(digest)
-
-    async def layer_files(self, image: str) -> dict[str, Path]:
-        """Return the file of every layer of an image by diff id; fetch the image if needed."""
-        wanted = await self.diff_ids(image)
-        paths = {diff: self.store.path(diff.partition(":")[2]) for diff in wanted}
-        if not all(path.exists() for path in paths.values()):
-            await self.daemon.save(image, lambda chunks: _store_layers(self.store, chunks))
-        return paths
-
-
-def _store_layers(store: Store, chunks: Iterable[bytes]) -> None:
-    for _, file in archive.members(chunks):
-        if file is not None:
-            store.add(file)
 
 
 def overlay(tree: Tree | None, layer: Layer, place: str) -> Tree | None:

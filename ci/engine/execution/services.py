@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 
+from ci.common import networks
 from ci.engine.errors import EngineError
 from ci.engine.execution.commands import Command
 from ci.engine.execution.containers import StepContainer
@@ -80,9 +81,7 @@ class Services:
         try:
             await daemon.call(daemon.client.start, container.id)
             found = await daemon.call(daemon.client.inspect_container, container.id)
-            running = RunningService(
-                container=container, address=found["NetworkSettings"]["IPAddress"]
-            )
+            running = RunningService(container=container, address=networks.address(found))
             await self._wait_until_listening(running, service.container.ports, command)
         except BaseException:
             await self._containers.drop(container)

@@ -7,17 +7,21 @@ checked.
 import gzip
 import hashlib
 import json
+import sys
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.store import archive
 from ci.engine.store.cache import CHUNK, Store
 from ci.engine.store.tree import FILE, Entry
+
+if TYPE_CHECKING:
+    import io
 
 _OCI, _DOCKER = "application/vnd.oci.image", "application/vnd.docker"
 _TYPES = {
@@ -40,7 +44,9 @@ _NAMES = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
 _DAMAGED = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 #: Errors for JSON of an unexpected shape.
 _MISSHAPEN = (LookupError, ValueError, TypeError, AttributeError)
-_ZSTD = b"\x28\xb5\x2f\xfd"
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+#: Longest configuration or manifest, bytes: containerd's own limit.
+_LONGEST = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,9 @@ class ArchiveFormat:
         return cls(types=types, gzip=wanted == "gzip", annotations=annotations)
 
 
+_PLAIN = ArchiveFormat()
+
+
 # --- writing --------------------------------------------------------------------------------
 def write(
     store: Store,
@@ -71,33 +80,55 @@ def write(
     layers: dict[str, Path],
     form: ArchiveFormat,
 ) -> Iterator[bytes]:
-    """Yield an OCI image layout as a tar stream (OCI image specification 1.0)."""
-    types = _TYPES[form.types]
+    """Yield an OCI image layout with every layer as a tar stream."""
     diffs = {"type": "layers", "diff_ids": list(layers)}
     data = _json({"architecture": architecture, "os": "linux", "config": config, "rootfs": diffs})
     files = [
         compress_layer(store, path) if form.gzip else (diff, path) for diff, path in layers.items()
     ]
-    kind = types["gzip" if form.gzip else "layer"]
-    manifest = {
+    yield from layout(data, [(described_layer(*each, form), each[1]) for each in files], form)
+
+
+def described_layer(digest: str, path: Path, form: ArchiveFormat = _PLAIN) -> dict[str, Any]:
+    """Return the descriptor of a layer's file."""
+    kind = _TYPES[form.types]["gzip" if form.gzip else "layer"]
+    return {"mediaType": kind, "digest": digest, "size": path.stat().st_size}
+
+
+def layout(
+    config: bytes,
+    layers: list[tuple[dict[str, Any], Path | None]],
+    form: ArchiveFormat,
+    name: str = "",
+) -> Iterator[bytes]:
+    """Yield an OCI image layout as a tar stream (OCI image specification 1.0).
+
+    Args:
+        config: the image's configuration.
+        layers: descriptor and file of every layer; None for a file that the reader has already.
+        form: the media types, and annotations of the manifest.
+        name: under which Docker's containerd store keeps the image.
+    """
+    types = _TYPES[form.types]
+    manifest: dict[str, Any] = {
         "schemaVersion": 2,
         "mediaType": types["manifest"],
-        "config": {"mediaType": types["config"]} | _described(data),
-        "layers": [
-            {"mediaType": kind, "digest": digest, "size": path.stat().st_size}
-            for digest, path in files
-        ],
+        "config": {"mediaType": types["config"]} | _described(config),
+        "layers": [descriptor for descriptor, _ in layers],
     }
     if form.annotations:
         manifest["annotations"] = dict(sorted(form.annotations.items()))
-    top = {"mediaType": types["manifest"]} | _described(_json(manifest))
+    top: dict[str, Any] = {"mediaType": types["manifest"]} | _described(_json(manifest))
+    if name:
+        top["annotations"] = {_NAMES[1]: f"docker.io/library/{name}"}
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [top]}
     heads = {"index.json": _json(index), "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
     yield from archive.plain(heads.items())
-    blobs = (data, _json(manifest))
+    blobs = (config, _json(manifest))
     yield from archive.plain((_place(_described(each)["digest"]), each) for each in blobs)
-    for digest, path in dict(files).items():
-        yield from archive.member(_place(digest), Entry(FILE, 0o644), path)
+    for digest, path in {each["digest"]: path for each, path in layers}.items():
+        if path is not None:
+            yield from archive.member(_place(digest), Entry(FILE, 0o644), path)
     yield archive.END
 
 
@@ -196,15 +227,53 @@ class _Archive:
 
     def _layer(self, diff: str, name: str) -> Path:
         with self._file(name) as file:
-            start = file.read(4)
-            file.seek(0)
-            if start == _ZSTD:
-                raise UnsupportedError("a layer compressed with zstd")
-            plain = gzip.GzipFile(fileobj=file) if start[:2] == b"\x1f\x8b" else file
-            digest, _ = self._store.add(cast("IO[bytes]", plain))
+            digest, _ = self._store.add(decompressed(file))
         if f"sha256:{digest}" != diff:
             raise EngineError(f"the image archive is damaged: layer {diff} has another digest")
         return self._store.path(digest)
+
+
+def decompressed(file: IO[bytes]) -> IO[bytes]:
+    """Return a layer's file without its compression: gzip, zstd or none."""
+    start = cast("io.BufferedReader", file).peek(len(_ZSTD))
+    if start.startswith(_GZIP):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=file))
+    if start.startswith(_ZSTD):
+        if sys.version_info >= (3, 14):  # late: few images need it
+            from compression import zstd
+        else:
+            from backports import zstd
+        return cast("IO[bytes]", zstd.open(file))
+    return file
+
+
+def saved_layers(chunks: Iterable[bytes], diff_ids: list[str]) -> list[dict[str, Any]]:
+    """Return the descriptors of the layers with these diff ids, from a saved OCI layout.
+
+    Nothing is read after the image's manifest and configuration. They are found by what is in
+    them: the layout may have several platforms and attestations.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for info, file in archive.members(chunks):
+        if file is None or info.size > _LONGEST:
+            continue
+        data = file.read()
+        if (value := _object(data)) is not None:
+            found[_described(data)["digest"]] = value
+            for each in found.values():
+                config = found.get((each.get("config") or {}).get("digest", ""))
+                if config and config.get("rootfs", {}).get("diff_ids") == diff_ids:
+                    return list(each["layers"])
+    raise EngineError("the container engine saved the image without its manifest")
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    """Return a JSON object, None for other data."""
+    try:
+        value = json.loads(data) if data.startswith(b"{") else None
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _labels(described: dict[str, Any]) -> list[str]:

@@ -1,0 +1,107 @@
+"""Layers of the container engine's images: sent to it, and read from it.
+
+Podman and Docker's graph drivers name an image by its configuration, and load an archive without
+the layers that they have. Docker's containerd store names an image by its manifest, which lists
+the layers as they are stored: compressed, under the digests of the compressed files. There an
+image that is made of another one repeats that part of its manifest. The API shows a manifest only
+inside `docker save`, so what was read of it is kept in the store.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ci.engine.errors import EngineError
+from ci.engine.execution.docker_api import REPOSITORY, Daemon, DaemonError
+from ci.engine.store import archive, oci
+from ci.engine.store.cache import Store, key_of
+
+#: The file of every layer by diff id, lowest first; None for a layer of the image below.
+LayerFiles = Mapping[str, Path | None]
+
+
+class Layers:
+    """Creates images of layers, and reads the layers of images."""
+
+    def __init__(self, store: Store, daemon: Daemon) -> None:
+        self._store = store
+        self._daemon = daemon
+        self._diff_ids: dict[str, list[str]] = {}
+
+    async def diff_ids(self, image: str) -> list[str]:
+        """Return the diff ids of an image's layers, lowest first."""
+        if not image:
+            return []
+        if image not in self._diff_ids:
+            found = await self._daemon.image(image)
+            if found is None:
+                raise EngineError(
+                    f"image {image} was removed from the container engine; run the step again"
+                )
+            self._diff_ids[image] = found["RootFS"].get("Layers") or []
+        return self._diff_ids[image]
+
+    async def files(self, image: str) -> dict[str, Path]:
+        """Return the file of every layer of an image by diff id; fetch the image if needed."""
+        wanted = await self.diff_ids(image)
+        paths = {diff: self._store.path(diff.partition(":")[2]) for diff in wanted}
+        if not all(path.exists() for path in paths.values()):
+            await self._daemon.save(image, partial(_store_layers, self._store))
+        return paths
+
+    async def load(self, config: bytes, layers: LayerFiles, below: str) -> str:
+        """Return the id of the image of a configuration and layers; load it if it is missing.
+
+        Layers of the image below are sent only if the container engine refuses to do without.
+        """
+        name = hashlib.sha256(config).hexdigest()
+        tag = f"{REPOSITORY}:{name[:40]}"
+        found = await self._daemon.image_id(tag)
+        if found is None:
+            await self._load(config, tag, layers, below)
+            found = await self._daemon.image_id(tag)
+        if found is None:
+            raise EngineError(f"the container engine loaded the image {tag} and does not have it")
+        self._store.set(key_of("image", name), {"image": found})  # used now, for prune
+        return found
+
+    async def _load(self, config: bytes, tag: str, layers: LayerFiles, below: str) -> None:
+        try:
+            await self._send(config, tag, layers, below)
+        except DaemonError:
+            if not below or await self._daemon.image_id(below) is None:
+                raise
+            whole = {**layers, **await self.files(below)}
+            await self._send(config, tag, {diff: whole[diff] for diff in layers}, "")
+
+    async def _send(self, config: bytes, tag: str, layers: LayerFiles, below: str) -> None:
+        if not self._daemon.containerd:
+            name = hashlib.sha256(config).hexdigest()
+            await self._daemon.load(archive.image(config, name, tag, layers))
+            return
+        known = dict(zip(await self.diff_ids(below), await self._described(below), strict=True))
+        files = [
+            (known[diff] if path is None else oci.described_layer(diff, path), path)
+            for diff, path in layers.items()
+        ]
+        await self._daemon.load(oci.layout(config, files, oci.ArchiveFormat(), name=tag))
+
+    async def _described(self, image: str) -> list[dict[str, Any]]:
+        """Return the descriptors of an image's layers as the containerd store has them."""
+        if not image:
+            return []
+        key = key_of("descriptors", image)
+        known: list[dict[str, Any]] | None = self._store.get(key)
+        if known is None:
+            read = partial(oci.saved_layers, diff_ids=await self.diff_ids(image))
+            known = await self._daemon.save(image, read)
+            self._store.set(key, known)
+        return known
+
+
+def _store_layers(store: Store, chunks: Iterable[bytes]) -> None:
+    for _, file in archive.members(chunks):
+        if file is not None:
+            store.add(oci.decompressed(file))
