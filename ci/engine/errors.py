@@ -11,6 +11,10 @@ class EngineError(Exception):
     extensions: dict[str, Any] | None = None
 
 
+class NotDirectoryError(EngineError):
+    """A file is where a path needs a directory."""
+
+
 class UnsupportedError(EngineError):
     """A field, argument or value of Dagger's API that this engine does not support."""
 

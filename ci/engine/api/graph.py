@@ -21,6 +21,7 @@ from graphql import (
 
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
+    file,  # noqa: F401
     files,  # noqa: F401
     query,  # noqa: F401
     remote,  # noqa: F401

@@ -18,7 +18,7 @@ from ci.engine.execution.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonErr
 from ci.engine.options import Options
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
-from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, put
+from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, with_file
 from ci.engine.values import Mount
 
 #: Where the filler mounts the volumes.
@@ -143,7 +143,7 @@ class StepContainers:
                     if each.tree is None:
                         secrets.append((str(at), Entry(FILE, mount.mode, *each.owner), each.data))
                     else:
-                        files = put(files, str(at), each.tree)
+                        files = with_file(files, str(at), each.tree.root)
                     read_only = mount.kind == "secret"
                     specs.append(_bind(f"{source}/{at}", mount.path, read_only=read_only))
                     container.filler_paths[mount.path] = f"{FILLER_ROOT}/{FILES}/{at}"

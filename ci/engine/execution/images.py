@@ -19,7 +19,7 @@ from ci.engine.ids import Call
 from ci.engine.store import archive, oci, tree
 from ci.engine.store.cache import Store, key_of
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import Tree, lookup, put
+from ci.engine.store.tree import Tree, lookup, with_file
 from ci.engine.values import Container, File, Image, Port
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -137,9 +137,9 @@ class Images:
         text = with_substitutes(store.read(entry.content).decode(), self._options.images)
         content = store.add_bytes(text.encode())
         file = entry._replace(content=content, size=len(text.encode()))
-        context = put(context, dockerfile, Tree({"": file}))
+        context = with_file(context, dockerfile, file)
         bases = [await daemon.image(name) for _, name in _FROM.findall(text)]
-        key = key_of("build", context.digest, dockerfile, options, [b and b["Id"] for b in bases])
+        key = key_of("build", context.key, dockerfile, options, [b and b["Id"] for b in bases])
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
             known = await self._build(context, dockerfile, f"{REPOSITORY}:{key[:40]}", options)
@@ -173,7 +173,7 @@ class Images:
     # --- publish and export -----------------------------------------------------------------
     async def image(self, container: Container) -> str:
         """Return an image with a container's files and configuration."""
-        state = await self._steps.state(container.files)
+        state = await self._steps.files.state(container.files)
         return await self._rootfs.compose(state, config_of(container))
 
     async def publish(self, container: Container, address: str) -> str:
@@ -217,7 +217,7 @@ class Images:
         store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        found = await self._inspect(await self._rootfs.layers.load(config, dict(layers), ""))
+        found = await self._inspect(await self._rootfs.layers.load(config, layers, ""))
         self._resources.require_platform(f"linux/{found['Architecture']}")
         return await self.from_image(container, found, "")
 
@@ -263,7 +263,7 @@ def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
     lines = store.read(context.entries[name].content).decode().splitlines()
     patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     kept = tree.select(context, (), patterns)
-    return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
+    return with_file(kept, dockerfile, lookup(context, dockerfile)[1])
 
 
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)

@@ -8,7 +8,7 @@ inside `docker save`, so what was read of it is kept in the store.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from ci.engine.execution.docker_api import REPOSITORY, Daemon, DaemonError
 from ci.engine.store import archive, oci
 from ci.engine.store.cache import Store, key_of
 
-#: The file of every layer by diff id, lowest first; None for a layer of the image below.
-LayerFiles = Mapping[str, Path | None]
+#: Diff id and file of every layer, lowest first; None for a layer of the image below.
+LayerFiles = Sequence[tuple[str, Path | None]]
 
 
 class Layers:
@@ -43,11 +43,11 @@ class Layers:
             self._diff_ids[image] = found["RootFS"].get("Layers") or []
         return self._diff_ids[image]
 
-    async def files(self, image: str) -> dict[str, Path]:
-        """Return the file of every layer of an image by diff id; fetch the image if needed."""
+    async def files(self, image: str) -> list[tuple[str, Path]]:
+        """Return diff id and file of every layer of an image; fetch the image if needed."""
         wanted = await self.diff_ids(image)
-        paths = {diff: self._store.path(diff.partition(":")[2]) for diff in wanted}
-        if not all(path.exists() for path in paths.values()):
+        paths = [(diff, self._store.path(diff.partition(":")[2])) for diff in wanted]
+        if not all(path.exists() for _, path in paths):
             await self._daemon.save(image, partial(_store_layers, self._store))
         return paths
 
@@ -73,8 +73,9 @@ class Layers:
         except DaemonError:
             if not below or await self._daemon.image_id(below) is None:
                 raise
-            whole = {**layers, **await self.files(below)}
-            await self._send(config, tag, {diff: whole[diff] for diff in layers}, "")
+            known = dict(await self.files(below))
+            whole = [(diff, path or known.get(diff)) for diff, path in layers]
+            await self._send(config, tag, whole, "")
 
     async def _send(self, config: bytes, tag: str, layers: LayerFiles, below: str) -> None:
         if not self._daemon.containerd:
@@ -84,7 +85,7 @@ class Layers:
         known = dict(zip(await self.diff_ids(below), await self._described(below), strict=True))
         files = [
             (known[diff] if path is None else oci.described_layer(diff, path), path)
-            for diff, path in layers.items()
+            for diff, path in layers
         ]
         await self._daemon.load(oci.layout(config, files, oci.ArchiveFormat(), name=tag))
 

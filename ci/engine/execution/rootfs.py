@@ -1,54 +1,33 @@
 """A container's files as Docker has them: an image, and edits that are in no image yet.
 
-An edit becomes one image layer, the same bytes for the same content. Docker loads a layer beside
-those that it has already, so an edit needs no container. Links in a path are resolved first: a
-layer with `lib/x` would replace a link `lib`.
+An edit becomes an image layer, the same bytes for the same content. Docker loads a layer beside
+those that it has already, so an edit needs no container. Edits in a row are merged, and an image
+with almost as many layers as Docker allows gets one in place of most of them.
 """
 
 import json
+import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from posixpath import dirname, join
 from typing import Any
 
-from ci.engine.errors import EngineError
 from ci.engine.execution.docker_api import Daemon
-from ci.engine.execution.layers import Layers
-from ci.engine.store import archive
-from ci.engine.store.cache import Store, key_of
-from ci.engine.store.patterns import parents
-from ci.engine.store.tree import (
-    DIRECTORY,
-    FOLDER,
-    Entry,
-    Tree,
-    clean,
-    follow_links,
-    not_found,
-    put,
-    remove,
-    without,
-)
+from ci.engine.execution.layers import LayerFiles, Layers
+from ci.engine.store import archive, overlay
+from ci.engine.store.cache import CHUNK, Store, key_of
+from ci.engine.store.edits import resolve
+from ci.engine.store.overlay import Layer
+from ci.engine.store.tree import FOLDER, Entry, Tree, not_found
 
 CREATED = "1980-01-01T00:00:00Z"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layer:
-    """What one edit changes, by canonical paths without leading slash."""
-
-    entries: dict[str, Entry]
-    removed: frozenset[str] = frozenset()
-
-    def hides(self, path: str) -> bool:
-        """Return whether this layer hides what the layers below have at a path."""
-        while path:
-            if path in self.removed:
-                return True
-            path = dirname(path)
-            if path in self.entries and self.entries[path].kind != DIRECTORY:
-                return True
-        return False
+#: Layers of an image above which most of them are merged; Docker allows 125.
+MAX_LAYERS, KEPT_LAYERS = 100, 20
+#: Paths that Docker adds to every container; their times say nothing about a step.
+DOCKERS_OWN = (
+    *("dev/console", "dev/pts", "dev/shm", "dev", "proc", "sys"),
+    *("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +36,17 @@ class State:
 
     image: str = ""
     layers: tuple[Layer, ...] = ()
+
+    def after(self, layer: Layer) -> "State":
+        """Return the state with a layer on top.
+
+        It is merged with those below it that are not much larger: so there are few layers, each
+        path is copied few times, and a large layer stays the same for all that is laid over it.
+        """
+        layers = list(self.layers)
+        while layers and layers[-1].size <= 2 * layer.size:
+            layer = overlay.merge(layers.pop(), layer)
+        return State(image=self.image, layers=(*layers, layer) if layer.size else self.layers)
 
 
 class Rootfs:
@@ -69,6 +59,10 @@ class Rootfs:
         self.layers = Layers(store, daemon)
 
     # --- reading ----------------------------------------------------------------------------
+    def view(self, state: State) -> "StateView":
+        """Return a state as a view for edits."""
+        return StateView(self, state)
+
     async def entry_at(self, state: State, path: str) -> Entry | None:
         """Return the entry at a canonical path, None where nothing is there."""
         if not path:
@@ -94,41 +88,24 @@ class Rootfs:
             self._image_entries[place] = Entry(*known[0]) if known[0] else None
         return self._image_entries[place]
 
-    async def resolve(
-        self, state: State, path: str, *, follow: bool = True
-    ) -> tuple[str, dict[str, Entry]]:
-        """Resolve the links in a path as a process in the container does.
-
-        Returns:
-            The canonical path, which may not exist, and those directories above it that exist.
-        """
-        way = follow_links(path, follow=follow)
-        seen: dict[str, Entry] = {}
-        done = ""
-        try:
-            place = next(way)
-            while True:
-                entry = await self.entry_at(state, place)
-                if entry is not None:
-                    seen[place] = entry
-                place = way.send(entry)
-        except StopIteration as end:
-            done = str(end.value)
-        return done, {place: entry for place, entry in seen.items() if done.startswith(place + "/")}
-
     async def tree(self, state: State, path: str) -> Tree:
         """Return the file or directory at a path with everything below it.
 
         Raises:
             EngineError: nothing is at that path.
         """
-        place, _ = await self.resolve(state, path)
-        tree = await self._image_tree(state.image, place) if state.image else None
-        for layer in state.layers:
-            tree = overlay(tree, layer, place)
+        place, _ = await resolve(self.view(state), path)
+        tree = await self.tree_at(state, place)
         if tree is None:
             raise not_found(path)
-        return tree if place else Tree({p: e for p, e in tree.entries.items() if p != ".dockerenv"})
+        return tree
+
+    async def tree_at(self, state: State, place: str) -> Tree | None:
+        """Return what is at a canonical path, None where nothing is."""
+        tree = await self._image_tree(state.image, place) if state.image else None
+        for layer in state.layers:
+            tree = overlay.part(layer, place, tree)
+        return tree if tree or place else Tree()
 
     async def _image_tree(self, image: str, place: str) -> Tree | None:
         key = key_of("tree", image, place)
@@ -137,100 +114,90 @@ class Rootfs:
         tree = await self.daemon.read_image(
             image, place, lambda chunks: archive.receive(self.store, chunks)
         )
-        if tree is not None:
-            self.store.set(key, self.store.save(tree))
+        if tree is None:
+            return None
+        if not place:
+            tree = _without_dockers_own(tree)
+        self.store.set(key, self.store.save(tree))
         return tree
-
-    # --- editing ----------------------------------------------------------------------------
-    async def addition_layer(self, state: State, path: str, source: Tree) -> Layer:
-        """Return the layer that puts a tree at a path."""
-        place, above = await self.resolve(state, path)
-        entries = dict.fromkeys(parents(place), FOLDER) | above
-        hidden: set[str] = set()  # new directories: nothing exists below them
-        for name, entry in sorted(source.entries.items()):
-            target = join(place, name) if name else place
-            if entry.kind == DIRECTORY and dirname(target) not in hidden:
-                old = await self.entry_at(state, target)
-                if old is not None and old.kind == DIRECTORY:
-                    entries[target] = old  # keeps its mode and owner
-                    continue
-            if entry.kind == DIRECTORY:
-                hidden.add(target)
-            entries[target] = entry
-        entries.pop("", None)
-        return Layer(entries=entries)
-
-    async def removal_layer(self, state: State, path: str, expect: str) -> Layer:
-        """Return the layer that removes a path; an empty one if nothing is there."""
-        folder, name = dirname("/" + clean(path)), clean(path).rpartition("/")[2]
-        if any(sign in name for sign in "*?["):
-            tree = remove(before := await self.tree(state, folder), [name])
-            base, above = await self.resolve(state, folder)
-            gone = {join(base, p) for p in before.entries if p not in tree.entries and "/" not in p}
-            return Layer(entries=above, removed=frozenset(gone))
-        place, above = await self.resolve(state, path, follow=False)
-        entry = await self.entry_at(state, place)
-        if entry is None:
-            return Layer(entries={})
-        if expect == "f" and entry.kind == DIRECTORY:
-            raise EngineError(f"{path}: is a directory; remove it with withoutDirectory")
-        return Layer(entries=above, removed=frozenset({place}))
-
-    async def owner(self, state: State, text: str) -> tuple[int, int]:
-        """Return the ids of `user:group`; names are looked up in the container's own tables."""
-        user, _, group = text.partition(":")
-        uid, main = await self._id(state, "/etc/passwd", user)
-        if not group:
-            return uid, uid if user.isdigit() else main
-        return uid, (await self._id(state, "/etc/group", group))[0]
-
-    async def _id(self, state: State, table: str, name: str) -> tuple[int, int]:
-        if name.isdigit():
-            return int(name), int(name)
-        text = self.store.read((await self.tree(state, table)).root.content).decode()
-        for line in text.splitlines():
-            fields = line.split(":")
-            if fields[0] == name:
-                return int(fields[2]), int(fields[3]) if fields[3].isdigit() else 0
-        raise EngineError(f"{name!r} is not in {table} of the container; use a number")
 
     # --- images -----------------------------------------------------------------------------
     async def image(self, state: State) -> str:
         """Return an image of a state, without configuration."""
-        return await self.compose(state, {}) if state.layers or not state.image else state.image
+        if not state.image or state.layers or len(await self._diff_ids(state)) > MAX_LAYERS:
+            return await self.compose(state, {})
+        return state.image
 
     async def compose(self, state: State, config: dict[str, Any]) -> str:
         """Return an image of a state and a configuration; equal input has the same id."""
-        layers: dict[str, Path | None] = dict.fromkeys(await self.layers.diff_ids(state.image))
-        for layer in state.layers:
-            digest, path = await self._pack(layer)
-            layers[f"sha256:{digest}"] = path
+        ids = await self._diff_ids(state)
+        layers: LayerFiles
+        if len(ids) + len(state.layers) > MAX_LAYERS:
+            layers = [(diff, None) for diff in ids[:KEPT_LAYERS]]
+            layers = [*layers, await self._pack(await self._merged(state))]
+        else:
+            layers = [(diff, None) for diff in ids]
+            layers = [*layers, *[await self._pack(layer) for layer in state.layers]]
         body = {
             "architecture": self.daemon.architecture,
             "os": "linux",
             "created": CREATED,
             "config": config,
-            "rootfs": {"type": "layers", "diff_ids": list(layers)},
+            "rootfs": {"type": "layers", "diff_ids": [diff for diff, _ in layers]},
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
         data = json.dumps(body, sort_keys=True).encode()
         return await self.layers.load(data, layers, state.image)
 
+    async def _diff_ids(self, state: State) -> list[str]:
+        return await self.layers.diff_ids(state.image)
+
+    async def _merged(self, state: State) -> Layer:
+        """Return the one layer of all but the lowest layers of a state."""
+        merged = Layer()
+        for _, path in (await self.layers.files(state.image))[KEPT_LAYERS:]:
+            merged = overlay.merge(merged, await self.daemon.call(self._unpack, path))
+        for layer in state.layers:
+            merged = overlay.merge(merged, layer)
+        return merged
+
+    def _unpack(self, path: Path) -> Layer:
+        with path.open("rb") as file:
+            return archive.receive_layer(self.store, iter(partial(file.read, CHUNK), b""))
+
     async def _pack(self, layer: Layer) -> tuple[str, Path]:
-        chunks = archive.layer(self.store, layer.entries, layer.removed)
+        """Return a layer's diff id and file: new files in it have the time of its first use."""
+        key = key_of("made", Tree(layer.entries).key, sorted(layer.removed))
+        made = (self.store.get(key) or {}).get("made") or int(time.time())
+        self.store.set(key, {"made": made})
+        chunks = archive.layer(self.store, layer, made)
         digest, _ = await self.daemon.call(self.store.write, chunks)
-        return digest, self.store.path(digest)
+        return f"sha256:{digest}", self.store.path(digest)
 
 
-def overlay(tree: Tree | None, layer: Layer, place: str) -> Tree | None:
-    """Return the tree at a place after a layer is applied over the tree that was there."""
-    if layer.hides(place):
-        tree = None
-    prefix = place + "/" if place else ""
-    own = {p[len(prefix) :]: e for p, e in layer.entries.items() if p.startswith(prefix)}
-    if place and place in layer.entries:
-        own[""] = layer.entries[place]
-    removed = [p[len(prefix) :] for p in layer.removed if p.startswith(prefix)]
-    if tree is None:
-        return Tree({"": FOLDER, **own}) if own else None
-    return put(Tree(without(tree.entries, removed)), "", Tree(own))
+class StateView:
+    """A state as edits see it."""
+
+    def __init__(self, rootfs: Rootfs, state: State) -> None:
+        self._rootfs = rootfs
+        self._state = state
+
+    async def entry(self, place: str) -> Entry | None:
+        """Return the entry at a place."""
+        return await self._rootfs.entry_at(self._state, place)
+
+    async def below(self, place: str) -> Tree:
+        """Return what is at a place."""
+        tree = await self._rootfs.tree_at(self._state, place)
+        if tree is None:
+            raise not_found(place)
+        return tree
+
+
+def _without_dockers_own(tree: Tree) -> Tree:
+    """Return a root directory without what Docker adds, and its times where it must stay."""
+    entries = {path: e for path, e in tree.entries.items() if path != ".dockerenv"}
+    for path in DOCKERS_OWN:
+        if path in entries and not entries[path].size:
+            entries[path] = entries[path]._replace(mtime=None)
+    return Tree(entries)

@@ -35,7 +35,7 @@ ABANDONED = 86_400
 #: Bytes of the key that hashes secrets.
 KEY = 32
 #: Part of every key: increase it when an old result under the same key would be wrong.
-VERSION = 1
+VERSION = 2
 _TABLES = """
 create table if not exists steps (key text primary key, value text, used real) without rowid;
 create table if not exists seen (path text primary key, stamp text, content text) without rowid;
