@@ -4,13 +4,15 @@ An object is the chain of calls that made it (see `ids`), so a field that return
 adds a link. Fields that return data are evaluated by the engine.
 """
 
-import json
+import inspect
 import secrets
 from pathlib import Path
 from typing import Any
 
 import graphql
 from graphql import (
+    ExecutionResult,
+    GraphQLError,
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
@@ -21,6 +23,7 @@ from graphql import (
 
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
+    deep,
     file,  # noqa: F401
     files,  # noqa: F401
     query,  # noqa: F401
@@ -52,18 +55,34 @@ class Graph:
         cached = self._introspection(text)
         if cached is not None and cached.exists():
             return cached.read_bytes()
-        result = await graphql.graphql(
+        try:
+            result = await self._executed(text, variables, operation)
+        except RecursionError:
+            result = ExecutionResult(None, [GraphQLError("the query is nested too deeply")])
+        answer = deep.dumps(dict(result.formatted)).encode()
+        if cached is not None and not result.errors:
+            self._engine.store.replace(cached, answer)
+        return answer
+
+    async def _executed(
+        self, text: str, variables: dict[str, Any] | None, operation: str | None
+    ) -> ExecutionResult:
+        try:
+            document = deep.parse(text)
+        except GraphQLError as error:
+            return ExecutionResult(None, [error])
+        if errors := graphql.validate(self._schema, document):
+            return ExecutionResult(None, errors)
+        found = graphql.execute(
             self._schema,
-            text,
+            document,
             variable_values=variables,
             operation_name=operation,
             field_resolver=self._resolve,
             type_resolver=lambda call, *_: call.type,
+            execution_context_class=deep.ChainContext,
         )
-        answer = json.dumps(result.formatted).encode()
-        if cached is not None and not result.errors:
-            self._engine.store.replace(cached, answer)
-        return answer
+        return await found if inspect.isawaitable(found) else found
 
     def _introspection(self, text: str) -> Path | None:
         """Return where the response to an introspection query is cached; None for other queries."""

@@ -264,8 +264,8 @@ class Daemon:
             except DaemonError as error:
                 if error.status != 404:
                     raise
-            if await self.inspect(self.client.inspect_container, probe) is not None:
-                return None
+                if "no such container" not in str(error).lower():
+                    return None
             self._probes.pop(image, None)  # the probe is missing, not the path: create it again
 
     async def read_entry(self, image: str, path: str) -> Entry | None:

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from posixpath import dirname
 from typing import Any
 
 from ci.engine.execution.docker_api import Daemon
@@ -18,7 +19,7 @@ from ci.engine.store import archive, overlay
 from ci.engine.store.cache import CHUNK, Store, key_of
 from ci.engine.store.edits import resolve
 from ci.engine.store.overlay import Layer
-from ci.engine.store.tree import FOLDER, Entry, Tree, not_found
+from ci.engine.store.tree import DIRECTORY, FOLDER, Entry, Tree, not_found
 
 CREATED = "1980-01-01T00:00:00Z"
 #: Layers of an image above which most of them are merged; Docker allows 125.
@@ -75,9 +76,9 @@ class Rootfs:
         return await self._image_entry(state.image, path)
 
     async def _image_entry(self, image: str, path: str) -> Entry | None:
-        if not image:
-            return None
         place = (image, path)
+        if not image or self._is_below_nothing(image, path):
+            return None
         if place not in self._image_entries:
             key = key_of("entry", *place)
             known = self.store.get(key)
@@ -87,6 +88,11 @@ class Rootfs:
                 self.store.set(key, known)
             self._image_entries[place] = Entry(*known[0]) if known[0] else None
         return self._image_entries[place]
+
+    def _is_below_nothing(self, image: str, path: str) -> bool:
+        """Return whether a path is known to be below something that is no directory of an image."""
+        above = self._image_entries.get((image, dirname(path)), FOLDER)
+        return above is None or above.kind != DIRECTORY
 
     async def tree(self, state: State, path: str) -> Tree:
         """Return the file or directory at a path with everything below it.
