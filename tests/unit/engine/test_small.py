@@ -12,7 +12,7 @@ from ci.engine.api import sdl
 from ci.engine.errors import EngineError
 from ci.engine.execution.dockerfile import with_substitutes
 from ci.engine.execution.images import parse_reference
-from ci.engine.execution.rootfs import Layer, overlay
+from ci.engine.files.rootfs import Layer, overlay
 from ci.engine.execution.single_flight import SingleFlight
 from ci.engine.ids import Call
 from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
