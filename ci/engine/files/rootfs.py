@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from posixpath import dirname
+from posixpath import dirname, relpath
 from typing import Any
 
 from ci.engine.docker.docker_api import Daemon
@@ -19,7 +19,7 @@ from ci.engine.store import archive, overlay
 from ci.engine.store.cache import CHUNK, Store, key_of
 from ci.engine.store.edits import resolve
 from ci.engine.store.overlay import Layer
-from ci.engine.store.tree import DIRECTORY, FOLDER, Entry, Tree, not_found
+from ci.engine.store.tree import DIRECTORY, FOLDER, LINK, Entry, Tree, not_found
 
 CREATED = "1980-01-01T00:00:00Z"
 #: Layers of an image above which most of them are merged; Docker allows 125.
@@ -122,8 +122,7 @@ class Rootfs:
         )
         if tree is None:
             return None
-        if not place:
-            tree = _without_dockers_own(tree)
+        tree = _without_dockers_own(tree, place)
         self.store.set(key, self.store.save(tree))
         return tree
 
@@ -203,10 +202,13 @@ class StateView:
         return tree
 
 
-def _without_dockers_own(tree: Tree) -> Tree:
-    """Return a root directory without what Docker adds, and its times where it must stay."""
-    entries = {path: e for path, e in tree.entries.items() if path != ".dockerenv"}
+def _without_dockers_own(tree: Tree, place: str) -> Tree:
+    """Return the tree at a place without what Docker adds, and its times where it must stay."""
+    entries = dict(tree.entries)
+    if not place:
+        entries.pop(".dockerenv", None)
     for path in DOCKERS_OWN:
-        if path in entries and not entries[path].size:
-            entries[path] = entries[path]._replace(mtime=None)
+        inner = relpath(path, place or ".")
+        if inner in entries and (entries[inner].kind == LINK or not entries[inner].size):
+            entries[inner] = entries[inner]._replace(mtime=None)
     return Tree(entries)

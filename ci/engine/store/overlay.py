@@ -47,7 +47,14 @@ def merge(below: Layer, above: Layer) -> Layer:
     else:
         kept = dict(below.entries)
     removed = {path for path in below.removed if not above.hides(path)} | above.removed
+    # A directory in place of something else is empty, whatever the files below have there.
+    removed |= {path for path in above.entries if _becomes_directory(path, below, above)}
     return Layer(entries={**kept, **above.entries}, removed=frozenset(removed))
+
+
+def _becomes_directory(path: str, below: Layer, above: Layer) -> bool:
+    old = below.entries.get(path)
+    return old is not None and old.kind != DIRECTORY == above.entries[path].kind
 
 
 def apply(layer: Layer, tree: Tree) -> Tree:

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ci.engine.errors import EngineError
 from ci.engine.sources import host_files
 from ci.engine.store.cache import Store
-from ci.engine.store.tree import FILE, Entry, Tree
 
 
 @pytest.fixture
@@ -90,28 +88,6 @@ def test_gitignored_files_are_not_even_walked(store: Store, source: Path) -> Non
     assert sorted(tree.entries) == ["", ".gitignore", "a.py", "link", "src", "src/b.py"]
 
 
-def test_an_export_refuses_a_link_on_its_way(store: Store, tmp_path: Path) -> None:
-    target, outside = tmp_path / "target", tmp_path / "outside"
-    target.mkdir()
-    outside.mkdir()
-    (target / "way").symlink_to(outside)
-    entry = Entry(FILE, 0o644, content=store.add_bytes(b"x"), size=1)
-    with pytest.raises(EngineError, match="remove the symbolic link"):
-        host_files.write(store, entry, target / "way/f", target)
-    assert not list(outside.iterdir())
-
-
-def test_an_export_keeps_modes_and_replaces_files(store: Store, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "f").write_text("old")
-    entry = Entry(FILE, 0o4755, content=store.add_bytes(b"new"), size=3, mtime=1_000_000_000)
-    host_files.export(store, Tree({"": Tree().root, "f": entry}), target)
-    assert (target / "f").read_text() == "new"
-    assert stat.S_IMODE((target / "f").stat().st_mode) == 0o4755
-    assert (target / "f").stat().st_mtime == 1_000_000_000
-
-
 def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
     assert stat.S_IMODE((store.root / "key").stat().st_mode) == 0o600
     again = Store(store.root)
@@ -120,14 +96,3 @@ def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
         == store.hash_secret(b"value")
         != Store(store.root / "x").hash_secret(b"value")
     )
-
-
-@pytest.mark.parametrize("path", ["../out", "a/../../out", "/tmp/out"])
-def test_a_path_that_leaves_its_root_is_not_written(
-    store: Store, tmp_path: Path, path: str
-) -> None:
-    entry = Entry(FILE, 0o644, size=1, content=store.add_bytes(b"x"))
-    root = tmp_path / "root"
-    with pytest.raises(EngineError, match="leads out of"):
-        host_files.export(store, Tree({**Tree().entries, path: entry}), root)
-    assert not list(root.iterdir())
