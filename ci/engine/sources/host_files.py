@@ -215,6 +215,7 @@ class _First:
     """The first bytes of a file: it may grow while it is read."""
 
     def __init__(self, file: IO[bytes], size: int) -> None:
+        self.name = file.name
         self._file = file
         self._left = size
 

@@ -1,10 +1,14 @@
+import os
+import shutil
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ci.engine.sources import host_files
+from ci.engine.store import patterns
 from ci.engine.store.cache import Store
 
 
@@ -58,9 +62,9 @@ def test_a_file_that_did_not_change_is_not_read_again(
 def _spied(store: Store, read: list[str]) -> object:
     original = store.add
 
-    def add(file: object) -> tuple[str, int]:
-        read.append(file.name)  # type: ignore[attr-defined]
-        return original(file)  # type: ignore[arg-type]
+    def add(file: Any) -> tuple[str, int]:
+        read.append(file.name)
+        return original(file)
 
     return add
 
@@ -96,3 +100,47 @@ def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
         == store.hash_secret(b"value")
         != Store(store.root / "x").hash_secret(b"value")
     )
+
+
+def test_what_vanishes_while_it_is_read_is_left_out(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    select = patterns.select
+
+    def vanishing(*args: Any) -> set[str]:
+        (source / "a.py").unlink()
+        shutil.rmtree(source / "src/deep")
+        return select(*args)
+
+    monkeypatch.setattr(patterns, "select", vanishing)
+    tree = host_files.upload(store, source, exclude=[".git"])
+    assert "a.py" not in tree.entries
+    assert "src/deep/c.py" not in tree.entries
+    assert "src/b.py" in tree.entries
+
+
+def test_a_file_that_grows_has_the_size_that_it_had(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = store.add
+
+    def growing(file: Any) -> tuple[str, int]:
+        with Path(file.name).open("ab") as grown:
+            grown.write(b" and more")
+        return add(file)
+
+    monkeypatch.setattr(store, "add", growing)
+    entry = host_files.upload(store, source).entries["a.py"]
+    assert (store.read(entry.content), entry.size) == (b"a.py", 4)
+    monkeypatch.undo()
+    entry = host_files.upload(store, source).entries["a.py"]  # and it is not remembered so
+    assert store.read(entry.content) == b"a.py and more"
+
+
+def test_names_of_one_file_and_attributes_are_read(store: Store, source: Path) -> None:
+    (source / "b.py").hardlink_to(source / "a.py")
+    os.setxattr(source / "a.txt", "user.note", b"hi")
+    entries = host_files.upload(store, source).entries
+    assert entries["a.py"].inode == entries["b.py"].inode != ""
+    assert entries["a.txt"].xattrs == '{"user.note": "6869"}'
+    assert entries["link"].size == len("a.py")
