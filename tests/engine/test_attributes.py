@@ -109,7 +109,9 @@ ATTRIBUTES: dict[str, Attribute] = {
         lambda dag, c, v: c.with_directory("/x/copy", files(dag), permissions=(0o755, 0o705)[v])
     ),
     "content of a mount": on_files(
-        lambda dag, c, v: c.with_mounted_directory("/x/m", dag.directory().with_new_file(f"{v}", ""))
+        lambda dag, c, v: c.with_mounted_directory(
+            "/x/m", dag.directory().with_new_file(f"{v}", "")
+        )
     ),
     "mode in a mount": on_files(
         lambda dag, c, v: c.with_mounted_directory(

@@ -4,6 +4,7 @@ The parser, the executor and the JSON encoder of the libraries call themselves f
 a chain, that is a selection of one field, is a loop instead.
 """
 
+import inspect
 import json
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
@@ -97,6 +98,11 @@ class ChainContext(ExecutionContext):
                 args = get_argument_values(definition, field_nodes[0], self.variable_values)
                 found = self.field_resolver(source, info, **args)
             except Exception:  # it is reported below, with its place
+                break
+            if inspect.iscoroutine(found):  # it is waited for below
+                found.close()
+                break
+            if found is None:
                 break
             keys.append(key)
             parent_type, source, field_nodes = kind, found, nodes

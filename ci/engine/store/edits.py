@@ -213,7 +213,7 @@ async def copy_directory(view: View, path: str, source: Tree) -> Layer:
         await draft.lay(place, FOLDER)
     top = await draft.make_directory(path)
     if top:
-        await draft.lay(top, source.root._replace(mtime=old and old.mtime, dated=False))
+        await draft.lay(top, source.root)  # with its time as well, so that images can be reproduced
     places = {"": top}  # where each directory of the source is laid
     for name, entry in sorted(source.entries.items()):
         if not name:
