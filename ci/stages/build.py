@@ -106,14 +106,15 @@ def content_version(
 
 
 async def _base(project: Project) -> dagger.Container:
-    hint = "build where the engine can run it, or change `platform` in acso.toml"
     base = python(project.base_image, project.platform)
     try:
         found = await base.platform()
     except dagger.QueryError as error:
+        hint = "check `base_image` and `platform` in acso.toml"
         raise StageError(str(error), hint=hint) from error
     if found != project.platform:
         message = f"{project.base_image} is for {found}, not for {project.platform}"
+        hint = "build where the engine can run it, or change `platform` in acso.toml"
         raise StageError(message, hint=hint)
     return base
 
