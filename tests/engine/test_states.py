@@ -8,7 +8,6 @@ import anyio
 import dagger
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from ci import engine
 from tests.engine.behaviours import Lab
@@ -20,7 +19,6 @@ from tests.engine.states.model import Files, Node
 pytestmark = pytest.mark.docker
 #: Chains tried by the test with the marker `matrix`.
 MANY = int(os.environ.get("ACSO_CHAINS", "150"))
-CHAINS = st.lists(chains.STEPS, min_size=4, max_size=14)
 
 
 async def observed(lab: Lab, steps: list[Step], models: list[chains.Model]) -> dagger.Container:
@@ -76,8 +74,8 @@ async def check(options: engine.Options, session: Open, *found: list[Step]) -> N
                 group.start_soon(look, lab, number, chain)
 
 
-@settings(max_examples=3, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(chain=CHAINS)
+@settings(max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate])
+@given(chain=chains.chains(5, 12))
 async def test_live_image_archive_export_and_the_next_session_are_one_state(
     options: engine.Options, session: Open, chain: list[Step]
 ) -> None:
@@ -87,7 +85,7 @@ async def test_live_image_archive_export_and_the_next_session_are_one_state(
 @pytest.mark.matrix
 @pytest.mark.timeout(7200)
 @settings(max_examples=MANY, deadline=None, suppress_health_check=list(HealthCheck))
-@given(chain=CHAINS)
+@given(chain=chains.chains(5, 25))
 async def test_many_chains_have_one_state(
     options: engine.Options, session: Open, chain: list[Step]
 ) -> None:

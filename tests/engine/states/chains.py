@@ -38,15 +38,7 @@ class Step(NamedTuple):
 
 
 PATHS = st.lists(st.sampled_from("abc"), min_size=1, max_size=3).map("/".join)
-STEPS = st.builds(
-    Step,
-    kind=st.sampled_from(KINDS),
-    path=PATHS,
-    in_mount=st.booleans(),
-    number=st.integers(0, 3),
-    other=st.sampled_from(["a", "b", "c", "b/c"]),
-    state=st.integers(0, 8),
-)
+TARGETS = st.sampled_from(["a", "b", "c", "b/c"])
 MODES = (0o644, 0o600, 0o755, 0o4711)
 
 
@@ -73,14 +65,46 @@ def possible(steps: Iterable[Step]) -> tuple[list[Step], list[Model]]:
     kept: list[Step] = []
     models = [Model()]
     for step in steps:
-        model = models[-1].copy()
-        try:
-            _model(step, model, models)
-        except ImpossibleError:
-            continue
-        kept.append(step)
-        models.append(model)
+        _extend(kept, models, step)
     return kept, models
+
+
+def _extend(kept: list[Step], models: list[Model], step: Step) -> None:
+    model = models[-1].copy()
+    try:
+        _model(step, model, models)
+    except ImpossibleError:
+        return
+    kept.append(step)
+    models.append(model)
+
+
+@st.composite
+def chains(draw: st.DrawFn, least: int, most: int) -> list[Step]:
+    """Chains of possible steps, most of them on paths that exist."""
+    size = draw(st.integers(least, most))
+    kept: list[Step] = []
+    models = [Model()]
+    for _ in range(3 * size):  # some are not possible
+        if len(kept) < size:
+            _extend(kept, models, draw(_steps(models)))
+    return kept
+
+
+def _steps(models: list[Model]) -> st.SearchStrategy[Step]:
+    """Return steps that may follow."""
+    files, mount = models[-1].files, models[-1].mount
+    known = sorted(path for path in files.nodes if path)
+    paths = st.one_of(st.sampled_from(known), PATHS) if known else PATHS
+    return st.builds(
+        Step,
+        kind=st.sampled_from(KINDS),
+        path=paths,
+        in_mount=st.booleans() if mount else st.just(value=False),
+        number=st.integers(0, 3),
+        other=st.one_of(TARGETS, paths),
+        state=st.integers(max(0, len(models) - 4), len(models) - 1),
+    )
 
 
 def _model(step: Step, model: Model, models: list[Model]) -> None:
@@ -112,14 +136,14 @@ def _model(step: Step, model: Model, models: list[Model]) -> None:
     elif step.kind == "copy directory":
         files.copy_directory(step.path, owned(source, step.number) if step.number else source)
     else:
-        node = models[step.state % len(models)].files.nodes.get(step.other)
+        node = models[step.state].files.nodes.get(step.other)
         if node is None or node.kind != "f":
             raise ImpossibleError("no file to copy")
         files.copy_file(step.path, basename(step.other), node)
 
 
 def _source(step: Step, models: list[Model]) -> Files:
-    files = models[step.state % len(models)].files
+    files = models[step.state].files
     if step.kind == "copy file":
         return files
     place, node = files.resolve(step.other if step.number else "")
@@ -147,7 +171,7 @@ def extended(  # noqa: PLR0911 (one a kind)
 ) -> dagger.Container:
     """Return the last container after a step; those before are where it copies from."""
     old, root = containers[-1], MOUNT if step.in_mount else ROOT
-    path, of = f"{root}/{step.path}", containers[step.state % len(containers)]
+    path, of = f"{root}/{step.path}", containers[step.state]
     inner = f"{ROOT}/{step.other if step.number else ''}"
     owner = str(step.number) if step.number else None
     match step.kind:

@@ -131,7 +131,10 @@ class Files:
         if node is None:
             raise ImpossibleError("nothing is there")
         mode = node.mode if mode is None else mode
-        uid, gid = (node.uid, node.gid) if owner is None else (owner, owner)
+        uid, gid = node.uid, node.gid
+        if owner is not None:
+            uid = gid = owner
+            mode &= ~0o4000 if node.kind == "f" else 0o7777  # the kernel takes the right
         self.nodes[place] = node._replace(mode=mode, uid=uid, gid=gid)
 
     # --- as Dagger does ----------------------------------------------------------------------
