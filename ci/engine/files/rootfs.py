@@ -66,14 +66,12 @@ class Rootfs:
 
     async def entry_at(self, state: State, path: str) -> Entry | None:
         """Return the entry at a canonical path, None where nothing is there."""
-        if not path:
-            return FOLDER
         for layer in reversed(state.layers):
             if path in layer.entries:
                 return layer.entries[path]
             if layer.hides(path):
                 return None
-        return await self._image_entry(state.image, path)
+        return await self._image_entry(state.image, path) if path else FOLDER
 
     async def _image_entry(self, image: str, path: str) -> Entry | None:
         place = (image, path)
@@ -122,7 +120,7 @@ class Rootfs:
         )
         if tree is None:
             return None
-        tree = _without_dockers_own(tree, place)
+        tree = without_dockers_own(tree, place)
         self.store.set(key, self.store.save(tree))
         return tree
 
@@ -202,7 +200,7 @@ class StateView:
         return tree
 
 
-def _without_dockers_own(tree: Tree, place: str) -> Tree:
+def without_dockers_own(tree: Tree, place: str) -> Tree:
     """Return the tree at a place without what Docker adds, and its times where it must stay."""
     entries = dict(tree.entries)
     if not place:
