@@ -2,6 +2,8 @@
 
 import sys
 import tarfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import dagger
 import docker
 import pytest
 
+from ci import engine
 from ci.engine.files import rootfs
 from tests.engine.behaviours import IMAGE, Behaviours, Lab, Shows
-from tests.engine.conftest import INSTANCE
+from tests.engine.conftest import INSTANCE, Open
 
 pytestmark = pytest.mark.docker
 behaviour = Behaviours()
@@ -223,6 +226,28 @@ async def test_an_image_with_many_layers_is_squashed(
     finally:
         client.images.remove(name)
     assert len(layers) <= below + 3
+
+
+async def test_levelled_files_are_the_same_layers_in_every_cache(
+    options: engine.Options, session: Open, client: docker.DockerClient, tmp_path: Path
+) -> None:
+    async def layers(cache: str) -> list[str]:
+        async with session(replace(options, cache_dir=tmp_path / cache)) as lab:
+            script = "mkdir /v; echo x > /v/f; find /v -exec touch -h -d @315532800 {} +"
+            c = lab.base.with_directory("/opt/v", lab.sh(script).directory("/v"))
+            c = c.with_directory("/app", lab.files("a", "b/c").with_timestamps(315532800))
+            name = f"acso-levelled-{cache}:{INSTANCE}"
+            await lab.keep(c, name)
+            try:
+                return list(client.images.get(name).attrs["RootFS"]["Layers"])
+            finally:
+                client.images.remove(name)
+
+    first, began = await layers("one"), int(time.time())
+    with anyio.fail_after(10):
+        while int(time.time()) == began:  # noqa: ASYNC110 (nothing reports a new second)
+            await anyio.sleep(0.05)
+    assert await layers("other") == first
 
 
 async def test_an_exported_image_is_its_users_alone_and_docker_loads_it(
