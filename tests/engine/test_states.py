@@ -74,7 +74,7 @@ async def check(options: engine.Options, session: Open, *found: list[Step]) -> N
                 group.start_soon(look, lab, number, chain)
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=2, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(chain=chains.chains(5, 12))
 async def test_live_image_archive_export_and_the_next_session_are_one_state(
     options: engine.Options, session: Open, chain: list[Step]
