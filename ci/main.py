@@ -42,6 +42,8 @@ from ci.stages.base import IGNORE
 from ci.stages.build import Built, content_versions
 from ci.stages.running import run_all, run_gate
 
+CI_WAIT = 1800  # seconds that `ci` waits for another release of the environment
+
 
 @object_type
 class Acso:
@@ -215,9 +217,8 @@ class Acso:
         )
         if saved:
             await preview.require_current(saved, target, built)
-        context = await environments.apply(target)
+        context = await environments.prepare(target)
         pushed = await images.push(target, built)
-        await environments.verify(context, pushed)
         request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         expected = saved.services if saved else None
         return _rendered(await releasing.deploy(context, pushed, request, expected), format)
@@ -382,7 +383,8 @@ class Acso:
 
         A push to an environment's branch deploys that environment. A published release promotes
         what the environment named by `promotes_from` in acso.toml has validated of this commit, or
-        of the same content; it builds nothing. Any other event checks and builds.
+        of the same content; it builds nothing. Any other event checks and builds. Two events in a
+        row wait for each other, half an hour at most.
         """
         config = await self._config()
         environment = config.released_by(event, ref)
@@ -391,10 +393,16 @@ class Acso:
             return "\n".join(f"{item.agent} {item.version}" for item in built)
         if event == environment.event and environment.promotes_from:
             request = release.Request(commit=commit, branch=ref, actor=actor)
-            return await self._promote_source(environment.promotes_from, environment.name, request)
-        return await self.deploy(environment.name, commit=commit, branch=ref, actor=actor)
+            return await self._promote_source(
+                environment.promotes_from, environment.name, request, wait=CI_WAIT
+            )
+        return await self.deploy(
+            environment.name, commit=commit, branch=ref, actor=actor, wait=CI_WAIT
+        )
 
-    async def _promote_source(self, from_: str, env: str, request: release.Request) -> str:
+    async def _promote_source(
+        self, from_: str, env: str, request: release.Request, *, wait: int
+    ) -> str:
         """Promote the validated release of this source's commit or content."""
         target = await self._target(env)
         source = await self.context(from_, PROMOTE)
@@ -402,7 +410,7 @@ class Acso:
         async with stage("validated release") as span:
             versions = partial(content_versions, self.source, project, agents)
             span.result = await release.release_of(source, request.commit, versions)
-        releasing = await self._releasing(0, OnCancel.KEEP)
+        releasing = await self._releasing(wait, OnCancel.KEEP)
         return _rendered(
             await promoting.promote(source, span.result, target, request, releasing), Format.TEXT
         )

@@ -6,10 +6,12 @@ import anyio
 
 from ci.aws import elb
 from ci.aws.target import Target
-from ci.common.concurrency import parallel
-from ci.errors import AcsoError, UsageError
+from ci.common.concurrency import first, first_of, parallel
+from ci.errors import AcsoError, AwsError, UsageError
 from validation.model import Check, CheckContext, Finding, Report, Result, error
 from validation.suites import SUITES
+
+PAUSE = 1.0  # seconds between two attempts
 
 
 async def run(suite: str, target: Target, url: str | None = None) -> Report:
@@ -57,24 +59,33 @@ async def _result(check: Check, context: CheckContext) -> Result:
 
 
 async def _finding(check: Check, context: CheckContext) -> Finding:
-    """Return what a check finds; an error or timeout is a finding with status ERROR."""
-    try:
-        with anyio.fail_after(check.seconds):
-            return await check.run(context)
-    except TimeoutError:
-        return error(f"no result within {check.seconds:g} s")
-    except AcsoError as problem:
-        return error(str(problem), hint=problem.hint)
-    except ExceptionGroup as group:
-        return _of_group(group)
-    except Exception as problem:  # a broken check must not hide what the others found
-        return error(f"the check itself failed: {type(problem).__name__}: {problem}")
+    """Return what a check finds; an error or timeout is a finding with status ERROR.
+
+    A check that got no answer is repeated within its time: one lost request is no finding.
+    """
+    found = error(f"no result within {check.seconds:g} s")
+    with anyio.move_on_after(check.seconds):
+        while True:
+            try:
+                return await check.run(context)
+            except Exception as problem:  # a broken check must not hide what the others found
+                found = _error(problem)
+                if not _may_pass(problem):
+                    return found
+            await anyio.sleep(PAUSE)
+    return found
 
 
-def _of_group(group: ExceptionGroup[Exception]) -> Finding:
-    """Return the finding for the first error of a group."""
-    first = group.exceptions[0]
-    if isinstance(first, ExceptionGroup):
-        return _of_group(first)
-    hint = first.hint if isinstance(first, AcsoError) else ""
-    return error(str(first) or type(first).__name__, hint=hint)
+def _may_pass(problem: Exception) -> bool:
+    """Return whether a failed call may succeed later; a missing permission stays missing."""
+    failed = first_of(problem, AwsError)
+    return failed is not None and not failed.action
+
+
+def _error(problem: Exception) -> Finding:
+    known = first(problem)
+    if isinstance(known, AcsoError):
+        return error(str(known), hint=known.hint)
+    if isinstance(problem, ExceptionGroup):
+        return error(str(known) or type(known).__name__)
+    return error(f"the check itself failed: {type(problem).__name__}: {problem}")

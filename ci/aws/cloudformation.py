@@ -164,9 +164,9 @@ class DesiredStack:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: bool) -> None:
-    """Let CloudFormation compute the changes from a stack as it is to the desired one."""
-    await aws.call(
+async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: bool) -> str:
+    """Let CloudFormation compute the changes from a stack to the desired one; return the ARN."""
+    answer = await aws.call(
         "cloudformation",
         "create_change_set",
         StackName=wanted.name,
@@ -180,6 +180,32 @@ async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: b
         Capabilities=CAPABILITIES,
         Tags=[{"Key": key, "Value": value} for key, value in wanted.tags.items()],
     )
+    return str(answer.get("Id") or name)
+
+
+async def validation_failures(aws: Aws, change_set: str) -> list[str]:
+    """Return what CloudFormation's early validation found wrong, by a change set's ARN.
+
+    The change set itself says only that it failed. Source: CloudFormation User Guide, "Validate
+    stack deployments".
+    """
+    found = await aws.pages(
+        "cloudformation", "describe_events", "OperationEvents", ChangeSetName=change_set
+    )
+    return [
+        " ".join(
+            part
+            for part in (
+                item.get("LogicalResourceId", ""),
+                f"({item['ResourceType']})" if item.get("ResourceType") else "",
+                item.get("ValidationPath", ""),
+            )
+            if part
+        )
+        + f": {item.get('ValidationStatusReason') or item.get('ValidationName')}"
+        for item in found
+        if item.get("ValidationStatus") == "FAILED"
+    ]
 
 
 async def change_set(aws: Aws, stack: str, name: str) -> ChangeSet:

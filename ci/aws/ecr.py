@@ -2,11 +2,11 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ci.aws import elb
+from ci.aws import elb, partitions
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
@@ -18,6 +18,9 @@ MANIFESTS = [
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ]
+#: Codes of PutImage for a tag that exists.
+TAGGED = ("ImageAlreadyExistsException", "ImageTagAlreadyExistsException")
+DELETED_IMAGES = 100  # at most, in one BatchDeleteImage
 BLOB_TIMEOUT = 10.0  # seconds
 
 
@@ -37,7 +40,7 @@ async def host(aws: Aws) -> str:
     """Return the registry's host: the one set for the endpoint, otherwise the account's."""
     if aws.registry:
         return aws.registry
-    return f"{await aws.account()}.dkr.ecr.{aws.region}.amazonaws.com"
+    return f"{await aws.account()}.dkr.ecr.{aws.region}.{partitions.domain(aws.region)}"
 
 
 async def login(aws: Aws) -> Login:
@@ -56,6 +59,45 @@ async def digest(aws: Aws, repository: str, tag: str) -> str | None:
 async def has(aws: Aws, repository: str, digest: str) -> bool:
     """Return whether a repository holds the image of this digest."""
     return await _digest(aws, repository, {"imageDigest": digest}) is not None
+
+
+async def tag(aws: Aws, repository: str, digest: str, name: str) -> None:
+    """Add a tag to an image; does nothing if the image has it already.
+
+    Raises:
+        AwsError: AWS refused, or the repository does not hold the image.
+    """
+    if await _digest(aws, repository, {"imageTag": name}) == digest:
+        return
+    answer = await aws.call(
+        "ecr",
+        "batch_get_image",
+        repositoryName=repository,
+        imageIds=[{"imageDigest": digest}],
+        acceptedMediaTypes=MANIFESTS,
+    )
+    if not answer["images"]:
+        message = f"ecr: {repository} does not hold {digest}"
+        raise AwsError(message, service="ecr", operation="batch_get_image")
+    found = answer["images"][0]
+    known = {key: found[key] for key in ("imageManifest", "imageManifestMediaType") if key in found}
+    request = {"repositoryName": repository, "imageTag": name, "imageDigest": digest}
+    try:
+        await aws.call("ecr", "put_image", **request, **known)
+    except AwsError as error:
+        if error.code not in TAGGED:  # by another process meanwhile
+            raise
+
+
+async def untag(aws: Aws, repository: str, names: Sequence[str]) -> None:
+    """Remove tags; an image that has another tag stays. No error if a tag does not exist."""
+    for start in range(0, len(names), DELETED_IMAGES):
+        batch = [{"imageTag": name} for name in names[start : start + DELETED_IMAGES]]
+        try:
+            await aws.call("ecr", "batch_delete_image", repositoryName=repository, imageIds=batch)
+        except AwsError as error:
+            if error.code not in ABSENT:
+                raise
 
 
 async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] | None:

@@ -1,6 +1,7 @@
 """Amazon ECS: clusters, task definitions, services and tasks as values."""
 
 import datetime
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,14 @@ from ci.aws.session import Aws
 from ci.errors import AwsError
 
 DESCRIBED_SERVICES = 10  # at most, in one DescribeServices
+#: Arguments of UpdateService that a release sets, beside the revision and the number of tasks.
+SETTINGS = (
+    "deploymentConfiguration",
+    "enableExecuteCommand",
+    "healthCheckGracePeriodSeconds",
+    "loadBalancers",
+    "networkConfiguration",
+)
 DESCRIBED_TASKS = 100  # at most, in one DescribeTasks
 
 
@@ -51,6 +60,7 @@ class Service:
     desired: int
     running: int
     settings: str
+    arguments: str = "{}"  # what UpdateService would be called with to keep it, as JSON
     deployments: tuple[Deployment, ...] = ()
     last_event: str = ""
     events: tuple[str, ...] = ()  # newest first
@@ -238,6 +248,7 @@ def _service(data: Mapping[str, Any]) -> Service:
         desired=data["desiredCount"],
         running=data["runningCount"],
         settings=canonical.service(data),
+        arguments=json.dumps({key: data[key] for key in SETTINGS if key in data}, sort_keys=True),
         deployments=tuple(_deployment(item) for item in data.get("deployments", ())),
         last_event=events[0]["message"] if events else "",
         events=tuple(event["message"] for event in events),

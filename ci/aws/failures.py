@@ -27,6 +27,21 @@ THROTTLED = frozenset(
         "TooManyRequestsException",
     }
 )
+#: Codes of errors that say nothing about the request: no answer, or an error of the service.
+#: Source: AWS SDKs and Tools Reference Guide, "Retry behavior", transient errors.
+NO_ANSWER = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ServerException",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "Unreachable",
+    }
+)
 UNKNOWN_KEYS = re.compile(r"InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|AuthFailure")
 #: IAM's service prefixes that differ from boto3's service names.
 #: Source: Service Authorization Reference, "service prefix" of each service.
@@ -91,6 +106,11 @@ def failure(
 def throttled(error: AwsError) -> bool:
     """Return whether AWS throttled the call, after all of botocore's own retries."""
     return error.code in THROTTLED
+
+
+def unanswered(error: AwsError) -> bool:
+    """Return whether the call got no answer to its request, after all of botocore's own retries."""
+    return error.code in NO_ANSWER
 
 
 def _login_errors() -> tuple[type[Exception], ...]:

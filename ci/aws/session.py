@@ -3,9 +3,10 @@
 boto3 is imported late, because that takes a quarter of a second, which `--help` does not need.
 """
 
+import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -22,6 +23,7 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds
 #: Services whose calls must not delay anything: one attempt, with a short timeout.
 QUICK_SERVICES = frozenset({"sns"})
 QUICK_TIMEOUT = 3
+_creation = threading.Lock()  # of clients, which is not thread-safe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Aws:
     load_balancer: str | None = None
     credentials: Credentials | None = None
     _clients: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    _client_lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    _quick: bool = field(default=False, repr=False, compare=False)
     _limiter: anyio.CapacityLimiter = field(
         default_factory=partial(anyio.CapacityLimiter, CALLS), repr=False, compare=False
     )
@@ -62,27 +64,21 @@ class Aws:
 
     def client(self, service: str) -> Any:
         """Return the cached boto3 client of a service; may be called from any thread."""
-        with self._client_lock:  # creating a client is not thread-safe, using one is
-            if service not in self._clients:
-                self._clients[service] = self._create_client(service)
-            return self._clients[service]
+        name = f"{service} (quick)" if self._quick else service
+        with _creation:
+            if name not in self._clients:
+                self._clients[name] = self._create_client(service)
+            return self._clients[name]
+
+    def quick(self) -> "Aws":
+        """Return the same access for calls that must not delay anything: one short attempt."""
+        return replace(self, _quick=True)
 
     def _create_client(self, service: str) -> Any:
-        import boto3
         from botocore.config import Config
-        from botocore.session import Session
 
         keys = self.credentials
-        core = Session()
-        core.register_component("data_loader", _loader())
-        session = boto3.session.Session(
-            botocore_session=core,
-            aws_access_key_id=keys.access_key_id if keys else None,
-            aws_secret_access_key=keys.secret_access_key if keys else None,
-            aws_session_token=keys.session_token if keys else None,
-            region_name=self.region,
-        )
-        brief = service in QUICK_SERVICES
+        brief = self._quick or service in QUICK_SERVICES
         config = Config(
             # Adaptive: the client slows down all its calls when AWS throttles.
             retries={"mode": "adaptive", "total_max_attempts": 1 if brief else 6},
@@ -91,7 +87,15 @@ class Aws:
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )
-        return session.client(service, endpoint_url=self.endpoint, config=config)
+        return _session(_environment()).create_client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint,
+            aws_access_key_id=keys.access_key_id if keys else None,
+            aws_secret_access_key=keys.secret_access_key if keys else None,
+            aws_session_token=keys.session_token if keys else None,
+            config=config,
+        )
 
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""
@@ -212,8 +216,27 @@ async def assume(aws: Aws, role: str, *, name: str) -> Aws:
     )
 
 
+def _environment() -> tuple[tuple[str, str], ...]:
+    """Return the environment variables that botocore reads."""
+    return tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+
+
 @cache
-def _loader() -> Any:
+def _session(_: tuple[tuple[str, str], ...]) -> Any:
+    """Return botocore's session: one per process and environment.
+
+    A session caches the credentials that it was given for a profile. With one for each client, a
+    profile with MFA would ask for a code for each AWS service, and a code is accepted once.
+    """
+    from botocore.session import Session
+
+    session = Session()
+    session.register_component("data_loader", loader())
+    return session
+
+
+@cache
+def loader() -> Any:
     """Return the loader of service models; one per process, because loading takes 0.1 s."""
     from botocore.loaders import Loader
 

@@ -13,9 +13,11 @@ from ci.infra.environment import (
     stack_facts,
     with_new_agents,
 )
+from ci.infra.environment_stack import EnvironmentStack
 
 __all__ = [
     "PENDING",
+    "EnvironmentStack",
     "Outputs",
     "ResourceChange",
     "StackFacts",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ci.aws import cloudformation, ecs, iam
@@ -51,17 +51,21 @@ async def apply(target: Target, say: Say) -> Outputs:
     Raises:
         InfrastructureError: it failed, and CloudFormation rolled the stack back.
     """
-    wanted = _environment(target)
-    stack = await create_or_update(target.aws, wanted, say)
+    return _outputs(target, await apply_stack(target, desired(target), say))
+
+
+async def apply_stack(target: Target, to: DesiredStack, say: Say) -> Stack:
+    """Create or update an environment's stack; production's is protected from deletion."""
+    stack = await create_or_update(target.aws, to, say)
     if target.env.name == PROTECTED and not stack.protected:
-        await cloudformation.protect(target.aws, wanted.name, protected=True)
-    return _outputs(target, stack)
+        await cloudformation.protect(target.aws, to.name, protected=True)
+    return stack
 
 
 async def preview(target: Target) -> list[ResourceChange]:
     """Return what `apply_registry` and `apply` would change; changes no resource."""
     registry = await changes(target.aws, await _registry(target))
-    return registry + await changes(target.aws, _environment(target))
+    return registry + await changes(target.aws, desired(target))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class StackFacts:
 
 async def stack_facts(target: Target) -> StackFacts:
     """Return the checksums of the registry's and the environment's stacks."""
-    wanted = (await _registry(target), _environment(target))
+    wanted = (await _registry(target), desired(target))
     return StackFacts(
         current={
             f"stack {item.name}": await _current_checksum(target.aws, item.name) for item in wanted
@@ -89,14 +93,26 @@ async def stack_facts(target: Target) -> StackFacts:
 
 async def _current_checksum(aws: Aws, name: str) -> str:
     stack = await cloudformation.stack(aws, name)
-    if stack is None or stack.status in NOT_CREATED:
+    content = await _content(aws, stack) if stack else None
+    if stack is None or content is None:
         return "absent"
-    template = await cloudformation.template(aws, name)
-    content = DesiredStack(
-        name=name, template=template, parameters=stack.parameters, tags=stack.tags
-    )
     state = "" if stack.status in DONE else f" {stack.status}"
     return _checksum(content) + state
+
+
+async def current(target: Target) -> DesiredStack | None:
+    """Return what an environment's stack was made from; None if it does not exist."""
+    stack = await cloudformation.stack(target.aws, target.env.prefix)
+    return await _content(target.aws, stack) if stack else None
+
+
+async def _content(aws: Aws, stack: Stack) -> DesiredStack | None:
+    if stack.status in NOT_CREATED:
+        return None
+    template = await cloudformation.template(aws, stack.name)
+    return DesiredStack(
+        name=stack.name, template=template, parameters=stack.parameters, tags=stack.tags
+    )
 
 
 def _checksum(stack: DesiredStack) -> str:
@@ -104,12 +120,17 @@ def _checksum(stack: DesiredStack) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 
-async def outputs(target: Target) -> Outputs | None:
-    """Return an environment's outputs, None if it was never applied."""
+async def outputs(target: Target, agents: Sequence[str] | None = None) -> Outputs | None:
+    """Return an environment's outputs, None if it was never applied.
+
+    Args:
+        target: the environment.
+        agents: whose outputs to return; None: those of the agents in acso.toml.
+    """
     stack = await cloudformation.stack(target.aws, target.env.prefix)
     if stack is None or stack.status in NOT_CREATED or "Cluster" not in stack.outputs:
         return None
-    return _outputs(target, stack)
+    return _outputs(target, stack) if agents is None else outputs_of(target, stack, agents)
 
 
 def with_new_agents(outputs: Outputs, config: Config) -> Outputs:
@@ -152,28 +173,40 @@ async def _services(target: Target) -> list[str]:
 async def _registry(target: Target) -> DesiredStack:
     aws, config = target.aws, target.config
     wants_provider = config.project.repository is not None and aws.endpoint is None
-    provider = wants_provider and not await _provider_exists(aws)
+    stack = await cloudformation.stack(aws, templates.REGISTRY_STACK)
+    provider = wants_provider and not await _provider_exists(aws, stack)
+    agents = {**await _with_repositories(aws, stack), **templates.registry_mapping(config.agents)}
     return DesiredStack(
         name=templates.REGISTRY_STACK,
-        template=templates.registry(config.agents),
-        parameters=templates.registry_parameters(target, provider=provider),
+        template=templates.registry(agents),
+        parameters=templates.registry_parameters(target, agents, provider=provider),
         tags={"project": config.project.name},
     )
 
 
-async def _provider_exists(aws: Aws) -> bool:
+async def _with_repositories(aws: Aws, stack: Stack | None) -> templates.Mapped:
+    """Return the agents of the registry's stack.
+
+    All environments share it: one whose acso.toml has fewer agents must not remove repositories.
+    """
+    content = await _content(aws, stack) if stack else None
+    known = templates.mapped(content.template) if content else {}
+    return {key: {"Name": values["Name"]} for key, values in known.items()}
+
+
+async def _provider_exists(aws: Aws, stack: Stack | None) -> bool:
     """Return whether the account has GitHub's identity provider from elsewhere than our stack.
 
     An account can have only one; the provider may exist already, or belong to the stack of another
     region. AWS would refuse a second one, and the whole stack with it.
     """
-    stack = await cloudformation.stack(aws, templates.REGISTRY_STACK)
     if stack is not None and "IdentityProvider" in stack.outputs:
         return False
     return GITHUB in await iam.identity_providers(aws)
 
 
-def _environment(target: Target) -> DesiredStack:
+def desired(target: Target) -> DesiredStack:
+    """Return an environment's stack as acso.toml defines it; pure."""
     return DesiredStack(
         name=target.env.prefix,
         template=templates.environment(target.config.agents),
@@ -182,12 +215,13 @@ def _environment(target: Target) -> DesiredStack:
     )
 
 
-def _outputs(target: Target, stack: Stack) -> Outputs:
+def outputs_of(target: Target, stack: Stack, agents: Iterable[str]) -> Outputs:
+    """Return a stack's outputs, with those of these agents that it has."""
     found = stack.outputs
     name = found["LoadBalancerName"]
     pattern = target.aws.load_balancer
     # An agent that was added to acso.toml after the last apply has no outputs yet.
-    known = [agent.name for agent in target.config.agents if f"TaskRole{key(agent.name)}" in found]
+    known = [agent for agent in agents if f"TaskRole{key(agent)}" in found]
     return Outputs(
         cluster=found["Cluster"],
         subnets=tuple(found["Subnets"].split(",")),
@@ -203,3 +237,7 @@ def _outputs(target: Target, stack: Stack) -> Outputs:
         topic=found["Topic"],
         kms_key=found["KeyArn"],
     )
+
+
+def _outputs(target: Target, stack: Stack) -> Outputs:
+    return outputs_of(target, stack, [agent.name for agent in target.config.agents])

@@ -23,6 +23,8 @@ PREFIX = "acso-"
 STALE = datetime.timedelta(minutes=15)
 #: Statuses of a stack whose creation failed; it can only be deleted.
 CREATION_FAILED = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED")
+#: In the reason of a change set that CloudFormation's early validation refused.
+EARLY = "EarlyValidation"
 #: Status of a stack without resources, whose first change set is not executed yet.
 IN_REVIEW = "REVIEW_IN_PROGRESS"
 NOT_CREATED = (*CREATION_FAILED, IN_REVIEW)
@@ -35,6 +37,10 @@ STUCK = {
 TIMEOUT_SECONDS = 1800.0  # seconds; a load balancer and a NAT gateway take minutes
 FIRST_PAUSE, LAST_PAUSE = 0.1, 2.0  # seconds between two polls: first, and at most
 CLEANUP_SECONDS = 10.0  # at most, to remove a change set when a run is interrupted
+
+
+class NotPermittedError(InfrastructureError):
+    """The credentials may compute the changes of a stack, but not make them."""
 
 
 async def create_or_update(aws: Aws, desired: DesiredStack, say: Say) -> Stack:
@@ -52,7 +58,7 @@ async def create_or_update(aws: Aws, desired: DesiredStack, say: Say) -> Stack:
     async with _change_set(aws, desired, old) as made:
         if made.found.empty and old is not None:
             return old
-        _check(desired.name, made.found)
+        await _require_computed(made)
         say(f"{desired.name}: {len(made.found.changes)} changes")
         last = await cloudformation.last_event(aws, desired.name)
         await made.execute()
@@ -79,7 +85,7 @@ async def changes(aws: Aws, desired: DesiredStack) -> list[ResourceChange]:
             return []
     async with _change_set(aws, desired, found) as made:
         if not made.found.empty:
-            _check(desired.name, made.found)
+            await _require_computed(made)
         return list(made.found.changes)
 
 
@@ -152,10 +158,17 @@ def _check_not_stuck(found: Stack) -> None:
         raise InfrastructureError(message, hint=STUCK[found.status].format(name=found.name))
 
 
-def _check(stack: str, found: ChangeSet) -> None:
-    if found.status == "FAILED":
-        message = f"stack {stack}: {found.reason}"
-        raise InfrastructureError(message)
+async def _require_computed(made: "_PreparedChangeSet") -> None:
+    """Raise `InfrastructureError`, with what is wrong, if the changes could not be computed."""
+    if made.found.status != "FAILED":
+        return
+    lines = [f"stack {made.stack}: {made.found.reason}"]
+    if EARLY in made.found.reason:
+        try:
+            lines += await cloudformation.validation_failures(made.aws, made.arn)
+        except AwsError as error:
+            lines.append(f"what it found cannot be read: {error}")
+    raise InfrastructureError("\n  ".join(lines))
 
 
 @dataclass(kw_only=True)
@@ -165,6 +178,7 @@ class _PreparedChangeSet:
     aws: Aws
     stack: str
     name: str
+    arn: str
     found: ChangeSet
     executed: bool = False
 
@@ -179,7 +193,7 @@ class _PreparedChangeSet:
             lines = [f"these credentials may not update stack {self.stack}; its changes:"]
             message = "\n  ".join([*lines, *map(str, self.found.changes)])
             hint = "an administrator applies them with ./acso deploy"
-            raise InfrastructureError(message, hint=hint) from error
+            raise NotPermittedError(message, hint=hint) from error
         self.executed = True
 
 
@@ -197,9 +211,9 @@ async def _change_set(
         return found if found.done else None
 
     try:
-        await cloudformation.create_change_set(aws, desired, name, new=new)
+        arn = await cloudformation.create_change_set(aws, desired, name, new=new)
         found = await _poll(look, f"the changes of stack {desired.name} are not computed")
-        made = _PreparedChangeSet(aws=aws, stack=desired.name, name=name, found=found)
+        made = _PreparedChangeSet(aws=aws, stack=desired.name, name=name, arn=arn, found=found)
         yield made
     finally:
         if made is None or not made.executed:

@@ -16,14 +16,36 @@ MODEL = "anthropic.*"  # the Bedrock models that agents may call, as the end of 
 PRIORITIES = 50_000  # of listener rules. Source: Elastic Load Balancing API, CreateRule
 
 
-def registry(agents: tuple[Agent, ...]) -> str:
-    """Return the template of the image repositories, with the mapping of these agents."""
-    return _read("registry.yaml") + _mappings(agents)
+#: HTTP status codes with which a target counts as healthy.
+HEALTH_CODES = "200"
+#: Begins the last line of a template, which `mapped` reads again.
+MAPPINGS = "\nMappings: "
+
+Mapped = Mapping[str, Mapping[str, str]]  # values of each agent, by key
+
+
+def registry(agents: Mapped) -> str:
+    """Return the template of the image repositories, with this mapping of agents."""
+    return with_agents(_read("registry.yaml"), agents)
 
 
 def environment(agents: tuple[Agent, ...]) -> str:
     """Return the template of an environment, with the mapping of these agents."""
-    return _read("environment.yaml") + _mappings(agents)
+    return with_agents(_read("environment.yaml"), mapping(agents))
+
+
+def with_agents(template: str, agents: Mapped) -> str:
+    """Return a template with this mapping of agents in place of its own, if it has one."""
+    # JSON is valid YAML, and the order of a template's sections does not matter.
+    body = template.rpartition(MAPPINGS)[0] if MAPPINGS in template else template
+    return f"{body}{MAPPINGS}{json.dumps({'Agents': agents})}\n"
+
+
+def mapped(template: str) -> dict[str, dict[str, str]]:
+    """Return the mapping of agents of a template that was made here; empty for any other."""
+    _, found, text = template.rpartition(MAPPINGS)
+    agents: dict[str, dict[str, str]] = json.loads(text)["Agents"] if found else {}
+    return agents
 
 
 def key(agent: str) -> str:
@@ -32,7 +54,7 @@ def key(agent: str) -> str:
 
 
 def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
-    """Return name, port, health path and rule priority of each agent, by key.
+    """Return name, port, health path and codes, and rule priority of each agent, by key.
 
     A priority is derived from the agent's name, so that adding an agent changes no other rule.
 
@@ -50,22 +72,28 @@ def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
             "Name": agent.name,
             "Port": str(agent.port),
             "HealthPath": agent.health_path,
+            "HealthCodes": HEALTH_CODES,
             "Priority": str(_priority(agent)),
         }
         for agent in agents
     }
 
 
-def registry_parameters(target: Target, *, provider: bool) -> Mapping[str, str]:
+def registry_mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
+    """Return the name of each agent, by key."""
+    return {key(agent.name): {"Name": agent.name} for agent in agents}
+
+
+def registry_parameters(target: Target, agents: Mapped, *, provider: bool) -> Mapping[str, str]:
     """Return the registry stack's parameters.
 
     Args:
-        target: AWS, the agents, and the repository whose workflow may deploy.
+        target: AWS, and the repository whose workflow may deploy.
+        agents: the mapping of the agents that have a repository.
         provider: whether the stack has GitHub's identity provider; an account has only one.
     """
-    config = target.config
-    repository = config.project.repository if provider else None
-    return {"Agents": _keys(config), "Repository": repository or ""} | _where(target.aws)
+    repository = target.config.project.repository if provider else None
+    return {"Agents": ",".join(agents), "Repository": repository or ""} | _where(target.aws)
 
 
 def parameters(target: Target) -> Mapping[str, str]:
@@ -75,7 +103,7 @@ def parameters(target: Target) -> Mapping[str, str]:
     trusted, promoting = (subjects(config, env, kind) for kind in (DEPLOY, PROMOTE))
     return {
         "Environment": env.name,
-        "Agents": _keys(config),
+        "Agents": ",".join(key(agent.name) for agent in config.agents),
         "LogRetention": str(env.log_retention),
         "Exec": "true" if env.ecs_exec else "false",
         # A target group allows no interval below five seconds.
@@ -100,15 +128,6 @@ def _priority(agent: Agent) -> int:
 
 def _where(aws: Aws) -> dict[str, str]:
     return {"Embedded": "false" if aws.endpoint is None else "true"}
-
-
-def _keys(config: Config) -> str:
-    return ",".join(key(agent.name) for agent in config.agents)
-
-
-def _mappings(agents: tuple[Agent, ...]) -> str:
-    # JSON is valid YAML, and the order of a template's sections does not matter.
-    return f"\nMappings: {json.dumps({'Agents': mapping(agents)})}\n"
 
 
 def _read(name: str) -> str:

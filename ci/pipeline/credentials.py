@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dagger
 
-from ci.aws import oidc
+from ci.aws import oidc, partitions
 from ci.aws.failures import DENIED
 from ci.aws.session import Credentials, assume_with_token, expected_account
 from ci.config import Config, Environment
@@ -64,7 +64,8 @@ class Job:
         """
         account = expected_account(environment, endpoint)
         token = await oidc.fetch(await self.url.plaintext(), await self.token.plaintext())
-        role = f"arn:aws:iam::{account}:role/{trust.role(environment, kind)}"
+        partition = partitions.partition(environment.region)
+        role = f"arn:{partition}:iam::{account}:role/{trust.role(environment, kind)}"
         try:
             return await assume_with_token(
                 role, token, region=environment.region, endpoint=endpoint

@@ -45,15 +45,17 @@ async def require_unlocked(target: Target, say: release.Say) -> None:
         await release.refuse_if_locked(context, say)
 
 
-async def apply(target: Target) -> release.ReleaseContext:
-    """Apply the templates of the registry and of the environment.
+async def prepare(target: Target) -> release.ReleaseContext:
+    """Apply the registry's stack, and the environment's if it does not exist yet.
+
+    An existing environment's stack is changed by the release itself, under the environment's lock.
 
     Raises:
         InfrastructureError: CloudFormation could not apply one of them.
     """
     async with stage("infrastructure") as span:
         await infra.apply_registry(target, span.say)
-        outputs = await infra.apply(target, span.say)
+        outputs = await infra.outputs(target) or await infra.apply(target, span.say)
     return _context(target, outputs)
 
 
@@ -68,16 +70,16 @@ async def verify(
     return verification
 
 
-def smoke(context: release.ReleaseContext) -> release.Validate:
-    """Return the smoke suite of an environment as the function that a release ends with."""
-
-    async def validate() -> validation.Report:
-        return await validation.run("smoke", context, context.outputs.url)
-
-    return validate
+async def smoke(context: release.ReleaseContext) -> validation.Report:
+    """Run the smoke suite on an environment: the validation that a release ends with."""
+    return await validation.run("smoke", context, context.outputs.url)
 
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:
     return release.ReleaseContext(
-        aws=target.aws, config=target.config, env=target.env, outputs=outputs
+        aws=target.aws,
+        config=target.config,
+        env=target.env,
+        outputs=outputs,
+        infrastructure=infra.EnvironmentStack(target=target),
     )

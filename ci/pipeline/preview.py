@@ -95,8 +95,7 @@ async def require_same_environment(plan: SavedPlan, target: Target) -> None:
     context = await environments.find(target)
     services = saved.nothing_deployed(target.config, environment)
     if context:
-        names = [environment.service(agent) for agent in target.config.agents]
-        services = await saved.read_facts(context, await release.current_services(context, names))
+        services = await saved.read_facts(context)
     stacks = await infra.stack_facts(target)
     found = {**await _infrastructure(target.aws, stacks), **services}
     saved.require_same(plan.environment, plan.found, found)
@@ -147,8 +146,8 @@ async def _plan(target: Target, built: Sequence[Built]) -> tuple[release.Plan | 
     known = [await images.find(target, item) for item in built]
     plan, services = None, saved.nothing_deployed(target.config, environment)
     if context:
-        plan = await release.plan(context, known)
-        services = await saved.read_facts(context, plan.found)
+        services = await saved.read_facts(context)
+        plan = await release.plan(context, known, await saved.earlier_services(context))
     return plan, SavedPlan(
         environment=environment.name,
         services=services,

@@ -31,8 +31,7 @@ async def promote(
         span.result = found.request.promoted_from
         if not releasing.wait:
             await environments.require_unlocked(target, span.say)
-    context = await environments.apply(target)
-    await environments.verify(context, found.images)
+    context = await environments.prepare(target)
     known = {
         name: value
         for name in ("commit", "branch", "actor")

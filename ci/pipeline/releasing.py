@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ci import release
 from ci.pipeline import environments
@@ -33,10 +33,14 @@ class Releasing:
         """Release images to an environment; raises an `AcsoError` unless it succeeds."""
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
-            validate = environments.smoke(context)
-            return await release.deploy(context, pushed, request, validate, say, options)
+            ready = replace(options, expected=expected, verify=verify)
+            validate = environments.smoke
+            return await release.deploy(context, pushed, request, validate, say, ready)
 
-        return await self._run("release", context, work, expected)
+        async def verify(ready: release.ReleaseContext) -> None:
+            await environments.verify(ready, pushed)
+
+        return await self._run("release", context, work)
 
     async def rollback(
         self, context: release.ReleaseContext, to: str | None, request: release.Request
@@ -44,7 +48,7 @@ class Releasing:
         """Roll an environment back; raises an `AcsoError` unless it succeeds."""
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
-            validate = environments.smoke(context)
+            validate = environments.smoke
             return await release.rollback(context, to, request, validate, say, options)
 
         return await self._run("rollback", context, work)
@@ -54,9 +58,8 @@ class Releasing:
         name: str,
         context: release.ReleaseContext,
         work: Callable[[release.Say, release.ReleaseOptions], Awaitable[release.Outcome]],
-        expected: release.Facts | None = None,
     ) -> release.Outcome:
-        async with stage(name) as span, self._options(context, span.say, expected) as options:
+        async with stage(name) as span, self._options(context, span.say) as options:
             outcome = await work(span.say, options)
             span.result = outcome.summary()
             outcome.raise_for_failure()
@@ -64,7 +67,7 @@ class Releasing:
 
     @asynccontextmanager
     async def _options(
-        self, context: release.ReleaseContext, say: release.Say, expected: release.Facts | None
+        self, context: release.ReleaseContext, say: release.Say
     ) -> AsyncIterator[release.ReleaseOptions]:
         with interrupts() as stop:
             async with release.notifying(context, say, webhook=self.webhook) as notify:
@@ -72,6 +75,5 @@ class Releasing:
                     wait=self.wait,
                     on_cancel=release.OnCancel(self.on_cancel.value),
                     stop=stop,
-                    expected=expected,
                     notify=notify,
                 )

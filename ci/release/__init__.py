@@ -4,6 +4,7 @@ from ci.release.deploy import deploy
 from ci.release.model import (
     Clock,
     Image,
+    Infrastructure,
     Notification,
     Outputs,
     ReleaseContext,
@@ -20,7 +21,7 @@ from ci.release.observe.logs import Line, Query
 from ci.release.observe.status import ServiceStatus, Status, status
 from ci.release.options import OnCancel, ReleaseOptions, Stop
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
-from ci.release.plan.changes import Action, Change, Plan, current_services, plan
+from ci.release.plan.changes import Action, Change, Plan, current_services, plan, services_of
 from ci.release.plan.saved import Facts
 from ci.release.prerequisites.findings import Finding, Verification
 from ci.release.promote import Promotion, promotion
@@ -39,6 +40,7 @@ __all__ = [
     "Facts",
     "Finding",
     "Image",
+    "Infrastructure",
     "Line",
     "Notification",
     "OnCancel",
@@ -78,6 +80,7 @@ __all__ = [
     "rollback",
     "run_task",
     "running_images",
+    "services_of",
     "status",
     "unlock",
     "verify",

@@ -1,26 +1,41 @@
 """Deploy: from images to a validated release, or back to the release before."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from ci.release.execute import Execution, execute, finish, problems, take_over
+from ci.errors import AcsoError
+from ci.release.completion import finish
+from ci.release.execute import (
+    Execution,
+    complete,
+    execute,
+    extend,
+    invalid,
+    problems,
+    take_over,
+    way_back,
+)
 from ci.release.model import Image, ReleaseContext, Request, Say, Validate
 from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
-from ci.release.plan.changes import Plan, plan
+from ci.release.plan.changes import Plan, plan, services_of
 from ci.release.plan.saved import facts_of, require_same
+from ci.release.records import images as kept_images
 from ci.release.records import table
 from ci.release.records.lock import HeldLock, under_lock
 from ci.release.records.release import (
     Entry,
     History,
     Kind,
+    RecordedStack,
     Release,
     State,
     next_id,
     timestamp,
     with_first_step,
 )
-from ci.release.rollout.services import ServiceUpdate, limits, unchanged, update_for
+from ci.release.records.stacks import recorded
+from ci.release.rollout.services import ServiceUpdate, limits, unchanged, updates_for
 from ci.release.rollout.watch import ProgressReporter, watch
 
 
@@ -56,45 +71,68 @@ async def deploy(
     """
 
     async def work(held: HeldLock) -> Outcome:
-        execution = Execution(
-            context=context, held=held, say=say, validate=validate, options=options
-        )
         history = await table.history(context)
-        planned = await unless_stopped(lambda: plan(context, images), options)
-        if options.expected is not None:  # under the lock, so that nothing changes meanwhile
-            found = facts_of(planned.found, history)
-            require_same(context.env.name, options.expected, found)
-        updates = [update_for(change) for change in planned.changes]
-        if is_done(planned, history):
-            return await unless_stopped(
-                lambda: _check_unchanged(execution, history, updates), options
-            )
-        release = _new_release(context, request, history, planned, held)
-        outcome = await execute(await take_over(execution, history, release), release, updates)
-        return await finish(execution, outcome)
+        execution = await _prepare(
+            Execution(context=context, held=held, say=say, validate=validate, options=options),
+            history,
+        )
+        return await _release(execution, history, images, request)
 
     return await under_lock(context, "deploy", say, work, options=options)
 
 
-def is_done(plan: Plan, history: History) -> bool:
-    """Return whether every service is up to date and runs the last validated release; pure."""
+async def _prepare(execution: Execution, history: History) -> Execution:
+    """Compare with the saved plan, add the infrastructure that is needed, verify what is there."""
+    context, options = execution.context, execution.options
+    if options.expected is not None:  # under the lock, so that nothing changes meanwhile
+        found = facts_of(await services_of(context, history.services), history)
+        require_same(context.env.name, options.expected, found)
+    back = await way_back(context, history)
+    stack = context.infrastructure.desired() if context.infrastructure else None
+    ready = await extend(context, stack, execution.say)
+    try:
+        await options.verify(ready)
+    except AcsoError:
+        await complete(context, back.stack, execution.say)  # nothing stays of a refused release
+        raise
+    return replace(execution, context=ready, stack=stack, back=back)
+
+
+async def _release(
+    execution: Execution, history: History, images: Sequence[Image], request: Request
+) -> Outcome:
+    context, options = execution.context, execution.options
+    planned = await unless_stopped(lambda: plan(context, images, history.services), options)
+    updates = updates_for(planned.changes)
+    if is_done(planned, history, recorded(execution.stack)):
+        return await unless_stopped(lambda: _check_unchanged(execution, history, updates), options)
+    await kept_images.keep(context, images)
+    release = _new_release(execution, request, history, planned)
+    outcome = await execute(await take_over(execution, history, release), release, updates)
+    return await finish(execution, outcome, release)
+
+
+def is_done(plan: Plan, history: History, stack: RecordedStack | None = None) -> bool:
+    """Return whether everything is up to date and runs the last validated release; pure."""
     if plan.changed or history.unfinished or history.current is None:
         return False
+    known = history.current.stack
+    if known and stack and known != stack:
+        return False
     after = history.current.after
-    return all(after.get(c.desired.service) == c.current.run for c in plan.changes)
+    return all(after.get(change.service) == change.current.run for change in plan.changes)
 
 
-def _new_release(
-    context: ReleaseContext, request: Request, history: History, plan: Plan, held: HeldLock
-) -> Release:
+def _new_release(execution: Execution, request: Request, history: History, plan: Plan) -> Release:
+    context = execution.context
     now = context.clock.now()
     id_ = next_id((release.id for release in history.releases), now)
     entries = tuple(
         Entry(
             agent=change.agent,
-            service=change.desired.service,
+            service=change.service,
             action=str(change.action),
-            before=history.before(change.desired.service, change.current.run),
+            before=history.before(change.service, change.current.run),
         )
         for change in plan.changes
     )
@@ -106,10 +144,12 @@ def _new_release(
         entries=entries,
         request=request,
         created_at=timestamp(now),
-        holder=held.holder,
+        holder=execution.held.holder,
         base=history.current.id if history.current else "",
         origin=id_,
         took_over=tuple(old.id for old in history.unfinished),
+        agents=context.config.agents,
+        stack=recorded(execution.stack),
     )
     return with_first_step(release, now)
 
@@ -119,14 +159,14 @@ async def _check_unchanged(
 ) -> Outcome:
     """Check that the services work although nothing is to be changed."""
     context = execution.context
+    left = await complete(context, execution.stack, execution.say)
     began = context.clock.monotonic()
     expectations = {expectation.service: expectation for expectation in map(unchanged, updates)}
     patience = limits(context, context.env.health_grace)
     result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
     why, failures = await problems(context, result, expectations)
     if not why:
-        report = await execution.validate()
-        why = "" if report.ok else f"validation failed: {report.summary()}"
+        why = await invalid(execution)
     return Outcome(
         kind=OutcomeKind.UNHEALTHY if why else OutcomeKind.NOTHING_TO_DO,
         environment=context.env.name,
@@ -144,6 +184,7 @@ async def _check_unchanged(
         seconds=context.clock.monotonic() - began,
         why=why,
         failures=failures,
+        notes=(left,) if left else (),
     )
 
 

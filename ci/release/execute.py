@@ -5,18 +5,18 @@ from dataclasses import dataclass, field, replace
 
 import anyio
 
+from ci.aws.cloudformation import DesiredStack
 from ci.common.concurrency import parallel, until
-from ci.errors import AcsoError, AwsError, LockedError
+from ci.config import Agent
+from ci.errors import AcsoError, AwsError, InfrastructureError, LockedError
 from ci.release import notifications
 from ci.release.model import ReleaseContext, Say, ServiceRevision, Validate
 from ci.release.observe.failures import TaskFailure, collect
-from ci.release.observe.one_off_tasks import stop_overdue_tasks
 from ci.release.options import OnCancel, ReleaseOptions
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult, outcome_kind
-from ci.release.records import table
+from ci.release.records import stacks, table
 from ci.release.records.lock import HeldLock
 from ci.release.records.release import Entry, History, Release, State, advance
-from ci.release.records.retention import apply_retention
 from ci.release.rollout import strategy
 from ci.release.rollout.services import ServiceUpdate, bake, register
 from ci.release.rollout.verdict import Expectation, FailureCause, Kind
@@ -27,8 +27,16 @@ STOPPED = "the user stopped it"
 
 
 @dataclass(frozen=True, kw_only=True)
+class WayBack:
+    """What a release that fails returns to, beside its services: agents, and the stack."""
+
+    agents: tuple[Agent, ...] = ()
+    stack: DesiredStack | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What every step of a release needs."""
+    """What every step of a release needs; `stack` is the infrastructure that it leaves."""
 
     context: ReleaseContext
     held: HeldLock
@@ -36,6 +44,12 @@ class Execution:
     validate: Validate
     options: ReleaseOptions = field(default_factory=ReleaseOptions)
     notes: tuple[str, ...] = field(default=())
+    stack: DesiredStack | None = None
+    back: WayBack = field(default_factory=WayBack)
+
+    def noted(self, *notes: str) -> "Execution":
+        """Return the same execution with more notes for the outcome."""
+        return replace(self, notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +102,49 @@ async def execute(
         with anyio.CancelScope(shield=True):
             outcome = await _roll_back(journal, end)
     return replace(
-        outcome, seconds=execution.context.clock.monotonic() - began, notes=execution.notes
+        outcome,
+        seconds=execution.context.clock.monotonic() - began,
+        notes=(*execution.notes, *outcome.notes),
     )
+
+
+async def way_back(context: ReleaseContext, history: History) -> WayBack:
+    """Return what the next release returns to if it fails: the last validated release's state.
+
+    What its record does not have, because an earlier version wrote it, is returned as it is now.
+    """
+    known = history.current
+    recorded = await stacks.read(context, known.stack) if known else None
+    if recorded is None and context.infrastructure is not None:
+        recorded = await context.infrastructure.current()
+    agents = {agent.name: agent for agent in context.config.agents}
+    agents |= {agent.name: agent for agent in (known.agents if known else ())}
+    return WayBack(agents=tuple(agents.values()), stack=recorded)
+
+
+async def extend(
+    context: ReleaseContext, to: DesiredStack | None, say: Say, *, back: bool = False
+) -> ReleaseContext:
+    """Add the infrastructure that another state needs; return the context with its outputs."""
+    if context.infrastructure is None or to is None:
+        return context
+    outputs = await context.infrastructure.extend(to, say, back=back)
+    return replace(context, outputs=outputs)
+
+
+async def complete(context: ReleaseContext, to: DesiredStack | None, say: Say) -> str:
+    """Bring the infrastructure to a state; return why that failed, "" if it did not.
+
+    The services need nothing of what is left, so it is no failure of the release.
+    """
+    if context.infrastructure is None or to is None:
+        return ""
+    try:
+        await context.infrastructure.complete(to, say)
+    except (AwsError, InfrastructureError) as error:
+        first = str(error).splitlines()[0]
+        return f"infrastructure that is not needed any more is left: {first}; ./acso deploy retries"
+    return ""
 
 
 async def take_over(execution: Execution, history: History, release: Release) -> Execution:
@@ -99,6 +154,7 @@ async def take_over(execution: Execution, history: History, release: Release) ->
     and both say what to return to.
     """
     context, token = execution.context, execution.held.token
+    await stacks.write(context, execution.stack, token)
     await table.write(context, release, token)
     notes = []
     for old in history.unfinished:
@@ -107,25 +163,7 @@ async def take_over(execution: Execution, history: History, release: Release) ->
         await table.write(context, ended, token, took_from=history.owners.get(old.id, ""))
         notes.append(f"release {old.id} {why}")
         execution.say(notes[-1])
-    return replace(execution, notes=tuple(notes))
-
-
-async def finish(execution: Execution, outcome: Outcome) -> Outcome:
-    """Send the notification of a release's end; clean up if the release succeeded."""
-    execution.options.notify(notifications.ended(outcome))
-    if not outcome.ok:
-        return outcome
-    found = [await apply_retention(execution.context), await _stop_overdue(execution)]
-    return replace(outcome, notes=(*outcome.notes, *filter(None, found)))
-
-
-async def _stop_overdue(execution: Execution) -> str:
-    """Stop one-off tasks past their deadline; return why that failed, "" if it did not."""
-    try:
-        await stop_overdue_tasks(execution.context, execution.say)
-    except AwsError as error:
-        return f"one-off tasks past their deadline could not be stopped: {error}"
-    return ""
+    return execution.noted(*notes)
 
 
 async def problems(
@@ -219,14 +257,23 @@ async def _require_healthy(
     raise _StepFailedError(_StepsResult(why=why, failures=failures, causes=causes))
 
 
+async def invalid(execution: Execution) -> str:
+    """Validate the environment; return why it is not valid, "" if it is."""
+    context = execution.context
+    seconds = context.env.validation_timeout
+    with anyio.move_on_after(seconds):
+        report = await execution.validate(context)
+        return "" if report.ok else f"validation failed: {report.summary()}"
+    return f"validation has no result after {seconds} s"
+
+
 async def _validate_and_bake(execution: Execution, expectations: Mapping[str, Expectation]) -> None:
     """Validate while watching for the bake time; the first failure cancels the other."""
 
     async def validate() -> None:
         execution.say("validating")
-        report = await execution.validate()
-        if not report.ok:
-            raise _StepFailedError(_StepsResult(why=f"validation failed: {report.summary()}"))
+        if why := await invalid(execution):
+            raise _StepFailedError(_StepsResult(why=why))
 
     async def stay() -> None:
         result = await bake(execution.context, list(expectations.values()), execution.say)
@@ -237,8 +284,9 @@ async def _validate_and_bake(execution: Execution, expectations: Mapping[str, Ex
 
 async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:
     """Return every service to what it ran before, and record whether that worked."""
-    context, say = journal.execution.context, journal.execution.say
-    why, failures, problem = end.why or "", end.failures, ""
+    execution, say = journal.execution, journal.execution.say
+    context = execution.context.with_agents(execution.back.agents)
+    why, failures, problem, left = end.why or "", end.failures, "", ""
     result = WatchResult(verdicts={}, snapshots={}, seconds=0.0)
     try:
         kept = replace(journal.release, failures=tuple(item.data() for item in failures))
@@ -251,13 +299,16 @@ async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:
         if not result.healthy:
             problem, more = await problems(context, result, expectations)
             failures += more
+        else:
+            left = await complete(context, execution.back.stack, say)
         await _record_rollback(journal, end, problem)
     except LockedError:
         raise
     except AcsoError as error:
         problem = str(error)
     outcome = _outcome(journal, _outcome_kind(journal, end, problem), result)
-    return replace(outcome, why=why, failures=failures, way_back=problem)
+    notes = (left,) if left else ()
+    return replace(outcome, why=why, failures=failures, way_back=problem, notes=notes)
 
 
 async def _record_rollback(journal: _Journal, end: _StepsResult, problem: str) -> None:

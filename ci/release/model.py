@@ -2,12 +2,13 @@
 
 import datetime
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import anyio
 
+from ci.aws.cloudformation import DesiredStack
 from ci.aws.target import Target
 from ci.config import Agent, Config, Environment
 
@@ -93,7 +94,24 @@ class Report(Protocol):
         """Return which checks passed and which did not, in a few lines."""
 
 
-Validate = Callable[[], Awaitable[Report]]
+class Infrastructure(Protocol):
+    """The environment's stack, as far as a release changes it.
+
+    A release adds what it needs before it changes services, and removes what is not needed any
+    more after it has succeeded: until then, both it and its way back find what they need.
+    """
+
+    def desired(self) -> DesiredStack:
+        """Return the stack as acso.toml defines it."""
+
+    async def current(self) -> DesiredStack | None:
+        """Return what the stack was made from; None if it does not exist."""
+
+    async def extend(self, to: DesiredStack, say: Say, *, back: bool = False) -> Outputs:
+        """Add what another state (`back`: an earlier one) needs; keep all that there is."""
+
+    async def complete(self, to: DesiredStack, say: Say) -> None:
+        """Bring the stack to a state, and remove all that this state does not have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +132,20 @@ class ReleaseContext(Target):
     """A target whose infrastructure exists, with its stack's outputs."""
 
     outputs: Outputs
+    infrastructure: Infrastructure | None = None  # None: releases do not change it
     clock: Clock = field(default_factory=Clock)
 
     def url(self, agent: str) -> str:
         """Return the URL that an agent answers under, through the load balancer."""
         return f"{self.outputs.url.rstrip('/')}/{agent}"
+
+    def with_agents(self, agents: Iterable[Agent]) -> "ReleaseContext":
+        """Return the same environment with the agents of another release."""
+        return replace(self, config=replace(self.config, agents=tuple(agents)))
+
+
+#: Checks an environment, with the agents of the context, once all its services are stable.
+Validate = Callable[[ReleaseContext], Awaitable[Report]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,12 +179,17 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceRevision:
-    """What one service runs: a task definition's revision (ARN), its version, digest and count."""
+    """What one service runs: a task definition's revision (ARN), its version, digest and count.
+
+    `settings` are the other arguments of UpdateService as JSON: load balancer, network, grace
+    period, deployment configuration, ECS Exec. Empty in records of earlier versions.
+    """
 
     revision: str
     version: str
     digest: str
     desired: int
+    settings: str = field(default="", compare=False)
 
     @property
     def number(self) -> str:

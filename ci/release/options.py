@@ -9,7 +9,7 @@ import anyio
 
 from ci.common.concurrency import until
 from ci.errors import InterruptedReleaseError
-from ci.release.model import Notify, ignore_notification
+from ci.release.model import Notify, ReleaseContext, ignore_notification
 
 T = TypeVar("T")
 
@@ -43,13 +43,18 @@ class Unstoppable:
         return False
 
 
+async def verify_nothing(_: ReleaseContext) -> None:
+    """Check nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReleaseOptions:
     """How a release waits, stops and notifies.
 
     `wait` is the seconds to wait for the lock; `expected` is what the saved plan found:
     if anything differs, the release does not start. `notify` receives a notification at the start,
-    at a rollback and at the end.
+    at a rollback and at the end. `verify` is called with the infrastructure in place, before a
+    service is changed; it raises if anything that the release needs is missing.
     """
 
     wait: float = 0.0
@@ -57,6 +62,7 @@ class ReleaseOptions:
     stop: Stop = field(default_factory=Unstoppable)
     expected: Mapping[str, str] | None = None
     notify: Notify = ignore_notification
+    verify: Callable[[ReleaseContext], Awaitable[None]] = verify_nothing
 
 
 async def unless_stopped(work: Callable[[], Awaitable[T]], options: ReleaseOptions) -> T:

@@ -174,10 +174,13 @@ class Outcome:
     def raise_for_failure(self) -> None:
         """Raise the error of an outcome that is no success, with reasons and the next command."""
         if not self.ok:
-            hint = f"./acso status --env {self.environment}"
+            env = f"--env {self.environment}"
+            hint = f"./acso status {env}"
             if self.kind is OutcomeKind.INTERRUPTED:
-                env = f"--env {self.environment}"
                 hint = f"./acso deploy {env} resumes it; ./acso rollback {env} undoes it"
+            elif self.kind is OutcomeKind.ROLLBACK_FAILED:
+                to = f"release {self.back_on}" if self.back_on else "what ran before"
+                hint = f"./acso rollback {env} returns to {to}; ./acso status {env}"
             raise ERRORS[self.kind](self._problem(), hint=hint)
 
     def remaining_state(self) -> str:

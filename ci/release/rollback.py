@@ -1,18 +1,19 @@
 """Roll back by command: to the last validated release before the current one, or to a named one."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from ci.aws import ecs
+from ci.aws import ecr, ecs
 from ci.common.concurrency import parallel
+from ci.config import Agent
 from ci.errors import NothingToRollBackError, RollbackFailedError, TargetGoneError
-from ci.release.execute import Execution, execute, finish, problems, take_over
+from ci.release.completion import finish
+from ci.release.execute import Execution, execute, extend, problems, take_over, way_back
 from ci.release.model import ReleaseContext, Request, Say, ServiceRevision, Validate, agents_of
 from ci.release.notifications import ended
 from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Outcome, OutcomeKind
-from ci.release.plan.changes import current_services
-from ci.release.records import table
+from ci.release.plan.changes import Action, services_of
+from ci.release.records import stacks, table
 from ci.release.records.lock import HeldLock, under_lock
 from ci.release.records.release import (
     Entry,
@@ -25,6 +26,7 @@ from ci.release.records.release import (
     timestamp,
     with_first_step,
 )
+from ci.release.records.stacks import recorded
 from ci.release.records.target import find_target, validated_releases
 from ci.release.rollout import strategy
 from ci.release.rollout.services import updates_to
@@ -55,7 +57,7 @@ async def rollback(
     Raises:
         NothingToRollBackError: there is no earlier validated release.
         UsageError: `to` is not a validated release on record.
-        TargetGoneError: a revision of the target is deregistered.
+        TargetGoneError: a revision or an image of the target does not exist any more.
         LockedError: another process holds the lock of the environment.
         InterruptedReleaseError: the user stopped it before anything was changed.
     """
@@ -73,84 +75,118 @@ async def rollback(
         if target is None:
             message = f"{context.env.name} has no validated release before the current one"
             raise NothingToRollBackError(message, hint=f"./acso status --env {context.env.name}")
-        runs = _target_revisions(context, target)
         await unless_stopped(
-            lambda: _require_revisions(context, target, runs, validated_releases(history)), options
+            lambda: _require_revisions(context, target, validated_releases(history)), options
         )
         known = " (the current one: services that differ from it are restored)"
         say(f"rolling back to release {target.id}{known * (target is history.current)}")
-        release = await _new_release(context, request, history, target, held)
-        execution = await take_over(execution, history, release)
-        updates = await updates_to(context, release.after)
-        outcome = await execute(execution, release, updates)
-        if outcome.kind is OutcomeKind.DEPLOYED:
-            outcome = replace(outcome, kind=OutcomeKind.RESTORED, back_on=target.origin)
-        return await finish(execution, outcome)
+        return await _return_to(execution, history, target, request)
 
     return await under_lock(context, "rollback", say, work, options=options)
 
 
-def _target_revisions(context: ReleaseContext, target: Release) -> Mapping[str, ServiceRevision]:
-    """Return the target's revisions of the agents that are still in acso.toml."""
-    known = agents_of(context.config, context.env)
-    return {service: run for service, run in target.after.items() if service in known}
+async def _return_to(
+    execution: Execution, history: History, target: Release, request: Request
+) -> Outcome:
+    """Execute a new release that returns to an earlier one: agents, infrastructure, services."""
+    context, say = execution.context, execution.say
+    back = await way_back(context, history)
+    stack = await stacks.read(context, target.stack)
+    ready = await extend(context.with_agents(_agents(context, target)), stack, say, back=True)
+    execution = replace(execution, context=ready, stack=stack, back=back)
+    release = await _new_release(execution, request, history, target)
+    updates = await updates_to(ready, release.after)
+    outcome = await execute(await take_over(execution, history, release), release, updates)
+    if outcome.kind is OutcomeKind.DEPLOYED:
+        outcome = replace(outcome, kind=OutcomeKind.RESTORED, back_on=target.origin)
+    return await finish(execution, outcome, release)
 
 
-async def _require_revisions(
-    context: ReleaseContext, target: Release, runs: Mapping[str, ServiceRevision], others: str
-) -> bool:
-    """Return True if ECS still has every revision of the target; raises `TargetGoneError`."""
+def _agents(context: ReleaseContext, target: Release) -> tuple[Agent, ...]:
+    """Return the agents of the target; those of acso.toml for a record without agents."""
+    known = target.agents or context.config.agents
+    return tuple(agent for agent in known if context.env.service(agent) in target.after)
+
+
+async def _require_revisions(context: ReleaseContext, target: Release, others: str) -> bool:
+    """Return True if every revision of the target, and its image, still exists.
+
+    Raises:
+        TargetGoneError: one of them does not.
+    """
 
     async def gone(run: ServiceRevision) -> str:
+        name = run.revision.rpartition("/")[2]
         found = await ecs.task_definition(context.aws, run.revision)
-        return "" if found and found.active else run.revision.rpartition("/")[2]
+        if found is None or not found.active:
+            return f"{name} is deregistered"
+        repository, _, digest = found.image.partition("/")[2].partition("@")
+        if await ecr.has(context.aws, repository, digest):
+            return ""
+        return f"the image of {name} is not in the registry any more"
 
-    missing = [name for name in await parallel(gone, runs.values()) if name]
+    missing = [text for text in await parallel(gone, target.after.values()) if text]
     if not missing:
         return True
-    many = f"revisions {', '.join(missing)} are" if len(missing) > 1 else f"{missing[0]} is"
-    message = f"cannot roll back to release {target.id}: {many} deregistered; nothing was changed"
+    message = f"cannot roll back to release {target.id}: {'; '.join(missing)}; nothing was changed"
     again = f"check out {target.request.commit[:12]} and deploy it; " * bool(target.request.commit)
     raise TargetGoneError(message, hint=f"{again}{others}")
 
 
 async def _new_release(
-    context: ReleaseContext, request: Request, history: History, target: Release, held: HeldLock
+    execution: Execution, request: Request, history: History, target: Release
 ) -> Release:
-    """Return the new release that a rollback records: from what runs now to the target."""
+    """Return the new release that a rollback records: from what runs now to the target.
+
+    Services of agents that the target does not have are removed after it has succeeded.
+    """
+    context = execution.context
     now = context.clock.now()
-    # An agent that was added after the target was released stays as it is.
-    services = dict.fromkeys([*target.after, *agents_of(context.config, context.env)])
-    states = await current_services(context, list(services))
-    entries = []
-    for service, agent in agents_of(context.config, context.env).items():
-        running = states[service].run
-        after: ServiceRevision | None = target.after.get(service, running)
-        if after is None:
-            continue
-        entries.append(
-            Entry(
-                agent=agent.name,
-                service=service,
-                action="none" if after == running else "change",
-                before=history.before(service, running),
-                after=after,
-            )
-        )
+    mine = {
+        service: agent.name for service, agent in agents_of(context.config, context.env).items()
+    }
+    states = await services_of(context, history.services)
+    agents = {**history.services, **mine}
+    entries = [
+        _entry(agents[service], service, state.run, history, target if service in mine else None)
+        for service, state in states.items()
+        # An agent that acso.toml has not any more, and of which the record says nothing else.
+        if service in mine or service not in target.after
+    ]
     release = Release(
         id=next_id((item.id for item in history.releases), now),
         environment=context.env.name,
         kind=Kind.ROLLBACK,
         state=State.PLANNED,
         entries=tuple(entries),
+        agents=context.config.agents,
+        stack=recorded(execution.stack),
         request=request,
         created_at=timestamp(now),
-        holder=held.holder,
+        holder=execution.held.holder,
         base=history.current.id if history.current else "",
         origin=target.origin,
         took_over=tuple(item.id for item in history.unfinished),
     )
     return with_first_step(release, now)
+
+
+def _entry(
+    agent: str,
+    service: str,
+    running: ServiceRevision | None,
+    history: History,
+    target: Release | None,
+) -> Entry:
+    after = target.after[service] if target else None
+    changed = Action.CHANGE if after else Action.REMOVE
+    return Entry(
+        agent=agent,
+        service=service,
+        action=str(Action.NONE if after and after == running else changed),
+        before=history.before(service, running),
+        after=after,
+    )
 
 
 async def _undo(execution: Execution, history: History) -> Outcome:
@@ -163,7 +199,9 @@ async def _undo(execution: Execution, history: History) -> Outcome:
     result, expectations = await strategy.of(context.env).back(context, before, say)
     why, failures = await problems(context, result, expectations)
     if why:
-        raise RollbackFailedError(why, hint=f"./acso status --env {context.env.name}")
+        env = f"--env {context.env.name}"
+        hint = f"./acso rollback {env} tries again; ./acso status {env}"
+        raise RollbackFailedError(why, hint=hint)
     for item in history.unfinished:
         state = f"stopped while {item.state.replace('_', ' ')} ({item.holder}); undone by rollback"
         ended = advance(item, State.FAILED, context.clock.now(), why=state)

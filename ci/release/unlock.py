@@ -43,6 +43,8 @@ class UnlockResult:
 async def unlock(context: ReleaseContext, *, force: bool = False) -> UnlockResult:
     """Break the lock; a holder that still runs stops at its next renewal of the lease.
 
+    Without `force`, this watches for up to `lock.TAKEOVER_SECONDS` whether the lease is renewed.
+
     Its release record stays; the next `deploy` or `rollback` takes it over.
 
     Args:
@@ -50,18 +52,17 @@ async def unlock(context: ReleaseContext, *, force: bool = False) -> UnlockResul
         force: break the lock also if its holder seems to be alive.
 
     Raises:
-        LockedError: the holder seems to be alive, or the lock has just changed hands.
+        LockedError: the holder is alive, or the lock has just changed hands.
     """
     table = context.outputs.releases_table
     found = await lock.current(context)
-    lives = lock.is_active(context, found)
     if found is None:
         return UnlockResult(environment=context.env.name, lease=None)
+    lives = lock.is_active(context, found) if force else await lock.is_renewed(context, found)
     if lives and not force:
-        left = found.expires + lock.CLOCK_SKEW - context.clock.now().timestamp()
         who = f"{lock.describe(found)} (token {found.token})"
-        message = f"{context.env.name} is locked by {who}, and its holder seems to be alive"
-        hint = f"wait: a dead holder's lock expires in {left:.0f} s; --force breaks it now"
+        message = f"{context.env.name} is locked by {who}, and its holder is alive"
+        hint = f"wait for it: ./acso deploy --env {context.env.name} --wait SECONDS; or --force"
         raise LockedError(message, hint=hint)
     broken = await (
         records.release_lease(context.aws, table, found.token)

@@ -69,7 +69,7 @@ async def content_versions(
     )
     lines = [line.split("  ./", 1) for line in (await listing.stdout()).splitlines()]
     return {
-        agent.name: content_version(recipe, {path: digest for digest, path in lines}, agent, agents)
+        agent.name: content_version(recipe, {path: digest for digest, path in lines}, agent)
         for agent in agents
     }
 
@@ -85,22 +85,22 @@ def recipe_digest(platform: str, base: str) -> str:
     return hashlib.sha256(RECIPE + f"{platform} {digest}".encode()).hexdigest()
 
 
-def content_version(
-    recipe: str, digests: Mapping[str, str], agent: Agent, agents: tuple[Agent, ...]
-) -> str:
-    """Return twelve hex digits for an agent: of the recipe and of every file but other agents'.
+def content_version(recipe: str, digests: Mapping[str, str], agent: Agent) -> str:
+    """Return twelve hex digits for an agent: of the recipe and of every file of its image.
+
+    Folders of other agents do not count, whether they are in acso.toml or not: an agent that is
+    removed from it must not change the others.
 
     Args:
         recipe: digest of how images are made.
         digests: SHA-256 of each file, by path.
         agent: whose version it is.
-        agents: all agents; the folders of the others do not count.
     """
-    others = tuple(f"agents/{other.package}/" for other in agents if other.name != agent.name)
+    mine = ("agents/common/", f"agents/{agent.package}/")
     own = "".join(
         f"{path} {digest}\n"
         for path, digest in sorted(digests.items())
-        if not path.startswith(others)
+        if path.startswith(mine) or path.count("/") == 1  # agents/*.py and locks/*.lock
     )
     return hashlib.sha256(f"{recipe}\n{agent.name}\n{agent.port}\n{own}".encode()).hexdigest()[:12]
 

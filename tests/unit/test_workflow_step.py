@@ -67,6 +67,9 @@ def test_names_of_an_event_are_never_part_of_a_script(tmp_path: Path) -> None:
     assert not (ROOT / "made").exists()
 
 
+WAIT = "1800"  # two events in a row wait for each other
+
+
 class Decided:
     """What `Acso.ci` decided to do: every work of its own is only written down."""
 
@@ -81,8 +84,8 @@ class Decided:
 
             monkeypatch.setattr(Acso, name, work)
 
-        write("deploy", "deployed", "commit", "branch", "actor")
-        write("_promote_source", "promoted")
+        write("deploy", "deployed", "commit", "branch", "actor", "wait")
+        write("_promote_source", "promoted", "wait")
         write("_check_and_build", [])
 
         async def config(_: Acso) -> configuration.Config:
@@ -110,7 +113,7 @@ async def test_a_push_deploys_its_branch_s_environment(
     event: Event, name: str, decided: Decided
 ) -> None:
     await ci(event)
-    assert decided.made == [("deploy", name, COMMIT, event.ref, "ann")]
+    assert decided.made == [("deploy", name, COMMIT, event.ref, "ann", WAIT)]
 
 
 async def test_a_release_promotes_to_production_and_neither_builds_nor_deploys(
@@ -118,7 +121,7 @@ async def test_a_release_promotes_to_production_and_neither_builds_nor_deploys(
 ) -> None:
     await ci(RELEASE)
     request = release.Request(commit=COMMIT, branch=RELEASE.ref, actor="ann")
-    assert decided.made == [("_promote_source", "staging", "production", str(request))]
+    assert decided.made == [("_promote_source", "staging", "production", str(request), WAIT)]
 
 
 @pytest.mark.parametrize(

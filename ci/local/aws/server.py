@@ -12,6 +12,7 @@ from ci.local.aws import (
     containers,
     ownership,
     patching,
+    ports,
     probes,
     scheduler,
     targets,
@@ -100,11 +101,12 @@ def apply_corrections(registry: str) -> list[str]:
     services = scheduler.Scheduler(ecs, health)
     containers.apply(ecs, ssm, registry)
     targets.apply(all_targets, alb)
+    ports.apply(ecs, alb)
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
     services.start()
-    return ["containers", "targets", "tasks", "scheduler", "templates"]
+    return ["containers", "targets", "ports", "tasks", "scheduler", "templates"]
 
 
 def running_containers() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ci.local.aws.health import Rule, State
 from ci.local.aws.patching import require
+from ci.local.aws.ports import definitions, own_port
 from ci.local.aws.probes import Probe, Probes, exec_probe
 from ci.local.aws.targets import Targets
 
@@ -67,7 +68,8 @@ class TaskHealth:
             arn = item.get("targetGroupArn")
             if not arn:
                 continue
-            target = {"Id": address, "Port": item.get("containerPort", 80)}
+            port = own_port(self._definitions(task), int(item.get("containerPort", 80)))
+            target = {"Id": address, "Port": port}
             states.append(self._targets.state(arn, target))
             if states[-1] == "unhealthy":
                 return "unhealthy", f"Task failed ELB health checks in (target-group {arn})"
@@ -109,8 +111,7 @@ class TaskHealth:
         ]
 
     def _definitions(self, task: Task) -> list[dict[str, Any]]:
-        key = self._ecs._resolve_td_key(task["taskDefinitionArn"])
-        return list((self._ecs._task_defs.get(key) or {}).get("containerDefinitions", []))
+        return definitions(self._ecs, task)
 
     def _exec(self, container: str, command: list[str]) -> Probe:
         shell = ["/bin/sh", "-c", " ".join(command[1:])]

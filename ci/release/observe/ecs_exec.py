@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
-from ci.aws import ecs
+from ci.aws import ecs, partitions
 from ci.errors import ExecError
 from ci.release.model import ReleaseContext
 
@@ -39,7 +39,6 @@ async def start_session(
     started = await ecs.execute(context.aws, context.outputs.cluster, task, shlex.join(command))
     target = f"ecs:{context.outputs.cluster}_{task.id}_{task.runtime}"
     region = context.aws.region
-    domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return [
         PLUGIN,
         json.dumps(started),
@@ -47,7 +46,7 @@ async def start_session(
         "StartSession",
         "",  # no AWS profile: the session has its own token
         json.dumps({"Target": target}),
-        f"https://ssm.{region}.{domain}",
+        f"https://ssm.{region}.{partitions.domain(region)}",
     ]
 
 

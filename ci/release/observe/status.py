@@ -6,13 +6,17 @@ from typing import Any
 
 from ci.aws import elb
 from ci.common.concurrency import parallel
+from ci.config import Agent
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
 from ci.release.observe.one_off_tasks import one_off_tasks
-from ci.release.plan.changes import CurrentService, current_services
+from ci.release.plan.changes import CurrentService, services_of
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
 
 HEADS = ("agent", "release", "revision", "version", "digest", "tasks", "health", "last event")
+#: Health of an agent of acso.toml that the current release does not have: the next deploy adds it.
+NOT_RELEASED = "not in this release"
+FINE = ("healthy", NOT_RELEASED)
 EVENT_WIDTH = 60  # characters of ECS's last event
 
 
@@ -62,7 +66,7 @@ class Status:
     @property
     def ok(self) -> bool:
         """Whether all services run what the last validated release lists, and are healthy."""
-        return all(item.health == "healthy" and not item.drift for item in self.services)
+        return all(item.health in FINE and not item.drift for item in self.services)
 
     def text(self) -> str:
         """Return the status for people: notes, a table of the services, and drift."""
@@ -92,25 +96,25 @@ class Status:
 async def status(context: ReleaseContext) -> Status:
     """Read the status of every service; changes nothing and takes no lock."""
     history = await table.history(context)
-    agents = agents_of(context.config, context.env)
-    states = await current_services(context, list(agents))
+    states = await services_of(context, history.services)
+    agents = _agents(context, history)
 
     async def one(service: str) -> ServiceStatus:
-        found = states[service]
-        health = await _health(context, agents[service].name, found)
+        found, agent = states[service], agents[service]
         state = found.service
+        absent = state is None and history.current and service not in history.current.after
         return ServiceStatus(
-            agent=agents[service].name,
+            agent=agent.name,
             service=service,
             run=found.run,
             running=state.running if state else 0,
-            health=health,
+            health=NOT_RELEASED if absent else await _health(context, agent, found),
             drift=drift(history.current, service, found.run),
             last_event=state.last_event if state else "",
             release=brought_by(history, service, found.run),
         )
 
-    services = await parallel(one, agents)
+    services = await parallel(one, states)
     release = history.current.id if history.current else ""
     return Status(
         environment=context.env.name,
@@ -118,6 +122,20 @@ async def status(context: ReleaseContext) -> Status:
         services=tuple(services),
         notes=tuple(await _notes(context, history)),
     )
+
+
+def _agents(context: ReleaseContext, history: History) -> dict[str, Agent]:
+    """Return the agents by service: as the last validated release has them, or as acso.toml does.
+
+    Of agents of earlier releases alone, nothing but the name is known.
+    """
+    named = {
+        s: Agent(name=name, port=0, health_path="/health", calls=())
+        for s, name in history.services.items()
+    }
+    recorded = history.current.agents if history.current else ()
+    released = {context.env.service(agent): agent for agent in recorded}
+    return {**named, **agents_of(context.config, context.env), **released}
 
 
 def brought_by(history: History, service: str, run: ServiceRevision | None) -> str:
@@ -144,14 +162,13 @@ def drift(release: Release | None, service: str, run: ServiceRevision | None) ->
     return f"{run.desired} tasks desired; the record lists {listed.desired}"
 
 
-async def _health(context: ReleaseContext, agent: str, found: CurrentService) -> str:
+async def _health(context: ReleaseContext, agent: Agent, found: CurrentService) -> str:
     """Describe what the agent's health endpoint answers through the load balancer."""
     if found.service is None or found.run is None:
         return "missing"
     if found.run.desired == 0:
         return "scaled to 0"
-    path = context.config.agent(agent).health_path
-    answer = await elb.get(context.url(agent) + path)
+    answer = await elb.get(context.url(agent.name) + agent.health_path)
     if answer.status != 200:
         return answer.error or f"HTTP {answer.status}"
     if answer.body.get("version") != found.run.version:

@@ -1,17 +1,19 @@
 """What a deploy would change: each service as it is, compared with the desired service."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from ci.aws import ecs
-from ci.release.model import Image, ReleaseContext, ServiceRevision
+from ci.release.model import Image, ReleaseContext, ServiceRevision, agents_of
 from ci.release.plan.desired import DesiredService, desired_service
 from ci.release.plan.diff import sides
 
 GONE = ("INACTIVE", "DRAINING")
+NO_SERVICES: Mapping[str, str] = MappingProxyType({})
 
 
 class Action(StrEnum):
@@ -19,6 +21,7 @@ class Action(StrEnum):
 
     CREATE = "create"
     CHANGE = "change"
+    REMOVE = "remove"  # after the release has succeeded
     NONE = "none"
 
 
@@ -40,6 +43,7 @@ class CurrentService:
             version=variables.get("ACSO_VERSION", ""),
             digest=variables.get("ACSO_DIGEST", ""),
             desired=self.service.desired,
+            settings=self.service.arguments,
         )
 
 
@@ -47,33 +51,34 @@ class CurrentService:
 class Change:
     """What a release does with one service, and why.
 
-    `register` is whether a new revision is needed. `diff` is a unified diff of the service's
-    settings and task definition, secrets masked.
+    `desired` is None if the agent is not in acso.toml any more. `register` is whether a new
+    revision is needed. `diff` is a unified diff of the service's settings and task definition,
+    secrets masked.
     """
 
-    desired: DesiredService
+    agent: str
+    service: str
+    desired: DesiredService | None
     current: CurrentService
     action: Action
     register: bool
     reasons: tuple[str, ...]
     diff: tuple[str, ...] = ()
 
-    @property
-    def agent(self) -> str:
-        """Name of the agent."""
-        return self.desired.agent.name
-
     def data(self) -> dict[str, Any]:
         """Return the change for machines."""
         run = self.current.run
         return {
             "agent": self.agent,
-            "service": self.desired.service,
+            "service": self.service,
             "action": str(self.action),
             "reasons": list(self.reasons),
             "diff": list(self.diff),
             "revision": run.revision if run else None,
-            "version": {"from": run.version if run else None, "to": self.desired.image.version},
+            "version": {
+                "from": run.version if run else None,
+                "to": self.desired.image.version if self.desired else None,
+            },
         }
 
 
@@ -92,7 +97,7 @@ class Plan:
     @property
     def found(self) -> dict[str, CurrentService]:
         """Every service as it was when it was compared, by the service's name."""
-        return {change.desired.service: change.current for change in self.changes}
+        return {change.service: change.current for change in self.changes}
 
     def text(self) -> str:
         """Return the plan for people: one line for each service, its differences below."""
@@ -129,6 +134,8 @@ def compare(
     diff = sides(_document(current), _shown(desired), secrets).unified()
     if service is None:
         return Change(
+            agent=desired.agent.name,
+            service=desired.service,
             desired=desired,
             current=current,
             action=Action.CREATE,
@@ -143,6 +150,8 @@ def compare(
     stuck = ("its last deployment failed",) if failed and not rolled else ()
     changed = bool(rolled or settings or stuck)
     return Change(
+        agent=desired.agent.name,
+        service=desired.service,
         desired=desired,
         current=current,
         action=Action.CHANGE if changed else Action.NONE,
@@ -199,18 +208,51 @@ async def current_services(
     return result
 
 
-async def plan(context: ReleaseContext, images: Sequence[Image]) -> Plan:
-    """Compare every image's service with what runs in the environment; changes nothing."""
+async def services_of(
+    context: ReleaseContext, earlier: Mapping[str, str]
+) -> dict[str, CurrentService]:
+    """Read the services of the agents, and those of earlier agents that still exist."""
+    mine = agents_of(context.config, context.env)
+    found = await current_services(context, list(dict.fromkeys([*mine, *earlier])))
+    return {name: state for name, state in found.items() if name in mine or state.service}
+
+
+async def plan(
+    context: ReleaseContext, images: Sequence[Image], earlier: Mapping[str, str] = NO_SERVICES
+) -> Plan:
+    """Compare every image's service with what runs in the environment; changes nothing.
+
+    Args:
+        context: the environment.
+        images: one for each agent.
+        earlier: the agents of services of earlier releases, by service. Those that still exist, but
+            whose agent is not in acso.toml any more, are to be removed.
+    """
     names = {
         image.agent: context.env.service(context.config.agent(image.agent)) for image in images
     }
-    found = await current_services(context, list(names.values()))
+    left = [service for service in earlier if service not in agents_of(context.config, context.env)]
+    found = await current_services(context, [*names.values(), *left])
     secrets = context.aws.secrets
     changes = []
     for image in images:
         state = found[names[image.agent]]
         changes.append(compare(desired_service(context, _located(image, state)), state, secrets))
+    changes += [removal(earlier[name], name, found[name]) for name in left if found[name].service]
     return Plan(environment=context.env.name, changes=tuple(changes))
+
+
+def removal(agent: str, service: str, current: CurrentService) -> Change:
+    """Return the change that removes a service."""
+    return Change(
+        agent=agent,
+        service=service,
+        desired=None,
+        current=current,
+        action=Action.REMOVE,
+        register=False,
+        reasons=("not in acso.toml; removed after the release has succeeded",),
+    )
 
 
 def _located(image: Image, current: CurrentService) -> Image:

@@ -1,5 +1,7 @@
 """The desired services: pure functions of configuration, image and infrastructure."""
 
+import json
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +30,7 @@ DEPLOYMENT: Mapping[str, Mapping[str, Any]] = {
 class DesiredService:
     """One desired service: its task definition's request, and canonical texts to compare.
 
-    `count` is the desired number of tasks.
+    `count` is the desired number of tasks, `arguments` are the settings of UpdateService as JSON.
     """
 
     agent: Agent
@@ -38,6 +40,7 @@ class DesiredService:
     request: Mapping[str, Any]
     content: str
     settings: str
+    arguments: str
 
 
 def desired_service(context: ReleaseContext, image: Image) -> DesiredService:
@@ -52,6 +55,7 @@ def desired_service(context: ReleaseContext, image: Image) -> DesiredService:
         request=request,
         content=canonical.definition(request),
         settings=canonical.service(service(context, agent, revision="")),
+        arguments=json.dumps(settings(context, agent), sort_keys=True),
     )
 
 
@@ -80,33 +84,45 @@ def task_definition(context: ReleaseContext, agent: Agent, image: Image) -> dict
 
 
 def service(context: ReleaseContext, agent: Agent, *, revision: str) -> dict[str, Any]:
-    """Return the CreateService request of an agent, with its load balancer attached."""
+    """Return the CreateService request of an agent, with its load balancer attached.
+
+    Its client token makes ECS answer a repeated request like the first one.
+    """
     return {
         "cluster": context.outputs.cluster,
         "serviceName": context.env.service(agent),
         "taskDefinition": revision,
         "desiredCount": context.env.task(agent).desired_count,
+        "clientToken": uuid.uuid4().hex,
         "launchType": "FARGATE",
-        **_settings(context, agent),
+        **settings(context, agent),
         "enableECSManagedTags": True,
         "propagateTags": "SERVICE",
         "tags": _tags(context, agent),
     }
 
 
-def update(context: ReleaseContext, agent: Agent, *, revision: str, desired: int) -> dict[str, Any]:
-    """Return the UpdateService request that moves an agent's service to a revision."""
-    return {
-        "cluster": context.outputs.cluster,
-        "service": context.env.service(agent),
-        "taskDefinition": revision,
-        "desiredCount": desired,
-        **_settings(context, agent),
-    }
+def recorded_settings(context: ReleaseContext, agent: Agent, recorded: str) -> dict[str, Any]:
+    """Return the settings that a record lists, in the environment's network and target group.
+
+    Those are read from the infrastructure, because they may have been created again since. A
+    record of an earlier version lists no settings: then those of acso.toml are returned.
+    """
+    now = settings(context, agent)
+    if not recorded:
+        return now
+    known: dict[str, Any] = json.loads(recorded)
+    known["networkConfiguration"] = now["networkConfiguration"]
+    group = now["loadBalancers"][0]["targetGroupArn"]
+    known["loadBalancers"] = [
+        item | {"targetGroupArn": group} if item.get("containerName") == agent.container else item
+        for item in known.get("loadBalancers", ())
+    ]
+    return known
 
 
-def _settings(context: ReleaseContext, agent: Agent) -> dict[str, Any]:
-    """Return the arguments that CreateService and UpdateService share."""
+def settings(context: ReleaseContext, agent: Agent) -> dict[str, Any]:
+    """Return the arguments that CreateService and UpdateService share (`ci.aws.ecs.SETTINGS`)."""
     return {
         "deploymentConfiguration": dict(DEPLOYMENT[context.env.strategy]),
         "networkConfiguration": {

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from ci.config import Config, Environment
 from ci.errors import PlanOutdatedError
 from ci.release.model import Image, ReleaseContext
-from ci.release.plan.changes import Change, CurrentService, Plan
+from ci.release.plan.changes import CurrentService, Plan, services_of
+from ci.release.plan.desired import DesiredService
 from ci.release.plan.diff import sides
 from ci.release.records import table
 from ci.release.records.release import History
@@ -19,12 +20,19 @@ from ci.release.records.release import History
 #: Short texts by name: releases, services and stacks as found, agents as they would be.
 Facts = Mapping[str, str]
 ABSENT = "absent"
+REMOVED = "removed"
 NO_RELEASE = "none"
 
 
-async def read_facts(context: ReleaseContext, services: Mapping[str, CurrentService]) -> Facts:
-    """Return the state that a release would start from; reads the releases from the table."""
-    return facts_of(services, await table.history(context))
+async def read_facts(context: ReleaseContext) -> Facts:
+    """Return the state that a release would start from."""
+    history = await table.history(context)
+    return facts_of(await services_of(context, history.services), history)
+
+
+async def earlier_services(context: ReleaseContext) -> Mapping[str, str]:
+    """Return the agents of the services of all releases on record, by service."""
+    return (await table.history(context)).services
 
 
 def facts_of(services: Mapping[str, CurrentService], history: History) -> Facts:
@@ -50,7 +58,8 @@ def result_facts(images: Sequence[Image], plan: Plan | None) -> Facts:
     """
     found = {f"version of {image.agent}": image.version for image in images}
     for change in plan.changes if plan else ():
-        found[f"settings of {change.agent}"] = _checksum(_without_digest(change))
+        settings = _checksum(_without_digest(change.desired)) if change.desired else REMOVED
+        found[f"settings of {change.agent}"] = settings
     return found
 
 
@@ -98,15 +107,15 @@ def _service(found: CurrentService) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _without_digest(change: Change) -> str:
+def _without_digest(desired: DesiredService) -> str:
     """Return a service's desired settings without the image: its digest is known after the push."""
-    document = json.loads(change.desired.content)
+    document = json.loads(desired.content)
     for container in document["containerDefinitions"]:
         container.pop("image", None)
         entries = container.get("environment", [])
         container["environment"] = [item for item in entries if item["name"] != "ACSO_DIGEST"]
     shown = sides("{}", json.dumps(document)).new
-    return json.dumps([shown, change.desired.settings], sort_keys=True)
+    return json.dumps([shown, desired.settings], sort_keys=True)
 
 
 def _checksum(text: str) -> str:

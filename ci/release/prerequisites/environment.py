@@ -148,16 +148,13 @@ async def _target_group(
     expected = {
         "target type": (found.kind, "ip"),
         "protocol": (found.protocol, "HTTP"),
-        "port": (found.port, agent.port),
         "health path": (found.health_path, agent.health_path),
-        "health port": (
-            found.health_port.replace("traffic-port", str(found.port)),
-            str(agent.port),
-        ),
+        # The port of each task, as ECS registers it.
+        "health port": (found.health_port, "traffic-port"),
     }
     wrong = {name: pair for name, pair in expected.items() if pair[0] != pair[1]}
     if not wrong:
-        return [subject.passed(f"HTTP {found.port} {found.health_path}")]
+        return [subject.passed(f"HTTP {found.health_path}")]
     return [
         subject.failed(f"{name} is {actual}, not {meant}", _fix(context, subject, name, agent))
         for name, (actual, meant) in wrong.items()

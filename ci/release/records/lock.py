@@ -1,17 +1,23 @@
-"""The environment's lock: a lease in DynamoDB, renewed while its holder runs."""
+"""The environment's lock: a lease in DynamoDB, renewed while its holder runs.
+
+No two clocks are compared. The holder stops `LEASE_SECONDS` after it sent its last successful
+renewal, by its own clock; another process takes over when it has seen the lease unchanged for
+longer than that, by its own clock. It saw that renewal after it was sent, so it is later.
+"""
 
 import getpass
 import os
 import platform
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import anyio
 
 from ci.aws import records
 from ci.aws.records import Lease
+from ci.aws.session import Aws
 from ci.common import processes
 from ci.errors import AwsError, LockedError
 from ci.release.model import ReleaseContext, Say
@@ -20,7 +26,10 @@ from ci.release.options import ReleaseOptions, unless_stopped
 LEASE_SECONDS = 15.0
 RENEWAL_SECONDS = 5.0
 POLL_SECONDS = 0.5  # while waiting for another holder
-CLOCK_SKEW = 1.0  # seconds by which the clocks of two machines may differ
+RETRY_SECONDS = 1.0  # after a renewal that failed
+TAKEOVER_SECONDS = LEASE_SECONDS + 1.0  # without a change, after which a holder counts as dead
+#: Seconds by which the clocks of two machines may differ, for what is only shown.
+CLOCK_SKEW = 30.0
 
 T = TypeVar("T")
 
@@ -60,30 +69,32 @@ async def under_lock(
     """Do work while holding the environment's lock.
 
     The lease of a dead holder is taken over: at once if it was a process of this host, otherwise
-    when it expires. Raises `LockedError` if the holder is alive after `options.wait` seconds, or
-    if the lease is lost.
+    after `TAKEOVER_SECONDS`. Raises `LockedError` if the holder is alive after `options.wait`
+    seconds, or if the lease is lost.
     """
     me = holder(doing, context.clock.now().isoformat(timespec="seconds"))
-    lease = await unless_stopped(lambda: _acquire(context, me, say, options.wait), options)
+    renewals = await unless_stopped(lambda: _acquire(context, me, say, options.wait), options)
+    token = renewals.lease.token
     results: list[T] = []
     errors: list[Exception] = []
     lost: list[str] = []
     try:
         async with anyio.create_task_group() as group:
 
-            async def renew() -> None:
-                lost.append(await _renew_until_lost(context, lease))
+            async def until_lost(watching: Callable[[], Awaitable[str]]) -> None:
+                lost.append(await watching())
                 group.cancel_scope.cancel()
 
-            group.start_soon(renew)
+            group.start_soon(until_lost, renewals.renew)
+            group.start_soon(until_lost, renewals.expire)
             try:
-                results.append(await work(HeldLock(token=lease.token, holder=me.who)))
+                results.append(await work(HeldLock(token=token, holder=me.who)))
             except Exception as error:
                 errors.append(error)
             group.cancel_scope.cancel()
     finally:
         with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
-            await records.release_lease(context.aws, context.outputs.releases_table, lease.token)
+            await records.release_lease(context.aws.quick(), context.outputs.releases_table, token)
     if errors:
         raise errors[0]
     if not results:
@@ -130,29 +141,47 @@ def holder_is_dead(data: Mapping[str, Any]) -> bool:
     return not processes.alive(int(data.get("pid", 0)), str(data.get("started")))
 
 
-def has_expired(context: ReleaseContext, lease: Lease) -> bool:
-    """Return whether a lease expired without being renewed."""
-    return _now(context) > lease.expires + CLOCK_SKEW
-
-
 def is_active(context: ReleaseContext, lease: Lease | None) -> bool:
-    """Return whether the holder of a lock may still be working."""
-    return (
-        lease is not None and not holder_is_dead(lease.holder) and not has_expired(context, lease)
-    )
+    """Return whether the holder of a lock seems to be working; to be shown only."""
+    if lease is None or holder_is_dead(lease.holder):
+        return False
+    return context.clock.now().timestamp() <= lease.expires + CLOCK_SKEW
 
 
-async def _acquire(context: ReleaseContext, me: Holder, say: Say, wait: float) -> Lease:
-    """Take the lock when it is free, its holder dead, or its lease expired."""
+async def is_renewed(context: ReleaseContext, lease: Lease) -> bool:
+    """Watch a lease; return whether its holder, or another one, renews it."""
+    try:
+        seen = await _wait_until_free(context, _silently, 0.0, context.clock.monotonic())
+    except LockedError:
+        return True
+    return seen is not None and seen != lease
+
+
+async def _acquire(context: ReleaseContext, me: Holder, say: Say, wait: float) -> "_Renewals":
+    """Take the lock when it is free, or its holder dead."""
     deadline = context.clock.monotonic() + wait
     while True:
         seen = await _wait_until_free(context, say, wait, deadline)
         if seen is not None:
             say(f"taking over from {describe(seen)}: that process is dead")
+        began = context.clock.monotonic()
         lease = Lease(token=uuid.uuid4().hex, expires=_expiry(context), holder=me.data())
-        if await records.put_lease(context.aws, context.outputs.releases_table, lease, old=seen):
-            return lease
+        if kept := await _put(context, context.aws, lease, seen):
+            return _Renewals(context, kept, began)
         # Another process was faster: wait for it.
+
+
+async def _put(context: ReleaseContext, aws: Aws, wanted: Lease, old: Lease | None) -> Lease | None:
+    """Write a lease; return what is held then, None if another process holds the lock.
+
+    A refusal may be the answer to a repetition of one's own write, whose answer was lost: then the
+    table has one's own token.
+    """
+    table = context.outputs.releases_table
+    if await records.put_lease(aws, table, wanted, old=old):
+        return wanted
+    seen = await records.lease(aws, table)
+    return seen if seen is not None and seen.token == wanted.token else None
 
 
 async def _wait_until_free(
@@ -163,19 +192,27 @@ async def _wait_until_free(
     Raises `LockedError` if the holder renews its lease after the deadline.
     """
     first: Lease | None = None
-    announced = ""
+    last, since, announced = None, 0.0, ""
     while True:
         seen = await records.lease(context.aws, context.outputs.releases_table)
-        if seen is None or not is_active(context, seen):
+        now = context.clock.monotonic()
+        if seen is None or holder_is_dead(seen.holder):
+            return seen
+        if seen != last:
+            last, since = seen, now
+        if now - since > TAKEOVER_SECONDS:
             return seen
         if seen.token != announced:
             doing = f"waiting up to {wait:g} s" if wait else "checking whether it is alive"
             say(f"the environment is locked by {describe(seen)}; {doing}")
         announced, first = seen.token, first or seen
-        lives = (seen.token, seen.expires) != (first.token, first.expires)
-        if lives and context.clock.monotonic() >= deadline:
+        if seen != first and now >= deadline:
             raise _locked(context, seen)
         await context.clock.sleep(POLL_SECONDS)
+
+
+def _silently(line: str) -> None:
+    """Report nothing."""
 
 
 def _locked(context: ReleaseContext, lease: Lease) -> LockedError:
@@ -186,28 +223,40 @@ def _locked(context: ReleaseContext, lease: Lease) -> LockedError:
     )
 
 
-async def _renew_until_lost(context: ReleaseContext, lease: Lease) -> str:
-    """Renew the lease until it is lost; return why it was lost."""
-    table = context.outputs.releases_table
-    while True:
-        await context.clock.sleep(RENEWAL_SECONDS)
-        renewed = Lease(token=lease.token, expires=_expiry(context), holder=lease.holder)
-        try:
-            if not await records.put_lease(context.aws, table, renewed, old=lease):
-                return f"another process took over the lock of {context.env.name}"
-            lease = renewed
-        except AwsError as error:
-            # A failed call is no loss as long as the lease has not expired.
-            if _now(context) > lease.expires:
-                return f"the lock of {context.env.name} could not be renewed: {error}"
+class _Renewals:
+    """The lease that this process holds, and when its last successful renewal was sent."""
 
+    def __init__(self, context: ReleaseContext, lease: Lease, sent: float) -> None:
+        self._context, self.lease, self._sent = context, lease, sent
 
-def _now(context: ReleaseContext) -> float:
-    return context.clock.now().timestamp()
+    async def renew(self) -> str:
+        """Renew the lease until another process has it; return that."""
+        clock, pause = self._context.clock, RENEWAL_SECONDS
+        while True:
+            await clock.sleep(pause)
+            sent = clock.monotonic()
+            wanted = replace(self.lease, expires=_expiry(self._context))
+            try:
+                # A call that takes longer than the lease would be of no use.
+                kept = await _put(self._context, self._context.aws.quick(), wanted, self.lease)
+            except AwsError:
+                pause = RETRY_SECONDS  # no loss as long as the lease has not expired
+                continue
+            if kept is None:
+                return f"another process took over the lock of {self._context.env.name}"
+            self.lease, self._sent, pause = kept, sent, RENEWAL_SECONDS
+
+    async def expire(self) -> str:
+        """Wait until the lease has expired; a call that hangs does not delay this."""
+        clock = self._context.clock
+        while (left := self._sent + LEASE_SECONDS - clock.monotonic()) > 0:
+            await clock.sleep(left)
+        name = self._context.env.name
+        return f"the lock of {name} could not be renewed for {LEASE_SECONDS:g} s"
 
 
 def _expiry(context: ReleaseContext) -> float:
-    return round(_now(context) + LEASE_SECONDS, 3)
+    return round(context.clock.now().timestamp() + LEASE_SECONDS, 3)
 
 
 def _user() -> str:

@@ -7,9 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from ci.config import Agent
 from ci.errors import UsageError
 from ci.release.model import Request, ServiceRevision
 
+#: Version of the records that this code writes. It reads earlier ones, and refuses later ones.
+FORMAT = 2
 ID = re.compile(r"(\d{4}\.\d{2}\.\d{2})-(\d{1,6})")
 
 
@@ -68,13 +71,25 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordedStack:
+    """The stack that a release leaves; the template is stored apart, by its SHA-256."""
+
+    name: str
+    template: str
+    parameters: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Release:
     """One release of an environment; times are ISO 8601 in UTC.
 
     `base` is the validated release that a failure returns to. `origin` is the release with the
     same content: a rollback's target, otherwise its own id. `took_over` are the unfinished
     releases that it closed. `why` is why it did not succeed, `outcome` the `OutcomeKind` of one
-    that was rolled back automatically.
+    that was rolled back automatically. `agents` are those of acso.toml, and `stack` is the
+    infrastructure: what a rollback to this release restores besides the services. Records of
+    version 1 have neither.
     """
 
     id: str
@@ -92,6 +107,8 @@ class Release:
     why: str = ""
     outcome: str = ""
     failures: tuple[Mapping[str, Any], ...] = field(default=())
+    agents: tuple[Agent, ...] = ()
+    stack: RecordedStack | None = None
 
     @property
     def finished(self) -> bool:
@@ -150,12 +167,24 @@ def key(id_: str) -> str:
 
 def body(release: Release) -> dict[str, Any]:
     """Return the release as JSON data."""
-    return asdict(release) | {"kind": str(release.kind), "state": str(release.state)}
+    texts = {"kind": str(release.kind), "state": str(release.state)}
+    return asdict(release) | texts | {"format": FORMAT}
 
 
 def parse(data: Mapping[str, Any]) -> Release:
-    """Return the release from the data that `body` returned."""
+    """Return the release from the data that `body`, also of earlier versions, returned.
+
+    Raises:
+        UsageError: a later version of acso wrote it.
+    """
     fields = dict(data)
+    version = fields.pop("format", 1)
+    if version > FORMAT:
+        message = (
+            f"release {data.get('id')} was recorded by a later version of acso (records of version "
+            f"{version}; this one reads up to {FORMAT})"
+        )
+        raise UsageError(message, hint="use that version: check out a newer commit")
     if "ending" in fields:  # the field's name in records of earlier versions
         fields["outcome"] = fields.pop("ending")
     return Release(
@@ -168,6 +197,10 @@ def parse(data: Mapping[str, Any]) -> Release:
             "took_over": tuple(data["took_over"]),
             "steps": tuple((name, at) for name, at in data["steps"]),
             "failures": tuple(data["failures"]),
+            "agents": tuple(
+                Agent(**item | {"calls": tuple(item["calls"])}) for item in data.get("agents", ())
+            ),
+            "stack": RecordedStack(**data["stack"]) if data.get("stack") else None,
         }
     )
 
@@ -197,6 +230,13 @@ class History:
         """Releases that are not in a final state, newest first."""
         return tuple(item for item in self.releases if not item.finished)
 
+    @property
+    def services(self) -> dict[str, str]:
+        """The agents of all services that releases on record list, by service."""
+        return {
+            entry.service: entry.agent for item in reversed(self.releases) for entry in item.entries
+        }
+
     def before(self, service: str, running: ServiceRevision | None) -> ServiceRevision | None:
         """Return what a service returns to if the next release fails.
 
@@ -204,7 +244,7 @@ class History:
         unfinished release; without one, what runs now.
         """
         if self.current and service in self.current.after:
-            return self.current.after[service]
+            return _with_settings(self.current.after[service], running)
         for release in reversed(self.unfinished):
             if service in release.before:
                 return release.before[service]
@@ -233,4 +273,20 @@ class History:
             return self.current
         content = validated[0].origin
         older = [r for r in validated if r.kind is Kind.DEPLOY and key(r.id) < key(content)]
-        return next((r for r in older if r.after != validated[0].after), None)
+        return next((item for item in older if _differ(item, validated[0])), None)
+
+
+def _differ(one: Release, other: Release) -> bool:
+    """Return whether two releases leave an environment different, as far as both are recorded."""
+    stacks = one.stack != other.stack if one.stack and other.stack else False
+    if stacks or one.after != other.after:
+        return True
+    pairs = ((run.settings, other.after[name].settings) for name, run in one.after.items())
+    return any(mine != its for mine, its in pairs if mine and its)
+
+
+def _with_settings(run: ServiceRevision, running: ServiceRevision | None) -> ServiceRevision:
+    """Return a revision with the settings that it runs with, if its record has none."""
+    if run.settings or running is None or run.revision != running.revision:
+        return run
+    return replace(run, settings=running.settings)

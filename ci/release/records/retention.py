@@ -10,8 +10,8 @@ from ci.aws.records import Document
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from ci.release.model import ReleaseContext, agents_of
-from ci.release.records import table
-from ci.release.records.release import History, Release, State, parse
+from ci.release.records import images, stacks, table
+from ci.release.records.release import History, Release, State, key, parse
 
 #: Revisions to deregister at most, of each family after one release: it must not wait for long.
 MAX_DEREGISTERED = 5
@@ -85,13 +85,10 @@ async def _delete_old_records(context: ReleaseContext) -> History:
 
     await parallel(remove, past)
     gone = {document.key for document in past}
-    return History(
-        releases=tuple(
-            release
-            for document, release in zip(found, releases, strict=True)
-            if document.key not in gone
-        )
-    )
+    kept = [release for release in releases if key(release.id) not in gone]
+    await images.forget(context, [item for item in releases if item not in kept], kept)
+    await stacks.delete_unused(context, {item.stack.template for item in kept if item.stack})
+    return History(releases=tuple(kept))
 
 
 async def _deregister(context: ReleaseContext, history: History) -> None:

@@ -1,16 +1,18 @@
 """Move services to revisions: register, create or update in waves, wait, and restore."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ci.aws import ecs
+from ci.aws import canonical, ecs
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from ci.errors import AwsError, ReleaseFailedError
 from ci.release.model import ReleaseContext, Say, ServiceRevision, agents_of
 from ci.release.plan import desired as requests
 from ci.release.plan.changes import Action, Change, CurrentService, current_services
+from ci.release.plan.desired import DesiredService
 from ci.release.rollout.verdict import Expectation, FailureCause, Kind, Limits, Verdict
 from ci.release.rollout.watch import ProgressReporter, WatchResult, poll, watch
 
@@ -32,22 +34,27 @@ class ServiceUpdate:
     request: Mapping[str, Any] | None = None
 
 
-def update_for(change: Change) -> ServiceUpdate:
-    """Return the update that carries out a planned change."""
-    image, current = change.desired.image, change.current.run
+def updates_for(changes: Iterable[Change]) -> list[ServiceUpdate]:
+    """Return the updates that carry out planned changes; removals are done after the release."""
+    return [_update_for(change, change.desired) for change in changes if change.desired]
+
+
+def _update_for(change: Change, desired: DesiredService) -> ServiceUpdate:
+    image, current = desired.image, change.current.run
     revision = "" if change.register or current is None else current.revision
     return ServiceUpdate(
-        agent=change.desired.agent,
-        service=change.desired.service,
+        agent=desired.agent,
+        service=change.service,
         action=change.action,
         run=ServiceRevision(
             revision=revision,
             version=image.version,
             digest=image.digest,
-            desired=change.desired.count,
+            desired=desired.count,
+            settings=desired.arguments,
         ),
         current=change.current,
-        request=change.desired.request if change.register else None,
+        request=desired.request if change.register else None,
     )
 
 
@@ -57,16 +64,23 @@ async def updates_to(
     """Return the updates that move services to revisions that already exist."""
     agents = agents_of(context.config, context.env)
     states = await current_services(context, list(runs))
-    return [
-        ServiceUpdate(
-            agent=agents[service],
-            service=service,
-            action=_action(states[service], run),
-            run=run,
-            current=states[service],
-        )
-        for service, run in runs.items()
-    ]
+    return [_update_to(context, agents[name], run, states[name]) for name, run in runs.items()]
+
+
+def _update_to(
+    context: ReleaseContext, agent: Agent, run: ServiceRevision, current: CurrentService
+) -> ServiceUpdate:
+    settings = requests.recorded_settings(context, agent, run.settings)
+    # Without recorded settings, a service that runs the revision is left as it is.
+    known = json.dumps(settings, sort_keys=True) if run.settings else ""
+    run = replace(run, settings=known)
+    return ServiceUpdate(
+        agent=agent,
+        service=context.env.service(agent),
+        action=_action(current, run),
+        run=run,
+        current=current,
+    )
 
 
 async def register(
@@ -94,11 +108,7 @@ async def roll_out(
     progress = ProgressReporter(say)
     expectations: dict[str, Expectation] = {}
     result = WatchResult(verdicts={}, snapshots={}, seconds=0.0)
-    for wave in context.config.waves():
-        names = {agent.name for agent in wave}
-        mine = [item for item in updates if item.agent.name in names]
-        if not mine:
-            continue
+    for mine in _waves(context, updates):
         started = await parallel(lambda item: apply_update(context, item, say), mine)
         expectations |= {expectation.service: expectation for expectation in started}
         left = context.env.deploy_timeout - (context.clock.monotonic() - began)
@@ -133,12 +143,16 @@ async def apply_update(context: ReleaseContext, item: ServiceUpdate, say: Say) -
         await _wait_until_deleted(context, item.service)
         say(f"{item.agent.name}: creating the service (revision {revision})")
         request = requests.service(context, item.agent, revision=item.run.revision)
-        request["desiredCount"] = item.run.desired
+        request |= {**_settings(context, item), "desiredCount": item.run.desired}
         return _expectation(item, await ecs.create_service(context.aws, request))
     say(f"{item.agent.name}: updating the service to revision {revision}")
-    request = requests.update(
-        context, item.agent, revision=item.run.revision, desired=item.run.desired
-    )
+    request = {
+        "cluster": context.outputs.cluster,
+        "service": item.service,
+        "taskDefinition": item.run.revision,
+        "desiredCount": item.run.desired,
+        **_settings(context, item),
+    }
     before = item.current.service
     if before and before.revision == item.run.revision and _failed(item.current):
         request["forceNewDeployment"] = True  # ECS does not retry a failed deployment
@@ -151,29 +165,45 @@ async def restore(
     """Return all services to what they ran before, in parallel, and wait for them.
 
     Services that the release created are scaled to 0 and deleted. A service that cannot be
-    restored raises nothing: its verdict says so, and the other services are restored.
+    restored or deleted raises nothing: its verdict says so, and the others are restored. A service
+    whose agent the context does not have is left as it is: no release of it was recorded in full.
     """
     refused: dict[str, Verdict] = {}
+
+    def failed(service: str, error: Exception) -> None:
+        refused[service] = Verdict(kind=Kind.FAILED, text=str(error), cause=FailureCause.BROKEN)
 
     async def go(item: ServiceUpdate) -> Expectation:
         try:
             return await apply_update(context, item, say)
         except (AwsError, ReleaseFailedError) as error:
-            refused[item.service] = Verdict(
-                kind=Kind.FAILED, text=str(error), cause=FailureCause.BROKEN
-            )
+            failed(item.service, error)
             return unchanged(item)
 
-    kept = {service: run for service, run in before.items() if run is not None}
+    async def delete(service: str) -> Expectation:
+        try:
+            await remove(context, service, say)
+        except (AwsError, ReleaseFailedError) as error:
+            failed(service, error)
+        return _no_service(context, service)
+
+    known = agents_of(context.config, context.env)
+    kept = {name: run for name, run in before.items() if run is not None and name in known}
     made = [service for service, run in before.items() if run is None]
     updates = await updates_to(context, kept)
     expectations = await parallel(go, updates)
-    await parallel(lambda service: remove(context, service, say), made)
+    removed = await parallel(delete, made)
     moving = [expectation for expectation in expectations if expectation.service not in refused]
     patience = limits(context, context.env.rollback_timeout)
     result = await watch(context, moving, patience, ProgressReporter(say), to_the_end=True)
     result = replace(result, verdicts={**result.verdicts, **refused})
-    return result, {expectation.service: expectation for expectation in expectations}
+    return result, {item.service: item for item in [*expectations, *removed]}
+
+
+def _no_service(context: ReleaseContext, service: str) -> Expectation:
+    agent = agents_of(context.config, context.env).get(service)
+    nothing = ServiceRevision(revision="", version="", digest="", desired=0)
+    return Expectation(agent=agent.name if agent else service, service=service, run=nothing)
 
 
 async def remove(context: ReleaseContext, service: str, say: Say) -> None:
@@ -212,10 +242,27 @@ async def _wait_until_deleted(context: ReleaseContext, service: str) -> None:
         raise ReleaseFailedError(message, hint="see its tasks in the ECS console")
 
 
+def _waves(
+    context: ReleaseContext, updates: Sequence[ServiceUpdate]
+) -> Iterator[list[ServiceUpdate]]:
+    for wave in context.config.waves():
+        names = {agent.name for agent in wave}
+        if mine := [item for item in updates if item.agent.name in names]:
+            yield mine
+
+
+def _settings(context: ReleaseContext, item: ServiceUpdate) -> dict[str, Any]:
+    return requests.recorded_settings(context, item.agent, item.run.settings)
+
+
 def _action(current: CurrentService, run: ServiceRevision) -> Action:
-    if current.service is None:
+    service = current.service
+    if service is None:
         return Action.CREATE
-    same = current.service.revision == run.revision and current.service.desired == run.desired
+    same = service.revision == run.revision and service.desired == run.desired
+    if same and run.settings:
+        wanted = canonical.service(json.loads(run.settings) | {"desiredCount": run.desired})
+        same = wanted == service.settings
     return Action.NONE if same and not _failed(current) else Action.CHANGE
 
 

@@ -18,6 +18,9 @@ from ci.release.rollout.causes import threshold_reached
 BROKEN = ("EssentialContainerExited", "TaskFailedToStart")
 #: Seconds that a load balancer may still route to old tasks, after the last old target drained.
 ANSWER_PATIENCE = 5.0
+#: Seconds without any answer on this machine until that counts: a single lost request, or a machine
+#: that is busy, says nothing about a service whose targets are healthy.
+SILENCE_PATIENCE = 30.0
 #: Prefix of deployment ids. On AWS a task's startedBy is one; the emulator uses another name.
 DEPLOYMENT = "ecs-svc/"
 #: Targets in these states get no new requests.
@@ -82,7 +85,8 @@ class Snapshot:
     """One service as seen in one poll.
 
     `ages` are the seconds since each task was first seen running, `wrong_for` the seconds for
-    which the agent's answer has been wrong; both by the watcher's own clock.
+    which the agent's answer has been wrong, or has been missing if `answer` has status 0; both by
+    the watcher's own clock.
     """
 
     service: Service | None
@@ -234,7 +238,9 @@ def _unhealthy(expectation: Expectation, snapshot: Snapshot, limits: Limits) -> 
 
 
 def _wrong(expectation: Expectation, snapshot: Snapshot) -> Verdict | None:
-    if snapshot.wrong_for <= ANSWER_PATIENCE or snapshot.answer is None:
+    if snapshot.answer is None:
+        return None
+    if snapshot.wrong_for <= (ANSWER_PATIENCE if snapshot.answer.status else SILENCE_PATIENCE):
         return None
     text = f"the load balancer answers {snapshot.answer}, not version {expectation.run.version}"
     return _failed(

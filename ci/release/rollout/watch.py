@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from ci.aws import ecs, elb
-from ci.aws.failures import throttled
+from ci.aws.failures import throttled, unanswered
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from ci.release.model import ReleaseContext, Say
 from ci.release.rollout.verdict import (
+    SILENCE_PATIENCE,
     Expectation,
     Kind,
     Limits,
@@ -117,7 +118,7 @@ async def poll(
     """Call a function until it returns a value; return None after the given seconds.
 
     If AWS throttles a call, the pauses double, up to `LONGEST_PAUSE`, until calls succeed again.
-    Any other error is raised.
+    A call without an answer is repeated for `SILENCE_PATIENCE`. Any other error is raised.
 
     Args:
         context: its clock is used.
@@ -126,11 +127,15 @@ async def poll(
         every: seconds between calls; by default they grow with the elapsed time.
     """
     began, backoff, found = context.clock.monotonic(), 1.0, None
+    answered = began
     while True:
         try:
             found, backoff = await look(), max(1.0, backoff / 2)
+            answered = context.clock.monotonic()
         except AwsError as error:
-            if not throttled(error) or context.clock.monotonic() - began >= seconds:
+            now = context.clock.monotonic()
+            silent = unanswered(error) and now - answered < SILENCE_PATIENCE
+            if not (silent or throttled(error)) or now - began >= seconds:
                 raise
             backoff *= 2
         elapsed = context.clock.monotonic() - began
@@ -175,7 +180,7 @@ class _Watcher:
         self._began = context.clock.monotonic()
         self._stopped: dict[str, ecs.Task] = {}  # stopped tasks do not change
         self._running_since: dict[str, float] = {}
-        self._wrong_since: dict[str, float] = {}
+        self._wrong_since: dict[str, tuple[bool, float]] = {}
         self._healthy: dict[str, Snapshot] = {}  # the last snapshot of each healthy service
         self._reused = False
 
@@ -282,5 +287,8 @@ class _Watcher:
         if snapshot.answer is None or answer_matches(expectation, snapshot.answer):
             self._wrong_since.pop(expectation.service, None)
             return 0.0
-        now = self._elapsed()
-        return now - self._wrong_since.setdefault(expectation.service, now)
+        now, silent = self._elapsed(), snapshot.answer.status == 0
+        known = self._wrong_since.get(expectation.service)
+        if known is None or known[0] != silent:  # wrong answers and missing ones count apart
+            known = self._wrong_since[expectation.service] = (silent, now)
+        return now - known[1]

@@ -35,7 +35,7 @@ async def main(where: dict[str, Any], images: list[dict[str, str]]) -> None:
     outputs = await infra.outputs(_target(aws, config, env))
     assert outputs is not None
 
-    async def validate() -> release.Report:
+    async def validate(_: release.ReleaseContext) -> release.Report:
         # However late the test is to stop this process, the release is not over before.
         await anyio.sleep_forever()
         raise AssertionError

@@ -9,6 +9,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 MODE = os.environ.get("MODE", "good")
+PATHS = {"old": "/health", "new": "/alive"}  # the only path that such a mode knows
 NAMES = ("agent", "version", "digest", "environment")
 
 
@@ -19,7 +20,8 @@ class Handler(BaseHTTPRequestHandler):
         if MODE == "liar":
             told["version"] = "another"
         body = json.dumps({"status": "unhealthy" if sick else "healthy", **told}).encode()
-        self.send_response(500 if sick else 200)
+        unknown = MODE in PATHS and not self.path.endswith(PATHS[MODE])
+        self.send_response(500 if sick else 404 if unknown else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -27,7 +27,7 @@ async def good(world: World) -> list[release.Image]:
 
 async def planned(world: World, images: list[release.Image]) -> tuple[release.Plan, Facts]:
     found = await release.plan(world.context, images)
-    return found, await saved.read_facts(world.context, found.found)
+    return found, await saved.read_facts(world.context)
 
 
 async def carried_out(

@@ -5,7 +5,9 @@ Slow, because containers start and stop.
 
 import itertools
 import subprocess
+import sys
 from collections import Counter
+from collections.abc import Iterator
 
 import anyio
 import httpx
@@ -18,6 +20,7 @@ from tests.local.releases.environment import ROOT, World
 from tests.local.releases.test_release import HUNTER, command, everywhere
 
 pytestmark = pytest.mark.docker
+LOAD = 10  # busy processes
 PACE = 0.05  # seconds between requests of the load: 20 a second
 
 
@@ -116,3 +119,21 @@ def kill_after(world: World, images: list[release.Image], *, lines: int) -> None
                 break
         process.kill()
         process.stdout.read()
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """A machine with ten busy processes."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(LOAD)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.matrix
+@pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("good", "busy")
+async def test_twenty_good_deploys_on_a_busy_machine_are_twenty_successes(world: World) -> None:
+    outcomes = [await world.deploy(world.images(f"good-{number % 2}")) for number in range(20)]
+    assert [outcome.text() for outcome in outcomes if not outcome.ok] == []

@@ -13,8 +13,9 @@ import sys
 import pytest
 
 from ci import release
-from ci.errors import NothingToRollBackError, ReleaseFailedError, WithdrawnError
+from ci.errors import AwsError, NothingToRollBackError, ReleaseFailedError, WithdrawnError
 from ci.release import OutcomeKind
+from ci.release.records import images as kept_images
 from ci.release.records import retention
 from ci.release.records.release import State
 from tests.local.releases.environment import ROOT, World
@@ -47,6 +48,12 @@ async def test_a_first_deploy_starts_every_agent_and_is_recorded(world: World) -
     (record,) = await world.records()
     assert record.state is State.SUCCEEDED
     assert (await release.status(world.context)).ok
+    ecr, agents = world.context.aws.client("ecr"), world.context.config.agents
+    # The stand-ins of all agents are one image, in one repository.
+    found = ecr.describe_images(repositoryName=agents[0].repository)["imageDetails"]
+    digests = {run.digest for run in record.after.values()}
+    kept = {i["imageDigest"] for i in found for t in i["imageTags"] if t.startswith("kept-dev")}
+    assert digests <= kept
 
 
 async def test_the_same_images_again_change_nothing(
@@ -96,10 +103,19 @@ async def test_one_bad_agent_rolls_the_new_good_ones_back_too(world: World) -> N
     assert (await release.status(world.context)).ok
 
 
-async def test_a_missing_image_is_reported_at_once(world: World, good: list[release.Image]) -> None:
+async def test_an_image_that_cannot_be_pulled_is_reported_at_once(
+    world: World, good: list[release.Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
     absent = f"{good[1].reference.partition('@')[0]}@sha256:{'0' * 64}"
     images = [*good]
     images[1] = dataclasses.replace(good[1], version="absent", reference=absent)
+    with pytest.raises(AwsError, match=f"does not hold sha256:{'0' * 64}"):
+        await world.deploy(images)  # known before anything is changed
+
+    async def keep(*_: object) -> None:
+        """As if it got lost a moment later."""
+
+    monkeypatch.setattr(kept_images, "keep", keep)
     outcome = await world.deploy(images)
     assert outcome.kind is OutcomeKind.ROLLED_BACK
     assert "CannotPullContainerError" in outcome.failures[0].text()

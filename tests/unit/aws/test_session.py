@@ -72,6 +72,26 @@ def test_clients_retry_time_out_and_say_who_they_are(aws: Aws) -> None:
     assert aws.client("sts").meta.region_name == "eu-central-1"
 
 
+def test_quick_calls_have_one_short_attempt(aws: Aws) -> None:
+    config = aws.quick().client("dynamodb").meta.config
+    assert config.retries["total_max_attempts"] == 1
+    assert config.read_timeout <= 5
+    assert aws.client("dynamodb").meta.config.retries["total_max_attempts"] > 1
+
+
+def test_all_services_use_one_session_s_credentials(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A profile with MFA asks for a code for each session, and a code is accepted once.
+    config = tmp_path / "config"
+    config.write_text("[profile mfa]\naws_access_key_id = AKIATEST\naws_secret_access_key = s\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "mfa")
+    clients = [Aws(region=r).client(s) for r, s in (("r-1", "ecs"), ("r-1", "sts"), ("r-2", "ecr"))]
+    assert len({id(client._request_signer._credentials) for client in clients}) == 1
+    assert [client.meta.region_name for client in clients] == ["r-1", "r-1", "r-2"]
+
+
 async def test_calls_wait_in_threads_only_so_many_at_a_time(aws: Aws) -> None:
     lock, now, most = threading.Lock(), 0, 0
 

@@ -10,6 +10,7 @@ from ci import infra
 from ci.aws.session import Aws, Credentials
 from ci.aws.target import Target
 from ci.config import Config, Environment, load
+from ci.infra import templates
 
 ROOT = Path(__file__).parents[3]
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
@@ -32,6 +33,7 @@ class Account:
 
     def __init__(self, providers: list[str], outputs: dict[str, str]) -> None:
         self.providers, self.outputs = providers, outputs
+        self.template = "{}"
         self.asked: dict[str, str] = {}
         self.protected: list[str] = []
 
@@ -43,6 +45,9 @@ class Account:
             "EnableTerminationProtection": StackName in self.protected,
         }
         return {"Stacks": [stack]}
+
+    def get_template(self, **_: Any) -> dict[str, Any]:
+        return {"TemplateBody": self.template}
 
     def update_termination_protection(self, StackName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
         self.protected.append(StackName)
@@ -114,3 +119,15 @@ async def test_the_embedded_aws_is_not_asked_for_identity_providers(config: Conf
     aws._clients.update(cloudformation=account)  # and no IAM
     await infra.apply_registry(_target(aws, config), print)
     assert account.asked["Embedded"] == "true"
+
+
+async def test_an_environment_with_fewer_agents_removes_no_repository(config: Config) -> None:
+    aws = Aws(region="us-east-1", endpoint="http://here", credentials=KEYS)
+    account = Account([], {})
+    others = [replace(config.agents[0], name="of-another-environment"), config.agents[1]]
+    account.template = templates.registry(templates.registry_mapping(tuple(others)))
+    aws._clients.update(cloudformation=account)
+    fewer = replace(config, agents=config.agents[:2])
+    await infra.apply_registry(_target(aws, fewer), print)
+    names = ["of-another-environment", *(agent.name for agent in fewer.agents)]
+    assert set(account.asked["Agents"].split(",")) == {templates.key(name) for name in names}

@@ -1,12 +1,12 @@
 """The permissions in the templates: no more than is needed, and all that is."""
 
-import ast
 from dataclasses import replace
 from typing import Any
 
 from ci.aws.session import Aws
 from ci.config import Config
 from ci.infra import templates
+from tests.unit.infra import permissions
 from tests.unit.infra.parsing import ROOT, actions, listed, nodes, parsed, statements, target
 
 #: Changes of infrastructure are left to administrators.
@@ -16,8 +16,6 @@ ADMINISTRATORS = {
     "cloudformation:UpdateTerminationProtection",
 }
 NOTHING = {"Ref": "AWS::NoValue"}
-PREFIXES = {"elbv2": "elasticloadbalancing"}
-
 
 #: Called as the execution role, if the caller may assume it; never as CI's role.
 AS_EXECUTION_ROLE = {"secretsmanager:GetSecretValue", "ssm:GetParameters"}
@@ -89,33 +87,20 @@ def test_an_agent_writes_only_metrics_of_the_agents(config: Config) -> None:
     assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "ACSO/Agents"}}
 
 
-def called(source: str) -> set[str]:
-    """Return the actions of IAM that a module's calls of `aws.call` and `aws.pages` need."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        texts = [item.value for item in node.args[:2] if isinstance(item, ast.Constant)]
-        if node.func.attr in ("call", "pages") and len(texts) == 2:
-            service, operation = map(str, texts)
-            name = "".join(word.capitalize() for word in operation.split("_"))
-            found.add(f"{PREFIXES.get(service, service)}:{name}")
-    return found
-
-
-def test_the_deploy_role_may_do_whatever_the_pipeline_calls(config: Config) -> None:
-    modules = [*(ROOT / "ci/aws").glob("*.py"), *(ROOT / "validation").glob("*.py")]
-    needed = set().union(*(called(path.read_text()) for path in modules))
+def test_the_deploy_role_may_do_whatever_the_pipeline_calls() -> None:
     # Who one is, and becoming somebody, need no permission of the role's own.
-    needed = {action for action in needed if not action.startswith("sts:")}
+    needed = {action for action in permissions.called() if not action.startswith("sts:")}
     assert {"ecs:UpdateService", "dynamodb:PutItem", "cloudformation:CreateChangeSet"} <= needed
-    resources = parsed(templates.environment(config.agents))["Resources"]
-    granted = actions(resources["DeployRole"]["Properties"])
-    # IAM takes an action's name in any case: boto3's operations do not tell where Id is ID.
-    granted_any_case = {action.casefold() for action in granted}
-    lacking = {action for action in needed if action.casefold() not in granted_any_case}
-    assert lacking == (ADMINISTRATORS | AS_EXECUTION_ROLE) & needed
+    granted = permissions.granted()
+    assert needed - granted == (ADMINISTRATORS | AS_EXECUTION_ROLE) & needed
     assert not granted & (ADMINISTRATORS | AS_EXECUTION_ROLE)
+
+
+def test_every_action_of_the_deploy_role_is_documented_with_what_needs_it() -> None:
+    unexplained = permissions.granted() - permissions.called().keys() - permissions.OTHERS.keys()
+    assert unexplained == set()
+    assert permissions.OTHERS.keys() <= permissions.granted()
+    assert (ROOT / "docs/permissions.md").read_text() == permissions.table()
 
 
 def test_ecs_exec_is_allowed_only_where_acso_toml_says_so(config: Config) -> None:
@@ -173,7 +158,7 @@ def test_the_promote_role_reads_what_a_promotion_reads_and_nothing_else(config: 
     assert found["Stack"]["Resource"]["Fn::Sub"].endswith(":stack/acso-${Environment}/*")
     assert found["Images"]["Resource"]["Fn::Sub"].endswith(":repository/acso-*")
     through = found["KeyOfRecords"]["Condition"]["StringEquals"]["kms:ViaService"]
-    assert through == {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}
+    assert through == {"Fn::Sub": "dynamodb.${AWS::Region}.${AWS::URLSuffix}"}
 
 
 def test_a_role_that_trusts_nobody_is_not_made(config: Config) -> None:
@@ -200,5 +185,8 @@ def test_a_role_that_trusts_nobody_is_not_made(config: Config) -> None:
 def test_an_existing_identity_provider_is_not_created_again(config: Config) -> None:
     mine = replace(config, project=replace(config.project, repository="o/acso"))
     aws = Aws(region="r")
-    assert templates.registry_parameters(target(aws, mine), provider=True)["Repository"] == "o/acso"
-    assert templates.registry_parameters(target(aws, mine), provider=False)["Repository"] == ""
+    assert (
+        templates.registry_parameters(target(aws, mine), {}, provider=True)["Repository"]
+        == "o/acso"
+    )
+    assert templates.registry_parameters(target(aws, mine), {}, provider=False)["Repository"] == ""

@@ -239,6 +239,42 @@ async def test_a_first_change_set_that_fails_leaves_no_stack_in_review(
         await stacks.create_or_update(aws, DESIRED, print)
 
 
+EARLY = "The following hook(s)/validation failed: [AWS::EarlyValidation::PropertyValidation]."
+
+
+async def test_what_early_validation_found_is_reported(aws: Aws, stub: Stubber) -> None:
+    failed = {
+        **TOPIC,
+        "ValidationStatus": "FAILED",
+        "ValidationPath": "/Resources/Topic/Properties/Nmae",
+        "ValidationStatusReason": "extraneous key [Nmae] is not permitted",
+    }
+    is_(stub, "CREATE_COMPLETE")
+    made_of(stub, "older")
+    made(stub, kind="UPDATE", status="FAILED", reason=EARLY)
+    stub.add_response("describe_events", {"OperationEvents": [failed]}, {"ChangeSetName": "c"})
+    stub.add_response("delete_change_set", {})
+    with pytest.raises(InfrastructureError) as caught:
+        await stacks.changes(aws, DESIRED)
+    path = "Topic (AWS::SNS::Topic) /Resources/Topic/Properties/Nmae"
+    assert str(caught.value).endswith(f"{path}: extraneous key [Nmae] is not permitted")
+
+
+async def test_a_missing_permission_for_the_reason_does_not_hide_the_failure(
+    aws: Aws, stub: Stubber
+) -> None:
+    is_(stub, "CREATE_COMPLETE")
+    no_change_sets(stub)
+    made_of(stub, "older")
+    made(stub, kind="UPDATE", status="FAILED", reason=EARLY)
+    stub.add_client_error("describe_events", "AccessDenied", "not you")
+    stub.add_response("delete_change_set", {})
+    with pytest.raises(
+        InfrastructureError, match=r"EarlyValidation(?s:.*)cannot be read: .*not you"
+    ):
+        await stacks.create_or_update(aws, DESIRED, print)
+
+
 async def test_a_preview_does_not_delete_a_stack_that_another_run_begins_to_fill(
     aws: Aws, stub: Stubber
 ) -> None:

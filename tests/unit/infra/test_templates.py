@@ -12,6 +12,7 @@ from ci.aws.session import Aws
 from ci.config import Config
 from ci.errors import ConfigError
 from ci.infra import templates
+from ci.release.records import images
 from tests.unit.infra.parsing import nodes, parsed, target
 
 #: Names whose checksums, and so rule priorities, are equal.
@@ -23,7 +24,7 @@ def test_cfn_lint_finds_nothing(config: Config, tmp_path: Path) -> None:
     agents = (*config.agents, sixth)
     for name, text in {
         "environment.yaml": templates.environment(agents),
-        "registry.yaml": templates.registry(agents),
+        "registry.yaml": templates.registry(templates.registry_mapping(agents)),
     }.items():
         (tmp_path / name).write_text(text)
     done = subprocess.run(
@@ -62,7 +63,7 @@ def test_no_fixed_name_is_in_both_stacks(config: Config) -> None:
             if key == "Url" or (key.endswith("Name") and key not in ("Name", "AttributeName"))
         }
 
-    registry = names(templates.registry(config.agents))
+    registry = names(templates.registry(templates.registry_mapping(config.agents)))
     assert registry
     assert not registry & names(templates.environment(config.agents))
 
@@ -102,7 +103,9 @@ def test_every_agent_has_alarms_with_actions(config: Config) -> None:
 
 
 def test_repositories_are_immutable_scanned_and_kept(config: Config) -> None:
-    loop = parsed(templates.registry(config.agents))["Resources"]["Fn::ForEach::Repositories"]
+    loop = parsed(templates.registry(templates.registry_mapping(config.agents)))["Resources"][
+        "Fn::ForEach::Repositories"
+    ]
     repository = loop[2]["Repository${Agent}"]
     assert repository["DeletionPolicy"] == "RetainExceptOnCreate"
     properties = repository["Properties"]
@@ -110,6 +113,10 @@ def test_repositories_are_immutable_scanned_and_kept(config: Config) -> None:
     assert properties["ImageScanningConfiguration"] == {"ScanOnPush": True}
     rules = json.loads(properties["LifecyclePolicy"]["LifecyclePolicyText"])["rules"]
     assert {rule["action"]["type"] for rule in rules} == {"expire"}
+    # The first rule that selects an image decides: those with this tag are kept.
+    first = min(rules, key=lambda rule: int(rule["rulePriority"]))
+    assert first["selection"]["tagPatternList"] == [f"{images.TAG}-*"]
+    assert first["selection"]["countNumber"] > 5000
 
 
 def test_tasks_can_be_reached_only_from_the_load_balancer(config: Config) -> None:
@@ -137,8 +144,10 @@ def test_every_parameter_is_given(config: Config) -> None:
     aws = Aws(region="r")
     declared = set(parsed(templates.environment(config.agents))["Parameters"])
     assert declared == set(templates.parameters(target(aws, config, config.environment("staging"))))
-    declared = set(parsed(templates.registry(config.agents))["Parameters"])
-    assert declared == set(templates.registry_parameters(target(aws, config), provider=True))
+    declared = set(
+        parsed(templates.registry(templates.registry_mapping(config.agents)))["Parameters"]
+    )
+    assert declared == set(templates.registry_parameters(target(aws, config), {}, provider=True))
 
 
 def test_only_the_embedded_aws_omits_resources(config: Config) -> None:
@@ -146,7 +155,10 @@ def test_only_the_embedded_aws_omits_resources(config: Config) -> None:
     there = templates.parameters(target(Aws(region="r", endpoint="http://x"), config, environment))
     aws = templates.parameters(target(Aws(region="r"), config, environment))
     assert (there["Embedded"], aws["Embedded"]) == ("true", "false")
-    both = (templates.environment(config.agents), templates.registry(config.agents))
+    both = (
+        templates.environment(config.agents),
+        templates.registry(templates.registry_mapping(config.agents)),
+    )
     resources = {k: v for text in both for k, v in parsed(text)["Resources"].items()}
     lacking = ("AWS::EC2::NatGateway", "AWS::EC2::EIP", "AWS::IAM::OIDCProvider")
     for item in resources.values():

@@ -113,7 +113,7 @@ def images(name: str = "good", **others: str) -> list[release.Image]:
 
 
 def validation(ok: bool) -> release.Validate:
-    async def validate() -> ValidationResult:
+    async def validate(_: release.ReleaseContext) -> ValidationResult:
         return ValidationResult(ok=ok)
 
     return validate

@@ -1,16 +1,20 @@
 """Whole releases against an AWS in memory: every end that a deploy can have."""
 
+import dataclasses
 import datetime
 
+import anyio
 import pytest
 
 from ci import release
 from ci.errors import AwsError, LockedError, ReleaseFailedError, RollbackFailedError
 from ci.release import OutcomeKind
+from ci.release.records import table
 from ci.release.records.release import State
 from ci.release.records.table import history
 from tests.unit.release.conftest import (
     COUNT,
+    ENV,
     REQUEST,
     Pipeline,
     ValidationResult,
@@ -19,6 +23,8 @@ from tests.unit.release.conftest import (
     versions,
 )
 from tests.unit.release.fakes.clock import EPOCH
+
+KEY = ("release", "2026.11.24-000001")
 
 
 async def test_a_first_deploy_creates_every_service_and_records_a_validated_release(
@@ -187,7 +193,7 @@ async def test_a_refusal_in_the_middle_takes_every_service_back(pipeline: Pipeli
 async def test_a_second_process_learns_who_holds_the_lock(pipeline: Pipeline) -> None:
     errors = []
 
-    async def validate() -> ValidationResult:
+    async def validate(_: release.ReleaseContext) -> ValidationResult:
         with pytest.raises(LockedError) as raised:
             await pipeline.another().deploy("good-2")
         errors.append(str(raised.value))
@@ -199,3 +205,47 @@ async def test_a_second_process_learns_who_holds_the_lock(pipeline: Pipeline) ->
     assert outcome.kind is OutcomeKind.DEPLOYED
     assert "staging is locked by" in errors[0]
     assert "deploy since 2026-11-24T12:00" in errors[0]
+
+
+async def test_a_validation_that_does_not_end_is_a_failure_after_its_time(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    began = anyio.current_time()
+
+    async def validate(_: release.ReleaseContext) -> ValidationResult:
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    outcome = await release.deploy(
+        pipeline.context, images("good-2"), REQUEST, validate, pipeline.lines.append
+    )
+    assert outcome.kind is OutcomeKind.ROLLED_BACK
+    assert outcome.why == f"validation has no result after {ENV.validation_timeout} s"
+    assert anyio.current_time() - began < 2 * ENV.validation_timeout
+    assert versions(pipeline.world) == all_of("good")
+
+
+async def test_a_service_that_cannot_be_removed_does_not_hide_how_the_others_are(
+    pipeline: Pipeline,
+) -> None:
+    await pipeline.deploy("good")
+    lost = "acso-staging-threat-hunter"
+    record = (await history(pipeline.context)).releases[0]
+    entries = tuple(
+        dataclasses.replace(entry, after=None) if entry.service == lost else entry
+        for entry in record.entries
+    )
+    # Before this release, there was no such service: the way back deletes it.
+    older = dataclasses.replace(record, entries=entries)
+    await table.write(pipeline.context, older, pipeline.world.items[KEY]["owner"]["S"])
+    pipeline.world.services.pop(lost)
+    pipeline.world.errors["delete_service"] = AwsError("ecs delete_service: no")
+    outcome = await pipeline.deploy("good-2", valid=False)
+    assert outcome.kind is OutcomeKind.ROLLBACK_FAILED
+    assert outcome.way_back == "agent threat-hunter failed: ecs delete_service: no"
+    others = {name: v for name, v in versions(pipeline.world).items() if name != "threat-hunter"}
+    assert set(others.values()) == {"good"}
+    with pytest.raises(RollbackFailedError) as raised:
+        outcome.raise_for_failure()
+    assert raised.value.hint.startswith("./acso rollback --env staging returns to release ")

@@ -198,12 +198,12 @@ async def test_a_process_that_lost_its_lease_writes_nothing_more(pipeline: Pipel
     await pipeline.deploy("good")
     late = pipeline.another()
 
-    async def validate() -> release.Report:
+    async def validate(_: release.ReleaseContext) -> release.Report:
         # While this process sleeps, its lease runs out and another takes over.
         with anyio.CancelScope(shield=True):
             pipeline.world.items.pop(("lock", "lock"))
             await pipeline.another().deploy("good-3")
-        return await validation(True)()
+        return await validation(True)(late.context)
 
     with pytest.raises(LockedError, match="over"):
         await release.deploy(late.context, images("good-2"), release.Request(), validate, print)

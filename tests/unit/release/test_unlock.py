@@ -65,22 +65,32 @@ async def test_waiting_can_be_stopped(pipeline: Pipeline) -> None:
 
 
 async def test_a_dead_process_s_lock_is_broken_and_reported(pipeline: Pipeline) -> None:
-    await left_behind(pipeline, seconds=-5)
+    await left_behind(pipeline, seconds=30)  # its clock was ahead
+    began = anyio.current_time()
     broken = await release.unlock(pipeline.context)
+    assert anyio.current_time() - began < lock.TAKEOVER_SECONDS + 1
     assert await lock.current(pipeline.context) is None
     assert "broke the lock of staging: ann on laptop, deploy since 12:00" in broken.text()
     assert (broken.data()["token"], broken.data()["was_alive"]) == ("ann's", False)
 
 
 async def test_a_live_process_s_lock_is_broken_only_by_force(pipeline: Pipeline) -> None:
-    lease = await left_behind(pipeline)
-    with pytest.raises(LockedError, match="ann on laptop") as raised:
-        await release.unlock(pipeline.context)
-    assert "expires in 16 s" in raised.value.hint
-    assert await lock.current(pipeline.context) == lease
-    broken = await release.unlock(pipeline.context, force=True)
-    assert "still alive" in broken.text()
-    assert await lock.current(pipeline.context) is None
+    context = pipeline.another().context
+
+    async def work(held: HeldLock) -> None:
+        began = anyio.current_time()
+        with pytest.raises(LockedError, match="and its holder is alive") as raised:
+            await release.unlock(context)
+        assert "--wait SECONDS; or --force" in raised.value.hint
+        assert anyio.current_time() - began < lock.RENEWAL_SECONDS + 1
+        seen = await lock.current(context)
+        assert seen is not None
+        assert seen.token == held.token
+        broken = await release.unlock(context, force=True)
+        assert "still alive" in broken.text()
+        assert await lock.current(context) is None
+
+    await under_lock(pipeline.context, "test", print, work)
 
 
 async def test_an_unlocked_environment_is_reported(pipeline: Pipeline) -> None:

@@ -22,7 +22,7 @@ FILES = {
 
 
 def versions(files: dict[str, str], recipe: str = "r") -> list[str]:
-    return [content_version(recipe, files, agent, AGENTS) for agent in AGENTS]
+    return [content_version(recipe, files, agent) for agent in AGENTS]
 
 
 def changed(before: list[str], after: list[str]) -> list[str]:
@@ -32,6 +32,10 @@ def changed(before: list[str], after: list[str]) -> list[str]:
 def test_an_agent_s_code_changes_only_its_own_version() -> None:
     after = versions(FILES | {"agents/threat_hunter/logic.py": "new"})
     assert changed(versions(FILES), after) == ["threat-hunter"]
+
+
+def test_code_of_an_agent_that_is_not_in_acso_toml_changes_no_version() -> None:
+    assert versions(FILES | {"agents/removed/logic.py": "z"}) == versions(FILES)
 
 
 def test_a_new_file_counts_as_a_change() -> None:

@@ -71,6 +71,24 @@ async def test_a_check_that_raises_is_an_error(error: Exception, observed: str, 
     assert (found.finding.observed, found.finding.hint) == (observed, hint)
 
 
+@pytest.mark.parametrize(("action", "attempts"), [("", 3), ("ecs:DescribeServices", 1)])
+async def test_a_check_that_got_no_answer_is_repeated_within_its_time(
+    action: str, attempts: int
+) -> None:
+    made: list[int] = []
+
+    async def run(_: CheckContext) -> Finding:
+        made.append(1)
+        if len(made) < 3:
+            raise AwsError("ecs: no", action=action)
+        return finding(Status.PASS)
+
+    check = Check(name="c", sentence="c", run=run, seconds=30)
+    (found,) = (await run_checks("test", [check], SUBJECT)).results
+    assert found.status is (Status.ERROR if action else Status.PASS)
+    assert len(made) == attempts
+
+
 async def test_an_unknown_suite_is_wrong_usage() -> None:
     with pytest.raises(UsageError, match="unknown suite 'smok'") as raised:
         await run("smok", SUBJECT)

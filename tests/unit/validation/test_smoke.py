@@ -94,7 +94,6 @@ def sick(world: World) -> None:
     [
         (no_cluster, "cluster", "acso-staging-cluster is missing"),
         (no_cluster, "services", "cluster acso-staging-cluster does not exist"),
-        (a_stranger, "services", "acso-staging-stranger is not a service of an agent"),
         (one_deleted, "services", "acso-staging-supervisor is missing"),
         (one_deleted, "logs", "no running task of supervisor"),
         (scaled_to_nothing, "services", "acso-staging-supervisor is scaled to 0"),
@@ -203,3 +202,10 @@ def test_every_field_of_a_health_answer_counts(name: str) -> None:
     assert name in problem
     (problem,) = health_problems(EXPECTED, Answer(status=200, body={**BODY, name: None}))
     assert name in problem
+
+
+async def test_a_service_of_no_agent_is_reported_and_no_failure(deployed: World) -> None:
+    a_stranger(deployed)
+    found = (await results(deployed))["services"]
+    assert found.status is Status.PASS
+    assert "services of no agent: acso-staging-stranger" in found.finding.observed

@@ -139,7 +139,12 @@ class ReadyAccount(World):
             for name in ActionNames
         ]
 
-    def batch_get_image(self, repositoryName: str, **_: Any) -> dict[str, Any]:  # noqa: N803
+    def batch_get_image(
+        self,
+        imageIds: Any,  # noqa: N803, ARG002
+        repositoryName: str = "",  # noqa: N803
+        **_: Any,
+    ) -> dict[str, Any]:
         manifest = self.manifests.get(repositoryName)
         found = [{"imageManifest": json.dumps(manifest)}] if manifest else []
         return {"images": found, "failures": []}

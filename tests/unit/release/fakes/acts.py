@@ -165,7 +165,7 @@ async def without_table(pipeline: Pipeline) -> release.Outcome | None:
 
 
 async def lost_lease(pipeline: Pipeline) -> release.Outcome | None:
-    async def validate() -> ValidationResult:
+    async def validate(_: release.ReleaseContext) -> ValidationResult:
         pipeline.world.items.pop(("lock", "lock"))
         await anyio.sleep(60)
         return ValidationResult(ok=True)

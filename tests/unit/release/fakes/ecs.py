@@ -2,8 +2,8 @@
 
 It starts tasks, counts failures, completes deployments and rolls them back; the load balancer
 finds targets healthy or not. The name of an image says how its tasks behave: `good`, `slow`,
-`crash`, `late` (dies after 20 s), `oom`, `pull`, `stuck` (never starts), `sick`, `liar`,
-optionally with a suffix (`good-2`).
+`crash`, `late` (dies after 20 s), `oom`, `pull`, `stuck` (never starts), `sick`, `liar`, `scarce`
+(there is no capacity for the first two tasks), optionally with a suffix (`good-2`).
 """
 
 import datetime
@@ -17,8 +17,15 @@ from ci.errors import AwsError
 from tests.unit.release.fakes.clock import EPOCH
 
 START = 0.5  # seconds until a task runs
-HEALTHY = {"good": 1.0, "late": 1.0, "liar": 1.0, "slow": 12.0}  # seconds until its target is
+HEALTHY = {
+    "good": 1.0,
+    "late": 1.0,
+    "liar": 1.0,
+    "scarce": 1.0,
+    "slow": 12.0,
+}  # seconds until its target is
 CRASH = {"crash": 0.3, "oom": 0.3, "late": 20.0}  # seconds of running until it ends
+SCARCE = 2  # tasks of a deployment for which there is no capacity
 BREAKER = 3  # failures until ECS rolls a deployment back
 
 
@@ -100,9 +107,15 @@ class Ecs:
             ran = at - task.created - START
             if task.mode == "pull" and ran >= 0:
                 self._stop(task, at, "TaskFailedToStart", "CannotPullContainerError: not found")
+            if task.mode == "scarce" and ran >= 0 and self._stopped(task.deployment) < SCARCE:
+                self._stop(task, at, "TaskFailedToStart", "Capacity is unavailable at this time.")
             if task.mode in CRASH and ran >= CRASH[task.mode]:
                 self._stop(task, at, "EssentialContainerExited", "Essential container exited")
                 task.exit_code = 137 if task.mode == "oom" else 1
+
+    def _stopped(self, deployment: str) -> int:
+        mine = (task for task in self.tasks if task.deployment == deployment)
+        return sum(task.stopped is not None for task in mine)
 
     def _drive(self, name: str, service: Service, at: float) -> None:
         primary = service.deployments[0]
@@ -188,6 +201,8 @@ class Ecs:
     def create_service(self, **request: Any) -> dict[str, Any]:
         name = request["serviceName"]
         if name in self.services and self.services[name].status != "INACTIVE":
+            if self.services[name].request["clientToken"] == request["clientToken"]:
+                return {"service": self._description(name)}  # the same request once more
             raise _refused("InvalidParameterException", "Creation of service was not idempotent.")
         self.services[name] = Service(request=request)
         return {"service": self._deploy(name)}

@@ -8,6 +8,7 @@ import anyio
 from ci.aws.elb import Answer
 from ci.errors import AwsError
 from tests.unit.release.fakes.dynamodb import Table
+from tests.unit.release.fakes.ecr import Registry
 from tests.unit.release.fakes.ecs import Ecs
 
 
@@ -16,7 +17,7 @@ class Killed(BaseException):
 
 
 @dataclass
-class World(Ecs, Table):
+class World(Ecs, Table, Registry):
     """The state of an account; `Handle`s call its operations, one for each process."""
 
     calls: list[str] = field(default_factory=list)
@@ -89,6 +90,9 @@ class Handle:
             raise self._world.errors[operation]
         self._world.tick()
         return getattr(self._world, operation)(**arguments)
+
+    def quick(self) -> "Handle":
+        return self
 
     async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> Any:
         answer = await self.call(service, operation, **arguments)

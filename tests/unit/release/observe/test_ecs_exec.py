@@ -104,4 +104,4 @@ def test_ecs_exec_follows_acso_toml_and_makes_the_root_filesystem_writable(
         (container,) = desired.task_definition(context, agent, images()[0])["containerDefinitions"]
         assert container["readonlyRootFilesystem"] is not on
         assert desired.service(context, agent, revision="r")["enableExecuteCommand"] is on
-        assert desired.update(context, agent, revision="r", desired=1)["enableExecuteCommand"] is on
+        assert desired.settings(context, agent)["enableExecuteCommand"] is on

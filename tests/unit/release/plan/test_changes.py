@@ -13,7 +13,7 @@ from ci.aws import canonical
 from ci.aws.ecs import Deployment, Service, TaskDefinition
 from ci.release import Image, ReleaseContext, plan
 from ci.release.plan.changes import Action, CurrentService, compare
-from ci.release.plan.desired import desired_service, task_definition, update
+from ci.release.plan.desired import desired_service, settings, task_definition
 from ci.release.plan.desired import service as service_request
 from tests.unit.release.conftest import CONFIG, COUNT, ENV, Pipeline, context, images
 from tests.unit.release.fakes.world import World
@@ -192,16 +192,19 @@ def test_old_tasks_stay_until_new_ones_serve() -> None:
 
 def test_an_update_keeps_everything_that_creation_sets() -> None:
     made = service_request(HERE, AGENT, revision=REVISION)
-    changed = update(HERE, AGENT, revision=REVISION, desired=1)
+    changed = settings(HERE, AGENT)
     only_at_creation = {
+        "clientToken",
         "serviceName",
         "launchType",
         "enableECSManagedTags",
         "propagateTags",
         "tags",
     }
-    assert set(made) - set(changed) == only_at_creation
-    assert canonical.service(made) == canonical.service(changed)
+    always = {"cluster", "desiredCount", "taskDefinition"}
+    assert set(made) - set(changed) == only_at_creation | always
+    assert len(made["clientToken"]) <= 36
+    assert canonical.service(made) == canonical.service({**changed, "desiredCount": 1})
 
 
 async def test_a_plan_changes_nothing_and_lists_each_service(pipeline: Pipeline) -> None:

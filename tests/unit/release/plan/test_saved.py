@@ -18,7 +18,7 @@ SUPERVISOR = "acso-staging-supervisor"
 
 async def looked(pipeline: Pipeline) -> tuple[Plan, Facts]:
     planned = await plan(pipeline.context, images("good-2"))
-    return planned, await saved.read_facts(pipeline.context, planned.found)
+    return planned, await saved.read_facts(pipeline.context)
 
 
 async def carried_out(pipeline: Pipeline, expected: Facts) -> release.Outcome:

@@ -168,7 +168,7 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
     "another health port": (
         hunter(HealthCheckPort="9000"),
         f"target group of {HUNTER}",
-        "health port is 9000, not 8000",
+        "health port is 9000, not traffic-port",
         GROUP,
         "--health-check-port traffic-port",
     ),
@@ -176,13 +176,6 @@ PROBLEMS: dict[str, tuple[Break, str, str, str, str]] = {
         hunter(Protocol="HTTPS"),
         f"target group of {HUNTER}",
         "protocol is HTTPS, not HTTP",
-        GROUP,
-        DRIFT,
-    ),
-    "another port": (
-        hunter(Port=80, HealthCheckPort="8000"),
-        f"target group of {HUNTER}",
-        "port is 80, not 8000",
         GROUP,
         DRIFT,
     ),
@@ -268,7 +261,7 @@ async def test_all_problems_are_reported_together(account: ReadyAccount) -> None
         pytest.param(trust(Principal={"Service": ["a", "ecs-tasks.amazonaws.com"]}), id="a list"),
         pytest.param(trust(Action=["sts:TagSession", "sts:AssumeRole"]), id="several actions"),
         pytest.param(trust(Condition={}), id="any account's tasks"),
-        pytest.param(hunter(HealthCheckPort="8000"), id="the health port by number"),
+        pytest.param(hunter(Port=80), id="a port of its own: ECS registers the tasks'"),
         pytest.param(
             lambda w: w.groups[0].update(IpPermissions=[{"IpProtocol": "-1"}]), id="all ports"
         ),

@@ -1,8 +1,12 @@
 """One release at a time, and a dead holder hinders nobody."""
 
+import dataclasses
+import datetime
+import itertools
 import os
 import subprocess
 import sys
+from typing import Any
 
 import anyio
 import pytest
@@ -109,6 +113,80 @@ async def test_a_heartbeat_may_fail_but_not_for_longer_than_the_lease(pipeline: 
     await under_lock(pipeline.context, "test", print, bears_it)
     with pytest.raises(LockedError, match="could not be renewed"):
         await under_lock(pipeline.context, "test", print, gives_up)
+
+
+def lose_reply(monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline, *, number: int) -> None:
+    """Let one write of the lock succeed whose answer is lost, so that the client repeats it."""
+    original, calls = pipeline.world.put_item, itertools.count(1)
+
+    def put_item(**request: Any) -> dict[str, Any]:
+        answer = original(**request)
+        return original(**request) if next(calls) == number else answer
+
+    monkeypatch.setattr(pipeline.world, "put_item", put_item)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_the_lost_reply_of_one_s_own_write_loses_no_lock(
+    monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline, number: int
+) -> None:
+    lose_reply(monkeypatch, pipeline, number=number)
+
+    async def work(held: HeldLock) -> None:
+        await anyio.sleep(60)
+        seen = await lock.current(pipeline.context)
+        assert seen is not None
+        assert seen.token == held.token
+
+    await under_lock(pipeline.context, "test", print, work)
+
+
+@pytest.mark.parametrize("skew", [-30, 30])
+async def test_a_holder_with_another_clock_keeps_its_lock_and_is_followed_when_dead(
+    pipeline: Pipeline, skew: float
+) -> None:
+    other = pipeline.another()
+    clock = dataclasses.replace(
+        other.context.clock, now=lambda: now() + datetime.timedelta(seconds=skew)
+    )
+    context = dataclasses.replace(other.context, clock=clock)
+
+    async def work(_: HeldLock) -> None:
+        with pytest.raises(LockedError, match="staging is locked by"):
+            await refuse_if_locked(pipeline.context, print)
+
+    await under_lock(context, "test", print, work)
+    expires = now().timestamp() + skew + lock.LEASE_SECONDS
+    left = Lease(token="dead", expires=expires, holder={"who": "ann"})
+    assert await records.put_lease(pipeline.context.aws, "releases", left, old=None)
+    began = anyio.current_time()
+
+    async def taken(_: HeldLock) -> float:
+        return anyio.current_time() - began
+
+    waited = await under_lock(pipeline.context, "test", print, taken)
+    assert lock.LEASE_SECONDS < waited < lock.TAKEOVER_SECONDS + 1
+
+
+async def test_a_renewal_that_hangs_ends_the_work_before_another_takes_over(
+    monkeypatch: pytest.MonkeyPatch, pipeline: Pipeline
+) -> None:
+    original = pipeline.context.aws.call
+
+    async def hang(service: str, operation: str, /, **arguments: Any) -> Any:
+        if operation == "put_item" and anyio.current_time() > began + 1:
+            await anyio.sleep(600)
+        return await original(service, operation, **arguments)
+
+    began = anyio.current_time()
+    monkeypatch.setattr(pipeline.context.aws, "call", hang)
+
+    async def work(_: HeldLock) -> None:
+        await anyio.sleep(600)
+
+    with pytest.raises(LockedError, match="could not be renewed for 15 s"):
+        await under_lock(pipeline.context, "test", print, work)
+    assert anyio.current_time() - began <= lock.TAKEOVER_SECONDS
 
 
 def test_this_process_lives_and_an_ended_one_does_not() -> None:

@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci.config import Agent
 from ci.errors import UsageError
 from ci.release.model import Request, ServiceRevision
 from ci.release.records.release import (
     FINAL_STATES,
+    FORMAT,
     TRANSITIONS,
     Entry,
     History,
     Kind,
+    RecordedStack,
     Release,
     State,
     advance,
@@ -181,3 +184,57 @@ def test_a_service_returns_to_what_ran_before_the_first_unfinished_release() -> 
     past = history(made(4, State.DEPLOYING), made(5, State.DEPLOYING))
     assert past.before("s", run(5)) == run(3)
     assert past.before("unknown", run(5)) == run(5)
+
+
+AGENT = Agent(name="supervisor", port=8000, health_path="/health", calls=("threat-hunter",))
+STACK = RecordedStack(name="s", template="0" * 64, parameters={"A": "1"}, tags={})
+
+
+def test_agents_stack_and_settings_are_recorded() -> None:
+    whole = dataclasses.replace(run(1), settings='{"enableExecuteCommand": true}')
+    entry = dataclasses.replace(made(1).entries[0], after=whole)
+    release = dataclasses.replace(made(1), entries=(entry,), agents=(AGENT,), stack=STACK)
+    found = parse(json.loads(json.dumps(body(release))))
+    assert found == release
+    assert found.after["s"].settings == whole.settings
+
+
+def test_a_record_of_an_earlier_version_is_read() -> None:
+    data = json.loads(json.dumps(body(made(1))))
+    for name in ("format", "agents", "stack"):
+        del data[name]
+    for when in ("before", "after"):
+        del data["entries"][0][when]["settings"]
+    assert parse(data) == made(1)
+
+
+def test_a_record_of_a_later_version_is_refused_with_a_sentence() -> None:
+    later = body(made(1)) | {"format": FORMAT + 1, "unheard-of": True}
+    with pytest.raises(UsageError, match=r"release 2026.11.24-1 was recorded by a later version"):
+        parse(later)
+
+
+def test_what_changed_settings_or_the_stack_alone_can_be_rolled_back() -> None:
+    def changed(number: int, settings: str, parameter: str) -> Release:
+        entry = made(1).entries[0]
+        after = dataclasses.replace(run(1), settings=settings)
+        stack = dataclasses.replace(STACK, parameters={"A": parameter})
+        same = (dataclasses.replace(entry, after=after),)
+        return dataclasses.replace(made(number), entries=same, stack=stack)
+
+    first = changed(1, "{}", "1")
+    for second in (changed(2, '{"a": 1}', "1"), changed(2, "{}", "2")):
+        assert history(first, second).target(None) == first
+    assert history(first, changed(2, "{}", "1")).target(None) is None
+    # A record of an earlier version says nothing of either.
+    assert (
+        history(dataclasses.replace(made(1), entries=made(1).entries), first).target(None) is None
+    )
+
+
+def test_a_way_back_has_the_settings_that_run_if_the_record_has_none() -> None:
+    running = dataclasses.replace(run(1), settings="{}")
+    before = history(made(1)).before("s", running)
+    assert before is not None
+    assert before.settings == "{}"
+    assert history(made(1)).before("s", dataclasses.replace(run(2), settings="{}")) == run(1)

@@ -121,7 +121,7 @@ async def test_a_deregistered_target_is_refused_before_anything_changes(pipeline
     with pytest.raises(TargetGoneError) as raised:
         await pipeline.rollback()
     assert "acso-staging-supervisor:1" in str(raised.value)
-    assert "acso-staging-threat-hunter:1 are deregistered" in str(raised.value)
+    assert "acso-staging-threat-hunter:1 is deregistered" in str(raised.value)
     assert "check out abc and deploy it" in raised.value.hint
     calls = set(pipeline.world.calls[before:])
     assert not calls & {"update_service", "create_service", "register_task_definition"}

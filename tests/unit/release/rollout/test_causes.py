@@ -7,11 +7,17 @@ import pytest
 
 from ci.aws.ecs import Task
 from ci.release.rollout.causes import (
+    CAPACITY,
     FATAL,
     HEALTH,
     MEMORY,
+    NETWORK,
     PULL,
     RESOURCES,
+    SLOW_PULL,
+    SLOW_RESOURCES,
+    TRANSIENT,
+    TRANSIENT_FAILURES,
     failure_cause,
     threshold_reached,
 )
@@ -34,6 +40,44 @@ CAUSES: dict[str, tuple[Task, str]] = {
             stopped_reason="ResourceInitializationError: unable to pull secrets or registry auth",
         ),
         RESOURCES,
+    ),
+    "a slow registry": (
+        crashed(
+            **NOT_STARTED,
+            stopped_reason="CannotPullContainerError: pull image manifest has been retried 5 "
+            'time(s): failed to do request: Head "https://0/v2/acso": dial tcp: i/o timeout',
+        ),
+        SLOW_PULL,
+    ),
+    "a throttled pull": (
+        crashed(
+            **NOT_STARTED,
+            container_reason="CannotPullContainerError: toomanyrequests: Rate exceeded",
+        ),
+        SLOW_PULL,
+    ),
+    "a slow secret": (
+        crashed(
+            **NOT_STARTED,
+            stopped_reason="ResourceInitializationError: unable to pull secrets or registry auth: "
+            "RequestError: send request failed: dial tcp 10.0.0.1:443: i/o timeout",
+        ),
+        SLOW_RESOURCES,
+    ),
+    "a late network interface": (
+        crashed(
+            **NOT_STARTED,
+            stopped_reason="Timeout waiting for network interface provisioning to complete.",
+        ),
+        NETWORK,
+    ),
+    "no capacity": (
+        crashed(
+            **NOT_STARTED,
+            stopped_reason="Capacity is unavailable at this time. Please try again later or in a "
+            "different availability zone",
+        ),
+        CAPACITY,
     ),
     "out of memory": (
         crashed(exit_code=137, container_reason="OutOfMemoryError: Container killed due to memory"),
@@ -79,3 +123,12 @@ def test_a_cause_that_a_retry_does_not_fix_ends_the_rollout_at_once(why: str) ->
     patient = dataclasses.replace(LIMITS, failures=5)
     assert evaluate(EXPECTATION, snapshot(tasks=(failed, task())), patient).kind is Kind.FAILED
     assert evaluate(EXPECTATION, snapshot(tasks=(crashed(), task())), patient).kind is Kind.HEALTHY
+
+
+@pytest.mark.parametrize("why", sorted(TRANSIENT))
+def test_what_passes_by_itself_has_a_threshold_of_its_own(why: str) -> None:
+    failed = next(item for item, words in CAUSES.values() if words == why)
+    many = [dataclasses.replace(failed, id=str(n)) for n in range(TRANSIENT_FAILURES)]
+    assert not threshold_reached(many[1:], 1)
+    assert threshold_reached(many, 1)
+    assert not threshold_reached(many, TRANSIENT_FAILURES + 1)

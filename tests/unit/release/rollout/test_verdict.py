@@ -13,6 +13,7 @@ from ci.aws.elb import Answer, Target
 from ci.release.model import ServiceRevision
 from ci.release.rollout.verdict import (
     ANSWER_PATIENCE,
+    SILENCE_PATIENCE,
     Expectation,
     FailureCause,
     Kind,
@@ -206,7 +207,7 @@ FAILED: dict[str, tuple[Snapshot, str]] = {
     ),
     "no answer": (
         snapshot(
-            answer=Answer(status=0, error="no answer: timed out"), wrong_for=ANSWER_PATIENCE + 1
+            answer=Answer(status=0, error="no answer: timed out"), wrong_for=SILENCE_PATIENCE + 1
         ),
         "no answer: timed out",
     ),
@@ -253,6 +254,12 @@ PENDING: dict[str, tuple[Snapshot, str]] = {
     "wrong version for a moment": (
         snapshot(answer=Answer(status=200, body=BODY | {"version": "v7"}), wrong_for=1),
         "answers HTTP 200",
+    ),
+    "no answer to this machine for a moment": (
+        snapshot(
+            answer=Answer(status=0, error="no answer: timed out"), wrong_for=SILENCE_PATIENCE - 1
+        ),
+        "no answer: timed out",
     ),
     "right body, wrong status": (
         snapshot(answer=Answer(status=503, body=BODY)),

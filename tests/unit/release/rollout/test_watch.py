@@ -10,6 +10,8 @@ import pytest
 
 from ci import config as configuration
 from ci import release
+from ci.aws import elb
+from ci.aws.elb import Answer
 from ci.errors import AwsError
 from ci.release.plan import desired
 from ci.release.rollout.verdict import Expectation, Kind, Limits
@@ -246,3 +248,40 @@ def test_pauses_differ_a_little_and_have_an_end(
 
 def test_pauses_grow_with_time() -> None:
     assert [default_pause(elapsed) for elapsed in (0, 10, 100, 1000)] == [FIRST_PAUSE, 0.25, 2.5, 5]
+
+
+@pytest.mark.parametrize(("seconds", "healthy"), [(20, True), (50, False)])
+async def test_aws_may_give_no_answer_for_a_while(
+    pipeline: Pipeline, seconds: float, healthy: bool
+) -> None:
+    expectations = created(pipeline)
+
+    async def silence() -> None:
+        pipeline.world.errors["list_tasks"] = AwsError("ecs: no answer", code="Unreachable")
+        await anyio.sleep(seconds)
+        pipeline.world.errors.clear()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(silence)
+        await anyio.sleep(0.001)
+        if healthy:
+            assert (await watched(pipeline, expectations)).healthy
+        else:
+            with pytest.raises(AwsError, match="no answer"):
+                await watched(pipeline, expectations)
+
+
+async def test_wrong_answers_and_missing_ones_count_apart(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expectations = created(pipeline)
+    began = anyio.current_time()
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        now = anyio.current_time() - began
+        if now < 25:
+            return Answer(status=0, error="no answer: timed out")
+        return Answer(status=503) if now < 29 else pipeline.world.answer(url)
+
+    monkeypatch.setattr(elb, "get", get)
+    assert (await watched(pipeline, expectations)).healthy
