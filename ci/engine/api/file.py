@@ -11,10 +11,10 @@ import anyio.to_thread
 
 from ci.engine.api.files import stat_of, valid_owner
 from ci.engine.api.query import valid_name
-from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, register
+from ci.engine.formats.envfile import EnvFile
 from ci.engine.sources import host_exports
 from ci.engine.store.edits import owned
 from ci.engine.store.tree import Tree

@@ -23,7 +23,6 @@ from graphql import (
     is_composite_type,
 )
 
-from ci.engine import platforms
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
     deep,
@@ -36,6 +35,7 @@ from ci.engine.api.sdl import FILE
 from ci.engine.errors import UnsupportedError
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, checked_arguments, resolver
+from ci.engine.formats import platforms
 from ci.engine.ids import Call, decode, encode
 from ci.engine.store.cache import key_of
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, plain_object, register
+from ci.engine.formats.envfile import EnvFile
 from ci.engine.sources import host_files
 from ci.engine.sources.secrets import reveal
 from ci.engine.store.tree import FILE, Entry, Tree, clean
