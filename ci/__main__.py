@@ -10,8 +10,18 @@ gc.set_threshold(100_000, 30, 30)
 # Run as a folder, Python puts that folder first on the path; the packages lie beside it.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from ci.cli.program import main  # noqa: E402  (needs the path set above)
+try:
+    from ci.cli.program import main  # needs the path set above
 
-code = main()
+    code = main()
+except KeyboardInterrupt:  # before the command began, or after it ended
+    sys.stderr.write("error: interrupted\n  next: run the same command again\n")
+    code = 130
+    if "--json" in sys.argv:
+        sys.stdout.write(
+            '{"command": "", "exit_code": 130, "seconds": 0, "stages": [], "error": '
+            '{"kind": "KeyboardInterrupt", "message": "interrupted", "exit_code": 130, '
+            '"hint": "run the same command again"}}\n'
+        )
 gc.freeze()  # nor are they looked through once more at the end
 sys.exit(code)

@@ -20,6 +20,7 @@ from ci.config import Config, Environment
 from ci.errors import UsageError, ValidationError
 from ci.infra.trust import DEPLOY, PROMOTE
 from ci.pipeline import credentials, environments, images, preview, promoting
+from ci.pipeline.arguments import check_number, check_url
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
 from ci.pipeline.releasing import Releasing
 from ci.pipeline.types import (
@@ -274,7 +275,7 @@ class Acso:
         context = await self.context(env)
         async with stage("validation") as span:
             report = await validation.run(suite, context, context.outputs.url)
-            span.result = report.summary()
+            span.result = report.counted()
             if not report.ok:
                 raise ValidationError(report.text(), hint=f"./acso status --env {env}")
         return _rendered(report, format)
@@ -338,6 +339,7 @@ class Acso:
 
         `acso run-task` streams the log and exits with the command's own exit code.
         """
+        seconds = check_number("seconds", seconds)
         context = await self.context(env)
         async with stage("task") as span:
             ran = await release.run_task(
@@ -355,6 +357,7 @@ class Acso:
         format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """List an environment's releases, or show one with its steps, services and failures."""
+        limit = check_number("limit", limit)
         context = await self.context(env)
         found: CommandResult = await (
             release_detail(context, release) if release else list_releases(context, limit=limit)
@@ -437,12 +440,12 @@ class Acso:
 
     async def _releasing(self, wait: int, on_cancel: OnCancel) -> Releasing:
         webhook = await credentials.webhook(self.webhook)
-        return Releasing(wait=wait, on_cancel=on_cancel, webhook=webhook)
+        return Releasing(wait=check_number("wait", wait), on_cancel=on_cancel, webhook=webhook)
 
     async def _aws(self, config: Config, environment: Environment, role: str) -> Aws:
         return Aws(
             region=environment.region,
-            endpoint=self.endpoint,
+            endpoint=check_url(self.endpoint) if self.endpoint else None,
             registry=self.registry,
             load_balancer=self.load_balancer,
             credentials=await self._credentials(config, environment, role),

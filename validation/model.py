@@ -87,25 +87,29 @@ class Report:
         return Status.PASS in statuses and statuses <= {Status.PASS, Status.SKIP}
 
     def summary(self) -> str:
-        """Return in one line how many checks passed, and what the others observed."""
+        """Return how many checks passed, and a line for each other with what it observed."""
         bad = [r for r in self.results if r.status not in (Status.PASS, Status.SKIP)]
+        problems = [f"  {r.sentence}: {_one_line(r.finding.observed)}" for r in bad]
+        return "\n".join([self.counted(), *problems])
+
+    def counted(self) -> str:
+        """Return how many checks passed."""
         passed = sum(result.status is Status.PASS for result in self.results)
-        problems = "; ".join(f"{r.sentence}: {r.finding.observed}" for r in bad)
-        counted = f"{passed} of {len(self.results)} {self.suite} checks passed"
-        return f"{counted}: {problems}" if problems else counted
+        return f"{passed} of {len(self.results)} {self.suite} checks passed"
 
     def text(self) -> str:
-        """Return the report for people: one line for each check, more if it did not pass."""
+        """Return the report for people: one line for each check, then what to do."""
         width = max((len(result.sentence) for result in self.results), default=0)
         lines = [f"{self.suite} checks of {self.environment} ({self.seconds:.1f} s)"]
         for result in self.results:
             found = result.finding
-            line = f"  {result.status:<5}  {result.sentence:<{width}}  {found.observed}"
-            lines.append(line.rstrip())
-            if result.status not in (Status.PASS, Status.SKIP):
-                lines.append(f"         expected: {found.expected}")
-                lines += [f"         hint: {found.hint}"] * bool(found.hint)
-        return "\n".join([*lines, self.summary().partition(":")[0]])
+            expected = f"; expected: {found.expected}"
+            seen = found.observed + expected * (result.status not in (Status.PASS, Status.SKIP))
+            lines.append(
+                f"  {result.status:<5}  {result.sentence:<{width}}  {_one_line(seen)}".rstrip()
+            )
+        hints = dict.fromkeys(r.finding.hint for r in self.results if r.finding.hint)
+        return "\n".join([*lines, *(f"  hint: {hint}" for hint in hints), self.counted()])
 
     def data(self) -> dict[str, Any]:
         """Return the report for machines."""
@@ -116,6 +120,10 @@ class Report:
             "seconds": round(self.seconds, 3),
             "results": [result.data() for result in self.results],
         }
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def passed(observed: str, expected: str) -> Finding:

@@ -94,7 +94,9 @@ def failure(
     elif isinstance(error, known.ConnectionError | known.HTTPClientError):
         code, sentence = "Unreachable", f"{_where(endpoint)} cannot be reached"
         hint = "check the network: ./acso doctor"
-    elif not isinstance(error, known.BotoCoreError):
+    elif isinstance(error, known.BotoCoreError):
+        hint = "check the AWS_ variables, ~/.aws/config, and the region in acso.toml"
+    else:
         return None
     for secret in secrets:
         sentence = sentence.replace(secret, "***")

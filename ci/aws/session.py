@@ -14,7 +14,7 @@ import anyio
 
 from ci.aws.failures import failure
 from ci.config import Environment
-from ci.errors import WrongAccountError
+from ci.errors import AwsError, WrongAccountError
 
 #: The account id of the embedded AWS.
 EMBEDDED_ACCOUNT = "000000000000"
@@ -87,15 +87,20 @@ class Aws:
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )
-        return _session(_environment()).create_client(
-            service,
-            region_name=self.region,
-            endpoint_url=self.endpoint,
-            aws_access_key_id=keys.access_key_id if keys else None,
-            aws_secret_access_key=keys.secret_access_key if keys else None,
-            aws_session_token=keys.session_token if keys else None,
-            config=config,
-        )
+        try:
+            return _session(_environment()).create_client(
+                service,
+                region_name=self.region,
+                endpoint_url=self.endpoint,
+                aws_access_key_id=keys.access_key_id if keys else None,
+                aws_secret_access_key=keys.secret_access_key if keys else None,
+                aws_session_token=keys.session_token if keys else None,
+                config=config,
+            )
+        except ValueError as error:  # also botocore's own errors of a region or setting
+            message = f"the AWS settings are invalid: {error}"
+            hint = "check the region in acso.toml, AWS_ENDPOINT_URL and ~/.aws/config"
+            raise AwsError(message, service=service, hint=hint) from None
 
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""

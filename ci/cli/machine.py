@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ci.cli.session import ROOT, engine_options
+from ci.common import tables
 from ci.config import FILE, load
-from ci.errors import HostError
+from ci.errors import HostError, UsageError
 from ci.report.progress import stage
+from ci.report.result import RenderedResult
 
 if TYPE_CHECKING:
     from ci.engine.prune import PruneResult
     from ci.engine.usage import Usage
+
+
+MARKS = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
 
 
 def _base_image() -> str:
@@ -33,12 +38,17 @@ async def doctor(_: argparse.Namespace) -> str | int:
     from ci.local import stack  # late: Docker's client
 
     findings = await stack.doctor(base=_base_image())
-    marks = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
+    broken = any(item.state == "broken" for item in findings)
+    lines: list[str] = []
+    width = tables.terminal_width()
     for item in findings:
-        sys.stdout.write(f"{marks[item.state]}  {item.name:<20}{item.detail}\n")
-        if item.fix:
-            sys.stdout.write(f"{'':<29}fix: {item.fix}\n")
-    return HostError.exit_code if any(item.state == "broken" for item in findings) else 0
+        lines += tables.folded(f"{MARKS[item.state]}  {item.name:<20}{item.detail}", width=width)
+        lines += tables.folded(f"fix: {item.fix}", width=width, indent=" " * 9) * bool(item.fix)
+    return RenderedResult(
+        "\n".join(lines),
+        document=json.dumps({"ok": not broken, "findings": [vars(item) for item in findings]}),
+        exit_code=HostError.exit_code if broken else 0,
+    )
 
 
 async def up(_: argparse.Namespace) -> str | int:
@@ -71,7 +81,6 @@ async def selftest(options: argparse.Namespace) -> str | int:
     """Run all tests of this repository, including those with containers and the embedded AWS.
 
     Arguments after `--` go to pytest. Long fault matrices are skipped unless --all is given.
-    Example: acso selftest -- tests/unit -x
     """
     from ci.local import base_image, container_engine  # late: Docker's client
 
@@ -98,6 +107,9 @@ async def bench(options: argparse.Namespace) -> str | int:
     services  Measure time and memory of watching many services.
               Argument: the number of services (default: 100).
     """
+    if options.benchmark is None:  # they run for minutes, so none is the default
+        message = "name a benchmark: engine, deploys or services"
+        raise UsageError(message, hint="acso bench --help")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # also for processes of the benchmark
     command = [sys.executable, "-m", f"tests.bench.{options.benchmark}", *options.arguments]
     # Nothing else runs in this process meanwhile.
@@ -105,17 +117,14 @@ async def bench(options: argparse.Namespace) -> str | int:
 
 
 async def engine(options: argparse.Namespace) -> str | int:
-    """Run a command in a session of the local engine, as `dagger run` does with a Dagger engine.
-
-    Example: acso engine run -- python pipeline.py
-    """
+    """Run a command in a session of the local engine, as `dagger run` does with a Dagger engine."""
     from ci.engine.program import run  # late: the engine
     from ci.local import base_image, container_engine
 
     command = [item for item in options.argv if item != "--"] if options.argv else []
     if options.action != "run" or not command:
         message = "`acso engine run` needs a command to run"
-        raise HostError(message, hint="acso engine run -- COMMAND [ARGUMENT...]")
+        raise UsageError(message, hint="acso engine run -- COMMAND [ARGUMENT...]")
     async with stage("container engine") as span:
         found = await container_engine.ensure(span.say)
     async with stage("base image") as span:
@@ -126,7 +135,11 @@ async def engine(options: argparse.Namespace) -> str | int:
     def log(line: str) -> None:
         sys.stderr.write(f"engine: {line}\n")
 
-    return await run(engine_options(found, images, log), command)
+    try:
+        return await run(engine_options(found, images, log), command)
+    except OSError as error:
+        message = f"cannot run {command[0]}: {error.strerror}"
+        raise UsageError(message, hint="acso engine run -- COMMAND [ARGUMENT...]") from None
 
 
 async def cache(options: argparse.Namespace) -> str | int:
@@ -234,9 +247,9 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "benchmark",
         choices=choices,
+        metavar="BENCHMARK",
         nargs="?",
-        default="engine",
-        help="the benchmark to run (default: engine)",
+        help=f"the benchmark to run: {', '.join(choices)}",
     )
     parser.add_argument(
         "arguments", nargs=argparse.REMAINDER, metavar="ARGUMENT", help="passed to the benchmark"

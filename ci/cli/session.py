@@ -283,14 +283,28 @@ def _source_state() -> dict[str, Any]:
     """Return the source's commit and branch, whether it has uncommitted changes, and the user."""
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False
-        )
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(ROOT), *arguments],
+                capture_output=True,
+                encoding="utf-8",
+                errors="backslashreplace",
+                check=False,
+            )
+        except OSError:  # without git there is no commit to record
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     return {
         "commit": git("rev-parse", "HEAD"),
         "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
         "dirty": bool(git("status", "--porcelain")),
-        "actor": getpass.getuser(),
+        "actor": _user(),
     }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        return str(os.getuid())

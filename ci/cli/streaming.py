@@ -11,9 +11,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ from ci.release.observe import ecs_exec, logs
 from ci.release.observe.status import Status, changes, status
 from ci.release.run_task import DEFAULT_TIMEOUT
 from ci.release.run_task import run_task as run_once
+from ci.report import streams
+from ci.report.result import RenderedResult
+from ci.report.streams import ReaderGoneError
 
 if TYPE_CHECKING:
     from ci.main import Acso
@@ -51,7 +55,7 @@ class ReplacementProgram:
         os.execvp(self.argv[0], self.argv)  # noqa: S606
 
 
-StreamingResult = int | ReplacementProgram
+StreamingResult = int | RenderedResult | ReplacementProgram
 Handler = Callable[["Acso", Mapping[str, Any]], Awaitable[StreamingResult]]
 
 
@@ -98,10 +102,11 @@ def write_logs(options: argparse.Namespace) -> Handler:
         if options.follow:
             async with until_interrupted():
                 await logs.follow(context, wanted, write)
-        else:
-            for line in await logs.read(context, wanted):
-                write(line)
-        return 0
+            return 0
+        lines = await logs.read(context, wanted)
+        for line in [] if options.json else lines:
+            write(line)
+        return _printed([line.data() for line in lines])
 
     return handle
 
@@ -119,37 +124,52 @@ def run_task(options: argparse.Namespace) -> Handler:
             say=_print_progress,
             seconds=given.get("seconds", DEFAULT_TIMEOUT),
         )
-        if options.json:
-            _print(json.dumps(result.data(), indent=2))
         if result.exit_code is None:
             result.raise_for_failure()
-        return int(result.exit_code or 0)
+        return _printed(result.data(), exit_code=int(result.exit_code or 0))
 
     return handle
 
 
-def execute(_: argparse.Namespace) -> Handler:
-    """Run a command in a running task, connected to this terminal."""
+def execute(options: argparse.Namespace) -> Handler:
+    """Run a command in a running task, connected to this terminal; with --json, not connected."""
 
     async def handle(acso: "Acso", given: Mapping[str, Any]) -> StreamingResult:
         context = await acso.context(given["env"])
-        task = await ecs_exec.running_task(context, given["agent"])
-        if context.aws.endpoint is not None:
-            # The embedded AWS has no ECS Exec; its tasks are containers on this machine.
-            from ci.local import container_engine  # late: Docker's client
-
-            return ReplacementProgram(
-                argv=await container_engine.exec_command(task.id, given["args"])
-            )
-        if shutil.which(ecs_exec.PLUGIN) is None:
-            message = f"ECS Exec needs {ecs_exec.PLUGIN}, which is not on PATH"
-            hint = 'see "Install the Session Manager plugin" in the AWS Systems Manager User Guide'
-            raise ExecError(message, hint=hint)
-        return ReplacementProgram(
-            argv=tuple(await ecs_exec.start_session(context, task, given["args"]))
-        )
+        argv = await _exec_command(context, given["agent"], given["args"])
+        if options.json:
+            return await _captured(argv)
+        return ReplacementProgram(argv=argv)
 
     return handle
+
+
+async def _exec_command(
+    context: ReleaseContext, agent: str, command: Sequence[str]
+) -> tuple[str, ...]:
+    task = await ecs_exec.running_task(context, agent)
+    if context.aws.endpoint is not None:
+        # The embedded AWS has no ECS Exec; its tasks are containers on this machine.
+        from ci.local import container_engine  # late: Docker's client
+
+        return await container_engine.exec_command(task.id, command)
+    if shutil.which(ecs_exec.PLUGIN) is None:
+        message = f"ECS Exec needs {ecs_exec.PLUGIN}, which is not on PATH"
+        hint = 'see "Install the Session Manager plugin" in the AWS Systems Manager User Guide'
+        raise ExecError(message, hint=hint)
+    return tuple(await ecs_exec.start_session(context, task, list(command)))
+
+
+async def _captured(argv: Sequence[str]) -> RenderedResult:
+    """Run a program without input; return its exit code and what it wrote to standard output."""
+    done = await anyio.run_process(list(argv), stdin=subprocess.DEVNULL, stderr=None, check=False)
+    output = done.stdout.decode(errors="backslashreplace")
+    return _printed({"exit_code": done.returncode, "output": output}, exit_code=done.returncode)
+
+
+def _printed(data: object, *, exit_code: int = 0) -> RenderedResult:
+    """Return a result whose text was printed while the command ran."""
+    return RenderedResult("", document=json.dumps(data), exit_code=exit_code)
 
 
 @asynccontextmanager
@@ -163,11 +183,8 @@ async def until_interrupted() -> AsyncIterator[None]:
                     group.cancel_scope.cancel()
 
         group.start_soon(listen)
-        try:
+        with suppress(ReaderGoneError):
             yield
-        except BrokenPipeError:
-            # Python flushes standard output again at exit: that must not fail.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         group.cancel_scope.cancel()
 
 
@@ -219,8 +236,7 @@ def coloured(line: logs.Line, width: int, names: list[str]) -> Text:
 
 
 def _print(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    streams.write(text)
 
 
 def _print_progress(text: str) -> None:
@@ -243,8 +259,6 @@ def _follow_flag(parser: argparse.ArgumentParser) -> None:
 EXEC = Function(
     name="exec",
     doc="""Run a command in a running task of an agent, connected to this terminal.
-
-Example: acso exec --env staging --agent supervisor -- sh
 
 On AWS this uses ECS Exec: the environment needs ecs_exec = true in acso.toml, and this machine
 needs the Session Manager plugin. On the embedded AWS, `docker exec` runs the command in the task's

@@ -5,7 +5,7 @@ name.
 """
 
 from ci.config.checks import FARGATE, PLATFORMS, STRATEGIES
-from ci.config.model import Agent, Config, Environment, Project, Size, Task
+from ci.config.model import Agent, Config, Environment, Project, Size, Task, nearest
 from ci.config.parsing import FILE, load, parse
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "Size",
     "Task",
     "load",
+    "nearest",
     "parse",
 ]

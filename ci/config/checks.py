@@ -43,6 +43,8 @@ class BadKeyError(Exception):
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
+        self.where = where
+        self.what = what
 
 
 def known(where: str, data: Mapping[str, object], names: set[str]) -> None:
@@ -72,6 +74,7 @@ def check(config: Config) -> None:
     for environment in config.environments.values():
         _check_environment(environment, config.agents)
         _check_events(environment, set(config.environments) - {environment.name})
+    _check_triggers(config)
     if sum(map(len, config.waves())) < len(config.agents):
         raise BadKeyError("agents", "their `calls` form a cycle")
 
@@ -89,7 +92,9 @@ def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> N
             raise BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
     known(f"{where}.agents", environment.agents, {agent.name for agent in agents})
     for agent in agents:
-        _check_size(where, environment.task(agent))
+        own = environment.agents.get(agent.name)
+        sized = own is not None and (own.cpu is not None or own.memory is not None)
+        _check_size(f"{where}.agents.{agent.name}" if sized else where, environment.task(agent))
 
 
 def _check_repository(project: Project) -> None:
@@ -117,6 +122,20 @@ def _check_events(environment: Environment, others: set[str]) -> None:
     if environment.event is not None and source is None:
         message = "missing: a GitHub release promotes what another environment has validated"
         raise BadKeyError(f"{where}.promotes_from", message)
+
+
+def _check_triggers(config: Config) -> None:
+    """Check that an event of the repository releases to one environment at most."""
+    released: dict[str, str] = {}
+    for environment in config.environments.values():
+        where = f"environments.{environment.name}"
+        if environment.branch is not None and environment.event is not None:
+            raise BadKeyError(f"{where}.event", "`branch` and `event`: set one of them")
+        for key in ("branch", "event"):
+            value = getattr(environment, key)
+            other = released.setdefault(f"{key} {value}", environment.name)
+            if value is not None and other != environment.name:
+                raise BadKeyError(f"{where}.{key}", f"{value!r} already releases to {other}")
 
 
 def _check_size(where: str, task: Task) -> None:

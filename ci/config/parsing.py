@@ -13,6 +13,10 @@ from ci.config.model import Agent, Config, Environment, Project, Size
 from ci.errors import ConfigError
 
 FILE = "acso.toml"
+HINT = f"correct {FILE}; docs and comments in it say what each key is"
+BYTE_ORDER_MARK = "\ufeff"
+#: Groups of tables whose values may come from a table of [defaults].
+INHERITS = MappingProxyType({"agents": "agent", "environments": "environment"})
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
@@ -25,22 +29,38 @@ def load(path: Path) -> Config:
         raise ConfigError(message, hint="run from a checkout of the repository") from error
     except UnicodeDecodeError as error:
         message = f"{path}: not UTF-8 at byte {error.start}"
-        raise ConfigError(message) from error
+        raise ConfigError(message, hint="save it as UTF-8") from error
     return parse(text, file=str(path))
 
 
 def parse(text: str, *, file: str = FILE) -> Config:
     """Turn the text of acso.toml into a `Config`; raises `ConfigError` naming file and key."""
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
+    except RecursionError:
+        message = f"{file}: values are nested too deeply"
+        raise ConfigError(message, hint=HINT) from None
+    except ValueError as error:  # also a number of more digits than Python reads
         message = f"{file}: {error}"
-        raise ConfigError(message) from error
+        raise ConfigError(message, hint=HINT) from error
     try:
         return _config(data)
     except BadKeyError as error:
-        message = f"{file}: {error}"
-        raise ConfigError(message) from None
+        message = f"{file}: {_origin(error.where, data)}: {error.what}"
+        raise ConfigError(message, hint=HINT) from None
+
+
+def _origin(where: str, data: dict[str, typing.Any]) -> str:
+    """Return where a value is written: in the defaults, unless the table has it itself."""
+    group, _, rest = where.partition(".")
+    name, _, key = rest.rpartition(".")
+    if group not in INHERITS or not name or "." in name:
+        return where
+    defaults = data.get("defaults", {}).get(INHERITS[group], {})
+    own = data[group].get(name, {})
+    item = key.partition("[")[0]  # of a list
+    inherited = item in defaults and item not in own
+    return f"defaults.{INHERITS[group]}.{key}" if inherited else where
 
 
 def _config(data: dict[str, typing.Any]) -> Config:

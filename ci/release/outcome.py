@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from ci import errors
+from ci.common import tables
 from ci.errors import AcsoError
 from ci.release.model import ServiceRevision
 from ci.release.observe.failures import TaskFailure
@@ -32,6 +33,7 @@ class OutcomeKind(StrEnum):
     UNHEALTHY = "unhealthy"  # nothing was to be changed, but the services do not work
 
 
+HEADS = ("agent", "version", "digest", "at")
 SUCCESSES = frozenset(
     {OutcomeKind.NOTHING_TO_DO, OutcomeKind.DEPLOYED, OutcomeKind.RESTORED, OutcomeKind.UNDONE}
 )
@@ -152,7 +154,9 @@ class Outcome:
 
     def _next(self) -> str:
         """Return the commands that may be useful next."""
-        verbs = ("status", "logs", "rollback") if self.services else ("status", "deploy")
+        verbs = ["status", "logs"] if self.services else ["status", "deploy"]
+        # Before the first release there is nothing to roll back to.
+        verbs += ["rollback"] * (self.kind is OutcomeKind.DEPLOYED and bool(self.back_on))
         return "next: " + "; ".join(f"./acso {verb} --env {self.environment}" for verb in verbs)
 
     def data(self) -> dict[str, Any]:
@@ -206,9 +210,9 @@ class Outcome:
         return "\n".join(lines)
 
     def _table(self) -> list[str]:
-        width = max((len(service.agent) for service in self.services), default=0)
-        return [
-            f"  {s.agent:<{width}}  {s.run.version if s.run else '-':<12}  "
-            f"{s.run.digest[:19] if s.run else '-':<19}  {s.url}"
+        rows = [
+            (s.agent, s.run.version if s.run else "-", s.run.digest[:19] if s.run else "-", s.url)
             for s in self.services
         ]
+        width = tables.terminal_width()
+        return tables.table(HEADS, rows, width=width, indent="  ", header=False)

@@ -77,7 +77,7 @@ class Terminal:
             (f"{mark} ", style),
             f"{span.name:<18}",
             (f"{span.seconds:6.1f} s  ", "dim"),
-            span.result,
+            span.headline,
         )
         self._console.print(line, soft_wrap=True)
 

@@ -70,7 +70,7 @@ def write_summary(command: str, spans: Sequence[Span], code: int, text: str) -> 
     path = os.environ.get("GITHUB_STEP_SUMMARY")
     if not active() or not path:
         return
-    written = summary(command, spans, code, text).encode()[:MAX_SUMMARY]
+    written = summary(command, spans, code, text).encode(errors="backslashreplace")[:MAX_SUMMARY]
     try:
         with Path(path).open("ab") as file:
             file.write(written)
@@ -79,7 +79,7 @@ def write_summary(command: str, spans: Sequence[Span], code: int, text: str) -> 
 
 
 def _row(span: Span) -> str:
-    cells = (MARKS[span.state], span.name, f"{span.seconds:.1f}", span.result)
+    cells = (MARKS[span.state], span.name, f"{span.seconds:.1f}", span.headline)
     return "| " + " | ".join(map(_cell, cells)) + " |"
 
 

@@ -27,6 +27,11 @@ class Span:
     notes: list[str] = field(default_factory=list)
     _listener: "Listener"
 
+    @property
+    def headline(self) -> str:
+        """The first line of the result; an error says the rest of it."""
+        return self.result.partition("\n")[0]
+
     def say(self, line: str) -> None:
         """Report one line of progress."""
         self.notes.append(line)
@@ -76,7 +81,7 @@ class Lines:
     def ended(self, span: Span) -> None:
         """Print how the stage ended."""
         mark = {"ok": "ok ", "failed": "FAILED "}.get(span.state, span.state + " ")
-        tail = f"  {span.result}" if span.result else ""
+        tail = f"  {span.headline}" if span.result else ""
         self._line(f"{mark}{span.name} ({span.seconds:.1f} s){tail}")
 
     def _line(self, text: str) -> None:

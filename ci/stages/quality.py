@@ -39,6 +39,7 @@ TESTS = {
         "pyproject.toml",
         "scripts",
         "tests/acso.toml",
+        "tests/conftest.py",
         "tests/unit",
         "validation",
         "!tests/unit/agents",

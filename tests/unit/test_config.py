@@ -90,12 +90,12 @@ def test_an_environment_gives_one_agent_another_size() -> None:
             "memory = 600",
             "environments.development.memory: 600: with cpu 256, 512 to 2048 MiB in steps of 512",
         ),
-        ("port = 8000", "port = 80000", "agents.supervisor.port: 80000 is not a port"),
+        ("port = 8000", "port = 80000", "defaults.agent.port: 80000 is not a port"),
         ('region = "us-east-1"', "", "environments.development.region: missing value (a text)"),
         (
             'health_path = "/health"',
             'health_path = "health"',
-            "agents.supervisor.health_path: must begin with '/'",
+            "defaults.agent.health_path: must begin with '/'",
         ),
         ("[agents.threat-hunter]", "[agents.Threat]", "agents.Threat: names are lower-case words"),
         (
@@ -111,7 +111,7 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             'strategy = "rolling"',
             'strategy = "hope"',
-            "environments.development.strategy: must be one of rolling",
+            "defaults.environment.strategy: must be one of rolling",
         ),
         (
             "[environments.staging]",
@@ -121,17 +121,17 @@ def test_an_environment_gives_one_agent_another_size() -> None:
         (
             "deploy_timeout = 600",
             "deploy_timeout = 0",
-            "environments.development.deploy_timeout: must be 1 or more",
+            "defaults.environment.deploy_timeout: must be 1 or more",
         ),
         (
             "desired_count = 1",
             "desired_count = 0",
-            "environments.development.desired_count: must be 1 or more",
+            "defaults.environment.desired_count: must be 1 or more",
         ),
         (
             "keep_releases = 100",
             "keep_releases = 1",
-            "environments.development.keep_releases: must be 2 or more",
+            "defaults.environment.keep_releases: must be 2 or more",
         ),
         (
             "keep_releases = 100",
@@ -239,6 +239,62 @@ def test_a_file_that_is_not_text_is_reported(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load(path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "acso.toml"
+    path.write_text(TEXT, encoding="utf-8-sig")
+    assert load(path) == parse(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("x = " + "[" * 5000, "nested too deeply"), ("x = " + "9" * 5000, "digits")],
+)
+def test_what_the_toml_parser_cannot_take_is_an_error_of_the_file(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"acso.toml: .*{message}"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where"),
+    [
+        ("port = 8000", 'port = "x"', "defaults.agent.port"),
+        ("calls = []  ", "calls = [1]  ", r"defaults.agent.calls\[0\]"),
+        ("[agents.threat-hunter]", "[agents.threat-hunter]\nport = 0", "agents.threat-hunter.port"),
+        ("cpu = 512  ", "cpu = 500  ", "defaults.environment.cpu"),
+        ("cpu = 256", "cpu = 300", "environments.development.cpu"),
+        ('strategy = "rolling"', "strategy = 1", "defaults.environment.strategy"),
+        (
+            "[environments.staging]",
+            "[environments.staging]\nagents.supervisor.cpu = 300",
+            "environments.staging.agents.supervisor.cpu",
+        ),
+    ],
+)
+def test_a_value_is_blamed_on_the_table_that_has_it(old: str, new: str, where: str) -> None:
+    assert old in TEXT
+    with pytest.raises(ConfigError, match=f"^acso.toml: {where}: "):
+        parse(TEXT.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('branch = "main"', 'branch = "develop"', "'develop' already releases to development"),
+        (
+            'branch = "main"',
+            'event = "release"\npromotes_from = "development"',
+            "environments.production.event: 'release' already releases to staging",
+        ),
+        ('event = "release"', 'event = "release"\nbranch = "x"', "set one of them"),
+    ],
+)
+def test_an_event_of_the_repository_releases_to_one_environment(
+    old: str, new: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(TEXT.replace(old, new, 1))
 
 
 def test_a_mistyped_environment_names_the_nearest() -> None:

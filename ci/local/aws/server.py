@@ -10,6 +10,7 @@ from typing import Any
 
 from ci.local.aws import (
     containers,
+    log_pages,
     ownership,
     patching,
     ports,
@@ -92,7 +93,7 @@ def apply_corrections(registry: str) -> list[str]:
         IncompatibleError: ministack is not the release that they are written for.
     """
     patching.check_release()
-    from ministack.services import alb, ecs, ssm
+    from ministack.services import alb, cloudwatch_logs, ecs, ssm
     from ministack.services.cloudformation import provisioners, stacks
 
     all_probes = probes.Probes()
@@ -105,8 +106,9 @@ def apply_corrections(registry: str) -> list[str]:
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
+    log_pages.apply(cloudwatch_logs)
     services.start()
-    return ["containers", "targets", "ports", "tasks", "scheduler", "templates"]
+    return ["containers", "log_pages", "targets", "ports", "tasks", "scheduler", "templates"]
 
 
 def running_containers() -> list[str]:

@@ -136,7 +136,7 @@ async def scope(context: ReleaseContext, query: Query) -> Scope:
     """Resolve a query; raises `UsageError` on an invalid agent, time, release or pattern."""
     agents = frozenset(context.config.agent(name).name for name in query.agents)
     since = moment(query.since, context.clock.now()) if query.since else None
-    pattern = _pattern(query.grep) if query.grep else None
+    pattern = expression(query.grep) if query.grep else None
     if not query.release:
         start = since or moment("10m", context.clock.now())
         return Scope(start=_ms(start), agents=agents, pattern=pattern)
@@ -224,7 +224,8 @@ def _release(releases: Sequence[Release], id_: str) -> Release:
     raise UsageError(message, hint=f"the newest releases: {known}")
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def expression(text: str) -> re.Pattern[str]:
+    """Return the compiled expression; raises `UsageError` if it is invalid."""
     try:
         return re.compile(text)
     except re.error as error:

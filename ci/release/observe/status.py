@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ci.aws import elb
+from ci.common import tables
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
@@ -71,16 +72,17 @@ class Status:
     def text(self) -> str:
         """Return the status for people: notes, a table of the services, and drift."""
         release = f"release {self.release}" if self.release else "no validated release yet"
-        head = f"{self.environment}: {release}"
-        rows = [HEADS, *map(_row, self.services)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        width = tables.terminal_width()
+
+        def lines(texts: Sequence[str]) -> list[str]:
+            return [
+                line for text in texts for line in tables.folded(text, width=width, indent="  ")
+            ]
+
         drifts = [f"{item.agent}: {item.drift}" for item in self.services if item.drift]
-        lines = [*self.notes, *lines, *drifts]
-        return "\n".join([head, *(f"  {line}" for line in lines)])
+        services = tables.table(HEADS, [*map(_row, self.services)], width=width, indent="  ")
+        head = f"{self.environment}: {release}"
+        return "\n".join([head, *lines(self.notes), *services, *lines(drifts)])
 
     def data(self) -> dict[str, Any]:
         """Return the status for machines."""

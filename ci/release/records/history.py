@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ci.common import tables
 from ci.errors import UsageError
 from ci.release.model import ReleaseContext, ServiceRevision
 from ci.release.records import table
 from ci.release.records.release import Entry, Release, body, key
 
+HEADS = ("release", "kind", "state", "began", "took", "by", "commit", "changed")
 WIDTH = 100  # characters of a reason in a list; `release_detail` shows all of it
 
 
@@ -27,11 +29,7 @@ class ReleaseList:
         if not self.releases:
             return f"{self.environment}: no release on record"
         rows = [self._row(release) for release in self.releases]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        lines = tables.table(HEADS, rows, width=tables.terminal_width(), header=False)
         count = f"{len(rows)} release{'s' * (len(rows) > 1)}"
         return "\n".join([f"{self.environment}: {count}, newest first", *lines])
 

@@ -119,10 +119,10 @@ async def test_the_command_line_ends_with_the_task_s_exit_code() -> None:
 
 
 @pytest.mark.usefixtures("good")
-async def test_the_command_line_writes_a_json_object_a_line() -> None:
+async def test_the_command_line_writes_log_lines_as_one_json_document() -> None:
     code, out, err = await acso("logs", *ENV, "--agent", HUNTER, "--grep", "starting", "--json")
     assert code == 0, err
-    told = [json.loads(line) for line in out.splitlines()]
+    told = json.loads(out)["result"]
     assert {item["agent"] for item in told} == {HUNTER}
     assert told[0].keys() == {"time", "agent", "task", "level", "message", "fields"}
 
@@ -132,6 +132,8 @@ async def test_a_command_runs_in_a_task_s_own_container() -> None:
     script = "printenv ACSO_AGENT; exit 5"
     code, out, err = await acso("exec", *ENV, "--agent", HUNTER, "--", "sh", "-c", script)
     assert (code, out) == (5, f"{HUNTER}\n"), err
+    code, out, err = await acso("exec", *ENV, "--agent", HUNTER, "--json", "--", "sh", "-c", script)
+    assert (code, json.loads(out)["result"]) == (5, {"exit_code": 5, "output": f"{HUNTER}\n"}), err
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 
 from ci import errors
 from ci.cli import program
+from ci.cli.arguments import NotRunError
+from ci.cli.help import EPILOG
 from ci.cli.program import _handler, make_parser
 from ci.cli.session import check_names, uses_local_aws
 from ci.cli.signatures import Description, describe, from_module
@@ -30,12 +32,10 @@ def parser(module: Description) -> argparse.ArgumentParser:
 
 
 def test_every_function_is_a_command_with_its_own_help(
-    module: Description, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+    module: Description, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for function in module.functions:
-        with pytest.raises(SystemExit) as done:
-            parser.parse_args([function.command, "--help"])
-        assert done.value.code == 0
+        assert program.main([function.command, "--help"]) == 0
         out = capsys.readouterr().out
         assert function.doc.splitlines()[0] in out
         shown = [p for p in function.parameters if p.name not in ("format", "args")]
@@ -45,11 +45,11 @@ def test_every_function_is_a_command_with_its_own_help(
 def test_every_exit_code_is_listed_in_the_help(
     parser: argparse.ArgumentParser,
 ) -> None:
-    listed = set(map(int, re.findall(r"(?m)^ +(\d+)  ", program.EPILOG)))
+    listed = set(map(int, re.findall(r"(?m)^ +(\d+)  ", EPILOG)))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.AcsoError)}
     assert listed == codes | {0}
-    assert program.EPILOG in parser.format_help()
+    assert EPILOG in parser.format_help()
 
 
 def test_every_function_and_parameter_is_documented(module: Description) -> None:
@@ -69,6 +69,20 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     [
         ([], "COMMAND"),
         (["cache", "--keep", "5parsecs"], "'5parsecs'"),
+        (["bench"], "name a benchmark: engine, deploys or services"),
+        (["logs", "--env", "x", "--since", "999999999w"], "too long a duration"),
+        (["logs", "--env", "x", "--since", "yesterday"], "examples: 30s"),
+        (["logs", "--env", "x", "--grep", "("], "not a valid regular expression"),
+        (["--endpoint", "garbage", "status", "--env", "x"], "'garbage' is not a URL"),
+        (["--source", "/no/such", "status", "--env", "x"], "there is no such directory"),
+        (["deploy", "--env", "staging", "--env", "production"], "--env: given twice"),
+        (["deploy", "--env", "staging", "--dirty", "--no-dirty"], "given twice"),
+        (["deploy", "--env", "staging", "--wait", "-5"], "-5 is not a number from 0"),
+        (["deploy", "--env", "staging", "--plan", "/no/such"], "cannot read /no/such"),
+        (["history", "--env", "staging", "--limit", "0"], "0 is not a number from 1"),
+        (["history", "--env", "staging", "--limt", "5"], "did you mean '--limit'?"),
+        (["history", "--env", "staging", "5"], "unknown argument '5'"),
+        (["logs", "--env", "x", "--follow", "--output", "x.json"], "--follow"),
         (["deploi"], "invalid choice: 'deploi'"),
         (["deploy"], "--env"),
         (["deploy", "--enviroment", "x"], "--env"),
@@ -85,15 +99,13 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_says_what(
-    argv: list[str],
-    message: str,
-    parser: argparse.ArgumentParser,
-    capsys: pytest.CaptureFixture[str],
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as done:
-        parser.parse_args(argv)
-    assert done.value.code == 2
-    assert message in capsys.readouterr().err
+    assert program.main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err.splitlines()[0]
+    assert err.splitlines()[1].startswith("  next: acso ")
 
 
 def test_a_command_after_two_hyphens_keeps_its_own_flags(
@@ -104,8 +116,20 @@ def test_a_command_after_two_hyphens_keeps_its_own_flags(
         given = parser.parse_args([*mine, "python", "-c", "print(1)", "--env", "other"])
         assert (given.env, given.agent) == ("staging", "supervisor")
         assert given.args == ["python", "-c", "print(1)", "--env", "other"]
-        with pytest.raises(SystemExit):
+        with pytest.raises(NotRunError):
             parser.parse_args(mine)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["engine --json run -- true", "engine run --json -- true", "bench deploys --runs 1 --json"],
+)
+def test_json_is_for_acso_wherever_it_stands(line: str) -> None:
+    options = program._parse(line.split())
+    assert options.json is True
+    assert "--json" not in [*vars(options).get("argv", []), *vars(options).get("arguments", [])]
+    assert program._parse(["engine", "run", "--", "x", "--json"]).json is False
+    assert program._parse(["engine", "run", "x", "--json"]).argv == ["x", "--json"]
 
 
 def test_streaming_replaces_a_function_only_if_its_flags_ask_for_it(
@@ -151,10 +175,9 @@ async def test_an_output_file_that_cannot_be_written_is_a_host_error(
 
 
 def test_a_secret_s_value_is_not_repeated_when_it_is_refused(
-    parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--aws-secret-access-key", "wJalrXUtnFEMI", "check"])
+    assert program.main(["--aws-secret-access-key", "wJalrXUtnFEMI", "check"]) == 2
     assert "wJalrXUtnFEMI" not in capsys.readouterr().err
 
 

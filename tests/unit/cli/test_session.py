@@ -1,6 +1,8 @@
 """What a call prepares on this machine before it opens an engine session."""
 
 import dataclasses
+import getpass
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +18,18 @@ from ci.config import FILE, load
 from ci.local import base_image, container_engine, paths
 
 CONFIG = load(Path(__file__).parents[2] / FILE)
+
+
+def test_without_git_and_without_a_name_there_is_still_a_source_and_an_actor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nobody() -> str:
+        raise KeyError
+
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    expected = {"commit": "", "branch": "", "dirty": False, "actor": str(os.getuid())}
+    assert session._source_state() == expected
 
 
 async def test_the_base_image_of_acso_toml_is_the_one_that_is_used(

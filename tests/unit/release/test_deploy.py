@@ -249,3 +249,14 @@ async def test_a_service_that_cannot_be_removed_does_not_hide_how_the_others_are
     with pytest.raises(RollbackFailedError) as raised:
         outcome.raise_for_failure()
     assert raised.value.hint.startswith("./acso rollback --env staging returns to release ")
+
+
+async def test_a_rollback_is_proposed_only_if_there_is_something_to_return_to(
+    pipeline: Pipeline,
+) -> None:
+    first = await pipeline.deploy()
+    assert first.text().endswith("next: ./acso status --env staging; ./acso logs --env staging")
+    assert "./acso rollback" not in (await pipeline.deploy()).text()  # nothing changed
+    second = await pipeline.deploy("good-2")
+    assert second.text().endswith("; ./acso rollback --env staging")
+    assert "./acso rollback" not in (await pipeline.rollback()).text()

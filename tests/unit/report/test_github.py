@@ -27,13 +27,13 @@ def job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return summary
 
 
-def run(result: str | int | Exception, *, json_: bool = False, streams: bool = False) -> int:
+def run(result: str | int | Exception, *, json_: bool = False) -> int:
     def command() -> str | int:
         if isinstance(result, Exception):
             raise result
         return result
 
-    return Report(command="deploy", json=json_, streams=streams).run(command)
+    return Report(command="deploy", json=json_).run(command)
 
 
 def test_an_annotation_is_one_line_whatever_is_in_it() -> None:
@@ -69,7 +69,7 @@ def test_an_error_with_details_is_a_group_and_an_annotation(
 
 @pytest.mark.usefixtures("job")
 def test_an_error_of_one_line_is_only_an_annotation(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(errors.UsageError("wrong")) == 2
+    assert run(errors.HostError("wrong")) == 4
     assert capsys.readouterr().err == "::error title=acso deploy::wrong\n"
 
 

@@ -1,12 +1,15 @@
 """How a command ends: stdout, stderr and exit code for each kind of result and error."""
 
+import errno
 import json
+from pathlib import Path
 
 import pytest
 
 from ci import errors
 from ci.report.output import Report
 from ci.report.result import RenderedResult
+from ci.report.streams import ReaderGoneError
 
 
 def of(run: object, *, json_: bool = False) -> int:
@@ -35,7 +38,8 @@ def test_a_result_may_carry_the_exit_code(
 ) -> None:
     result = RenderedResult("2 changes", document='{"changed": true}', exit_code=2)
     assert of(lambda: result, json_=json_) == 2
-    assert "2 changes" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert json.loads(out)["result"] == {"changed": True} if json_ else out == "2 changes\n"
 
 
 def test_an_error_is_printed_as_message_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,6 +63,61 @@ def test_ctrl_c_is_130() -> None:
 def test_a_defect_shows_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert of(raising(ZeroDivisionError("oops"))) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_traceback_of_a_defect_is_in_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "state" / "defect.txt"
+    report = Report(command="plan", json=False, defects=file)
+    assert report.run(raising(ZeroDivisionError("oops"))) == 1  # type: ignore[arg-type]
+    assert capsys.readouterr().err.splitlines() == [
+        "error: ZeroDivisionError: oops",
+        f"  next: this is a defect: please report it with the traceback in {file}",
+    ]
+    assert "ZeroDivisionError: oops" in file.read_text()
+
+
+def test_a_file_that_cannot_be_used_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/var/cache/acso/x")
+    assert of(raising(error)) == errors.HostError.exit_code
+    assert capsys.readouterr().err.splitlines() == [
+        "error: /var/cache/acso/x: No space left on device",
+        "  next: free some space",
+    ]
+
+
+def test_wrong_usage_without_a_hint_leads_to_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert of(raising(errors.UsageError("unknown agent"))) == 2
+    assert capsys.readouterr().err.endswith("  next: acso plan --help\n")
+
+
+def test_control_characters_and_markup_of_a_message_are_shown_as_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    of(raising(errors.HostError("\x1b[31mred :smile: a\\[/b]")))
+    assert capsys.readouterr().err == "error: [31mred :smile: a\\[/b]\n"
+
+
+@pytest.mark.parametrize("json_", [False, True])
+def test_a_reader_that_has_gone_is_no_failure(
+    capsys: pytest.CaptureFixture[str], *, json_: bool
+) -> None:
+    assert of(raising(ReaderGoneError()), json_=json_) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_json_lines_end_without_a_document_but_an_error_is_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def report() -> Report:
+        return Report(command="logs", json=True, streaming="lines")
+
+    assert report().run(lambda: 0) == 0
+    assert capsys.readouterr().out == ""
+    assert report().run(raising(errors.AwsError("no"))) == 20  # type: ignore[arg-type]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["error"]["kind"] == "AwsError"
 
 
 def test_json_holds_result_and_stages(capsys: pytest.CaptureFixture[str]) -> None:

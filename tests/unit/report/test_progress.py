@@ -21,6 +21,15 @@ async def test_a_stage_that_succeeds_is_one_line_with_its_result() -> None:
     assert end.endswith("s)  5 images")
 
 
+async def test_a_result_of_many_lines_is_shown_by_its_first() -> None:
+    out = io.StringIO()
+    with listen(timeline := Timeline(Lines(out))):
+        async with stage("validation") as span:
+            span.result = "1 of 2 checks passed\n  it answers: HTTP 500"
+    assert out.getvalue().endswith("s)  1 of 2 checks passed\n")
+    assert str(timeline.spans[0].data()["result"]).endswith("HTTP 500")
+
+
 async def test_a_stage_that_raises_is_failed_and_the_exception_propagates() -> None:
     timeline = Timeline(Lines(io.StringIO()))
 

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,17 +113,6 @@ def test_every_command_exists(document: Path, commands: set[str]) -> None:
     functions = {function.command for function in from_module().functions}
     called = {name for text in code(document) for name in DAGGER.findall(text)}
     assert called <= functions
-
-
-def test_every_command_line_is_accepted(
-    document: Path, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WEBHOOK", "https://example.org")
-    for line in lines(document):
-        words = shlex.split(line) if line.startswith("./acso ") else []
-        if len(words) > 2 and not re.search(r"\b[A-Z]{3,}\b|\.\.\.|\|", line):
-            parsed = parser.parse_args([*words[1:]])
-            assert parsed.command == next(word for word in words[1:] if not word.startswith("-"))
 
 
 def test_the_readme_shows_every_command_but_parts_of_others(

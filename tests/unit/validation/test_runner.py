@@ -113,9 +113,11 @@ def test_only_passes_make_a_success(statuses: tuple[Status, ...], ok: bool) -> N
 def test_a_report_shows_what_was_expected_for_failures() -> None:
     text = report(Status.PASS, Status.FAIL).text()
     assert "PASS   check 0  this" in text
-    assert "FAIL   check 1  this\n         expected: that\n         hint: do it" in text
-    assert text.endswith("1 of 2 smoke checks passed")
-    assert report(Status.FAIL).summary() == "0 of 1 smoke checks passed: check 0: this"
+    assert "FAIL   check 1  this; expected: that\n" in text
+    assert text.endswith("\n  hint: do it\n1 of 2 smoke checks passed")
+    assert len(text.splitlines()) == 5
+    both = report(Status.FAIL, Status.PASS, Status.ERROR).summary()
+    assert both == "1 of 3 smoke checks passed\n  check 0: this\n  check 2: this"
 
 
 def test_results_are_written_atomically(tmp_path: Path) -> None:

@@ -79,6 +79,23 @@ def test_a_status_is_a_table_with_what_differs_below() -> None:
     ]
 
 
+def test_on_a_narrow_terminal_each_service_is_a_paragraph(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    found = status(
+        item(agent="threat-hunter", release="2026.11.24-3", drift="revision 9; the record lists 8"),
+        notes=("release 2026.11.24-4 is unfinished: somebody on host stopped while deploying",),
+    )
+    assert found.text().splitlines() == [
+        "staging: release r2",
+        "  release 2026.11.24-4 is unfinished: somebody on host",
+        "    stopped while deploying",
+        "  threat-hunter",
+        "    release 2026.11.24-3, revision 8, version v8,",
+        "    digest 0123456789ab, tasks 1/2, health healthy (drift)",
+        "  threat-hunter: revision 9; the record lists 8",
+    ]
+
+
 @pytest.mark.parametrize(
     ("told", "shown"),
     [

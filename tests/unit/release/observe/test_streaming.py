@@ -23,6 +23,7 @@ from ci.errors import ContainerEngineError, ExecError, TaskFailedError
 from ci.local import container_engine
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
+from ci.report.result import RenderedResult
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.logs import LoggedWorld
 from tests.unit.release.rollout.test_verdict import task
@@ -67,11 +68,13 @@ async def test_lines_are_written_as_they_are_read(
     pipeline: Pipeline, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world(pipeline).write(HUNTER, "t1", {"level": "info", "message": "hello"}, -1)
-    assert await used(streaming.write_logs, pipeline.context, {"agent": [HUNTER]}) == 0
+    assert await used(streaming.write_logs, pipeline.context, {"agent": [HUNTER]}) == ""
     out = capsys.readouterr().out
     assert out == "2026-11-24 11:59:59.000  threat-hunter           info     hello\n"
-    await used(streaming.write_logs, pipeline.context, {}, json=True)
-    assert json.loads(capsys.readouterr().out)["message"] == "hello"
+    result = await used(streaming.write_logs, pipeline.context, {}, json=True)
+    assert isinstance(result, RenderedResult)
+    assert [line["message"] for line in json.loads(result.document)] == ["hello"]
+    assert capsys.readouterr().out == ""
 
 
 async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
@@ -79,12 +82,16 @@ async def test_a_one_off_task_s_log_is_output_and_its_exit_code_ours(
 ) -> None:
     await pipeline.deploy()
     given = {"agent": HUNTER, "args": ["check", "4"]}
-    assert await used(streaming.run_task, pipeline.context, given) == 4
+    result = await used(streaming.run_task, pipeline.context, given)
+    assert isinstance(result, RenderedResult)
+    assert (result, result.exit_code) == ("", 4)
     out, err = capsys.readouterr()
     assert out == "check\n4\n"
     assert "task once0 of threat-hunter" in err
-    assert await used(streaming.run_task, pipeline.context, given, json=True) == 4
-    assert json.loads(capsys.readouterr().out)["log"] == ["check", "4"]
+    result = await used(streaming.run_task, pipeline.context, given, json=True)
+    assert isinstance(result, RenderedResult)
+    assert (json.loads(result.document)["log"], result.exit_code) == (["check", "4"], 4)
+    assert capsys.readouterr().out == ""
 
 
 async def test_a_one_off_task_that_never_ran_has_no_exit_code(pipeline: Pipeline) -> None:
@@ -223,6 +230,26 @@ async def test_with_another_endpoint_a_task_is_a_container_of_this_machine(
     found = await used(streaming.execute, context, {"agent": HUNTER, "args": ["sh"]})
     assert found == ReplacementProgram(argv=("docker", "exec"))
     assert asked == [("task8", ["sh"])]
+
+
+async def test_as_json_a_command_s_output_and_exit_code_are_the_result(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = dataclasses.replace(pipeline.context, aws=Aws(region="x", endpoint="http://here"))
+
+    async def running_task(*_: object) -> object:
+        return task()
+
+    async def exec_command(_: str, command: list[str]) -> tuple[str, ...]:
+        return tuple(command)
+
+    monkeypatch.setattr(ecs_exec, "running_task", running_task)
+    monkeypatch.setattr(container_engine, "exec_command", exec_command)
+    given = {"agent": HUNTER, "args": ["sh", "-c", "echo hello; exit 3"]}
+    found = await used(streaming.execute, context, given, json=True)
+    assert isinstance(found, RenderedResult)
+    assert json.loads(found.document) == {"exit_code": 3, "output": "hello\n"}
+    assert found.exit_code == 3
 
 
 async def test_a_task_without_a_container_here_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
