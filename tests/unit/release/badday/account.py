@@ -22,9 +22,7 @@ REGISTRY = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
 LOCK = ("lock", "lock")
 FINAL = ("succeeded", "rolled_back", "failed")
 #: Operations that change what runs, or what it runs on.
-CHANGING = frozenset(
-    {"create_service", "update_service", "delete_service", "execute_change_set"}
-)
+CHANGING = frozenset({"create_service", "update_service", "delete_service", "execute_change_set"})
 Digests = dict[str, str]  # by agent
 
 
@@ -139,9 +137,12 @@ class Account:
         }
 
     def whole(self) -> bool:
-        """Return whether all services are of one release, or none exists."""
+        """Return whether all services of one release run, or none exists.
+
+        Services of agents that this release does not have are removed after its success.
+        """
         running = self.running()
-        return not running or running in self.releases
+        return not running or any(found.items() <= running.items() for found in self.releases)
 
     def unfinished(self) -> list[str]:
         """Return the records that say that a release has not ended."""

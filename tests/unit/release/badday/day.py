@@ -34,6 +34,7 @@ from tests.unit.release.badday.weather import CALM, Weather
 from tests.unit.release.badday.wire import CURRENT, KilledError, ModelAws, Process, answer
 
 AGENTS = ("supervisor", "threat-hunter", "incident-response")
+MORE, FEWER = (*AGENTS, "service-orchestration"), AGENTS[:2]
 ENVIRONMENT = "staging"
 Command = Callable[[ReleaseContext], Awaitable[Outcome]]
 
@@ -63,6 +64,7 @@ class Day:
             config.environments[ENVIRONMENT],
             health_grace=90,
             desired_count=self.count,
+            bake_time=10,
             account="123456789012",
         )
         chosen = tuple(
@@ -111,9 +113,14 @@ class Day:
             self.account.time.advance()
             self.account.check_record()
 
-    def push(self, version: str, bad: Mapping[str, Quality] | None = None) -> list[Image]:
+    def push(
+        self,
+        version: str,
+        bad: Mapping[str, Quality] | None = None,
+        agents: Sequence[str] = AGENTS,
+    ) -> list[Image]:
         """Push the images of a release."""
-        return self.account.push(AGENTS, version, bad or {})
+        return self.account.push(agents, version, bad or {})
 
     def wrong(self, images: Sequence[Image]) -> list[str]:
         """Return what is not as it must be after a good, calm deploy of these images."""
@@ -127,7 +134,7 @@ class Day:
         for service in account.ecs.services.values():
             if service.status == "ACTIVE":
                 serving = sum(task.serves() for task in service.wanted(service.primary))
-                if serving < self.count or len(service.deployments) > 1:
+                if serving < self.count:
                     wrong.append(f"{service.name}: {serving} of {self.count} tasks serve")
         return wrong
 
@@ -148,9 +155,7 @@ def rolls_back(*, wait: float = 0.0) -> Command:
 
     async def command(context: ReleaseContext) -> Outcome:
         options = ReleaseOptions(wait=wait)
-        return await rollback(
-            context, None, Request(actor="model"), _validate, _silent, options
-        )
+        return await rollback(context, None, Request(actor="model"), _validate, _silent, options)
 
     return command
 

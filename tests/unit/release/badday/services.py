@@ -253,11 +253,16 @@ class Service:
             self._break(primary)
 
     def _break(self, primary: Deployment) -> None:
-        breaker = self.settings.get("deploymentConfiguration", {}).get("deploymentCircuitBreaker", {})
+        breaker = self.settings.get("deploymentConfiguration", {}).get(
+            "deploymentCircuitBreaker", {}
+        )
         limit = min(max(math.ceil(self.desired / 2), 3), 200)
         if not breaker.get("enable") or primary.failed < limit:
             return
-        primary.state, primary.reason = "FAILED", "ECS deployment circuit breaker: tasks failed to start."
+        primary.state, primary.reason = (
+            "FAILED",
+            "ECS deployment circuit breaker: tasks failed to start.",
+        )
         self.say(f"(deployment {primary.id}) deployment failed: tasks failed to start.")
         if breaker.get("rollback") and self.completed is not None:
             back = self.completed
@@ -268,7 +273,9 @@ class Service:
         """Return the service as DescribeServices does."""
         running = [t for t in self.tasks if t.status == "RUNNING"]
         pending = [t for t in self.wanted() if t.status in ("PROVISIONING", "PENDING")]
-        latest = self.deployments[0].revision if self.deployments else self.settings["taskDefinition"]
+        latest = (
+            self.deployments[0].revision if self.deployments else self.settings["taskDefinition"]
+        )
         return {
             **{key: value for key, value in self.settings.items() if key != "taskDefinition"},
             "serviceArn": f"{prefix}:service/{cluster}/{self.name}",

@@ -234,5 +234,3 @@ def _compute(stack: Stack, made: ChangeSet) -> None:
 
 def _listed(pairs: Mapping[str, str], key: str, value: str) -> list[dict[str, str]]:
     return [{key: name, value: text} for name, text in pairs.items()]
-
-

@@ -33,10 +33,10 @@ class Quality(Enum):
 class Fate:
     """The seconds that a task takes, and why it does not start, if so."""
 
-    provisioning: float = 4.0
-    pulling: float = 3.0
-    starting: float = 4.0  # from RUNNING to the first good answer
-    registration: float = 2.0  # extra, until the load balancer counts its target as healthy
+    provisioning: float = 2.0
+    pulling: float = 1.0
+    starting: float = 1.0  # from RUNNING to the first good answer
+    registration: float = 0.0  # extra, until the load balancer counts its target as healthy
     failure: str = ""  # one of RETRIED
     sidecar: str = ""  # "", "first" or "last": a container of AWS's own that exits, in that place
 
@@ -106,7 +106,11 @@ class Task:
         if self.drain_from is not None:
             if now >= self.drain_from + DEREGISTRATION:
                 return None
-            return "draining", "Target.DeregistrationInProgress", "Target deregistration is in progress"
+            return (
+                "draining",
+                "Target.DeregistrationInProgress",
+                "Target deregistration is in progress",
+            )
         age = now - self.running_at
         if self.up() and age >= self.fate.starting + 2 * CHECK + self.fate.registration:
             return "healthy", "", ""

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from ci.errors import AcsoError
 from ci.release import Image, Outcome, OutcomeKind
-from tests.unit.release.badday.day import Day, deploys, described, rolls_back, simulate
+from tests.unit.release.badday.day import (
+    AGENTS,
+    FEWER,
+    MORE,
+    Day,
+    deploys,
+    described,
+    rolls_back,
+    simulate,
+)
 from tests.unit.release.badday.services import Fates
 from tests.unit.release.badday.tasks import Fate, Quality
 from tests.unit.release.badday.weather import FATES, PATIENT, SHORTAGES, WILD, Weather
@@ -32,29 +41,36 @@ class Step:
 
     kind: str
     delay: float
+    wait: float  # for the lock
     weather: Weather
     badness: Quality
+    agents: tuple[str, ...]
 
 
+SET = st.sampled_from([AGENTS, AGENTS, MORE, FEWER])
 STEPS = st.lists(
     st.builds(
         Step,
         st.sampled_from([GOOD, GOOD, BAD, BACK]),
         st.floats(0.0, 120.0).map(lambda value: round(value, 1)),
+        st.sampled_from([0.0, 20.0, 300.0]),
         WILD,
         BADNESS,
+        SET,
     ),
     min_size=1,
     max_size=3,
 )
 
 
-async def first_release(day: Day, fates: Sequence[Fate], shortage: float = 0.0) -> list[Image]:
-    """Deploy the first release on a calm morning; return its images."""
-    images = day.push("first")
-    result = await day.run("first", deploys(images))
-    assert isinstance(result, Outcome), described(result)
-    assert result.kind is OutcomeKind.DEPLOYED, described(result)
+async def morning(day: Day, fates: Sequence[Fate], shortage: float = 0.0) -> list[Image]:
+    """Deploy two releases on a calm morning; return the images of the second."""
+    images: list[Image] = []
+    for name in ("first", "second"):
+        images = day.push(name)
+        result = await day.run(name, deploys(images))
+        assert isinstance(result, Outcome), described(result)
+        assert result.kind is OutcomeKind.DEPLOYED, described(result)
     day.account.fates.given = list(fates)
     day.account.fates.shortage = shortage
     return images
@@ -85,7 +101,7 @@ def test_a_good_release_is_deployed_while_every_delay_is_within_the_stated_patie
     weather: Weather, fates: list[Fate], shortage: float, count: int
 ) -> None:
     async def story(day: Day) -> None:
-        await first_release(day, fates, shortage)
+        await morning(day, fates, shortage)
         images = day.push("good")
         result = await day.run("good", deploys(images), weather)
         assert isinstance(result, Outcome), described(result)
@@ -102,7 +118,7 @@ def test_one_owner_no_mixture_without_a_record_and_a_whole_environment_in_the_ev
     steps: list[Step], fates: list[Fate]
 ) -> None:
     async def story(day: Day) -> None:
-        await first_release(day, fates)
+        await morning(day, fates)
         async with anyio.create_task_group() as group:
             for number, step in enumerate(steps):
                 await anyio.sleep(step.delay)
@@ -110,9 +126,12 @@ def test_one_owner_no_mixture_without_a_record_and_a_whole_environment_in_the_ev
         await evening(day)
 
     async def run(day: Day, name: str, step: Step) -> None:
-        images = day.push(name, {"supervisor": step.badness} if step.kind == BAD else {})
-        command = rolls_back() if step.kind == BACK else deploys(images)
-        result = await day.run(name, command, step.weather)
+        bad = {"supervisor": step.badness} if step.kind == BAD else {}
+        images = day.push(name, bad, step.agents)
+        command = deploys(images, wait=step.wait)
+        if step.kind == BACK:
+            command = rolls_back(wait=step.wait)
+        result = await day.run(name, command, step.weather, step.agents)
         event(f"{step.kind}: {ending(result)}")
         assert result is None or isinstance(result, Outcome | AcsoError)
         if step.kind == BAD and isinstance(result, Outcome):
@@ -122,23 +141,50 @@ def test_one_owner_no_mixture_without_a_record_and_a_whole_environment_in_the_ev
 
 
 @some_days
-@given(weather=WILD, number=st.integers(1, 300), badness=st.none() | BADNESS, fates=FATES)
+@given(
+    weather=WILD, number=st.integers(1, 300), badness=st.none() | BADNESS, agents=SET, fates=FATES
+)
 def test_a_rollback_makes_the_environment_whole_after_a_process_was_killed(
-    weather: Weather, number: int, badness: Quality | None, fates: list[Fate]
+    weather: Weather,
+    number: int,
+    badness: Quality | None,
+    agents: tuple[str, ...],
+    fates: list[Fate],
 ) -> None:
     async def story(day: Day) -> None:
-        first = await first_release(day, fates)
-        images = day.push("second", {"supervisor": badness} if badness else {})
-        end = await day.run("second", deploys(images), replace(weather, dies_at=number))
+        before = await morning(day, fates)
+        images = day.push("third", {"supervisor": badness} if badness else {}, agents)
+        killed = replace(weather, dies_at=number)
+        end = await day.run("third", deploys(images), killed, agents)
         event(f"{badness or GOOD}: {ending(end)}")
         unfinished = bool(day.account.unfinished())
         day.account.fates.given.clear()
-        result = await day.run("back", rolls_back(wait=WAIT))
+        result = await day.run("back", rolls_back(wait=WAIT), agents=agents)
         if unfinished:
             assert isinstance(result, Outcome), described(result)
             assert result.kind is OutcomeKind.RESTORED, described(result)
-            wrong = day.wrong(first)
+            wrong = day.wrong(before)
             assert not wrong, "\n".join([*wrong, *day.account.journal])
         await evening(day)
+
+    simulate(story)
+
+
+@some_days
+@given(weather=WILD, number=st.integers(1, 300), agents=SET, fates=FATES)
+def test_the_same_deploy_again_ends_what_a_killed_process_began(
+    weather: Weather, number: int, agents: tuple[str, ...], fates: list[Fate]
+) -> None:
+    async def story(day: Day) -> None:
+        await morning(day, fates)
+        images = day.push("third", agents=agents)
+        killed = replace(weather, dies_at=number)
+        event(ending(await day.run("third", deploys(images), killed, agents)))
+        day.account.fates.given.clear()
+        result = await day.run("again", deploys(images, wait=WAIT), agents=agents)
+        assert isinstance(result, Outcome), described(result)
+        assert result.ok, described(result)
+        wrong = day.wrong(images)
+        assert not wrong, "\n".join([*wrong, *day.account.journal])
 
     simulate(story)

@@ -27,16 +27,26 @@ class Storm:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """A call whose effect takes place, while its replies are lost."""
+
+    number: int
+    times: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Weather:
     """The faults of one process: its clock, its calls, and its end.
 
-    `lost` are numbers of calls with the number of lost replies in a row; `dies_at` is the number of
-    the call at which it is killed, `acted` whether that call still reaches AWS.
+    `lost` are numbers of calls, each with the number of lost replies in a row and the seconds until
+    the connection is closed. `dies_at` is the number of the call at which the process is killed,
+    `acted` whether that call still reaches AWS.
     """
 
     clock: float = 0.0
     storms: tuple[Storm, ...] = ()
-    lost: tuple[tuple[int, int], ...] = ()
+    lost: tuple[Lost, ...] = ()
     dies_at: int | None = None
     acted: bool = False
 
@@ -66,17 +76,16 @@ def _storms(scale: float) -> st.SearchStrategy[tuple[Storm, ...]]:
     return st.tuples(*each).map(lambda found: tuple(storm for storm in found if storm))
 
 
-def _lost(most: int) -> st.SearchStrategy[tuple[tuple[int, int], ...]]:
-    one = st.tuples(NUMBERS, st.integers(1, most))
-    return st.lists(one, max_size=12, unique_by=lambda item: item[0]).map(tuple)
+def _lost(most: int, longest: float) -> st.SearchStrategy[tuple[Lost, ...]]:
+    seconds = st.sampled_from([0.0, 0.0, longest])
+    one = st.builds(Lost, NUMBERS, st.integers(1, most), seconds)
+    return st.lists(one, max_size=12, unique_by=lambda item: item.number).map(tuple)
 
 
 #: Within the stated patience: no call fails after botocore's own attempts.
-PATIENT = st.builds(Weather, CLOCK, _storms(1.0), _lost(3))
+PATIENT = st.builds(Weather, CLOCK, _storms(1.0), _lost(2, 8.0))
 #: Anything: calls fail, the lock is lost, the process is killed.
-WILD = st.builds(
-    Weather, CLOCK, _storms(6.0), _lost(6), st.none() | NUMBERS, st.booleans()
-)
+WILD = st.builds(Weather, CLOCK, _storms(6.0), _lost(6, 60.0), st.none() | NUMBERS, st.booleans())
 SECONDS = st.floats(0.5, 25.0).map(lambda value: round(value, 1))
 FATES = st.lists(
     st.builds(

@@ -106,7 +106,7 @@ class ModelAws(Aws):
         validate(service, operation, arguments)
         number = process.number()
         dying = process.weather.dies_at == number
-        lost = dict(process.weather.lost).get(number, 0)
+        lost = next((item for item in process.weather.lost if item.number == number), None)
         attempts = 1 if self._quick else ATTEMPTS
         error: Exception = AssertionError("no attempt")
         for attempt in range(attempts):
@@ -126,10 +126,11 @@ class ModelAws(Aws):
                 process.kill()
             await anyio.sleep(LATENCY)
             process.check()
-            if attempt >= lost:
+            if lost is None or attempt >= lost.times:
                 if isinstance(answer, RefusedError):
                     raise _client_error(answer, operation)
                 return answer
+            await anyio.sleep(min(lost.seconds, QUICK_TIMEOUT) if self._quick else lost.seconds)
             error = exceptions.ConnectionClosedError(endpoint_url="https://aws")
         raise error
 
@@ -215,7 +216,5 @@ def _limits(where: str, shape: Any, value: Any) -> None:
             _limits(f"{where}[]", shape.member, item)
     elif shape.type_name == "string":
         assert len(value) <= shape.metadata.get("max", len(value)), f"{where}: too long: {value}"
-        assert _pattern(shape.metadata.get("pattern", ".*")).fullmatch(value), (
-            f"{where}: {value!r}"
-        )
+        assert _pattern(shape.metadata.get("pattern", ".*")).fullmatch(value), f"{where}: {value!r}"
         assert value in (shape.enum or [value]), f"{where}: {value!r} is not in {shape.enum}"
