@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ci.local.embedded_aws import Emulator
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Bytes from which on a new log of the engine is begun at the next session; one old one is kept.
+#: Bytes from which on a new log of the engine is begun; one old one is kept.
 LOG_SIZE = 10 << 20
 SECRETS = ("env://", "file://", "cmd://")  # how references to secrets begin
 
@@ -222,12 +222,14 @@ def _log(*, verbose: bool) -> Callable[[str], None]:
 
     path = paths.state_dir() / "engine.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > LOG_SIZE:
-        path.replace(path.with_name("engine.log.1"))
 
     def write(line: str) -> None:
+        # Not logging's RotatingFileHandler: other processes write to the same file.
         with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+            size = file.tell()
+        if size > LOG_SIZE:
+            path.replace(path.with_name("engine.log.1"))
         if verbose:
             sys.stderr.write(f"   engine: {line}\n")
 

@@ -23,7 +23,7 @@ import anyio
 import dagger
 
 from ci import engine
-from ci.engine.docker.docker_api import connect
+from ci.engine.docker.client import connect
 from ci.local import base_image
 from ci.local import container_engine as local_docker
 

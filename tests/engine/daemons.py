@@ -27,6 +27,13 @@ SMALL = "small:1"
 PROGRAMS = "/bin/sh /bin/sleep /bin/cat /bin/dd /bin/date /usr/bin/find"
 
 
+def podman_version(client: docker.DockerClient) -> int:
+    """Return the major version of a Podman; 0 of another container engine."""
+    parts = client.version().get("Components") or []
+    found = [part["Version"] for part in parts if part["Name"] == "Podman Engine"]
+    return int(found[0].split(".")[0]) if found else 0
+
+
 def small(client: docker.DockerClient, image: str) -> bytes:
     """Return an image of a shell and little more, as a tar archive to import."""
     libraries = f"$(ldd {PROGRAMS} | grep -o '/lib[^ ]*' | sort -u)"

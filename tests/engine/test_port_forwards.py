@@ -13,6 +13,7 @@ import pytest
 
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import INSTANCE, Open
+from tests.engine.daemons import podman_version
 
 pytestmark = pytest.mark.docker
 FRESH = os.urandom(4).hex()
@@ -86,7 +87,9 @@ async def test_a_server_of_this_host_on_all_addresses_keeps_its_port(lab: Lab) -
         assert await fetched(lab, service, port) == "everywhere"
         await service.stop()
         other = host_service(lab, port + 1, port)
-        with pytest.raises(dagger.QueryError, match=f"cannot listen on .*:{port}: Address already"):
+        with pytest.raises(
+            dagger.QueryError, match=f"cannot listen on .*:{port}: (Address|Cannot)"
+        ):
             await other.start()
 
 
@@ -97,6 +100,10 @@ async def test_services_of_this_host_share_a_frontend_port(
         async with session(lab.options) as second:
             services = [host_service(on, port, 8099) for on, port in ((lab, one), (lab, two))]
             assert await fetched(lab, services[0], 8099) == "one"
+            if podman_version(client) >= 5:  # it has a network's address only while that is used
+                with pytest.raises(dagger.QueryError, match="give the service another frontend"):
+                    await fetched(lab, services[1], 8099)
+                return
             assert await fetched(lab, services[1], 8099) == "two"
             assert await fetched(second, host_service(second, one, 8099), 8099) == "one"
         names = [await service.hostname() for service in services]

@@ -8,8 +8,9 @@ import dagger
 import docker
 import pytest
 
+from ci import engine
 from tests.engine.behaviours import Lab
-from tests.engine.conftest import INSTANCE
+from tests.engine.conftest import INSTANCE, Open
 
 pytestmark = pytest.mark.docker
 FRESH = os.urandom(4).hex()
@@ -150,3 +151,25 @@ async def test_docker_keeps_a_bounded_log_of_a_service(
     mine = [each for each in found if "exec sleep 1234" in each.attrs["Config"]["Cmd"]]
     assert [each.attrs["HostConfig"]["LogConfig"]["Config"]["max-size"] for each in mine] == ["10m"]
     await running.stop(kill=True)
+
+
+async def test_a_service_starts_where_docker_has_no_init_program(
+    options: engine.Options, session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = docker.APIClient.start
+    refused: list[str] = []
+
+    def without_init(self: Any, container: str, *args: Any, **kwargs: Any) -> Any:
+        if self.inspect_container(container)["HostConfig"].get("Init"):
+            refused.append(container)
+            text = 'exec: "docker-init": executable file not found in $PATH'
+            raise docker.errors.APIError(text, explanation=text)
+        return start(self, container, *args, **kwargs)
+
+    monkeypatch.setattr(docker.APIClient, "start", without_init)
+    async with session(options) as lab:
+        for name in ("first", "second"):
+            running = service(lab, f"exec sleep 1235 # {name}{FRESH}")
+            await running.start()
+            await running.stop(kill=True)
+    assert len(refused) == 1  # it is not asked for again

@@ -1,4 +1,4 @@
-"""Services: bound by name, waited for, shared, mourned."""
+"""Services: bound by name, waited for, shared; their end is reported."""
 
 import http.server
 import os

@@ -14,14 +14,14 @@ from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
-import docker
 import docker.errors
+import requests
 import urllib3
-from docker.utils import kwargs_from_env
 from docker.utils.socket import SocketError
 
 from ci.engine import requirements
 from ci.engine.docker import podman, transfers
+from ci.engine.docker.client import THREADS, connect
 from ci.engine.errors import EngineError
 from ci.engine.session_names import is_dead, session_name
 from ci.engine.store import archive
@@ -34,10 +34,6 @@ STORE = "acso.engine.store"
 CACHE = "acso.engine.cache"
 #: Images of steps have a tag, so that `docker image prune` keeps them and they can be listed.
 REPOSITORY = "acso-engine"
-#: Seconds that one call of the daemon may take: a commit or a load of gigabytes, at most.
-TIMEOUT = 600
-#: Concurrent calls of the daemon.
-THREADS = 128
 #: Errors of a daemon that does not answer, or ends in the middle of an answer.
 NO_ANSWER = (
     OSError,  # requests' errors among them
@@ -49,27 +45,6 @@ NO_ANSWER = (
 SYMBOLIC = 1 << 27
 #: What keeps a container alive between the commands that run in it.
 IDLE = ["sleep", "2147483647"]
-
-
-def connect(url: str | None) -> Any:
-    """Return a client of a daemon; `None` means DOCKER_HOST or the default socket."""
-    settings = kwargs_from_env()
-    if url is not None:
-        settings = {**settings, "base_url": url}
-    try:
-        return docker.APIClient(
-            **settings,
-            version="auto",
-            timeout=TIMEOUT,
-            # The client has a pool for each URL, and closes the oldest, even under a new user.
-            num_pools=2 * THREADS,
-            max_pool_size=THREADS,
-        )
-    except docker.errors.DockerException as error:
-        raise EngineError(
-            f"no container engine answers at {url or 'the default socket'}: {error}; "
-            "start one, or set DOCKER_HOST"
-        ) from error
 
 
 class Daemon:
@@ -88,6 +63,9 @@ class Daemon:
         #: Whether images are in Docker's containerd store, the default since Docker 29.
         self.containerd = not self.podman and uses_containerd_store(self.client.info())
         self._limits = podman.limits(self.client.base_url) if self.podman else []
+        self.client.build_limits = self._limits
+        at_once = partial(podman.remove, self.client)
+        self.remove_container = at_once if self.podman else self.client.remove_container
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
 
@@ -104,6 +82,9 @@ class Daemon:
             raise DaemonError(said, status) from error
         except docker.errors.DockerException as error:
             raise DaemonError(str(error), 0) from error
+        except requests.JSONDecodeError as error:
+            # Podman's answer is empty if the object disappears during the call.
+            raise DaemonError("the container engine's answer is empty", 404) from error
         except NO_ANSWER as error:
             raise DaemonError(f"the container engine does not answer: {error}", 0) from error
         except tarfile.TarError as error:
@@ -211,7 +192,7 @@ class Daemon:
 
     async def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, whether it runs, stopped or is missing."""
-        await self.try_remove(self.client.remove_container, container, v=True, force=True)
+        await self.try_remove(self.remove_container, container, v=True, force=True)
 
     async def processes(self, container: str) -> int | None:
         """Return the number of processes and threads; None if the daemon does not count them.
@@ -345,7 +326,7 @@ async def remove_sessions(daemon: Daemon, sessions: Iterable[str]) -> None:
 
     client = daemon.client
     filters = [{"label": [f"{SESSION}={session}"]} for session in sessions]
-    remove = partial(client.remove_container, v=True)
+    remove = partial(daemon.remove_container, v=True)
 
     def remove_network(name: str, **_options: bool) -> None:
         client.remove_network(name)

@@ -1,6 +1,7 @@
 """What Podman needs besides the Docker API."""
 
 import resource
+from typing import Any
 
 from docker.types import Ulimit
 
@@ -23,3 +24,22 @@ def limits(url: str) -> list[Ulimit]:
         for name, hard in found.items()
         if hard != resource.RLIM_INFINITY and hard < _DEFAULT
     ]
+
+
+def remove(client: Any, container: str, *, v: bool, force: bool) -> None:
+    """Remove a container at once; blocks.
+
+    By the Docker API Podman 5 waits ten seconds for a running container to end by itself.
+
+    Args:
+        client: a client of docker-py.
+        container: its id.
+        v: with its anonymous volumes.
+        force: even if it runs.
+
+    Raises:
+        docker.errors.APIError: it is missing, or cannot be removed.
+    """
+    url = f"{client.base_url}/v4.0.0/libpod/containers/{container}"
+    params = {"v": v, "force": force, "timeout": 0}
+    client._raise_for_status(client._delete(url, params=params))

@@ -96,7 +96,9 @@ def _progress(
             stream=True,
             timeout=STALL_TIMEOUT,
         ) as got:
-            client._raise_for_status(got)
+            if not got.ok:
+                said = f"{what}: {refusal(got)}"
+                raise docker.errors.APIError(said, response=got, explanation=said)
             for line in client._stream_helper(got, decode=True):
                 if error := reported_error(line):
                     raise docker.errors.DockerException(f"{what}: {error}")
@@ -108,6 +110,15 @@ def _progress(
                 yield line
     except (requests.Timeout, urllib3.exceptions.TimeoutError) as error:
         raise docker.errors.DockerException(silence) from error
+
+
+def refusal(answer: requests.Response) -> str:
+    """Return the error in an answer: Docker's `message`, Podman's `error`, or the whole text."""
+    try:
+        found = answer.json()
+    except ValueError:
+        return answer.text.strip()
+    return str(found.get("message") or reported_error(found) or answer.text.strip())
 
 
 def reported_error(line: Mapping[str, Any]) -> str:

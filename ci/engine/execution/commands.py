@@ -257,7 +257,7 @@ class CommandRunner:
         may close them.
         """
         pause = 0.01
-        while (code := await self._reported_code(exec_id)) is None:
+        while (code := await self._reported_code(container, exec_id)) is None:
             if pause == LONGEST_PAUSE and not await self._daemon.running(container.id):
                 raise EngineError(KILLED)
             await anyio.sleep(pause)
@@ -274,11 +274,11 @@ class CommandRunner:
             return True
         return False
 
-    async def _reported_code(self, exec_id: str) -> int | None:
+    async def _reported_code(self, container: StepContainer, exec_id: str) -> int | None:
         try:
             found = await self._daemon.call(self._daemon.client.exec_inspect, exec_id)
         except DaemonError as error:
-            if error.status == 404:  # removed with its container
+            if not await self._daemon.running(container.id):  # removed with its container
                 raise EngineError(KILLED) from error
             raise
         return None if found["Running"] or found["ExitCode"] is None else int(found["ExitCode"])
@@ -297,7 +297,12 @@ class CommandRunner:
         """Commit what a command left; return the image and whether the container can be reused."""
         if container.dedicated:
             return await self._daemon.commit(container.id, command.key[:40]), False
-        clean = await self._daemon.processes(container.id) == 1
+        try:
+            clean = await self._daemon.processes(container.id) == 1
+        except DaemonError as error:
+            if error.status == 404:  # removed since the command ended
+                raise EngineError(KILLED) from error
+            raise
         if not clean:  # processes that a command leaves behind end with it
             await self._daemon.call(self._daemon.client.kill, container.id)
         temporary = any(mount.kind == "temp" for mount in command.mounts)

@@ -19,12 +19,13 @@ _ESCAPE = re.compile(r"#\s*escape\s*=\s*(\S)", re.IGNORECASE)
 _ROOT = re.compile(r"(?:0|root)(?::.*)?")
 
 
-def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
+def without_ignored(store: Store, context: Tree, dockerfile: str, *, podman: bool = False) -> Tree:
     """Return a build's context without the paths in `.dockerignore`.
 
     A `NAME.dockerignore` beside the Dockerfile replaces the one of the context. The Dockerfile
     itself stays, and `.dockerignore` as well: by it the builder removes both before the first COPY
-    if they are excluded.
+    if they are excluded. Podman 5 applies `.dockerignore` in any case, so there it is empty if
+    another file replaces it.
     """
     dockerfile = tree.clean(dockerfile)
     own = f"{dockerfile}{IGNORE_FILE}"
@@ -39,6 +40,9 @@ def without_ignored(store: Store, context: Tree, dockerfile: str) -> Tree:
         data = f"{dockerfile}\n{IGNORE_FILE}\n".encode()
         entry = Entry(FILE, 0o644, size=len(data), content=store.add_bytes(data))
         kept = put(kept, IGNORE_FILE, Tree({"": entry}))
+    elif podman and IGNORE_FILE in kept.entries:
+        nothing = kept.entries[IGNORE_FILE]._replace(size=0, content=store.add_bytes(b""))
+        kept = put(kept, IGNORE_FILE, Tree({"": nothing}))
     return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
 
 

@@ -180,7 +180,7 @@ class Images:
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
         store, daemon = self._store, self._daemon
-        context = dockerfiles.without_ignored(store, context, dockerfile)
+        context = dockerfiles.without_ignored(store, context, dockerfile, podman=daemon.podman)
         _, entry = lookup(context, dockerfile)
         data = store.read(entry.content).removeprefix(b"\xef\xbb\xbf")
         text = dockerfiles.with_substitutes(

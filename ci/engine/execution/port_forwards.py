@@ -7,13 +7,21 @@ its own, and with it another address of this host.
 
 import errno
 import secrets
-from collections.abc import Iterable
+import socket
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, TaskStatus
+from anyio.abc import (
+    ByteStream,
+    Listener,
+    SocketAttribute,
+    SocketListener,
+    SocketStream,
+    TaskStatus,
+)
 
 from ci.common import networks
 from ci.engine.errors import EngineError, UnsupportedError
@@ -24,6 +32,8 @@ from ci.engine.values import Port, PortForward, Service
 LOOPBACK = "127.0.0.1"
 #: Names of this host as the target of a forward.
 THIS_HOST = ("localhost", LOOPBACK)
+#: The option to bind to an address that does not exist yet, see ip(7); Python has no name for it.
+IP_FREEBIND = 15
 
 
 class PortInUseError(EngineError):
@@ -120,7 +130,9 @@ class PortForwards:
         wanted = tuple(pair for pair in forward.ports if pair not in taken)
         address = await self._gateway(networks.DEFAULT)
         try:
-            return address, (*await _listen(address, wanted), *direct)
+            # A bridge of Podman has its address only while a container is connected to it.
+            listener = _early if self._daemon.podman else _now
+            return address, (*await _listen(address, wanted, listener), *direct)
         except PortInUseError as error:
             self._options.log(f"{error}; the service of this host gets a network of its own")
         create = self._daemon.client.create_network
@@ -128,9 +140,11 @@ class PortForwards:
         try:
             address = await self._gateway([network])
             return address, (*await _listen(address, wanted), *direct)
-        except BaseException:
+        except BaseException as error:
             with anyio.CancelScope(shield=True):
                 await self._daemon.try_remove(self._daemon.client.remove_network, network)
+            if isinstance(error, EngineError):  # Podman 5 gives an unused network no address here
+                raise EngineError(f"{error}; give the service another frontend port") from error
             raise
 
     async def _gateway(self, names: Iterable[str]) -> str:
@@ -157,7 +171,31 @@ class PortForwards:
                 return  # the client's connection ends, as it does where nothing listens
 
 
-async def _listen(address: str, pairs: Iterable[tuple[int, int]]) -> tuple[OpenPort, ...]:
+async def _now(address: str, port: int) -> Listener[SocketStream]:
+    """Listen at an address of this host; port 0 means any."""
+    return await anyio.create_tcp_listener(local_host=address, local_port=port)
+
+
+async def _early(address: str, port: int) -> Listener[SocketStream]:
+    """Listen at an IPv4 address that this host may get later; port 0 means any."""
+    opened = socket.socket(socket.AF_INET)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+        opened.setblocking(False)
+        opened.bind((address, port))
+        opened.listen()
+        return await SocketListener.from_socket(opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+async def _listen(
+    address: str,
+    pairs: Iterable[tuple[int, int]],
+    listener: Callable[[str, int], Awaitable[Listener[SocketStream]]] = _now,
+) -> tuple[OpenPort, ...]:
     """Open a listener for each pair of ports, or none.
 
     Raises:
@@ -167,13 +205,13 @@ async def _listen(address: str, pairs: Iterable[tuple[int, int]]) -> tuple[OpenP
     ports: list[OpenPort] = []
     for front, back in pairs:
         try:
-            listener: Any = await anyio.create_tcp_listener(local_host=address, local_port=front)
+            opened: Any = await listener(address, front)
         except OSError as error:
             await _close(ports)
             kind = PortInUseError if error.errno == errno.EADDRINUSE else EngineError
             raise kind(f"cannot listen on {address}:{front}: {error.strerror}") from error
-        port = int(listener.extra_attributes[SocketAttribute.local_port]())
-        ports.append(OpenPort(front=port, back=back, listener=listener))
+        port = int(opened.extra_attributes[SocketAttribute.local_port]())
+        ports.append(OpenPort(front=port, back=back, listener=opened))
     return tuple(ports)
 
 

@@ -10,6 +10,7 @@ import pytest
 from docker.models.containers import Container
 
 from tests.engine.conftest import INSTANCE
+from tests.engine.daemons import podman_version
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a container engine")
 MINE: dict[str, Any] = {"label": f"acso.instance={INSTANCE}"}
@@ -26,7 +27,7 @@ async def until(condition: Callable[[], Awaitable[Any]], seconds: float = 60) ->
 def running(client: docker.DockerClient, word: str) -> list[Container]:
     """Return the containers of these tests in which a process has a word in its command."""
     api: Any = client.api
-    podman = any(part["Name"] == "Podman Engine" for part in api.version()["Components"])
+    podman = podman_version(client) > 0
     # Podman asks a `ps` in the container but for columns, and goes on telling.
     params = {"ps_args": "pid,args", "stream": "false"} if podman else {}
 

@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from ci import infra, release
-from ci.config import Agent, Config
+from ci.aws.target import Target
+from ci.config import Agent
 from ci.infra.templates import mapped
 from ci.release import OutcomeKind
 from ci.release.plan.changes import Action
@@ -30,35 +31,37 @@ PACE = 0.1  # seconds between requests of the load
 
 @pytest.fixture
 async def small(world: World) -> AsyncIterator[World]:
-    """The environment with two agents, deployed; afterwards it has all of them again."""
-    world.clear()
+    """An environment of its own with two agents, deployed."""
     config = world.context.config
-    two = [dataclasses.replace(config.agent("supervisor"), calls=()), config.agent(HUNTER)]
-    made = with_agents(world, config, *two)
-    assert made.context.infrastructure is not None
-    await made.context.infrastructure.complete(made.context.infrastructure.desired(), world.say)
+    two = (dataclasses.replace(config.agent("supervisor"), calls=()), config.agent(HUNTER))
+    config = dataclasses.replace(config, agents=two)
+    env = dataclasses.replace(config.environment("staging"), bake_time=0)
+    target = Target(aws=world.context.aws, config=config, env=env)
+    outputs = await infra.apply(target, world.say)
+    made = with_target(world, target, outputs)
     assert (await made.deploy(made.images("good"))).ok
     yield made
-    world.clear()
-    whole = with_agents(world, config, *config.agents).context.infrastructure
-    assert whole is not None
-    await whole.complete(whole.desired(), world.say)
+    made.clear()
 
 
-def with_agents(world: World, config: Config, *agents: Agent, **changes: Any) -> World:
-    """Return the environment as an acso.toml with these agents has it."""
-    config = dataclasses.replace(config, agents=agents)
-    env = dataclasses.replace(world.context.env, **changes)
-    target = release.ReleaseContext(
-        aws=world.context.aws, config=config, env=env, outputs=world.context.outputs
+def with_target(world: World, target: Target, outputs: release.Outputs) -> World:
+    """Return a world whose releases change the stack of a target."""
+    context = release.ReleaseContext(
+        aws=target.aws,
+        config=target.config,
+        env=target.env,
+        outputs=outputs,
+        infrastructure=infra.EnvironmentStack(target=target),
     )
-    context = dataclasses.replace(target, infrastructure=infra.EnvironmentStack(target=target))
     return dataclasses.replace(world, context=context)
 
 
 def changed(world: World, *agents: Agent, **changes: Any) -> World:
-    """Return the environment as another acso.toml has it."""
-    return with_agents(world, world.context.config, *agents, **changes)
+    """Return the environment as an acso.toml with these agents and settings has it."""
+    config = dataclasses.replace(world.context.config, agents=agents)
+    env = dataclasses.replace(world.context.env, **changes)
+    target = Target(aws=world.context.aws, config=config, env=env)
+    return with_target(world, target, world.context.outputs)
 
 
 def of(world: World) -> tuple[Agent, Agent]:
@@ -108,7 +111,7 @@ async def test_a_changed_port_path_size_and_grace_lose_no_request_and_go_back(
     assert (await small.deploy(small.images("good", threat_hunter="old"))).ok
     before = await infra.EnvironmentStack(target=small.context).current()
     moved = dataclasses.replace(hunter, port=9000, health_path="/alive")
-    other = changed(small, supervisor, moved, health_grace=40, memory=1024)
+    other = changed(small, supervisor, moved, health_grace=40, memory=2048)
     images = other.images("good", threat_hunter="new")
     async with load(small, hunter, moved) as answers:
         assert (await other.deploy(images, valid=False)).kind is OutcomeKind.ROLLED_BACK
@@ -155,7 +158,7 @@ EDITS: dict[str, tuple[Edit, dict[str, Any], dict[str, Action]]] = {
     ),
     "of another size": (
         lambda one, two: (one, two),
-        {"memory": 1024},
+        {"memory": 2048},
         {"supervisor": Action.CHANGE, HUNTER: Action.CHANGE},
     ),
     "more of them": (

@@ -13,7 +13,7 @@ from ci.cli import session
 from ci.cli.session import RunOptions
 from ci.cli.signatures import Function
 from ci.config import FILE, load
-from ci.local import base_image, container_engine
+from ci.local import base_image, container_engine, paths
 
 CONFIG = load(Path(__file__).parents[2] / FILE)
 
@@ -47,3 +47,18 @@ async def test_the_base_image_of_acso_toml_is_the_one_that_is_used(
         pass
     name = "registry.example/python:3.13"
     assert mapped == [{name: f"{name}@sha256:1"}]
+
+
+def test_the_log_of_the_engine_is_bounded_within_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "state_dir", lambda: tmp_path)
+    monkeypatch.setattr(session, "LOG_SIZE", 1000)
+    write = session._log(verbose=False)
+    for number in range(100):
+        write(f"line {number} {'x' * 90}")
+    sizes = {each.name: each.stat().st_size for each in tmp_path.iterdir()}
+    assert set(sizes) == {"engine.log", "engine.log.1"}
+    assert max(sizes.values()) < 1200
+    last = (tmp_path / "engine.log.1").read_text() + (tmp_path / "engine.log").read_text()
+    assert last.splitlines()[-1].startswith("line 99 ")

@@ -244,9 +244,7 @@ EARLY = "The following hook(s)/validation failed: [AWS::EarlyValidation::Propert
 
 async def test_what_early_validation_found_is_reported(aws: Aws, stub: Stubber) -> None:
     failed = {
-        "EventType": "VALIDATION_ERROR",
-        "LogicalResourceId": "Topic",
-        "ResourceType": "AWS::SNS::Topic",
+        **TOPIC,
         "ValidationStatus": "FAILED",
         "ValidationPath": "/Resources/Topic/Properties/Nmae",
         "ValidationStatusReason": "extraneous key [Nmae] is not permitted",

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import resource
 import time
 from typing import Any
 from unittest.mock import MagicMock, Mock
@@ -11,7 +10,7 @@ import docker.errors
 import pytest
 import requests
 
-from ci.engine.docker import podman, transfers
+from ci.engine.docker import transfers
 
 
 @pytest.mark.parametrize(
@@ -55,16 +54,6 @@ def test_a_registry_that_is_silent_is_an_error_that_names_it() -> None:
     api._get.side_effect = requests.ReadTimeout()
     with pytest.raises(docker.errors.DockerException, match=r"registry h\.io sent nothing for"):
         transfers.registry_digest(api, "h.io/app:1", {})
-
-
-def test_podman_gets_the_limits_that_this_host_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    hard = {resource.RLIMIT_NOFILE: 20_000, resource.RLIMIT_NPROC: -1}
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, hard[kind]))
-    found = podman.limits("http+docker://localhost")
-    assert [(each.name, each.soft, each.hard) for each in found] == [("nofile", 20_000, 20_000)]
-    assert podman.limits("http://elsewhere:2375") == []
-    hard[resource.RLIMIT_NOFILE] = 1 << 20
-    assert podman.limits("http+docker://localhost") == []
 
 
 def test_a_push_whose_lines_only_repeat_is_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
