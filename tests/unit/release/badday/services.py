@@ -165,7 +165,7 @@ class Service:
         if not task.wanted:
             return
         task.status, task.running_at = "RUNNING", self.time.now
-        ends = {Quality.CRASHES: 1.5, Quality.DIES: task.fate.starting + 25.0}
+        ends = {Quality.CRASHES: 1.5, Quality.DIES: task.fate.starting + 14.0}
         if task.quality in ends:
             self.time.after(ends[task.quality], lambda: self._exit(task))
 
