@@ -6,11 +6,13 @@ boto3 is imported late, because that takes a quarter of a second, which `--help`
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
 import anyio
+import anyio.from_thread
 
 from ci.aws.failures import failure
 from ci.config import Environment
@@ -87,7 +89,7 @@ class Aws:
             max_pool_connections=CALLS,
             user_agent_extra="acso",
         )
-        return _session(_environment()).create_client(
+        client = _session(_environment()).create_client(
             service,
             region_name=self.region,
             endpoint_url=self.endpoint,
@@ -96,6 +98,8 @@ class Aws:
             aws_session_token=keys.session_token if keys else None,
             config=config,
         )
+        client.meta.events.register("before-send", _stop_if_cancelled)
+        return client
 
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""
@@ -241,6 +245,15 @@ def loader() -> Any:
     from botocore.loaders import Loader
 
     return Loader()
+
+
+def _stop_if_cancelled(**_: Any) -> None:
+    """Make no further attempt of a call that is cancelled: its process may have lost the lock.
+
+    botocore would repeat it for most of a minute, and the last attempt might still change something.
+    """
+    with suppress(anyio.NoEventLoopError):  # not in a worker thread: nothing can be cancelled
+        anyio.from_thread.check_cancelled()
 
 
 def _call(operation: str, arguments: dict[str, Any], client: Any) -> Any:

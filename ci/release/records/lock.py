@@ -106,13 +106,22 @@ async def under_lock(
                     scope.cancel()
             group.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
-            await records.release_lease(context.aws.quick(), context.outputs.releases_table, held.token)
+        await _release(context, held, say)
     if errors:
         raise errors[0]
     if not results:
         raise LockedError(lost[0], hint=f"./acso status --env {context.env.name}")
     return results[0]
+
+
+async def _release(context: ReleaseContext, held: HeldLock, say: Say) -> None:
+    """Remove the lock; if that fails, it expires, and how the work ended is still reported."""
+    table = context.outputs.releases_table
+    with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
+        try:
+            await records.release_lease(context.aws.quick(), table, held.token)
+        except AwsError as error:
+            say(f"the lock is not removed, and expires in {LEASE_SECONDS:g} s: {error}")
 
 
 async def refuse_if_locked(context: ReleaseContext, say: Say) -> None:

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,7 @@ class Day:
 
     account: Account
     count: int = 1
+    processes: dict[str, Process] = field(default_factory=dict)
 
     def context(self, process: Process, agents: Sequence[str] = AGENTS) -> Target:
         """Return the target of a process."""
@@ -87,7 +88,7 @@ class Day:
         self, name: str, command: Command, weather: Weather = CALM, agents: Sequence[str] = AGENTS
     ) -> Outcome | AcsoError | None:
         """Run a command to its end; None if it was killed."""
-        process = Process(name, self.account, weather)
+        process = self.processes[name] = Process(name, self.account, weather)
         CURRENT.set(process)
         try:
             target = self.context(process, agents)

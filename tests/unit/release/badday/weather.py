@@ -8,7 +8,7 @@ from tests.unit.release.badday.tasks import RETRIED, Fate
 
 #: Seconds without an answer from ECS or from the load balancer, and from the lock's table, that a
 #: good release survives: 30 s and a lease of 15 s, less the time of one call that is under way.
-CLOUD_PATIENCE, ANSWER_PATIENCE, LOCK_PATIENCE = 20.0, 18.0, 7.0
+CLOUD_PATIENCE, ANSWER_PATIENCE, LOCK_PATIENCE = 20.0, 18.0, 5.0
 THROTTLED = 0.6  # of that, for calls that are throttled
 CLOCKS = 30.0  # seconds that a clock may be off
 

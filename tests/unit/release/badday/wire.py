@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 from botocore import exceptions, xform_name
 from botocore.validate import ParamValidator
 
@@ -30,6 +31,14 @@ CURRENT: contextvars.ContextVar["Process"] = contextvars.ContextVar("process")
 
 class KilledError(BaseException):
     """The process is dead: nothing that it still does reaches anything."""
+
+
+class _NoReplyError(Exception):
+    """An attempt that botocore repeats."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass
@@ -79,8 +88,7 @@ class ModelAws(Aws):
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation."""
         try:
-            with anyio.CancelScope(shield=True):  # a thread's call is not interrupted either
-                return await self._attempts(service, operation, arguments)
+            return await self._attempts(service, operation, arguments)
         except Exception as error:
             known = failure(self, service, operation, error, ())
             if known is None:
@@ -102,37 +110,49 @@ class ModelAws(Aws):
     async def _attempts(
         self, service: str, operation: str, arguments: dict[str, Any]
     ) -> dict[str, Any]:
-        process = self.process
         validate(service, operation, arguments)
-        number = process.number()
-        dying = process.weather.dies_at == number
-        lost = next((item for item in process.weather.lost if item.number == number), None)
+        number = self.process.number()
         attempts = 1 if self._quick else ATTEMPTS
         error: Exception = AssertionError("no attempt")
         for attempt in range(attempts):
-            if attempt:
-                await anyio.sleep(0.5 * 2 ** (attempt - 1))
-            process.check()
-            if dying and not process.weather.acted:
-                process.kill()
-            storm = process.storm(service)
-            await anyio.sleep(self._seconds(storm))
-            process.check()
-            if storm:
-                error = _storm_error(storm, operation)
-                continue
-            answer = self._perform(service, operation, arguments)
-            if dying:
-                process.kill()
-            await anyio.sleep(LATENCY)
-            process.check()
-            if lost is None or attempt >= lost.times:
-                if isinstance(answer, RefusedError):
-                    raise _client_error(answer, operation)
-                return answer
-            await anyio.sleep(min(lost.seconds, QUICK_TIMEOUT) if self._quick else lost.seconds)
-            error = exceptions.ConnectionClosedError(endpoint_url="https://aws")
+            # Between two attempts a call may be cancelled; an attempt itself runs to its end.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            with anyio.CancelScope(shield=True):
+                if attempt:
+                    await anyio.sleep(0.5 * 2 ** (attempt - 1))
+            await anyio.lowlevel.checkpoint_if_cancelled()
+            with anyio.CancelScope(shield=True):
+                try:
+                    return await self._attempt(number, attempt, (service, operation), arguments)
+                except _NoReplyError as lost:
+                    error = lost.error
         raise error
+
+    async def _attempt(
+        self, number: int, attempt: int, name: tuple[str, str], arguments: dict[str, Any]
+    ) -> dict[str, Any]:
+        process, (service, operation) = self.process, name
+        dying = process.weather.dies_at == number
+        process.check()
+        if dying and not process.weather.acted:
+            process.kill()
+        storm = process.storm(service)
+        await anyio.sleep(self._seconds(storm))
+        process.check()
+        if storm:
+            raise _NoReplyError(_storm_error(storm, operation))
+        answer = self._perform(service, operation, arguments)
+        if dying:
+            process.kill()
+        await anyio.sleep(LATENCY)
+        process.check()
+        for lost in process.weather.lost:
+            if lost.number == number and attempt < lost.times:
+                await anyio.sleep(min(lost.seconds, QUICK_TIMEOUT) if self._quick else lost.seconds)
+                raise _NoReplyError(exceptions.ConnectionClosedError(endpoint_url="https://aws"))
+        if isinstance(answer, RefusedError):
+            raise _client_error(answer, operation)
+        return answer
 
     def _seconds(self, storm: str) -> float:
         if storm != "silent":
