@@ -250,7 +250,7 @@ def loader() -> Any:
 def _stop_if_cancelled(**_: Any) -> None:
     """Make no further attempt of a call that is cancelled: its process may have lost the lock.
 
-    botocore would repeat it for most of a minute, and the last attempt might still change something.
+    botocore would repeat it for most of a minute, and the last attempt might change something.
     """
     with suppress(anyio.NoEventLoopError):  # not in a worker thread: nothing can be cancelled
         anyio.from_thread.check_cancelled()

@@ -1,7 +1,7 @@
 """One AWS account with one environment, and what must hold in it at every moment."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from tests.unit.release.badday.wire import Process
 ACCOUNT = "123456789012"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
 LOCK = ("lock", "lock")
+LEASE = 15.0  # seconds
 FINAL = ("succeeded", "rolled_back", "failed")
 #: Operations that change what runs, or what it runs on.
 CHANGING = frozenset({"create_service", "update_service", "delete_service", "execute_change_set"})
@@ -36,6 +37,8 @@ class Account:
     releases: list[Digests] = field(default_factory=list)
     qualities: dict[str, Quality] = field(default_factory=dict)
     holders: dict[str, str] = field(default_factory=dict)  # process by token
+    renewed: dict[str, float] = field(default_factory=dict)  # last write of the lock, by process
+    alive: set[str] = field(default_factory=set)  # processes
     journal: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     _asked: int = 0
@@ -71,30 +74,29 @@ class Account:
         self.time.advance()
         if operation in CHANGING:
             self._note(process, service, operation, request)
+        lock = self.table.items.get(LOCK)
         answer = self._answer(service, operation, request)
         self.time.advance()
-        if service == "dynamodb" and operation != "get_item" and operation != "query":
-            self._written(process, operation, request)
+        if service == "dynamodb" and operation in {"put_item", "delete_item"}:
+            self._written(process, operation, request, lock)
         if operation in CHANGING:
             self.check_record()
         return answer
 
     def _answer(self, service: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        match service:
-            case "ecs":
-                return self.ecs.call(operation, request)
-            case "dynamodb":
-                return self.table.call(operation, request)
-            case "ecr":
-                return self.ecr.call(operation, request)
-            case "logs":
-                return self.logs.call(operation, request)
-            case "cloudformation":
-                return self.stacks.call(operation, request)
-            case "sts" if operation == "get_caller_identity":
-                return {"Account": ACCOUNT}
-            case "elbv2" if operation == "describe_target_health":
-                return self._targets(request["TargetGroupArn"])
+        parts: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
+            "ecs": self.ecs.call,
+            "dynamodb": self.table.call,
+            "ecr": self.ecr.call,
+            "logs": self.logs.call,
+            "cloudformation": self.stacks.call,
+        }
+        if service in parts:
+            return parts[service](operation, request)
+        if operation == "get_caller_identity":
+            return {"Account": ACCOUNT}
+        if operation == "describe_target_health":
+            return self._targets(request["TargetGroupArn"])
         raise AssertionError(f"the model does not know {service} {operation}")
 
     def _targets(self, group: str) -> dict[str, Any]:
@@ -157,12 +159,27 @@ class Account:
         if not self.whole() and not self.unfinished():
             self._violated(f"mixed without a record: {self.running()}")
 
-    def _written(self, process: Process, operation: str, request: Mapping[str, Any]) -> None:
+    def _written(
+        self,
+        process: Process,
+        operation: str,
+        request: Mapping[str, Any],
+        lock: Mapping[str, Any] | None,
+    ) -> None:
         item = request.get("Item") or request["Key"]
         if (item["pk"]["S"], item["sk"]["S"]) != LOCK:
             self._note(process, "dynamodb", operation, request)
         elif operation == "put_item":
-            self.holders[item["token"]["S"]] = process.name
+            self._locked(process, item["token"]["S"], lock["token"]["S"] if lock else "")
+
+    def _locked(self, process: Process, token: str, old: str) -> None:
+        """Note who holds the lock; nobody may take it from a living holder within its lease."""
+        before = self.holders.get(old, "")
+        since = self.time.now - self.renewed.get(before, 0.0)
+        if before in self.alive - {process.name} and since < LEASE:
+            self._violated(f"{process.name} took the lock of {before} after {since:.1f} s")
+        self.holders[token] = process.name
+        self.renewed[process.name] = self.time.now
 
     def _note(
         self, process: Process, service: str, operation: str, request: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""A simulated day: an environment, and the commands that are run on it, one after or beside another."""
+"""A simulated day: an environment, and the commands that are run on it."""
 
 import datetime
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -90,6 +90,7 @@ class Day:
         """Run a command to its end; None if it was killed."""
         process = self.processes[name] = Process(name, self.account, weather)
         CURRENT.set(process)
+        self.account.alive.add(name)
         try:
             target = self.context(process, agents)
             found = await environment.outputs(target)
@@ -111,6 +112,7 @@ class Day:
                 raise
             return None
         finally:
+            self.account.alive.discard(name)
             self.account.time.advance()
             self.account.check_record()
 

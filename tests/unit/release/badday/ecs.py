@@ -160,7 +160,8 @@ class Ecs:
         }
         for item in balancers:
             if (item["containerName"], item["containerPort"]) not in ports:
-                text = f"The container {item['containerName']} did not have a container port {item['containerPort']} defined."
+                where = f"The container {item['containerName']} did not have a container port"
+                text = f"{where} {item['containerPort']} defined."
                 raise RefusedError("InvalidParameterException", text)
         return found
 
@@ -168,9 +169,8 @@ class Ecs:
         self._in_cluster(request)
         name, token = request["serviceName"], request.get("clientToken")
         old = self.services.get(name)
-        if token and token in self.tokens and old and old.status == "ACTIVE":
-            if self.tokens[token] == request:
-                return {"service": old.data(self.prefix, self.cluster)}
+        if old and old.status == "ACTIVE" and token and self.tokens.get(token) == request:
+            return {"service": old.data(self.prefix, self.cluster)}
         if old and old.status == "DRAINING":
             text = "Unable to Start a service that is still Draining."
             raise RefusedError("InvalidParameterException", text)
@@ -190,7 +190,7 @@ class Ecs:
         if token:
             self.tokens[token] = dict(request)
         new.tasks = old.tasks if old else []
-        new._numbers = 1000 * len(self.tokens)  # noqa: SLF001 (ids differ from an earlier namesake's)
+        new._numbers = 1000 * len(self.tokens)  # ids differ from those of an earlier namesake
         new.deploy(definition)
         self.services[name] = new
         self.time.after(0.0, new.run)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.unit.release.badday.tasks import DEREGISTRATION, Fate, Quality, Task
+from tests.unit.release.badday.tasks import CAPACITY, DEREGISTRATION, Fate, Quality, Task
 from tests.unit.release.badday.timeline import Timeline
 
 PAUSE = 1.0  # seconds between two looks of a scheduler
@@ -125,7 +125,7 @@ class Service:
         missing = self.desired - len(self.wanted(primary))
         room = math.floor(self.desired * self._percent("maximumPercent", 200)) - len(self.wanted())
         if min(missing, room) > 0 and self.time.now < primary.unplaced_until:
-            text = "was unable to place a task. Reason: Capacity is unavailable at this time. Please try again later or in a different availability zone. For more information, see the Troubleshooting section of the Amazon ECS Developer Guide."
+            text = f"was unable to place a task. Reason: {CAPACITY}."
             if not self.events or text not in self.events[0]["message"]:
                 self.say(text)
             return

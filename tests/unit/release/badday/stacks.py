@@ -12,7 +12,10 @@ from ci.infra.templates import mapped
 from tests.unit.release.badday.timeline import RefusedError, Timeline
 
 COMPUTING, UPDATING, CLEANUP = 4.0, 40.0, 6.0  # seconds
-UNCHANGED = "The submitted information didn't contain changes. Submit different information to create a change set."
+UNCHANGED = (
+    "The submitted information didn't contain changes. "
+    "Submit different information to create a change set."
+)
 
 
 @dataclass
@@ -135,9 +138,8 @@ class CloudFormation:
     def _create_change_set(self, request: Mapping[str, Any]) -> dict[str, Any]:
         name, kind = request["StackName"], request.get("ChangeSetType", "UPDATE")
         if kind == "CREATE":
-            stack = self.stacks.setdefault(name, Stack(name))
-        else:
-            stack = self._stack(name)
+            self.stacks.setdefault(name, Stack(name))
+        stack = self._stack(name)
         review = stack.status == "REVIEW_IN_PROGRESS"
         if review != (kind == "CREATE") or (stack.status.endswith("_IN_PROGRESS") and not review):
             text = f"Stack:{name} is in {stack.status} state and can not be updated."

@@ -12,7 +12,10 @@ from typing import Any
 from tests.unit.release.badday.timeline import Timeline
 
 #: Stopped reasons of failures that ECS retries by itself.
-CAPACITY = "Capacity is unavailable at this time. Please try again later or in a different availability zone"
+CAPACITY = (
+    "Capacity is unavailable at this time. "
+    "Please try again later or in a different availability zone"
+)
 ENI = "Timeout waiting for network interface provisioning to complete."
 PULL = "CannotPullContainerError: ref pull has been retried 5 time(s): failed to copy: i/o timeout"
 RETRIED = (CAPACITY, ENI, PULL)

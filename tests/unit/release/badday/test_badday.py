@@ -1,7 +1,7 @@
 """Bad days of AWS, of the network and of the machines that release.
 
-The model of AWS beside this file is written from the API's documentation, apart from the fakes of the
-other tests. `--hypothesis-profile=badday` runs many days (CONTRIBUTING.md).
+The model of AWS beside this file is written from the API's documentation, apart from the fakes of
+the other tests. `--hypothesis-profile=badday` runs many days (CONTRIBUTING.md).
 """
 
 from collections.abc import Sequence

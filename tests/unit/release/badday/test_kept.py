@@ -14,7 +14,7 @@ from tests.unit.release.badday.weather import CLOUD, LOCK, Storm, Weather
 
 async def silence(day: Day, name: str, *, after: str, cloud: float, lock: float) -> None:
     """Let a process get no answer for these seconds after a line of the journal."""
-    while not any(after in line for line in day.account.journal):
+    while not any(after in line for line in day.account.journal):  # noqa: ASYNC110 (virtual time)
         await anyio.sleep(0.05)
     process = day.processes[name]
     age = anyio.current_time() - process.started

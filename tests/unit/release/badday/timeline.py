@@ -6,7 +6,6 @@ import heapq
 import selectors
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 EPOCH = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 
@@ -68,6 +67,6 @@ class Timeline:
 class RefusedError(Exception):
     """An error that AWS answers with."""
 
-    def __init__(self, code: str, message: str = "", **more: Any) -> None:
+    def __init__(self, code: str, message: str = "") -> None:
         super().__init__(f"{code}: {message}")
-        self.code, self.message, self.more = code, message, more
+        self.code, self.message = code, message

@@ -65,7 +65,7 @@ NUMBERS = st.integers(0, 400)
 
 def _storm(services: frozenset[str], longest: float) -> st.SearchStrategy[Storm]:
     seconds = st.floats(0.5, longest).map(lambda value: round(value, 1))
-    start = st.floats(0.0, 120.0).map(lambda value: round(value, 1))
+    start = st.floats(0.0, 80.0).map(lambda value: round(value, 1))
     silent = st.builds(Storm, st.just("silent"), st.just(services), start, seconds)
     if services == ANSWERS:
         return silent

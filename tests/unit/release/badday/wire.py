@@ -72,6 +72,7 @@ class Process:
     def kill(self) -> None:
         """Kill it."""
         self.dead = True
+        self.account.alive.discard(self.name)
         self.check()
 
 
@@ -183,12 +184,14 @@ async def answer(url: str, *, seconds: float = 5.0) -> elb.Answer:
 def _storm_error(storm: str, operation: str) -> Exception:
     if storm == "throttled":
         return _client_error(RefusedError("ThrottlingException", "Rate exceeded"), operation)
-    return exceptions.ConnectTimeoutError(endpoint_url="https://aws")
+    silence: Exception = exceptions.ConnectTimeoutError(endpoint_url="https://aws")
+    return silence
 
 
 def _client_error(error: RefusedError, operation: str) -> Exception:
     details = {"Code": error.code, "Message": error.message}
-    return exceptions.ClientError({"Error": details, **error.more}, operation)
+    found: Exception = exceptions.ClientError({"Error": details}, operation)
+    return found
 
 
 @cache
