@@ -104,17 +104,15 @@ class Task:
     def target(self) -> tuple[str, str, str] | None:
         """Return state, reason code and description of its target; None if it has none."""
         now = self.time.now
-        if not self.group or self.running_at is None:
+        drained = self.drain_from is not None and now >= self.drain_from + DEREGISTRATION
+        if not self.group or self.running_at is None or drained:
             return None
         if self.drain_from is not None:
-            if now >= self.drain_from + DEREGISTRATION:
-                return None
-            return (
-                "draining",
-                "Target.DeregistrationInProgress",
-                "Target deregistration is in progress",
-            )
-        age = now - self.running_at
+            return "draining", "Target.DeregistrationInProgress", "Deregistration is in progress"
+        return self._checked(now - self.running_at)
+
+    def _checked(self, age: float) -> tuple[str, str, str]:
+        """Return the result of the load balancer's checks, this long after RUNNING."""
         if self.up() and age >= self.fate.starting + 2 * CHECK + self.fate.registration:
             return "healthy", "", ""
         if age < 1.0:
