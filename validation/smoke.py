@@ -6,7 +6,7 @@ from functools import partial
 
 import anyio
 
-from ci.aws import bedrock, ecs, elb, logs
+from ci.aws import ecs, elb, logs
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from validation.model import Check, CheckContext, Finding, failed, passed
@@ -94,7 +94,8 @@ async def logs_written(context: CheckContext) -> Finding:
 
 async def bedrock_reachable(context: CheckContext) -> Finding:
     """Check that Bedrock offers at least one model in the region."""
-    models = await bedrock.models(context.aws)
+    answer = await context.aws.call("bedrock", "list_foundation_models")
+    models = answer["modelSummaries"]
     observed, expected = f"{len(models)} models in {context.aws.region}", "one model or more"
     return passed(observed, expected) if models else failed(observed, expected)
 

@@ -20,6 +20,10 @@ class EngineError(Exception):
         return error
 
 
+class NotDirectoryError(EngineError):
+    """A file is where a path needs a directory."""
+
+
 class UnsupportedError(EngineError):
     """A field, argument or value of Dagger's API that this engine does not support."""
 

@@ -188,9 +188,17 @@ class _App:
                 group.cancel_scope.cancel()
 
             group.start_soon(gone)
-            variables, operation = query.get("variables"), query.get("operationName")
-            await _reply(send, 200, await self.graph.answer(query["query"], variables, operation))
+            await _reply(send, 200, await self._result(query))
             group.cancel_scope.cancel()
+
+    async def _result(self, query: dict[str, Any]) -> bytes:
+        """Return the response to a query: an error of the engine itself is part of it too."""
+        variables, operation = query.get("variables"), query.get("operationName")
+        try:
+            return await self.graph.answer(query["query"], variables, operation)
+        except Exception as error:
+            message = f"the engine failed: {type(error).__name__}: {error}"
+            return json.dumps({"data": None, "errors": [{"message": message}]}).encode()
 
 
 async def _reply(send: Send, status: int, body: bytes) -> None:

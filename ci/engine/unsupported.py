@@ -37,7 +37,6 @@ REASONS = {
     "Directory.dockerBuild(secrets)": _BUILDER,
     "Directory.dockerBuild(ssh)": _BUILDER,
     "Directory.terminal": _TERMINAL,
-    "File.withReplaced(firstFrom)": "its counting of lines is not documented",
     "Host.unixSocket": _SOCKET,
     "Query.git(experimentalServiceHost)": _HOST,
     "Query.git(sshAuthSocket)": "git uses this host's SSH agent",

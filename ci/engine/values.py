@@ -31,13 +31,10 @@ class Image:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Edit:
-    """Files put over others, or a path removed."""
+    """The files that a change of other files leaves."""
 
     below: "Files"
-    path: str
-    source: TreeSource | None = None  # None: the path is removed
-    owner: str = ""
-    expect: str = ""  # `f`: a removed path must be a file
+    change: "Change"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,6 +51,25 @@ class Exec:
 Files = Image | Edit | Exec
 
 
+ChangeKind = Literal[
+    "write", "file", "files", "directory", "link", "folder", "remove", "owner", "times"
+]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Change:
+    """One operation on the files of a container, a mount or a directory; see `store/edits.py`."""
+
+    kind: ChangeKind
+    path: str
+    source: TreeSource | None = None  # what is written or copied; files: a directory with them
+    target: str = ""  # of the link
+    mode: int | None = None
+    owner: str = ""
+    owners: Files | None = None  # the files whose tables name the owner; None: the changed ones
+    seconds: int = 0  # since 1970
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mount:
     """A directory, file, cache, secret or temporary space at a path; not part of the files."""
@@ -61,7 +77,8 @@ class Mount:
     path: str
     kind: Literal["directory", "file", "cache", "secret", "temp"]
     source: TreeSource | None = None
-    owner: str = ""
+    edits: tuple[Change, ...] = ()  # of its content, since its source or the command in `after`
+    owner: str = ""  # of a cache or a secret
     read_only: bool = False
     after: Exec | None = None  # the command that left its content; replaces `source`
     name: str = ""  # of a cache
@@ -115,7 +132,7 @@ class Container:
 
         A secret hides another mount at its path from commands only.
         """
-        found = [m for m in self.mounts if path == m.path or path.startswith(m.path + "/")]
+        found = [m for m in self.mounts if f"{path}/".startswith(m.path.rstrip("/") + "/")]
         return max(found, key=lambda m: (len(m.path), m.kind != "secret"), default=None)
 
     def without_mount(self, path: str) -> "Container":
@@ -123,23 +140,43 @@ class Container:
         return replace(self, mounts=tuple(m for m in self.mounts if m.path != path))
 
     def with_mount(self, mount: Mount) -> "Container":
-        """Return the container with a mount, which replaces one at the same path.
+        """Return the container with a mount, which replaces those at its path and below it.
 
-        A secret replaces only a secret, another mount only another mount.
+        A secret replaces only a secret, another mount only other mounts.
         """
-        secret = mount.kind == "secret"
-        kept = (m for m in self.mounts if (m.path, m.kind == "secret") != (mount.path, secret))
+        if mount.kind == "secret":
+            kept = [m for m in self.mounts if (m.path, m.kind) != (mount.path, "secret")]
+            return replace(self, mounts=(*kept, mount))
+        below = mount.path.rstrip("/") + "/"
+        kept = [m for m in self.mounts if m.kind == "secret" or not f"{m.path}/".startswith(below)]
         return replace(self, mounts=(*kept, mount))
+
+    def with_edit(self, path: str, change: Change) -> "Container":
+        """Return the container with a change of the content of its mount at a path."""
+        mounts = (
+            replace(m, edits=(*m.edits, change))
+            if m.path == path and m.kind in CONTENT_MOUNTS
+            else m
+            for m in self.mounts
+        )
+        return replace(self, mounts=tuple(mounts))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Directory:
-    """A directory: its tree, or its place in a container."""
+    """A directory: a place in a tree or in a container; links may lead out of it."""
 
     tree: Tree | None = None
     container: Container | None = None
-    path: str = "/"  # in the container
-    name: str = "/"
+    path: str = "/"
+
+    def absolute(self, path: str) -> str:
+        """Return a path below the directory as one in its tree or container.
+
+        A slash at the end stays: it says that the path is a directory.
+        """
+        joined = normpath(join("/", self.path, path.lstrip("/"))).replace("//", "/")
+        return joined.rstrip("/") + "/" if path.endswith(("/", "/.")) else joined
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +185,19 @@ class File:
 
     name: str
     entry: Entry
+    directory: Directory | None = None  # that it is in, whose tables name an owner
+
+
+def read_once(source: TreeSource) -> TreeSource:
+    """Return a source that reads its tree at the first use and keeps it."""
+    found: list[Tree] = []
+
+    async def read() -> Tree:
+        if not found:
+            found.append(await source())
+        return found[0]
+
+    return read
 
 
 @dataclass(frozen=True, kw_only=True)

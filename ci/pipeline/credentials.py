@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import dagger
 
-from ci.aws import oidc, partitions
+from ci.aws import partitions
 from ci.aws.failures import DENIED
 from ci.aws.session import Credentials, assume_with_token, expected_account
 from ci.config import Config, Environment
 from ci.errors import AwsError, UsageError
 from ci.infra import trust
+from ci.pipeline import oidc
 
 
 async def from_secrets(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 300  # seconds a command may take
+PATIENCE = 600  # seconds a command may take: the first deploy of a loaded machine, nothing cached
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from ci.config import FILE, load
 from tests.e2e.checkout import Checkout, Done, health
 from validation import SUITES
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]  # with nothing cached
 ROOT = Path(__file__).parents[2]
 AGENTS = {agent.name for agent in load(ROOT / FILE).agents}
 LOGIC = "agents/threat_hunter/logic.py"

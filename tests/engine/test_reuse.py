@@ -18,7 +18,7 @@ from ci.engine.docker.docker_api import Daemon
 from ci.engine.execution.session import Engine
 from ci.engine.execution.steps import PARALLEL
 from ci.engine.store.tree import FILE, Entry, Tree
-from ci.engine.values import Container, Edit, Exec, Files, Image, Mount
+from ci.engine.values import Change, Container, Edit, Exec, Files, Image, Mount
 from tests.engine.behaviours import Lab
 from tests.engine.conftest import Open
 from tests.engine.daemons import podman_version
@@ -88,7 +88,7 @@ def _command(below: Files, number: int, node: Node) -> Exec:  # noqa: PLR0911 (o
             mount = Mount(path="/m", kind="file", source=content)
             return replace(ran, before=replace(before, mounts=(mount,)))
         case "file":
-            edit = Edit(below=below, path="/f", source=content)
+            edit = Edit(below=below, change=Change(kind="write", path="/f", source=content))
             return replace(ran, before=replace(before, files=edit))
 
 

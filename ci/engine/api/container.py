@@ -2,34 +2,32 @@
 
 from dataclasses import replace
 from functools import partial
-from posixpath import basename
+from posixpath import basename, normpath
 from typing import Any
 
 from ci.engine.api.container_config import absolute_path, expand, forgetting_image
+from ci.engine.api.file import exported
 from ci.engine.api.files import (
-    Content,
+    Maker,
     as_file,
-    directory_content,
-    exported,
-    file_content,
-    file_target,
-    files_content,
-    link_content,
-    new_content,
+    copied_directory,
+    copied_file,
+    copied_files,
     path_fields,
     with_error,
 )
+from ci.engine.api.query import new_file, valid_name
 from ci.engine.api.service import up
 from ci.engine.errors import EngineError
 from ci.engine.execution.outputs import stream_text
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, register
-from ci.engine.store import tree
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import FILE, Entry, Tree
+from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
 from ci.engine.values import (
     CONTENT_MOUNTS,
     CacheVolume,
+    Change,
     Container,
     Directory,
     Edit,
@@ -39,6 +37,7 @@ from ci.engine.values import (
     Mount,
     Service,
     TreeSource,
+    read_once,
 )
 
 
@@ -53,7 +52,7 @@ async def _as_tarball(engine: Engine, old: Container, args: Args) -> File:
     chosen = await engine.images.variant(old, args.platformVariants or [])
     form = ArchiveFormat.parse(args.mediaTypes, args.forcedCompression, dict(chosen.annotations))
     content, size = await engine.images.tarball(chosen, form)
-    return File(name="image.tar", entry=Entry(FILE, 0o644, size=size, content=content))
+    return File(name="image.tar", entry=Entry(FILE, 0o600, size=size, content=content))
 
 
 async def _export(engine: Engine, old: Container, args: Args) -> str:
@@ -101,12 +100,15 @@ def _with_exec(engine: Engine, old: Container, args: Args) -> Container:
         redirect_stdin=expand(old, args.redirectStdin, args),
         expect=args.expect,
     )
-    mounts = tuple(replace(m, after=step) if m.kind in CONTENT_MOUNTS else m for m in old.mounts)
+    mounts = tuple(
+        replace(m, after=step, edits=()) if m.kind in CONTENT_MOUNTS else m for m in old.mounts
+    )
     new = replace(old, files=step, mounts=mounts, last_exec=step)
     for path, stream in ((args.redirectStdout, "stdout"), (args.redirectStderr, "stderr")):
         if path:
+            source = read_once(partial(_stream, engine, step, stream))
             place = new.absolute(expand(old, path, args))
-            new = _edited(engine, new, place, partial(_stream, engine, step, stream))
+            new = _changed(new, Change(kind="write", path=place, source=source), Args())
     return new
 
 
@@ -127,83 +129,102 @@ def _output(name: str) -> Resolver:
 
 
 # --- files ----------------------------------------------------------------------------------
-def _put(content: Content) -> Resolver:
-    """Return the resolver that puts content at the path in its arguments."""
+def _put(make: Maker) -> Resolver:
+    """Return the resolver of a change at the path in its arguments."""
 
-    async def put(engine: Engine, old: Container, args: Args) -> Container:
-        path = await file_target(engine, args) if content is file_content else args.path
-        place = old.absolute(expand(old, path or args.linkName, args))
-        return _edited(engine, old, place, partial(content, engine, args), owner=args.owner or "")
+    def put(engine: Engine, old: Container, args: Args) -> Container:
+        return _changed(old, make(engine, args), args)
 
     return put
 
 
-def _remove(expect: str) -> Resolver:
-    """Return the resolver that removes the path or paths in its arguments."""
+def _with_new_file(engine: Engine, old: Container, args: Args) -> Container:
+    # It is copied, unlike Directory.withNewFile: it replaces a link at its path.
+    path = expand(old, args.path, args)
+    name = valid_name(basename(normpath(path)) if path else "")
+    change = Change(
+        kind="file",
+        path=args.path,
+        source=read_once(_single(name, new_file(engine, args))),
+        owner=args.owner or "",
+    )
+    return _changed(old, change, args)
 
-    def remove(engine: Engine, old: Container, args: Args) -> Container:
-        for path in args.paths or [args.path]:
-            old = _edited(engine, old, old.absolute(expand(old, path, args)), None, expect=expect)
-        return old
 
-    return remove
+def _single(name: str, file: Entry) -> TreeSource:
+    async def read() -> Tree:
+        return Tree({"": FOLDER, name: file})
+
+    return read
 
 
-def _edited(
-    engine: Engine, old: Container, place: str, source: TreeSource | None, **how: str
-) -> Container:
-    """Return a container with an edit of the mount at its place, or else of its files."""
-    edit, mount = Edit(below=old.files, path=place, source=source, **how), old.covering(place)
+def _with_symlink(_engine: Engine, old: Container, args: Args) -> Container:
+    target = expand(old, args.target, args)
+    return _changed(old, Change(kind="link", path=args.linkName, target=target), args)
+
+
+def _remove(_engine: Engine, old: Container, args: Args) -> Container:
+    for path in args.paths or [args.path]:
+        old = _changed(old, Change(kind="remove", path=path), args)
+    return old
+
+
+def _changed(old: Container, change: Change, args: Args) -> Container:
+    """Return a container with a change of the mount at its path, or else of its files.
+
+    A change of a mount point itself ends the mount; only a directory is copied into it.
+    """
+    path = expand(old, change.path, args)
+    place = old.absolute(path)
+    if path.startswith("/") and path.endswith(("/", "/.")):
+        place = (
+            place.rstrip("/") + "/"
+        )  # a directory; a relative path says so in vain, as in Dagger
+    change = replace(change, path=place, owners=old.files if change.owner else None)
+    mount = old.covering(place.rstrip("/") or "/")
     if mount is None:
-        return replace(old, files=edit)
-    _require_content(mount.path, mount)
-
-    async def content() -> Tree:
-        before, inner = await engine.steps.content(mount), place[len(mount.path) :]
-        if source is None:
-            return tree.remove(before, [inner])
-        new = await source()
-        if edit.owner:
-            ids = await engine.rootfs.owner(await engine.steps.state(old.files), edit.owner)
-            new = tree.chown(new, *ids)
-        return tree.put(before, inner, new)
-
-    return old.with_mount(replace(mount, source=content, after=None))
+        return replace(old, files=Edit(below=old.files, change=change))
+    _require_content(place, mount)
+    inner = place.rstrip("/")[len(mount.path.rstrip("/")) :]
+    if inner and mount.kind == "file":
+        raise EngineError(f"{place}: not a directory: {mount.path} is a mounted file")
+    if not inner and (mount.kind == "file" or change.kind != "directory"):
+        return _changed(old.without_mount(mount.path), replace(change, path=place), Args())
+    return old.with_edit(mount.path, replace(change, path=inner or "/"))
 
 
 def _with_rootfs(engine: Engine, old: Container, args: Args) -> Container:
-    source: TreeSource = partial(engine.tree, args.directory)
-    return replace(old, files=Edit(below=Image(), path="/", source=source))
+    source = read_once(partial(engine.tree, args.directory))
+    change = Change(kind="directory", path="/", source=source)
+    return replace(old, files=Edit(below=Image(), change=change))
 
 
 def _directory(_engine: Engine, old: Container, args: Args) -> Directory:
     place = absolute_path(old, args)
     _require_content(place, old.covering(place))
-    return Directory(container=old, path=place, name=basename(place) + "/")
+    return Directory(container=old, path=place)
 
 
 async def _file(engine: Engine, old: Container, args: Args) -> File:
     place = absolute_path(old, args)
     _require_content(place, old.covering(place))
-    return as_file(place, (await engine.steps.tree(old, place)).root)
+    directory = Directory(container=old)
+    return as_file(directory, place, (await engine.files.tree(old, place)).root)
 
 
 def _require_content(place: str, mount: Mount | None) -> None:
     if mount is not None and mount.kind not in CONTENT_MOUNTS:
-        raise EngineError(f"{place}: a {mount.kind} mount can be read and written by commands only")
+        raise EngineError(
+            f"{place}: cannot retrieve path from {mount.kind}: commands can read and write it"
+        )
 
 
-async def _entry(
+async def _look(
     engine: Engine, old: Container, args: Args, *, follow: bool
 ) -> tuple[str, Entry | None]:
     place = absolute_path(old, args)
-    mount = old.covering(place)
-    if mount is not None and mount.kind in CONTENT_MOUNTS:
-        content = await engine.steps.content(mount)
-        return place, tree.found(content, place[len(mount.path) :], follow=follow)[1]
-    state = await engine.steps.state(old.files)
-    canonical, _ = await engine.rootfs.resolve(state, place, follow=follow)
-    return place, await engine.rootfs.entry_at(state, canonical)
+    _require_content(place, old.covering(place))
+    return await engine.files.look(old, place, follow=follow)
 
 
 # --- mounts ---------------------------------------------------------------------------------
@@ -211,15 +232,16 @@ def _with_mount(kind: Any) -> Resolver:
     """Return the resolver that adds the mount in its arguments."""
 
     async def mount(engine: Engine, old: Container, args: Args) -> Container:
-        new = Mount(path=absolute_path(old, args), kind=kind, owner=args.owner or "")
+        new = Mount(path=absolute_path(old, args), kind=kind, edits=_owner_of_mount(old, args))
         match kind:
             case "directory":
-                source: TreeSource = partial(engine.tree, args.source)
+                source = read_once(partial(engine.tree, args.source))
                 new = replace(new, source=source, read_only=bool(args.readOnly))
             case "file":
-                new = replace(new, source=partial(file_content, engine, args))
+                new = replace(new, source=read_once(partial(_file_tree, engine, args)))
             case "secret":
-                new = replace(new, secret=args.source, mode=args.mode)
+                owner = args.owner or ""
+                new = replace(new, edits=(), secret=args.source, mode=args.mode, owner=owner)
             case "temp":
                 new = replace(new, size=args.size)
             case _:
@@ -229,12 +251,23 @@ def _with_mount(kind: Any) -> Resolver:
     return mount
 
 
+def _owner_of_mount(old: Container, args: Args) -> tuple[Change, ...]:
+    if not args.owner:
+        return ()
+    return (Change(kind="owner", path="/", owner=args.owner, owners=old.files),)
+
+
+async def _file_tree(engine: Engine, args: Args) -> Tree:
+    file: File = await engine.value(args.source)
+    return Tree({"": file.entry})
+
+
 async def _cache(engine: Engine, mount: Mount, args: Args) -> Mount:
     cache: CacheVolume = await engine.value(args.cache)
     source: TreeSource | None = partial(engine.tree, args.source) if args.source else cache.source
     sharing = cache.sharing if args.sharing == "SHARED" else args.sharing
-    owner = mount.owner or cache.owner
-    return replace(mount, name=cache.name, source=source, sharing=sharing, owner=owner)
+    owner = args.owner or cache.owner
+    return replace(mount, edits=(), name=cache.name, source=source, sharing=sharing, owner=owner)
 
 
 #: What no command gets: access to the engine, more privileges, process number 1.
@@ -263,26 +296,26 @@ _FIELDS: dict[str, Resolver] = {
     "rootfs": lambda _engine, old, _args: Directory(container=replace(old, mounts=())),
     "stderr": _output("stderr"),
     "stdout": _output("stdout"),
-    "sync": lambda engine, old, _args: engine.steps.state(old.files),
+    "sync": lambda engine, old, _args: engine.files.state(old.files),
     "up": lambda engine, old, args: up(engine, _serving(old, args), args),
-    "withDirectory": _put(directory_content),
+    "withDirectory": _put(copied_directory),
     "withError": with_error,
     "withExec": _with_exec,
-    "withFile": _put(file_content),
-    "withFiles": _put(files_content),
+    "withFile": _put(copied_file),
+    "withFiles": _put(copied_files),
     "withMountedCache": _with_mount("cache"),
     "withMountedDirectory": _with_mount("directory"),
     "withMountedFile": _with_mount("file"),
     "withMountedSecret": _with_mount("secret"),
     "withMountedTemp": _with_mount("temp"),
-    "withNewFile": _put(new_content),
+    "withNewFile": _with_new_file,
     "withRootfs": _with_rootfs,
-    "withSymlink": _put(link_content),
-    "withoutDirectory": _remove("d"),
-    "withoutFile": _remove("f"),
-    "withoutFiles": _remove("f"),
+    "withSymlink": _with_symlink,
+    "withoutDirectory": _remove,
+    "withoutFile": _remove,
+    "withoutFiles": _remove,
     "withoutMount": lambda _engine, old, args: old.without_mount(absolute_path(old, args)),
-} | path_fields(_entry)
+} | path_fields(_look)
 register(
     "Container",
     forgetting_image(_FIELDS),

@@ -11,7 +11,7 @@ from ci.engine.healthcheck import Healthcheck
 from ci.engine.values import Container, Port, expand_variables, with_pair
 
 if TYPE_CHECKING:
-    from ci.engine.envfile import EnvFile
+    from ci.engine.formats.envfile import EnvFile
 
 
 def expand(old: Container, value: str, args: Args) -> str:

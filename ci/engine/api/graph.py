@@ -4,25 +4,29 @@ An object is the chain of calls that made it (see `ids`), so a field that return
 adds a link. Fields that return data are evaluated by the engine.
 """
 
-import json
+import inspect
 import secrets
 from pathlib import Path
 from typing import Any
 
 import graphql
 from graphql import (
+    ExecutionResult,
+    GraphQLError,
     GraphQLInputObjectType,
     GraphQLList,
     GraphQLResolveInfo,
     GraphQLScalarType,
+    GraphQLSchema,
     get_named_type,
     get_nullable_type,
     is_composite_type,
 )
 
-from ci.engine import platforms
 from ci.engine.api import (  # fill the table of fields
     container,  # noqa: F401
+    deep,
+    file,  # noqa: F401
     files,  # noqa: F401
     query,
     remote,  # noqa: F401
@@ -31,6 +35,7 @@ from ci.engine.api.sdl import FILE
 from ci.engine.errors import UnsupportedError
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, checked_arguments, resolver
+from ci.engine.formats import platforms
 from ci.engine.ids import Call, decode, encode
 from ci.engine.store.cache import key_of
 
@@ -55,18 +60,39 @@ class Graph:
         cached = self._introspection(text)
         if cached is not None and cached.exists():
             return cached.read_bytes()
-        result = await graphql.graphql(
-            self._schema if cached is None else _schema(self._text),
-            text,
+        schema = self._schema if cached is None else _schema(self._text)
+        try:
+            result = await self._executed(schema, text, variables, operation)
+        except RecursionError:
+            result = ExecutionResult(None, [GraphQLError("the query is nested too deeply")])
+        answer = deep.dumps(dict(result.formatted)).encode()
+        if cached is not None and not result.errors:
+            self._engine.store.replace(cached, answer)
+        return answer
+
+    async def _executed(
+        self,
+        schema: GraphQLSchema,
+        text: str,
+        variables: dict[str, Any] | None,
+        operation: str | None,
+    ) -> ExecutionResult:
+        try:
+            document = deep.parse(text)
+        except GraphQLError as error:
+            return ExecutionResult(None, [error])
+        if errors := graphql.validate(schema, document):
+            return ExecutionResult(None, errors)
+        found = graphql.execute(
+            schema,
+            document,
             variable_values=variables,
             operation_name=operation or None,  # clients in Go send an empty name
             field_resolver=self._resolve,
             type_resolver=lambda call, *_: call.type,
+            execution_context_class=deep.ChainContext,
         )
-        answer = json.dumps(result.formatted).encode()
-        if cached is not None and not result.errors:
-            self._engine.store.replace(cached, answer)
-        return answer
+        return await found if inspect.isawaitable(found) else found
 
     def _introspection(self, text: str) -> Path | None:
         """Return where the response to an introspection query is cached; None for other queries."""

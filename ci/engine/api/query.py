@@ -6,13 +6,13 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, plain_object, register
+from ci.engine.formats.envfile import EnvFile
 from ci.engine.sources import host_files
 from ci.engine.sources.secrets import reveal
-from ci.engine.store.tree import FILE, Entry, Tree
+from ci.engine.store.tree import FILE, Entry, Tree, clean
 from ci.engine.values import CacheVolume, Container, Directory, File, Secret
 
 #: The Dagger release whose API this engine serves.
@@ -27,7 +27,17 @@ def _container(engine: Engine, _query: None, args: Args) -> Container:
 def new_file(engine: Engine, args: Args) -> Entry:
     """Return the entry of a file with the contents and permissions in the arguments."""
     data = args.contents.encode("utf-8", "surrogateescape")
-    return Entry(FILE, args.permissions, size=len(data), content=engine.store.add_bytes(data))
+    mode = (args.permissions or 0o644) & 0o777
+    return Entry(FILE, mode, size=len(data), content=engine.store.add_bytes(data))
+
+
+def valid_name(name: str) -> str:
+    """Return the name of a file; raises `EngineError` if a file cannot have it."""
+    if "/" in name:
+        raise EngineError(f"file name {name!r} must not contain a directory")
+    if clean(name) != name or not name:
+        raise EngineError(f"file name {name!r}: is a directory")
+    return name
 
 
 def _cache(engine: Engine, _query: None, args: Args) -> CacheVolume:
@@ -54,7 +64,9 @@ register(
         "defaultPlatform": lambda engine, _query, _args: engine.platform,
         "directory": lambda *_: Directory(tree=Tree()),
         "envFile": lambda *_: EnvFile(),
-        "file": lambda engine, _query, args: File(name=args.name, entry=new_file(engine, args)),
+        "file": lambda engine, _query, args: File(
+            name=valid_name(args.name), entry=new_file(engine, args)
+        ),
         "host": lambda *_: "host",
         "secret": lambda _engine, _query, args: Secret(
             name=args.uri, uri=args.uri, cache_key=args.cacheKey, reveal=lambda: reveal(args.uri)
@@ -89,7 +101,7 @@ async def _host_directory(engine: Engine, _host: str, args: Args) -> Directory:
     read = partial(
         host_files.upload, engine.store, root, args.include, args.exclude, gitignore=ignore
     )
-    return Directory(tree=await anyio.to_thread.run_sync(read), name=root.name + "/")
+    return Directory(tree=await anyio.to_thread.run_sync(read))
 
 
 async def _host_file(engine: Engine, _host: str, args: Args) -> File:

@@ -41,7 +41,7 @@ async def _endpoint(engine: Engine, service: Service | PortForward, args: Args) 
 
 async def _sync(engine: Engine, service: Service | PortForward, _args: Args) -> None:
     if isinstance(service, Service):
-        await engine.steps.state(service.container.files)
+        await engine.files.state(service.container.files)
 
 
 async def _stop(engine: Engine, service: Service | PortForward, args: Args) -> None:

@@ -5,6 +5,7 @@ Nothing here assumes that the daemon runs on this host: content travels as strea
 
 import base64
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -269,8 +270,8 @@ class Daemon:
             except DaemonError as error:
                 if error.status != 404:
                     raise
-            if await self.inspect(self.client.inspect_container, probe) is not None:
-                return None
+                if "no such container" not in str(error).lower():
+                    return None
             self._probes.pop(image, None)  # the probe is missing, not the path: create it again
 
     async def read_entry(self, image: str, path: str) -> Entry | None:
@@ -279,7 +280,7 @@ class Daemon:
         Podman follows a link when it reads it, and reports it as a link only in the path's stat.
         """
         if self.podman and (target := await self._link(await self.probe(image), "/" + path)):
-            return Entry(LINK, 0o777, content=target)
+            return Entry(LINK, 0o777, size=len(os.fsencode(target)), content=target)
         return await self.read_image(image, path, archive.first)
 
     async def _link(self, container: str, path: str) -> str:

@@ -8,7 +8,7 @@ inside `docker save`, so what was read of it is kept in the store.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,8 +22,8 @@ from ci.engine.store.cache import Store, key_of
 OCI = oci.ArchiveFormat()
 #: End of the tag of an image whose layers all have a compression.
 COMPRESSED = "-gzip"
-#: The file of every layer by diff id, lowest first; None for a layer of the image below.
-LayerFiles = Mapping[str, Path | None]
+#: Diff id and file of every layer, lowest first; None for a layer of the image below.
+LayerFiles = Sequence[tuple[str, Path | None]]
 
 
 class Layers:
@@ -47,11 +47,11 @@ class Layers:
             self._diff_ids[image] = found["RootFS"].get("Layers") or []
         return self._diff_ids[image]
 
-    async def files(self, image: str) -> dict[str, Path]:
-        """Return the file of every layer of an image by diff id; fetch the image if needed."""
+    async def files(self, image: str) -> list[tuple[str, Path]]:
+        """Return diff id and file of every layer of an image; fetch the image if needed."""
         wanted = await self.diff_ids(image)
-        paths = {diff: self._store.path(diff.partition(":")[2]) for diff in wanted}
-        if not all(path.exists() for path in paths.values()):
+        paths = [(diff, self._store.path(diff.partition(":")[2])) for diff in wanted]
+        if not all(path.exists() for _, path in paths):
             await self._daemon.save(image, partial(_store_layers, self._store))
         return paths
 
@@ -83,8 +83,9 @@ class Layers:
             await self._daemon.try_remove(self._daemon.client.remove_image, tag)  # not complete
             if not below or await self._daemon.image_id(below) is None:
                 raise
-            whole = {**layers, **await self.files(below)}
-            await self._send(config, tag, {diff: whole[diff] for diff in layers}, "")
+            known = dict(await self.files(below))
+            whole = [(diff, path or known.get(diff)) for diff, path in layers]
+            await self._send(config, tag, whole, "")
 
     async def _send(self, config: bytes, tag: str, layers: LayerFiles, below: str) -> None:
         if not self._daemon.containerd:
@@ -92,17 +93,18 @@ class Layers:
             await self._daemon.load(archive.image(config, name, tag, layers))
             return
         known = dict(zip(await self.diff_ids(below), await self._described(below), strict=True))
-        files = {
-            diff: (known[diff] if path is None else oci.described_layer(diff, path), path)
-            for diff, path in layers.items()
-        }
+        files = [
+            (known[diff] if path is None else oci.described_layer(diff, path), path)
+            for diff, path in layers
+        ]
         if tag.endswith(COMPRESSED):
-            files |= {
-                diff: await self._compressed(diff, path, below)
-                for diff, (descriptor, path) in files.items()
+            files = [
+                await self._compressed(diff, path, below)
                 if descriptor["mediaType"].endswith(".tar")
-            }
-        await self._daemon.load(oci.layout(config, list(files.values()), OCI, name=tag))
+                else (descriptor, path)
+                for (diff, _), (descriptor, path) in zip(layers, files, strict=True)
+            ]
+        await self._daemon.load(oci.layout(config, files, OCI, name=tag))
 
     async def _compressed(
         self, diff: str, path: Path | None, below: str
@@ -110,7 +112,7 @@ class Layers:
         """Return the descriptor and the file of a layer with compression."""
         path = path or self._store.path(diff.partition(":")[2])
         if not path.exists():
-            path = (await self.files(below))[diff]
+            path = dict(await self.files(below))[diff]
         digest, packed = await self._daemon.call(oci.compress_layer, self._store, path)
         return oci.described_layer(digest, packed, replace(OCI, gzip=True)), packed
 

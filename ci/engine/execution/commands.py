@@ -32,7 +32,7 @@ from ci.engine.execution.containers import (
 from ci.engine.sources.secrets import Scrubber
 from ci.engine.store import archive
 from ci.engine.store.cache import Store
-from ci.engine.store.tree import Entry
+from ci.engine.store.overlay import Layer
 from ci.engine.values import Mount
 
 #: A commit copies all changes since the container's start: beyond this many seconds a new
@@ -342,11 +342,10 @@ class CommandRunner:
             return True
         return found.code != 0 or bool(self._store.head_and_tail(found.combined)[2])
 
-    async def put(
-        self, container: StepContainer, entries: dict[str, Entry], path: str = "/"
-    ) -> None:
+    async def put(self, container: StepContainer, layer: Layer, path: str = "/") -> None:
         """Put files below a directory of a running container."""
-        await self._daemon.put(container.id, path, archive.layer(self._store, entries, ()))
+        chunks = archive.layer(self._store, layer, int(time.time()))
+        await self._daemon.put(container.id, path, chunks)
         container.files_added = True
 
 

@@ -20,7 +20,7 @@ from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonError
 from ci.engine.options import Options
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
-from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, put
+from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, with_file
 from ci.engine.values import Mount
 
 #: Where the filler mounts the volumes.
@@ -147,7 +147,7 @@ class StepContainers:
                         named[name] = place
                         fills.append((str(at), each.tree))
                 case "file" if each.tree is not None:
-                    files = put(files, str(at), each.tree)
+                    files = with_file(files, str(at), each.tree.root)
                     specs.append(_bind(f"{source}/{at}", mount.path, read_only=False))
                     container.filler_paths[mount.path] = f"{FILLER_ROOT}/{FILES}/{at}"
         if source:

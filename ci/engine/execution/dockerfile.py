@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ci.engine.store import patterns, tree
 from ci.engine.store.cache import Store
-from ci.engine.store.tree import FILE, Entry, Tree, lookup, put
+from ci.engine.store.tree import FILE, Entry, Tree, lookup, with_file
 
 IGNORE_FILE = ".dockerignore"
 _FROM = re.compile(r"^(\s*FROM\s+(?:--\S+\s+)*)(\S+)", re.IGNORECASE | re.MULTILINE)
@@ -35,15 +35,15 @@ def without_ignored(store: Store, context: Tree, dockerfile: str, *, podman: boo
     lines = patterns.dockerignore(store.read(context.entries[name].content))
     kept = tree.select(context, (), lines)
     if name == IGNORE_FILE:
-        kept = put(kept, name, Tree({"": context.entries[name]}))
+        kept = with_file(kept, name, context.entries[name])
     elif dockerfile not in kept.entries and IGNORE_FILE not in kept.entries:
         data = f"{dockerfile}\n{IGNORE_FILE}\n".encode()
         entry = Entry(FILE, 0o644, size=len(data), content=store.add_bytes(data))
-        kept = put(kept, IGNORE_FILE, Tree({"": entry}))
+        kept = with_file(kept, IGNORE_FILE, entry)
     elif podman and IGNORE_FILE in kept.entries:
         nothing = kept.entries[IGNORE_FILE]._replace(size=0, content=store.add_bytes(b""))
-        kept = put(kept, IGNORE_FILE, Tree({"": nothing}))
-    return put(kept, dockerfile, Tree({"": lookup(context, dockerfile)[1]}))
+        kept = with_file(kept, IGNORE_FILE, nothing)
+    return with_file(kept, dockerfile, lookup(context, dockerfile)[1])
 
 
 def bases(dockerfile: str) -> list[str]:

@@ -15,14 +15,15 @@ from ci.engine.docker.transfers import reported_error
 from ci.engine.errors import EngineError, UnsupportedError
 from ci.engine.execution import dockerfile as dockerfiles
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
-from ci.engine.execution.rootfs import Layer, State
 from ci.engine.execution.steps import Steps
+from ci.engine.files.rootfs import State
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.store import archive, oci
 from ci.engine.store.cache import key_of
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import FOLDER, Tree, lookup, put
+from ci.engine.store.overlay import Layer
+from ci.engine.store.tree import FOLDER, Tree, lookup, with_file
 from ci.engine.values import Container, File, Image, Port
 
 #: A registry that fails after more than so many seconds is not asked again in the session.
@@ -190,9 +191,9 @@ class Images:
         text = await self._with_owned_workdirs(text, bases)
         data = text.encode(errors="surrogateescape")
         file = entry._replace(content=store.add_bytes(data), size=len(data))
-        context = put(context, dockerfile, Tree({"": file}))
+        context = with_file(context, dockerfile, file)
         found = [base and base["Id"] for base in bases.values()]
-        key = key_of("build", context.digest, dockerfile, options, found)
+        key = key_of("build", context.key, dockerfile, options, found)
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
             tag = f"{REPOSITORY}:{key[:40]}"
@@ -241,7 +242,7 @@ class Images:
     # --- publish and export -----------------------------------------------------------------
     async def image(self, container: Container, *, pushed: bool = False) -> str:
         """Return an image with a container's files and configuration."""
-        state = await self._steps.state(container.files)
+        state = await self._steps.files.state(container.files)
         return await self._rootfs.compose(state, config_of(container), pushed=pushed)
 
     async def publish(self, container: Container, address: str) -> str:
@@ -282,7 +283,7 @@ class Images:
         store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)
-        found = await self._inspect(await self._rootfs.layers.load(config, dict(layers), ""))
+        found = await self._inspect(await self._rootfs.layers.load(config, layers, ""))
         self._resources.require_platform(f"linux/{found['Architecture']}")
         return await self.from_image(container, found, "")
 

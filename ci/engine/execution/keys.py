@@ -58,7 +58,8 @@ SHAPE: Exclusions = {
         ("key", "args", "env", "user", "workdir", "stdin", "hidden"), "each command has its own"
     ),
     Mount: dict.fromkeys(
-        ("source", "after"), "the content is compared by key: it is what the command before left"
+        ("source", "edits", "after"),
+        "the content is compared by key: it is what the command before left",
     ),
 }
 
@@ -116,7 +117,7 @@ class Keys:
             case dict():
                 return [[key, await self._part(each, excluded)] for key, each in part.items()]
             case _ if callable(part):  # the source of a tree
-                return (await part()).digest
+                return (await part()).key
             case _ if is_dataclass(part):
                 return await self._fields(part, excluded)
         raise TypeError(f"{type(part).__name__}: no rule says how it becomes part of a cache key")

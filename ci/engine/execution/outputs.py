@@ -1,5 +1,7 @@
 """What a command printed and how it ended, as errors and logs show it."""
 
+from dataclasses import dataclass
+
 from ci.engine.errors import ExecFailedError
 from ci.engine.execution.commands import CommandOutput
 from ci.engine.store.cache import Store
@@ -7,6 +9,15 @@ from ci.engine.values import Exec
 
 #: Bytes of each stream that an error carries, as Dagger.
 SHOWN = 100 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecResult(CommandOutput):
+    """What a command left: its exit code and streams, an image, its mounts."""
+
+    image: str
+    mounts: dict[str, str]  # path -> tree in the store
+    mount_points: list[list[str]]  # made for the mounts: first missing path, the mount's path
 
 
 def failed(step: Exec, code: int) -> bool:

@@ -6,12 +6,12 @@ from typing import Any, Protocol, TypeVar
 
 from anyio.abc import TaskGroup
 
-from ci.engine import platforms
 from ci.engine.docker.docker_api import Daemon
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import StepContainers
-from ci.engine.execution.rootfs import Rootfs
 from ci.engine.execution.single_flight import SingleFlight
+from ci.engine.files.rootfs import Rootfs
+from ci.engine.formats import platforms
 from ci.engine.ids import Call
 from ci.engine.options import Options
 from ci.engine.store.cache import Store

@@ -1,6 +1,7 @@
 """One session of the engine: evaluates calls to values, and connects the parts that execute."""
 
 import inspect
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -14,16 +15,17 @@ from ci.engine.execution.images import Images
 from ci.engine.execution.keys import Keys, unknown
 from ci.engine.execution.port_forwards import PortForwards
 from ci.engine.execution.resources import Resources
-from ci.engine.execution.rootfs import Rootfs
 from ci.engine.execution.services import Services
 from ci.engine.execution.single_flight import SingleFlight
 from ci.engine.execution.steps import Steps
 from ci.engine.fields import FIELDS, Args, Resolver
+from ci.engine.files.rootfs import Rootfs
 from ci.engine.ids import Call
 from ci.engine.options import Options
 from ci.engine.store.cache import Store
-from ci.engine.store.tree import DIRECTORY, Tree
-from ci.engine.values import Directory, Secret
+from ci.engine.store.edits import TreeView
+from ci.engine.store.tree import DIRECTORY, Entry, Tree, found, inside, lookup
+from ci.engine.values import CONTENT_MOUNTS, Change, Directory, Edit, Secret
 
 
 class Engine:
@@ -52,6 +54,7 @@ class Engine:
         self.keys = Keys(self.store, self.value)
         # A step starts its services, and a service is started as a step: so they are bound late.
         self.steps = Steps(self.resources, self.keys, self.reveal, lambda: self.bindings)
+        self.files = self.steps.files
         self.services = Services(self.resources, self.keys, self.steps, lambda: self.bindings)
         self.port_forwards = PortForwards(self.resources, self.services)
         self.bindings = Bindings(self.services, self.port_forwards, self.value)
@@ -76,18 +79,65 @@ class Engine:
 
     async def tree(self, call: Call) -> Tree:
         """Return the content of the directory that a call stands for."""
-        return await self.content(cast("Directory", await self.value(call)))
+
+        async def read() -> Tree:
+            return await self.content(cast("Directory", await self.value(call)))
+
+        # In a task of its own: trees of trees may be nested deeper than Python calls.
+        return await self.flights.run(f"tree {call.digest}", read)
 
     async def content(self, directory: Directory) -> Tree:
         """Return the content of a directory; raises `EngineError` if the path is a file."""
         if directory.tree is not None:
-            return directory.tree
-        if directory.container is None:
-            return Tree()
-        tree = await self.steps.tree(directory.container, directory.path)
-        if tree.root.kind != DIRECTORY:
-            raise EngineError(f"{directory.path}: not a directory")
-        return tree
+            content = inside(directory.tree, directory.path)
+        elif directory.container is not None:
+            content = await self.files.tree(directory.container, directory.path)
+        else:
+            content = Tree()
+        if content.root.kind != DIRECTORY:
+            raise EngineError(f"path {directory.path} is a file, not a directory")
+        return content
+
+    async def look(
+        self, directory: Directory, path: str, *, follow: bool = True
+    ) -> tuple[str, Entry | None]:
+        """Return where a path below a directory leads and what is there."""
+        at = await self._outside_mounts(directory)
+        if at.container is not None:
+            return await self.files.look(at.container, at.absolute(path), follow=follow)
+        return found(at.tree or Tree(), at.absolute(path), follow=follow)
+
+    async def entry(self, directory: Directory, path: str) -> Entry:
+        """Return the entry at a path below a directory; raises `EngineError` if it is missing."""
+        at = await self._outside_mounts(directory)
+        if at.container is not None:
+            return (await self.files.tree(at.container, at.absolute(path))).root
+        return lookup(at.tree or Tree(), at.absolute(path))[1]
+
+    async def changed(self, directory: Directory, change: Change) -> Directory:
+        """Return a directory after a change, whose path is below the directory."""
+        old = await self._outside_mounts(directory)
+        change = replace(change, path=old.absolute(change.path))
+        if old.container is None:
+            return replace(old, tree=await self.files.changed(old.tree or Tree(), change))
+        files = Edit(below=old.container.files, change=change)
+        return replace(old, container=replace(old.container, files=files, mounts=()))
+
+    async def _outside_mounts(self, directory: Directory) -> Directory:
+        """Return a directory in a mount of a container as one in the mount's content."""
+        container = directory.container
+        mount = None if container is None else container.covering(directory.path)
+        if mount is None or mount.kind not in CONTENT_MOUNTS:
+            return directory
+        path = directory.path[len(mount.path.rstrip("/")) :] or "/"
+        return Directory(tree=await self.files.content(mount), path=path)
+
+    async def owner(self, directory: Directory | None, text: str) -> tuple[int, int]:
+        """Return the ids of `user:group`; names are looked up in the tables of a directory."""
+        at = await self._outside_mounts(directory or Directory(tree=Tree()))
+        if at.container is not None:
+            return await self.files.owner(await self.files.view(at.container.files), text)
+        return await self.files.owner(TreeView(at.tree or Tree()), text)
 
     async def reveal(self, call: Call) -> bytes:
         """Return the plain value of a secret."""

@@ -1,11 +1,10 @@
-"""Steps of a container: its files as Docker has them, its commands executed or found cached."""
+"""Commands of a container: executed, or found cached."""
 
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from posixpath import join
 from typing import Any
 
 import anyio
@@ -16,26 +15,21 @@ from ci.engine.execution import cache_volumes
 from ci.engine.execution.commands import Command, CommandOutput, CommandRunner, GoneError
 from ci.engine.execution.containers import MountContent, StepContainer
 from ci.engine.execution.keys import Keys
-from ci.engine.execution.outputs import failed, failure, shorten
+from ci.engine.execution.outputs import ExecResult, failed, failure, shorten
 from ci.engine.execution.resources import BoundServices, Resources, Reveal
-from ci.engine.execution.rootfs import Layer, State
+from ci.engine.files.contents import ContainerFiles, split
+from ci.engine.files.rootfs import State
 from ci.engine.sources.secrets import as_text
+from ci.engine.store import edits, overlay
+from ci.engine.store.edits import resolve
+from ci.engine.store.overlay import Layer
 from ci.engine.store.patterns import parents
-from ci.engine.store.tree import Entry, Tree, chown, clean, inside
-from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Files, Image, Mount, visible
+from ci.engine.store.tree import FOLDER, Tree, chown, clean
+from ci.engine.values import CONTENT_MOUNTS, Container, Edit, Exec, Mount, visible
 
 #: Commands that run at once.
 PARALLEL = 8
 NO_WORKDIR = b"chdir to cwd"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExecResult(CommandOutput):
-    """What a command left: its exit code and streams, an image, its mounts."""
-
-    image: str
-    mounts: dict[str, str]  # path -> tree in the store
-    mount_points: list[list[str]]  # made for the mounts: first missing path, the mount's path
 
 
 class Steps:
@@ -56,70 +50,12 @@ class Steps:
         self._flights = resources.flights
         self._group = resources.group
         self._keys = keys
+        self.files = ContainerFiles(resources.rootfs, keys.of, self.result)
         self._reveal = reveal
         self._bindings = bindings
         self._runner = CommandRunner(resources.store, resources.daemon, resources.containers)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
-        self._states: dict[str, State] = {}
         self._results: dict[str, ExecResult] = {}
-
-    # --- files ------------------------------------------------------------------------------
-    async def state(self, files: Files) -> State:
-        """Return a container's files as an image and the edits since; executes what is missing."""
-        edits, base = _split(files)
-        state = await self._after(base) if isinstance(base, Exec) else State(image=base.id)
-        for edit in edits:
-            key = await self._keys.of(edit)
-            if key not in self._states:
-                self._states[key] = await self._edited(state, edit)
-            state = self._states[key]
-        return state
-
-    async def _edited(self, below: State, edit: Edit) -> State:
-        if edit.source is None:
-            layer = await self._rootfs.removal_layer(below, edit.path, edit.expect)
-        else:
-            tree = await edit.source()
-            if edit.owner:
-                tree = chown(tree, *await self._rootfs.owner(below, edit.owner))
-            layer = await self._rootfs.addition_layer(below, edit.path, tree)
-        return State(image=below.image, layers=(*below.layers, layer))
-
-    async def _after(self, step: Exec) -> State:
-        """Return a command's files without the mount points that were made for it."""
-        result = await self.result(step, image=True)
-        if result.image not in self._states:
-            state = State(image=result.image)
-            points = [await self._unused_point(state, *each) for each in result.mount_points]
-            if unused := frozenset(filter(None, points)):
-                layer = Layer(entries={}, removed=unused)
-                image = await self._rootfs.image(State(image=result.image, layers=(layer,)))
-                state = State(image=image)
-            self._states[result.image] = state
-        return self._states[result.image]
-
-    async def _unused_point(self, state: State, first: str, path: str) -> str:
-        """Return the first path made for a mount point; empty if the command put files there."""
-        if await self._rootfs.entry_at(state, first) is None:
-            return ""
-        tree = await self._rootfs.tree(state, first)
-        inner = {join(first, name).rstrip("/") for name in tree.entries}
-        sizes = any(entry.size for entry in tree.entries.values())
-        return first if inner <= {path, *parents(path)} and not sizes else ""
-
-    async def content(self, mount: Mount) -> Tree:
-        """Return the content of a mounted directory or file."""
-        if mount.after is not None:
-            result = await self.result(mount.after)
-            return self._store.load(result.mounts[mount.path])
-        return await mount.source() if mount.source else Tree()
-
-    async def tree(self, container: Container, path: str) -> Tree:
-        """Return the file or directory at a path of a container, mounts included."""
-        mount = container.covering(path)
-        if mount is not None and mount.kind in CONTENT_MOUNTS:
-            return inside(await self.content(mount), path[len(mount.path) :])
-        return await self._rootfs.tree(await self.state(container.files), path)
 
     # --- results ------------------------------------------------------------------------------
     async def result(self, step: Exec, *, image: bool = False) -> ExecResult:
@@ -160,7 +96,7 @@ class Steps:
 
         A chain that is longer than the number of slots would otherwise wait for itself.
         """
-        _, base = _split(step.before.files)
+        _, base = split(step.before.files)
         if isinstance(base, Exec):
             await self.result(base, image=True)
         for mount in step.before.mounts:
@@ -184,7 +120,7 @@ class Steps:
         return cache_volumes.held(self._store, step.before.mounts, partial(self._owner, step))
 
     async def _owner(self, step: Exec, owner: str) -> tuple[int, int]:
-        return await self._rootfs.owner(await self.state(step.before.files), owner)
+        return await self.files.owner(await self.files.view(step.before.files), owner)
 
     async def command(self, step: Exec, key: str) -> Command:
         """Return a command with everything that it needs; starts the services bound to it."""
@@ -215,7 +151,7 @@ class Steps:
         for mount in step.before.mounts:
             if mount.secret is not None and mount.path == place:
                 return await self._reveal(mount.secret)
-        return self._store.read((await self.tree(step.before, place)).root.content)
+        return self._store.read((await self.files.tree(step.before, place)).root.content)
 
     # --- containers ---------------------------------------------------------------------------
     async def _run_and_commit(self, step: Exec, command: Command) -> ExecResult:
@@ -254,7 +190,7 @@ class Steps:
         except GoneError:
             if not container.reused:
                 raise
-        state = await self.state(step.before.files)
+        state = await self.files.state(step.before.files)
         container = await self._new_container(command, state)
         return container, await self._run_in(container, step, command, state)
 
@@ -284,37 +220,37 @@ class Steps:
 
     async def _container(self, step: Exec, command: Command) -> tuple[StepContainer, State]:
         """Return a running container with a command's files and mounts, and its state."""
-        edits, base = _split(step.before.files)
+        changes, base = split(step.before.files)
         if isinstance(base, Exec) and await self._mounts_follow(step.before.mounts, base):
             key, shape = await self._keys.of(base), await self._keys.shape(command)
             container = self._runner.take_idle(key, shape)
-            live = await self._catch_up(container, base, edits) if container is not None else None
+            live = await self._catch_up(container, base, changes) if container is not None else None
             if container is not None and live is not None:
                 return container, live
-        state = await self.state(step.before.files)
+        state = await self.files.state(step.before.files)
         return await self._new_container(command, state), state
 
     async def _mounts_follow(self, mounts: tuple[Mount, ...], base: Exec) -> bool:
         """Return whether all mounted content is what a command left, without a change since."""
         key = await self._keys.of(base)
-        after = [mount.after for mount in mounts if mount.kind in CONTENT_MOUNTS]
+        content = [mount for mount in mounts if mount.kind in CONTENT_MOUNTS]
+        after = [None if mount.edits else mount.after for mount in content]
         return all([each is not None and await self._keys.of(each) == key for each in after])
 
     async def _catch_up(
-        self, container: StepContainer, base: Exec, edits: list[Edit]
+        self, container: StepContainer, base: Exec, changes: list[Edit]
     ) -> State | None:
         """Apply edits to an idle container; discard it and return None where that is impossible."""
         done = False
         try:
-            state = State(image=(await self.result(base)).image)
-            entries: dict[str, Entry] = {}
-            for edit in edits:
-                state = await self._edited(state, edit)
-                entries |= state.layers[-1].entries
-            if any(layer.removed for layer in state.layers):
+            state, whole = State(image=(await self.result(base)).image), Layer()
+            for edit in changes:
+                layer = await self.files.layer(state, edit.change)
+                state, whole = state.after(layer), overlay.merge(whole, layer)
+            if whole.removed:
                 return None
-            if entries:
-                await self._runner.put(container, entries)
+            if whole.entries:
+                await self._runner.put(container, whole)
             done = True
             return state
         except DaemonError as error:
@@ -327,7 +263,7 @@ class Steps:
 
     async def dedicated(self, step: Exec, command: Command, **settings: Any) -> StepContainer:
         """Return a new container whose own process is a command, not yet started."""
-        state = await self.state(step.before.files)
+        state = await self.files.state(step.before.files)
         contents = await self._mount_contents(command, state)
         image = await self._rootfs.image(state)
         return await self._runner.dedicated(image, contents, command, **settings)
@@ -342,7 +278,7 @@ class Steps:
 
     async def _missing_point(self, state: State, path: str) -> list[str]:
         """Return the first missing directory above a path and the path; empty if it exists."""
-        place, _ = await self._rootfs.resolve(state, path)
+        place, _ = await resolve(self._rootfs.view(state), path)
         missing = [
             each
             for each in (place, *parents(place))
@@ -355,12 +291,12 @@ class Steps:
         return [await self._mount_content(mount, state) for mount in visible(command.mounts)]
 
     async def _mount_content(self, mount: Mount, state: State) -> MountContent:
-        owner = await self._rootfs.owner(state, mount.owner) if mount.owner else (0, 0)
+        owner = (0, 0)
+        if mount.owner:
+            owner = await self.files.owner(self._rootfs.view(state), mount.owner)
         match mount.kind:
             case "directory" | "file":
-                tree = await self.content(mount)
-                own = mount.owner and mount.after is None
-                return MountContent(mount=mount, tree=chown(tree, *owner) if own else tree)
+                return MountContent(mount=mount, tree=await self.files.content(mount))
             case "cache":
                 tree = await mount.source() if mount.source else Tree()
                 tree = chown(tree, *owner) if mount.owner else tree
@@ -378,26 +314,18 @@ class Steps:
         if seen and await self._runner.changed(container, mount):
             container.mark_valid = False
             return self._store.save(await self._containers.content(container, mount))
-        if mount.after is not None:
+        if mount.after is not None and not mount.edits:
             return (await self.result(mount.after)).mounts[mount.path]
-        return self._store.save(await mount.source() if mount.source else Tree())
+        return self._store.save(await self.files.content(mount))
 
     async def _make_workdir(
         self, container: StepContainer, before: Container, state: State
     ) -> None:
         mount = before.covering(before.workdir)
         if mount is None:
-            layer = await self._rootfs.addition_layer(state, before.workdir, Tree())
-            await self._runner.put(container, layer.entries)
+            view = self._rootfs.view(state)
+            layer = await edits.new_directory(view, before.workdir, FOLDER.mode)
+            await self._runner.put(container, layer)
         else:
             inner = clean(before.workdir[len(mount.path) :])
-            await self._runner.put(container, {inner: Tree().root}, mount.path)
-
-
-def _split(files: Files) -> tuple[list[Edit], Image | Exec]:
-    """Split files into the edits on top, first one first, and what is below them."""
-    edits = []
-    while isinstance(files, Edit):
-        edits.append(files)
-        files = files.below
-    return edits[::-1], files
+            await self._runner.put(container, Layer(entries={inner: FOLDER}), mount.path)

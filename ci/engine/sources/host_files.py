@@ -1,23 +1,44 @@
-"""Directories and files of this host: read into trees, written from trees."""
+"""Directories and files of this host, read into trees."""
 
+import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from posixpath import join
+from typing import IO, cast
 
 from ci.engine.errors import EngineError
 from ci.engine.store import gitignore as gitignores
 from ci.engine.store import patterns
 from ci.engine.store.cache import Store
+from ci.engine.store.edits import CAPABILITY
 from ci.engine.store.gitignore import Gitignore
-from ci.engine.store.tree import DIRECTORY, FILE, FOLDER, LINK, Entry, Tree
+from ci.engine.store.tree import (
+    BLOCK_DEVICE,
+    CHARACTER_DEVICE,
+    DIRECTORY,
+    FILE,
+    FOLDER,
+    LINK,
+    PIPE,
+    Entry,
+    Tree,
+)
 
 #: A file that changed less than this before it was read, seconds, may change without a new time.
 RACY = 0.1
+_KINDS = {
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFREG: FILE,
+    stat.S_IFLNK: LINK,
+    stat.S_IFIFO: PIPE,
+    stat.S_IFCHR: CHARACTER_DEVICE,
+    stat.S_IFBLK: BLOCK_DEVICE,
+}
 
 
 def upload(
@@ -31,7 +52,8 @@ def upload(
 ) -> Tree:
     """Read a directory; only files whose size, times or inode changed are opened.
 
-    `remember` stores their hashes, for directories that are read again.
+    A file that vanishes while the directory is read is as if it had never existed. `remember`
+    stores the hashes of files, for directories that are read again.
 
     Raises:
         EngineError: there is no such directory, or it cannot be read.
@@ -43,12 +65,12 @@ def upload(
     try:
         rules = _Rules(root) if gitignore else None
         found = dict(reader.walk(exclude, rules))
+        kept = patterns.select(found, include, exclude)
+        entries = {path: reader.entry(path, found[path]) for path in found if path in kept}
+        if remember:
+            reader.finish()
     except OSError as error:
         raise EngineError(f"{error.filename}: {error.strerror}") from error
-    kept = patterns.select(found, include, exclude)
-    entries = {path: reader.entry(path, found[path]) for path in found if path in kept}
-    if remember:
-        reader.finish()
     return Tree({"": FOLDER} | {path: entry for path, entry in entries.items() if entry})
 
 
@@ -115,8 +137,7 @@ class _Reader:
         stack = [""]
         while stack:
             at = stack.pop()
-            with os.scandir(f"{self._root}/{at}") as scanned:
-                items = sorted(scanned, key=lambda item: item.name)
+            items = self._items(at)
             if rules is not None and any(item.name == gitignores.NAME for item in items):
                 rules.read(at)
             for item in items:
@@ -126,34 +147,58 @@ class _Reader:
                     continue
                 if is_directory and not has_negations and pruner.matches(path):
                     continue
-                yield path, item.stat(follow_symlinks=False)
+                try:
+                    found = item.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield path, found
                 if is_directory:
                     stack.append(path)
 
-    def entry(self, path: str, found: os.stat_result) -> Entry | None:
-        """Return the entry at a path; None for kinds that a tree has not."""
-        mode, mtime = stat.S_IMODE(found.st_mode), int(found.st_mtime)
-        match stat.S_IFMT(found.st_mode):
-            case stat.S_IFDIR:
-                return Entry(DIRECTORY, mode, mtime=mtime)
-            case stat.S_IFLNK:
-                link = str(Path(self._root, path).readlink())
-                return Entry(LINK, 0o777, mtime=mtime, content=link)
-            case stat.S_IFREG:
-                content = self._content(f"{self._root}/{path}", found)
-                return Entry(FILE, mode, mtime=mtime, size=found.st_size, content=content)
-        return None
+    def _items(self, folder: str) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(f"{self._root}/{folder}") as scanned:
+                return sorted(scanned, key=lambda item: item.name)
+        except FileNotFoundError:
+            if not folder:
+                raise
+            return []
 
-    def _content(self, path: str, found: os.stat_result) -> str:
-        stamp = f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
-        known = self._known.get(_key(path))
+    def entry(self, path: str, found: os.stat_result) -> Entry | None:
+        """Return the entry at a path; None for a socket, or a path that has vanished."""
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode))
+        if kind is None:
+            return None
+        place, mode = f"{self._root}/{path}", stat.S_IMODE(found.st_mode)
+        entry = Entry(kind, mode, mtime=int(found.st_mtime))
+        try:
+            match kind:
+                case "l":
+                    target = os.readlink(place)  # noqa: PTH115 (a path would drop `./`)
+                    size = len(os.fsencode(target))
+                    return entry._replace(mode=0o777, size=size, content=target)
+                case "f":
+                    content, size = self._content(place, found)
+                    names = f"{found.st_dev} {found.st_ino}" if found.st_nlink > 1 else ""
+                    entry = entry._replace(size=size, content=content, inode=names)
+                case "c" | "b":
+                    device = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
+                    entry = entry._replace(content=device)
+            return entry._replace(xattrs=_xattrs(place))
+        except FileNotFoundError:
+            return None
+
+    def _content(self, path: str, found: os.stat_result) -> tuple[str, int]:
+        stamp, key = _stamp(found), _key(path)
+        known = self._known.get(key)
         if known and known[0] == stamp and self._store.touch(known[1], found.st_size):
-            return known[1]
+            return known[1], found.st_size
         with Path(path).open("rb") as file:
-            content, _ = self._store.add(file)
-        if time.time() - found.st_ctime > RACY:
-            self._new.append((_key(path), stamp, content))
-        return content
+            content, size = self._store.add(cast("IO[bytes]", _First(file, found.st_size)))
+            same = _stamp(os.fstat(file.fileno())) == stamp
+        if same and time.time() - found.st_ctime > RACY:
+            self._new.append((key, stamp, content))
+        return content, size
 
     def finish(self) -> None:
         """Store the hashes of the files that were read."""
@@ -166,40 +211,29 @@ def _key(path: str) -> str:
     return os.fsencode(path).decode("latin-1")
 
 
-def export(store: Store, tree: Tree, target: Path, *, wipe: bool = False) -> None:
-    """Write a tree into a directory of this host; other files there stay unless `wipe` is set.
+class _First:
+    """The first bytes of a file: it may grow while it is read."""
 
-    Raises:
-        EngineError: a path or a link leads out of the target, or a directory is where a file goes.
-    """
-    if wipe and target.exists():
-        for item in target.iterdir():
-            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
-    target.mkdir(parents=True, exist_ok=True)
-    for path in tree.entries:
-        if path.startswith("/") or ".." in path.split("/"):
-            raise EngineError(f"export to {target}: {path} leads out of it")
-    for path, entry in sorted(tree.entries.items()):
-        if path:
-            write(store, entry, target / path, target)
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self.name = file.name
+        self._file = file
+        self._left = size
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
 
 
-def write(store: Store, entry: Entry, path: Path, root: Path) -> None:
-    """Write one entry at a path below a root that exists."""
-    if any(above.is_symlink() for above in path.parents if root in above.parents):
-        raise EngineError(f"export to {path}: remove the symbolic link in the path")
-    if entry.kind == DIRECTORY:
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        path.mkdir(exist_ok=True)
-        path.chmod(entry.mode)
-        return
-    if path.is_dir() and not path.is_symlink():
-        raise EngineError(f"export to {path}: a directory is in the way; remove it")
-    path.unlink(missing_ok=True)
-    if entry.kind == LINK:
-        path.symlink_to(entry.content)
-        return
-    shutil.copyfile(store.path(entry.content), path)
-    path.chmod(entry.mode)
-    os.utime(path, (entry.mtime, entry.mtime))
+def _stamp(found: os.stat_result) -> str:
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+
+
+def _xattrs(path: str) -> str:
+    """Return the extended attributes that a copy keeps: the user's, and a program's rights."""
+    with suppress(OSError):  # not every file system has them
+        names = os.listxattr(path, follow_symlinks=False)
+        kept = [name for name in names if name.startswith("user.") or name == CAPABILITY]
+        values = {name: os.getxattr(path, name, follow_symlinks=False).hex() for name in kept}
+        return json.dumps(values, sort_keys=True) if values else ""
+    return ""

@@ -77,15 +77,13 @@ def write(
     store: Store,
     config: dict[str, Any],
     architecture: str,
-    layers: dict[str, Path],
+    layers: list[tuple[str, Path]],
     form: ArchiveFormat,
 ) -> Iterator[bytes]:
-    """Yield an OCI image layout with every layer as a tar stream."""
-    diffs = {"type": "layers", "diff_ids": list(layers)}
+    """Yield an OCI image layout with every layer (diff id, file) as a tar stream."""
+    diffs = {"type": "layers", "diff_ids": [diff for diff, _ in layers]}
     data = _json({"architecture": architecture, "os": "linux", "config": config, "rootfs": diffs})
-    files = [
-        compress_layer(store, path) if form.gzip else (diff, path) for diff, path in layers.items()
-    ]
+    files = [compress_layer(store, path) if form.gzip else (diff, path) for diff, path in layers]
     yield from layout(data, [(described_layer(*each, form), each[1]) for each in files], form)
 
 
@@ -102,6 +100,8 @@ def layout(
     name: str = "",
 ) -> Iterator[bytes]:
     """Yield an OCI image layout as a tar stream (OCI image specification 1.0).
+
+    If it is complete, every version of `docker load` reads it too, by its `manifest.json`.
 
     Args:
         config: the image's configuration.
@@ -123,6 +123,8 @@ def layout(
         top["annotations"] = {_NAMES[1]: f"docker.io/library/{name}"}
     index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": [top]}
     heads = {"index.json": _json(index), "oci-layout": _json({"imageLayoutVersion": "1.0.0"})}
+    if all(path is not None for _, path in layers):
+        heads["manifest.json"] = _json([_docker_manifest(manifest)])
     yield from archive.plain(heads.items())
     blobs = (config, _json(manifest))
     yield from archive.plain((_place(_described(each)["digest"]), each) for each in blobs)
@@ -130,6 +132,12 @@ def layout(
         if path is not None:
             yield from archive.member(_place(digest), Entry(FILE, 0o644), path)
     yield archive.END
+
+
+def _docker_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the entry for an image in the `manifest.json` of `docker save`."""
+    layers = [_place(each["digest"]) for each in manifest["layers"]]
+    return {"Config": _place(manifest["config"]["digest"]), "RepoTags": None, "Layers": layers}
 
 
 def compress_layer(store: Store, path: Path) -> tuple[str, Path]:
@@ -155,8 +163,10 @@ def _place(digest: str) -> str:
 
 
 # --- reading --------------------------------------------------------------------------------
-def read(store: Store, path: Path, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
-    """Read one image of an archive: its configuration, and its layers in the store by diff id.
+def read(
+    store: Store, path: Path, tag: str, architecture: str
+) -> tuple[bytes, list[tuple[str, Path]]]:
+    """Read one image of an archive: its configuration, and diff id and file of its layers.
 
     The archive is an OCI layout or the output of `docker save`, compressed or not; `tag` selects
     one of several images, `architecture` one of several platforms.
@@ -176,7 +186,7 @@ class _Archive:
         self._store = store
         self._tar = tar
 
-    def image(self, tag: str, architecture: str) -> tuple[bytes, dict[str, Path]]:
+    def image(self, tag: str, architecture: str) -> tuple[bytes, list[tuple[str, Path]]]:
         names = self._tar.getnames()
         if "index.json" in names:
             config, layers = self._layout(tag, architecture)
@@ -188,7 +198,7 @@ class _Archive:
         if len(diffs) != len(layers):
             raise EngineError("not an image archive: the number of layers is wrong")
         pairs = zip(diffs, layers, strict=True)
-        return config, {diff: self._layer(diff, name) for diff, name in pairs}
+        return config, [(diff, self._layer(diff, name)) for diff, name in pairs]
 
     def _layout(self, tag: str, architecture: str) -> tuple[bytes, list[str]]:
         found = json.loads(self._whole("index.json"))

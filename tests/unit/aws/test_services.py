@@ -2,15 +2,13 @@
 
 import base64
 import http.server
-import json
 import threading
 from collections.abc import Iterator
 
 import pytest
 from botocore.stub import Stubber
 
-from ci.aws import bedrock, ecr, elb, logs, records
-from ci.aws.records import Document, Lease
+from ci.aws import ecr, elb, logs
 from ci.aws.session import Aws, Credentials
 from ci.errors import AwsError
 
@@ -189,91 +187,3 @@ async def test_a_log_group_is_found_by_its_whole_name(aws: Aws) -> None:
             stub.add_response("describe_log_groups", {"logGroups": [{"logGroupName": "/a/b"}]})
         assert await logs.group_exists(aws, "/a/b")
         assert not await logs.group_exists(aws, "/a")
-
-
-async def test_models_are_returned_by_id(aws: Aws) -> None:
-    summary = {"modelArn": "arn:aws:bedrock:us-east-1::foundation-model/m", "modelId": "m"}
-    with Stubber(aws.client("bedrock")) as stub:
-        stub.add_response("list_foundation_models", {"modelSummaries": [summary]})
-        assert await bedrock.models(aws) == ["m"]
-
-
-DOCUMENT = Document(kind="release", key="k", state="planned", owner="me", body={"a": 1})
-ITEM = {
-    "pk": {"S": "release"},
-    "sk": {"S": "k"},
-    "state": {"S": "planned"},
-    "owner": {"S": "me"},
-    "body": {"S": json.dumps({"a": 1})},
-}
-
-
-async def test_only_its_owner_writes_a_document(aws: Aws) -> None:
-    with Stubber(aws.client("dynamodb")) as stub:
-        stub.add_response(
-            "put_item",
-            {},
-            {
-                "TableName": "t",
-                "Item": ITEM,
-                "ConditionExpression": (
-                    "attribute_not_exists(pk) OR #owner = :own OR #owner = :other"
-                ),
-                "ExpressionAttributeNames": {"#owner": "owner"},
-                "ExpressionAttributeValues": {":own": {"S": "me"}, ":other": {"S": "dead"}},
-            },
-        )
-        stub.add_client_error("put_item", "ConditionalCheckFailedException")
-        stub.add_client_error("put_item", "ResourceNotFoundException")
-        assert await records.put(aws, "t", DOCUMENT, taken_from="dead")
-        assert not await records.put(aws, "t", DOCUMENT)
-        with pytest.raises(AwsError, match="ResourceNotFound"):
-            await records.put(aws, "t", DOCUMENT)
-
-
-async def test_the_newest_documents_come_first(aws: Aws) -> None:
-    with Stubber(aws.client("dynamodb")) as stub:
-        stub.add_response("query", {"Items": [ITEM]})
-        assert await records.documents(aws, "t", "release") == [DOCUMENT]
-
-
-async def test_a_lease_is_taken_only_as_it_was_seen(aws: Aws) -> None:
-    old = Lease(token="old", expires=1.5, holder={"who": "ann"})
-    new = Lease(token="new", expires=2.5, holder={"who": "bob"})
-    stored = {
-        "pk": {"S": "lock"},
-        "sk": {"S": "lock"},
-        "token": {"S": "old"},
-        "expires": {"N": "1.5"},
-        "holder": {"S": json.dumps({"who": "ann"})},
-    }
-    with Stubber(aws.client("dynamodb")) as stub:
-        stub.add_response("get_item", {"Item": stored})
-        stub.add_response(
-            "put_item",
-            {},
-            {
-                "TableName": "t",
-                "Item": stored
-                | {
-                    "token": {"S": "new"},
-                    "expires": {"N": "2.5"},
-                    "holder": {"S": json.dumps({"who": "bob"})},
-                },
-                "ConditionExpression": "#token = :token AND expires = :expires",
-                "ExpressionAttributeNames": {"#token": "token"},
-                "ExpressionAttributeValues": {":token": {"S": "old"}, ":expires": {"N": "1.5"}},
-            },
-        )
-        stub.add_client_error("put_item", "ConditionalCheckFailedException")
-        stub.add_response("get_item", {})
-        assert await records.lease(aws, "t") == old
-        assert await records.put_lease(aws, "t", new, old=old)
-        assert not await records.put_lease(aws, "t", new, old=None)
-        assert await records.lease(aws, "t") is None
-
-
-async def test_a_lock_that_is_anothers_stays(aws: Aws) -> None:
-    with Stubber(aws.client("dynamodb")) as stub:
-        stub.add_client_error("delete_item", "ConditionalCheckFailedException")
-        await records.release_lease(aws, "t", "mine")

@@ -12,10 +12,8 @@ from ci.engine.api import sdl
 from ci.engine.errors import EngineError
 from ci.engine.execution.dockerfile import with_substitutes
 from ci.engine.execution.images import parse_reference
-from ci.engine.execution.rootfs import Layer, overlay
 from ci.engine.execution.single_flight import SingleFlight
 from ci.engine.ids import Call
-from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
 from ci.engine.values import Container, expand_variables
 
 
@@ -73,29 +71,6 @@ def test_a_session_is_dead_when_its_process_is() -> None:
     assert not session_names.is_dead(elsewhere)
     container = "/".join([host, boot, "another namespace", process, "1", rest])
     assert not session_names.is_dead(container)  # its processes cannot be seen from here
-
-
-def entry(content: str = "") -> Entry:
-    return Entry(FILE, 0o644, content=content)
-
-
-def test_a_layer_hides_adds_and_replaces() -> None:
-    below = Tree({"": FOLDER, "a": entry(), "d": FOLDER, "d/x": entry(), "e": entry()})
-    layer = Layer(
-        entries={"d": entry("now a file"), "n": FOLDER, "n/f": entry()}, removed=frozenset({"a"})
-    )
-    found = overlay(below, layer, "")
-    assert found is not None
-    assert sorted(found.entries) == ["", "d", "e", "n", "n/f"]
-    odd = Tree({"": FOLDER, "x[1]": entry(), "x1": entry()})
-    found = overlay(odd, Layer(entries={}, removed=frozenset({"x[1]"})), "")
-    assert found is not None
-    assert sorted(found.entries) == ["", "x1"]
-    assert overlay(Tree({"": entry()}), layer, "d/x") is None
-    assert overlay(Tree({"": entry()}), layer, "a") is None
-    inside = overlay(None, layer, "n")
-    assert inside is not None
-    assert sorted(inside.entries) == ["", "f"]
 
 
 async def test_the_same_work_runs_once_and_its_error_reaches_all() -> None:

@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from ci.aws import oidc
 from ci.aws.session import Credentials
 from ci.config import Config, load
 from ci.errors import AwsError, UsageError, WrongAccountError
 from ci.infra.trust import DEPLOY, PROMOTE
-from ci.pipeline import credentials
-from tests.unit.aws.test_oidc import token
+from ci.pipeline import credentials, oidc
+from tests.unit.pipeline.test_oidc import token
 
 PLAIN = load(Path(__file__).parents[2] / "acso.toml")
 CONFIG = replace(PLAIN, project=replace(PLAIN.project, repository="o/acso"))

@@ -130,7 +130,7 @@ async def test_the_containerd_store_gets_the_descriptors_that_it_has(store: Stor
     daemon: Any = FakeDaemon(containerd=True)
     layers = Layers(store, daemon)
     diff, path = added(store)
-    image = await layers.load(b'{"config": 1}', {DIFF: None, diff: path}, BELOW)
+    image = await layers.load(b'{"config": 1}', [(DIFF, None), (diff, path)], BELOW)
     files = daemon.sent[0]
     manifest = json.loads(files["blobs/" + image.replace(":", "/")])
     assert manifest["layers"][0] == COMPRESSED
@@ -138,7 +138,7 @@ async def test_the_containerd_store_gets_the_descriptors_that_it_has(store: Stor
     assert manifest["config"]["digest"] == digest(b'{"config": 1}')
     assert files["blobs/" + diff.replace(":", "/")] == b"new layer"
     assert "blobs/" + COMPRESSED["digest"].replace(":", "/") not in files
-    again = await layers.load(b'{"config": 2}', {DIFF: None}, BELOW)
+    again = await layers.load(b'{"config": 2}', [(DIFF, None)], BELOW)
     assert again != image
     assert daemon.saves == 1  # the second time they are known
 
@@ -147,8 +147,8 @@ async def test_what_the_containerd_store_pushes_is_compressed(store: Store) -> N
     daemon: Any = FakeDaemon(containerd=True)
     layers = Layers(store, daemon)
     diff, path = added(store)
-    plain_image = await layers.load(b"{}", {DIFF: None, diff: path}, BELOW)
-    image = await layers.load(b"{}", {DIFF: None, diff: path}, BELOW, pushed=True)
+    plain_image = await layers.load(b"{}", [(DIFF, None), (diff, path)], BELOW)
+    image = await layers.load(b"{}", [(DIFF, None), (diff, path)], BELOW, pushed=True)
     files = daemon.sent[1]
     below, own = json.loads(files["blobs/" + image.replace(":", "/")])["layers"]
     assert below == COMPRESSED
@@ -160,7 +160,7 @@ async def test_what_the_containerd_store_pushes_is_compressed(store: Store) -> N
 async def test_a_graph_driver_gets_the_layers_that_it_has_not(store: Store) -> None:
     daemon: Any = FakeDaemon(containerd=False)
     diff, path = added(store)
-    image = await Layers(store, daemon).load(b"{}", {DIFF: None, diff: path}, BELOW)
+    image = await Layers(store, daemon).load(b"{}", [(DIFF, None), (diff, path)], BELOW)
     assert image == digest(b"{}")
     assert daemon.sent[0][f"{diff[7:]}/layer.tar"] == b"new layer"
     assert f"{DIFF[7:]}/layer.tar" not in daemon.sent[0]
@@ -170,7 +170,7 @@ async def test_a_graph_driver_gets_the_layers_that_it_has_not(store: Store) -> N
 async def test_an_image_that_is_there_is_not_sent_again(store: Store) -> None:
     daemon: Any = FakeDaemon(containerd=True)
     layers = Layers(store, daemon)
-    assert await layers.load(b"{}", {}, "") == await layers.load(b"{}", {}, "")
+    assert await layers.load(b"{}", [], "") == await layers.load(b"{}", [], "")
     assert len(daemon.sent) == 1
 
 
@@ -178,7 +178,7 @@ async def test_an_image_that_is_there_is_not_sent_again(store: Store) -> None:
 async def test_an_engine_that_wants_all_layers_gets_them(store: Store, *, containerd: bool) -> None:
     daemon: Any = FakeDaemon(containerd=containerd, refuses=True)
     diff, path = added(store)
-    image = await Layers(store, daemon).load(b"{}", {DIFF: None, diff: path}, BELOW)
+    image = await Layers(store, daemon).load(b"{}", [(DIFF, None), (diff, path)], BELOW)
     assert image in daemon.ids.values()
     assert len(daemon.sent) == 2
     assert {b"layer below", b"new layer"} <= set(daemon.sent[1].values())

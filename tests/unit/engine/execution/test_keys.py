@@ -12,12 +12,14 @@ from ci.engine.execution.commands import Command
 from ci.engine.execution.keys import EXEC, SERVICE, SHAPE, Exclusions, Keys
 from ci.engine.execution.resources import BoundServices, Resources
 from ci.engine.execution.steps import Steps
+from ci.engine.files.rootfs import Rootfs
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
 from ci.engine.options import Options
 from ci.engine.store.cache import Store
 from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
 from ci.engine.values import (
+    Change,
     Container,
     Edit,
     Exec,
@@ -54,10 +56,17 @@ VALUES: dict[type, dict[str, tuple[Any, Any]]] = {
     Image: {"id": ("sha256:a", "sha256:b")},
     Edit: {
         "below": (Image(id="a"), Image(id="b")),
+        "change": (Change(kind="remove", path="/a"), Change(kind="remove", path="/b")),
+    },
+    Change: {
+        "kind": ("file", "files"),
         "path": ("/a", "/b"),
         "source": (source("a"), source("b")),
+        "target": ("", "x"),
+        "mode": (None, 0o600),
         "owner": ("1", "2"),
-        "expect": ("", "f"),
+        "owners": (None, Image(id="a")),
+        "seconds": (0, 5),
     },
     Exec: {
         "before": (
@@ -73,6 +82,7 @@ VALUES: dict[type, dict[str, tuple[Any, Any]]] = {
         "path": ("/in", "/other"),
         "kind": ("directory", "file"),
         "source": (source("a"), source("b")),
+        "edits": ((), (Change(kind="remove", path="/a"),)),
         "owner": ("", "1:2"),
         "read_only": (False, True),
         "after": (None, Exec(before=Container(platform="p"), args=("fill",))),
@@ -201,6 +211,14 @@ async def test_a_changed_edit_or_image_has_another_key(
     assert await keys.of(base) != await keys.of(changed), name
 
 
+@pytest.mark.parametrize(("name", "base", "changed"), variants(Change))
+async def test_a_changed_change_of_files_has_another_key(
+    keys: Keys, name: str, base: Change, changed: Change
+) -> None:
+    one, other = (Edit(below=Image(id="a"), change=each) for each in (base, changed))
+    assert await keys.of(one) != await keys.of(other), name
+
+
 @pytest.mark.parametrize(("name", "base", "changed"), variants(Exec))
 async def test_a_changed_command_has_another_key(
     keys: Keys, name: str, base: Exec, changed: Exec
@@ -316,7 +334,8 @@ def steps(store: Store, keys: Keys) -> Steps:
     resources = Daemonless(
         options=Options(cache_dir=store.root),
         store=store,
-        **dict.fromkeys(("daemon", "rootfs", "containers", "flights", "group"), cast("Any", None)),
+        rootfs=Rootfs(store, cast("Any", None)),
+        **dict.fromkeys(("daemon", "containers", "flights", "group"), cast("Any", None)),
     )
 
     async def reveal(call: Call) -> bytes:

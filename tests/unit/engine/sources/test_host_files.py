@@ -1,13 +1,15 @@
+import os
+import shutil
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ci.engine.errors import EngineError
 from ci.engine.sources import host_files
+from ci.engine.store import patterns
 from ci.engine.store.cache import Store
-from ci.engine.store.tree import FILE, Entry, Tree
 
 
 @pytest.fixture
@@ -60,9 +62,9 @@ def test_a_file_that_did_not_change_is_not_read_again(
 def _spied(store: Store, read: list[str]) -> object:
     original = store.add
 
-    def add(file: object) -> tuple[str, int]:
-        read.append(file.name)  # type: ignore[attr-defined]
-        return original(file)  # type: ignore[arg-type]
+    def add(file: Any) -> tuple[str, int]:
+        read.append(file.name)
+        return original(file)
 
     return add
 
@@ -90,28 +92,6 @@ def test_gitignored_files_are_not_even_walked(store: Store, source: Path) -> Non
     assert sorted(tree.entries) == ["", ".gitignore", "a.py", "link", "src", "src/b.py"]
 
 
-def test_an_export_refuses_a_link_on_its_way(store: Store, tmp_path: Path) -> None:
-    target, outside = tmp_path / "target", tmp_path / "outside"
-    target.mkdir()
-    outside.mkdir()
-    (target / "way").symlink_to(outside)
-    entry = Entry(FILE, 0o644, content=store.add_bytes(b"x"), size=1)
-    with pytest.raises(EngineError, match="remove the symbolic link"):
-        host_files.write(store, entry, target / "way/f", target)
-    assert not list(outside.iterdir())
-
-
-def test_an_export_keeps_modes_and_replaces_files(store: Store, tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    target.mkdir()
-    (target / "f").write_text("old")
-    entry = Entry(FILE, 0o4755, content=store.add_bytes(b"new"), size=3, mtime=1_000_000_000)
-    host_files.export(store, Tree({"": Tree().root, "f": entry}), target)
-    assert (target / "f").read_text() == "new"
-    assert stat.S_IMODE((target / "f").stat().st_mode) == 0o4755
-    assert (target / "f").stat().st_mtime == 1_000_000_000
-
-
 def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
     assert stat.S_IMODE((store.root / "key").stat().st_mode) == 0o600
     again = Store(store.root)
@@ -122,12 +102,45 @@ def test_the_key_of_secrets_is_its_owners_alone(store: Store) -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["../out", "a/../../out", "/tmp/out"])
-def test_a_path_that_leaves_its_root_is_not_written(
-    store: Store, tmp_path: Path, path: str
+def test_what_vanishes_while_it_is_read_is_left_out(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = Entry(FILE, 0o644, size=1, content=store.add_bytes(b"x"))
-    root = tmp_path / "root"
-    with pytest.raises(EngineError, match="leads out of"):
-        host_files.export(store, Tree({**Tree().entries, path: entry}), root)
-    assert not list(root.iterdir())
+    select = patterns.select
+
+    def vanishing(*args: Any) -> set[str]:
+        (source / "a.py").unlink()
+        shutil.rmtree(source / "src/deep")
+        return select(*args)
+
+    monkeypatch.setattr(patterns, "select", vanishing)
+    tree = host_files.upload(store, source, exclude=[".git"])
+    assert "a.py" not in tree.entries
+    assert "src/deep/c.py" not in tree.entries
+    assert "src/b.py" in tree.entries
+
+
+def test_a_file_that_grows_has_the_size_that_it_had(
+    store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = store.add
+
+    def growing(file: Any) -> tuple[str, int]:
+        with Path(file.name).open("ab") as grown:
+            grown.write(b" and more")
+        return add(file)
+
+    monkeypatch.setattr(store, "add", growing)
+    entry = host_files.upload(store, source).entries["a.py"]
+    assert (store.read(entry.content), entry.size) == (b"a.py", 4)
+    monkeypatch.undo()
+    entry = host_files.upload(store, source).entries["a.py"]  # and it is not remembered so
+    assert store.read(entry.content) == b"a.py and more"
+
+
+def test_names_of_one_file_and_attributes_are_read(store: Store, source: Path) -> None:
+    (source / "b.py").hardlink_to(source / "a.py")
+    os.setxattr(source / "a.txt", "user.note", b"hi")
+    entries = host_files.upload(store, source).entries
+    assert entries["a.py"].inode == entries["b.py"].inode != ""
+    assert entries["a.txt"].xattrs == '{"user.note": "6869"}'
+    assert entries["link"].size == len("a.py")

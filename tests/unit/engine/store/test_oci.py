@@ -30,8 +30,8 @@ def layer(store: Store, text: bytes) -> tuple[str, Path]:
     return f"sha256:{digest}", store.path(digest)
 
 
-def written(store: Store, path: Path, form: ArchiveFormat) -> dict[str, Path]:
-    layers = dict([layer(store, b"one"), layer(store, b"two")])
+def written(store: Store, path: Path, form: ArchiveFormat) -> list[tuple[str, Path]]:
+    layers = [layer(store, text) for text in (b"one", b"two", b"one")]  # equal layers stay
     path.write_bytes(b"".join(oci.write(store, CONFIG, "amd64", layers, form)))
     return layers
 
@@ -63,8 +63,22 @@ def test_what_is_written_is_what_is_read(store: Store, tmp_path: Path, form: Arc
     layers = written(store, tmp_path / "i.tar", form)
     config, found = oci.read(Store(tmp_path / "other"), tmp_path / "i.tar", "", "amd64")
     assert json.loads(config)["config"] == CONFIG
-    assert [p.read_bytes() for p in found.values()] == [p.read_bytes() for p in layers.values()]
-    assert list(found) == list(layers)
+    assert [p.read_bytes() for _, p in found] == [p.read_bytes() for _, p in layers]
+    assert [diff for diff, _ in found] == [diff for diff, _ in layers]
+    assert len(manifest(tmp_path / "i.tar")["layers"]) == 3
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_docker_load_reads_what_is_written(
+    store: Store, tmp_path: Path, form: ArchiveFormat
+) -> None:
+    written(store, tmp_path / "i.tar", form)
+    with tarfile.open(tmp_path / "i.tar") as tar:
+        (row,) = json.load(tar.extractfile("manifest.json") or io.BytesIO())
+        config = json.load(tar.extractfile(row["Config"]) or io.BytesIO())
+        names = [tar.extractfile(name) for name in row["Layers"]]
+    assert config["config"] == CONFIG
+    assert len(names) == len(config["rootfs"]["diff_ids"]) == 3
 
 
 def test_the_form_is_in_the_manifest_and_the_bytes_are_the_same(
@@ -108,7 +122,7 @@ def test_what_docker_saves_is_read_links_between_layers_too(store: Store, tmp_pa
     diff = "sha256:" + hashlib.sha256(b"data").hexdigest()
     files = {"a/layer.tar": b"data", **saved([diff, diff], ["app:1"])}
     path = tar(tmp_path / "s.tar", files, {"b/layer.tar": "../a/layer.tar"})
-    assert list(oci.read(store, path, "1", "amd64")[1]) == [diff]
+    assert [each for each, _ in oci.read(store, path, "1", "amd64")[1]] == [diff, diff]
     with pytest.raises(EngineError, match="0 images for 2"):
         oci.read(store, path, "2", "amd64")
 
@@ -120,8 +134,8 @@ def test_a_layer_with_any_compression_is_read(
     diff = "sha256:" + hashlib.sha256(b"data").hexdigest()
     files = {"a/layer.tar": compress(b"data"), **saved([diff, diff], [])}
     path = tar(tmp_path / "s.tar", files, {"b/layer.tar": "../a/layer.tar"})
-    (found,) = oci.read(store, path, "", "amd64")[1].values()
-    assert found.read_bytes() == b"data"
+    (_, found), (_, again) = oci.read(store, path, "", "amd64")[1]
+    assert found.read_bytes() == again.read_bytes() == b"data"
 
 
 def test_a_content_that_is_not_what_its_name_says_is_refused(store: Store, tmp_path: Path) -> None:

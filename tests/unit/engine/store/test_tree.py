@@ -1,180 +1,163 @@
-import io
-import tarfile
-from pathlib import Path
-
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ci.engine.errors import EngineError
-from ci.engine.store import archive, tree
-from ci.engine.store.cache import Store
+from ci.engine.store import tree
 from ci.engine.store.tree import DIRECTORY, FILE, FOLDER, LINK, Entry, Tree
-
-NAMES = st.text(alphabet="abü ☃*\n", min_size=1, max_size=4).filter(lambda n: n.strip("./ "))
-PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+from tests.unit.engine.store.trees import NAMES, PATHS, file, link, of
 
 
-def file(text: str = "", mode: int = 0o644) -> Tree:
-    return Tree({"": Entry(FILE, mode, size=len(text), content=text)})
-
-
-def link(target: str) -> Tree:
-    return Tree({"": Entry(LINK, 0o777, content=target)})
-
-
-def of(*paths: str) -> Tree:
-    made = Tree()
-    for path in paths:
-        made = tree.put(made, path, file(path))
-    return made
-
-
-@given(st.dictionaries(PATHS, st.sampled_from("xyz"), max_size=6))
-def test_a_digest_does_not_depend_on_the_way(contents: dict[str, str]) -> None:
-    # Only paths that are not below another: a file cannot be a directory too.
-    leaves = {p: t for p, t in contents.items() if not any(q.startswith(p + "/") for q in contents)}
-    forward, backward = Tree(), tree.put(Tree(), "gone", file())
-    for path, text in leaves.items():
-        forward = tree.put(forward, path, file(text))
-    for path, text in reversed(leaves.items()):
-        backward = tree.put(backward, path, file("first"))
-        backward = tree.put(backward, path, file(text))
-    assert forward.digest == tree.remove(backward, ["gone"]).digest
-
-
-@given(PATHS, PATHS)
-def test_what_was_put_is_what_is_there(place: str, inner: str) -> None:
-    source = of(inner)
-    assert tree.subtree(tree.put(of("other"), place, source), place) == source
+@given(st.lists(PATHS, max_size=6))
+def test_a_digest_does_not_depend_on_the_order(paths: list[str]) -> None:
+    made = of(*(f"{path}/f" for path in paths))
+    turned = Tree(dict(reversed(list(made.entries.items()))))
+    assert (made.digest, made.key) == (turned.digest, turned.key)
 
 
 @pytest.mark.parametrize(
-    ("change", "same"),
+    ("change", "in_key", "in_digest"),
     [
-        ({"mtime": 7}, True),
-        ({"mtime": 7, "dated": True}, False),
-        ({"mode": 0o600}, False),
-        ({"uid": 5}, False),
-        ({"content": "other"}, False),
+        ({"mtime": 7}, False, False),
+        ({"mtime": 7, "dated": True}, True, False),
+        ({"mode": 0o600}, True, True),
+        ({"uid": 5}, True, True),
+        ({"gid": 5}, True, True),
+        ({"content": "other"}, True, True),
+        ({"xattrs": '{"user.a": "00"}'}, True, True),
+        ({"inode": "1"}, False, False),  # the one name of its file
     ],
 )
-def test_times_count_only_where_they_were_asked_for(change: dict[str, int], *, same: bool) -> None:
+def test_what_a_process_sees_is_in_the_key(
+    change: dict[str, int], *, in_key: bool, in_digest: bool
+) -> None:
     entry = Entry(FILE, 0o644, size=1, content="x")
-    changed = Tree({"": entry._replace(**change)})  # type: ignore[arg-type]
-    assert (changed.digest == Tree({"": entry}).digest) is same
+    plain, changed = Tree({"": entry}), Tree({"": entry._replace(**change)})  # type: ignore[arg-type]
+    assert (changed.key != plain.key, changed.digest != plain.digest) == (in_key, in_digest)
 
 
-def test_directories_merge_and_keep_their_mode_files_replace() -> None:
-    below = Tree({"": FOLDER, "d": Entry(DIRECTORY, 0o700), "d/a": Entry(FILE, 0o644)})
-    above = Tree({"": FOLDER, "d": Entry(DIRECTORY, 0o755), "d/a": Entry(FILE, 0o600)})
-    merged = tree.put(below, "/", above)
-    assert merged.entries["d"].mode == 0o700
-    assert merged.entries["d/a"].mode == 0o600
+def test_names_of_one_file_are_in_the_key_whatever_their_number() -> None:
+    one, other = (file("x")._replace(inode=inode) for inode in ("1", "2"))
+    linked = Tree({"": FOLDER, "a": one, "b": one})
+    assert linked.key == Tree({"": FOLDER, "a": other, "b": other}).key
+    assert linked.key != Tree({"": FOLDER, "a": one, "b": other}).key
+    assert tree.first_names(linked.entries) == {"a": "a", "b": "a"}
 
 
-def test_a_file_takes_a_directorys_place_with_all_that_was_below() -> None:
-    made = tree.put(of("a/b/c", "a/d"), "a/b", file("now a file"))
-    assert sorted(made.entries) == ["", "a", "a/b", "a/d"]
-    made = tree.put(made, "a", of("e"))
-    assert sorted(tree.put(made, "a/b", of("new")).entries) == [
-        "",
-        "a",
-        "a/b",
-        "a/b/new",
-        "a/d",
-        "a/e",
-    ]
+@pytest.mark.parametrize(
+    ("path", "cleaned"),
+    [
+        ("", ""),
+        (".", ""),
+        ("/", ""),
+        ("..", ""),
+        ("a/..", ""),
+        ("../a", "a"),
+        ("/a//b/", "a/b"),
+        ("./a/./b/.", "a/b"),
+        ("a/../b", "b"),
+        ("x[1]?*", "x[1]?*"),
+    ],
+)
+def test_a_path_is_relative_to_its_root(path: str, cleaned: str) -> None:
+    assert tree.clean(path) == cleaned
 
 
-def test_links_are_followed_within_the_tree_only() -> None:
-    made = tree.put(of("real/f"), "way", link("real"))
-    made = tree.put(made, "up", link("../../../real/f"))
-    made = tree.put(made, "absolute", link("/real"))
-    for path in ("way/f", "up", "absolute/f", "way/../real/f"):
-        assert tree.lookup(made, path)[0] == "real/f"
-    place, entry = tree.found(made, "way", follow=False)
-    assert place == "way"
-    assert entry is not None
-    assert entry.kind == LINK
-    assert "real/new" in tree.put(made, "way/new", file()).entries
+@pytest.mark.parametrize("path", ["a" * 256, "d/" + "ä" * 128, "/".join(["a" * 200] * 21), "a\0b"])
+def test_a_path_that_no_file_system_has_is_an_error(path: str) -> None:
+    with pytest.raises(EngineError, match=r"too long|null byte"):
+        tree.clean(path)
+    assert tree.clean("ä" * 127) == "ä" * 127
+
+
+LINKS = of(
+    "real/f",
+    **{
+        "way": link("real"),
+        "up": link("../../../real/f"),
+        "absolute": link("/real"),
+        "chain": link("way"),
+        "odd": link("./real//"),
+        "nowhere": link("missing/x"),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("way/f", "real/f"),
+        ("up", "real/f"),
+        ("absolute/f", "real/f"),
+        ("way/../real/f", "real/f"),
+        ("chain/f", "real/f"),
+        ("odd/f", "real/f"),
+        ("/way/./f", "real/f"),
+    ],
+)
+def test_links_are_followed_within_the_tree_only(path: str, place: str) -> None:
+    assert tree.lookup(LINKS, path) == (place, file("real/f"))
+
+
+def test_the_last_link_is_followed_on_request() -> None:
+    place, entry = tree.found(LINKS, "way", follow=False)
+    assert (place, entry and entry.kind) == ("way", LINK)
+    assert tree.found(LINKS, "nowhere") == ("missing/x", None)
+    assert tree.found(LINKS, "nowhere/y") == ("missing/x/y", None)
 
 
 def test_links_in_a_circle_end() -> None:
-    made = tree.put(tree.put(Tree(), "a", link("b")), "b", link("a"))
-    with pytest.raises(EngineError, match="too many levels"):
-        tree.lookup(made, "a/x")
-
-
-def test_removal_takes_names_with_stars_and_all_below() -> None:
-    made = of("a.log", "b.log", "keep", "d/x.log", "e/f/g")
-    left = tree.remove(made, ["*.log", "/e/", "not/there"])
-    assert sorted(left.entries) == ["", "d", "d/x.log", "keep"]
+    circle = of(a=link("b"), b=link("a"))
+    with pytest.raises(EngineError, match="too many levels of symbolic links"):
+        tree.lookup(circle, "a/x")
 
 
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(EngineError, match="x/y: no such file or directory"):
         tree.lookup(of("x/z"), "x/y")
-    with pytest.raises(EngineError, match="x/z: not a directory"):
-        tree.subtree(of("x/z"), "x/z")
+    with pytest.raises(EngineError, match="x/z/a: not a directory"):
+        tree.lookup(of("x/z"), "x/z/a")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("store"))
+@given(PATHS, NAMES)
+def test_what_is_inside_is_what_was_put_there(place: str, name: str) -> None:
+    whole = of(f"{place}/{name}")
+    inside = tree.inside(whole, place)
+    assert dict(inside.entries) == {"": FOLDER, name: file(f"{place}/{name}")}
 
 
-FILES = st.dictionaries(
-    PATHS, st.tuples(st.binary(max_size=2000), st.integers(0, 0o7777), st.integers(0, 70000))
-)
+def test_a_difference_is_what_is_new_or_changed() -> None:
+    before = of("same", "mode", "gone/f", "kept/f", time=file("t")._replace(mtime=1))
+    after = of(
+        "same",
+        "new/f",
+        "kept/f",
+        "gone/",
+        mode=file("mode", 0o600),
+        time=file("t")._replace(mtime=2),
+    )
+    found = tree.difference(before, after)
+    # a directory from which something was removed has changed
+    assert sorted(found.entries) == ["", "gone", "mode", "new", "new/f", "time"]
+    assert sorted(tree.difference(after, after).entries) == [""]
 
 
-@given(FILES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-def test_a_tree_survives_the_way_through_a_tar_stream(
-    store: Store, files: dict[str, tuple[bytes, int, int]]
-) -> None:
-    made = Tree()
-    for path, (data, mode, owner) in files.items():
-        entry = Entry(FILE, mode, owner, owner, 5, len(data), store.add_bytes(data))
-        try:
-            made = tree.put(made, path, Tree({"": entry}))
-        except EngineError:  # a file among the directories above
-            continue
-    if any(
-        made.entries[above].kind == FILE
-        for path in made.entries
-        for above in archive_parents(path)
-        if above in made.entries
-    ):
-        return
-    stream = archive.send(store, [("top", made)])
-    assert archive.receive(store, stream) == made
-    assert store.load(store.save(made)) == made
+def test_a_kind_that_changes_is_a_difference() -> None:
+    kinds = [of(a=file("x")), of(a=link("x")), of("a/")]
+    for before in kinds:
+        for after in kinds:
+            found = "a" in tree.difference(before, after).entries
+            assert found == (before is not after)
 
 
-def archive_parents(path: str) -> list[str]:
-    parts = path.split("/")[:-1]
-    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
+def test_a_time_that_one_side_lacks_is_no_difference() -> None:
+    assert "a" not in tree.difference(of("a"), of(a=file("a")._replace(mtime=2))).entries
 
 
-def test_a_layer_is_the_same_bytes_and_marks_what_it_removes(store: Store) -> None:
-    content = store.add_bytes(b"x")
-    entries = {"d/f": Entry(FILE, 0o644, 3, 4, size=1, content=content), "d": FOLDER}
-    data = b"".join(archive.layer(store, entries, ["d/old", "top"]))
-    again = b"".join(archive.layer(store, dict(reversed(entries.items())), ["top", "d/old"]))
-    assert data == again
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-        assert tar.getnames() == [".wh.top", "d", "d/.wh.old", "d/f"]
-        found = tar.getmember("d/f")
-        assert (found.uid, found.gid, found.uname, found.mtime) == (3, 4, "", tree.EPOCH)
-
-
-def test_two_names_of_one_file_both_arrive(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"same")
-    (tmp_path / "b").hardlink_to(tmp_path / "a")
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(tmp_path, "top")
-    made = archive.receive(store, [buffer.getvalue()])
-    assert made.entries["a"].content == made.entries["b"].content != ""
+def test_permissions_and_owners_reach_everything_but_links() -> None:
+    made = of("d/f", **{"d/l": link("f")})
+    changed = tree.chmod(made, 0o700)
+    assert {e.mode for e in changed.entries.values() if e.kind != LINK} == {0o700}
+    assert changed.entries["d/l"].mode == 0o777
+    assert {e[2:4] for e in tree.chown(made, 3, 4).entries.values()} == {(3, 4)}
+    assert {e.kind for e in made.entries.values()} == {DIRECTORY, FILE, LINK}

@@ -1,7 +1,7 @@
 import pytest
 
-from ci.engine.envfile import EnvFile
 from ci.engine.errors import EngineError
+from ci.engine.formats.envfile import EnvFile
 
 TEXT = b"""\xef\xbb\xbf# a comment
 A=1

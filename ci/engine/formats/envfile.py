@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ci.engine.errors import EngineError
-from ci.engine.shellwords import join_words
+from ci.engine.formats.shellwords import join_words
 from ci.engine.values import with_pair
 
 _LINE = re.compile(r"(?:export\s+)?([^\s=#]+)(?:=(.*))?", re.DOTALL)

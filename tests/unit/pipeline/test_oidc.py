@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ci.aws.oidc import fetch, subject
 from ci.errors import AwsError
+from ci.pipeline.oidc import fetch, subject
 
 
 class Issuer(BaseHTTPRequestHandler):

@@ -1,0 +1,1 @@
+"""Text formats that the API takes: env files, shell words, platforms."""
