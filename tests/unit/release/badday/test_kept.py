@@ -7,7 +7,7 @@ from ci.aws import records
 from ci.errors import AwsError, LockedError
 from ci.release import Outcome, OutcomeKind
 from tests.unit.release.badday.day import Day, deploys, described, rolls_back, simulate
-from tests.unit.release.badday.tasks import Quality
+from tests.unit.release.badday.tasks import Fate, Quality
 from tests.unit.release.badday.test_badday import morning
 from tests.unit.release.badday.weather import CLOUD, LOCK, Storm, Weather
 
@@ -26,18 +26,22 @@ def test_a_rollback_stops_when_its_lock_is_lost() -> None:
     async def story(day: Day) -> None:
         before = await morning(day, [])
         bad = day.push("bad", {"supervisor": Quality.CRASHES})
+        ends: list[float] = []
 
         async def release() -> None:
             result = await day.run("bad", deploys(bad))
+            ends.append(anyio.current_time())
             assert isinstance(result, LockedError), described(result)
 
         async with anyio.create_task_group() as group:
             group.start_soon(release)
-            # Longer than the lease, which another process takes over meanwhile.
-            await silence(day, "bad", after="rolling_back", cloud=22.0, lock=38.0)
+            await silence(day, "bad", after="rolling_back", cloud=0.0, lock=40.0)
+            began = anyio.current_time()
+            day.account.fates.given = [Fate(provisioning=60.0)] * 3  # the tasks of the way back
             result = await day.run("back", rolls_back(wait=300.0))
         assert isinstance(result, Outcome), described(result)
         assert result.kind is OutcomeKind.RESTORED, described(result)
+        assert ends[0] - began < 20.0  # a lease, and one attempt to remove the lock
         assert not day.wrong(before), "\n".join(day.account.journal)
 
     simulate(story)
