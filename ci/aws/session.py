@@ -6,11 +6,13 @@ boto3 is imported late, because that takes a quarter of a second, which `--help`
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
 import anyio
+import anyio.from_thread
 
 from ci.aws.failures import failure
 from ci.config import Environment
@@ -88,7 +90,7 @@ class Aws:
             user_agent_extra="acso",
         )
         try:
-            return _session(_environment()).create_client(
+            client = _session(_environment()).create_client(
                 service,
                 region_name=self.region,
                 endpoint_url=self.endpoint,
@@ -101,6 +103,8 @@ class Aws:
             message = f"the AWS settings are invalid: {error}"
             hint = "check the region in acso.toml, AWS_ENDPOINT_URL and ~/.aws/config"
             raise AwsError(message, service=service, hint=hint) from None
+        client.meta.events.register("before-send", _stop_if_cancelled)
+        return client
 
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation, such as ("ecs", "describe_services"); raises `AwsError`."""
@@ -246,6 +250,15 @@ def loader() -> Any:
     from botocore.loaders import Loader
 
     return Loader()
+
+
+def _stop_if_cancelled(**_: Any) -> None:
+    """Make no further attempt of a call that is cancelled: its process may have lost the lock.
+
+    botocore would repeat it for most of a minute, and the last attempt might change something.
+    """
+    with suppress(anyio.NoEventLoopError):  # not in a worker thread: nothing can be cancelled
+        anyio.from_thread.check_cancelled()
 
 
 def _call(operation: str, arguments: dict[str, Any], client: Any) -> Any:

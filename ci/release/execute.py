@@ -98,9 +98,7 @@ async def execute(
     elif end.why is None:
         outcome = _outcome(journal, OutcomeKind.DEPLOYED)
     else:
-        # A rollback is not interrupted: it would leave services on different releases.
-        with anyio.CancelScope(shield=True):
-            outcome = await _roll_back(journal, end)
+        outcome = await _roll_back_whole(journal, end)
     return replace(
         outcome,
         seconds=execution.context.clock.monotonic() - began,
@@ -280,6 +278,22 @@ async def _validate_and_bake(execution: Execution, expectations: Mapping[str, Ex
         await _require_healthy(execution, result, expectations)
 
     await parallel(lambda work: work(), (validate, stay))
+
+
+async def _roll_back_whole(journal: _Journal, end: _StepsResult) -> Outcome:
+    """Roll back without interruption, which would leave services on different releases.
+
+    Raises:
+        LockedError: the lock is lost: another process may have taken over the environment.
+    """
+    execution = journal.execution
+    with anyio.CancelScope(shield=True):
+        outcome = await until(lambda: _roll_back(journal, end), execution.held.lost.wait)
+    if outcome is None:
+        env = execution.context.env.name
+        message = f"the rollback in {env} stopped: its lock is lost"
+        raise LockedError(message, hint=f"./acso status --env {env}")
+    return outcome
 
 
 async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:

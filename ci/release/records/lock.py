@@ -10,7 +10,7 @@ import os
 import platform
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import anyio
@@ -52,10 +52,14 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldLock:
-    """A lock that this process holds; every write names its token."""
+    """A lock that this process holds; every write names its token.
+
+    `lost` is set when the lease is lost: what is shielded from cancellation must stop as well.
+    """
 
     token: str
     holder: str
+    lost: anyio.Event = field(default_factory=anyio.Event, compare=False)
 
 
 async def under_lock(
@@ -74,32 +78,50 @@ async def under_lock(
     """
     me = holder(doing, context.clock.now().isoformat(timespec="seconds"))
     renewals = await unless_stopped(lambda: _acquire(context, me, say, options.wait), options)
-    token = renewals.lease.token
+    held = HeldLock(token=renewals.lease.token, holder=me.who)
+    # A rollback goes on when this is cancelled: it still needs the lock, and to know of its loss.
+    keeping = [anyio.CancelScope(shield=True) for _ in range(2)]
     results: list[T] = []
     errors: list[Exception] = []
     lost: list[str] = []
     try:
         async with anyio.create_task_group() as group:
 
-            async def until_lost(watching: Callable[[], Awaitable[str]]) -> None:
-                lost.append(await watching())
-                group.cancel_scope.cancel()
+            async def until_lost(
+                scope: anyio.CancelScope, watching: Callable[[], Awaitable[str]]
+            ) -> None:
+                with scope:
+                    lost.append(await watching())
+                    held.lost.set()
+                    group.cancel_scope.cancel()
 
-            group.start_soon(until_lost, renewals.renew)
-            group.start_soon(until_lost, renewals.expire)
+            group.start_soon(until_lost, keeping[0], renewals.renew)
+            group.start_soon(until_lost, keeping[1], renewals.expire)
             try:
-                results.append(await work(HeldLock(token=token, holder=me.who)))
+                results.append(await work(held))
             except Exception as error:
                 errors.append(error)
+            finally:
+                for scope in keeping:
+                    scope.cancel()
             group.cancel_scope.cancel()
     finally:
-        with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
-            await records.release_lease(context.aws.quick(), context.outputs.releases_table, token)
+        await _release(context, held, say)
     if errors:
         raise errors[0]
     if not results:
         raise LockedError(lost[0], hint=f"./acso status --env {context.env.name}")
     return results[0]
+
+
+async def _release(context: ReleaseContext, held: HeldLock, say: Say) -> None:
+    """Remove the lock; if that fails, it expires, and how the work ended is still reported."""
+    table = context.outputs.releases_table
+    with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
+        try:
+            await records.release_lease(context.aws.quick(), table, held.token)
+        except AwsError as error:
+            say(f"the lock is not removed, and expires in {LEASE_SECONDS:g} s: {error}")
 
 
 async def refuse_if_locked(context: ReleaseContext, say: Say) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import pytest
 from botocore import exceptions
 from botocore.stub import Stubber
@@ -324,3 +325,21 @@ async def test_another_region_than_the_environment_s_is_refused_before_any_call(
     aws = Aws(region="us-east-1", endpoint=HERE, credentials=KEYS)  # nobody listens there
     with pytest.raises(WrongAccountError, match="us-east-1 is not eu-central-1"):
         await check_account(aws, environment(MINE))
+
+
+async def test_a_cancelled_call_makes_no_further_attempt() -> None:
+    with socket.socket() as unused:  # bound, but it does not listen: refused at once
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        aws = Aws(region="eu-central-1", endpoint=f"http://127.0.0.1:{port}", credentials=KEYS)
+        attempts: list[str] = []
+        with anyio.CancelScope() as scope:
+
+            def attempt(**_: Any) -> None:
+                attempts.append("attempt")
+                anyio.from_thread.run_sync(scope.cancel)
+
+            aws.client("dynamodb").meta.events.register_last("before-send", attempt)
+            await aws.call("dynamodb", "list_tables")
+    assert scope.cancelled_caught
+    assert attempts == ["attempt"]
