@@ -101,11 +101,10 @@ async def _require_mmdebstrap(say: Say) -> None:
 async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
     hooks = [f"--customize-hook={hook}" for hook in HOOKS]
     command = [
-        *(
-            "setpriv",
-            "--pdeathsig",
-            "TERM",
-        ),  # mmdebstrap ends with this process, even if that is killed
+        # mmdebstrap ends with this process, even if that is killed. Its mounts of /proc, /sys and
+        # /dev are in a namespace of its own: the next run must not delete what lies below them.
+        *("setpriv", "--pdeathsig", "TERM"),
+        *("unshare", "--mount"),
         *(
             "mmdebstrap",
             "--skip=cleanup/apt",

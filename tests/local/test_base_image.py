@@ -155,17 +155,25 @@ async def test_two_calls_at_the_same_time_build_it_once(engine: Docker, made_by:
     assert labels == {paths.CACHE_LABEL: "1"}
 
 
+def mounted(path: Path) -> bool:
+    """Return whether a folder is a mount for this process."""
+    return f" {path} " in Path("/proc/self/mountinfo").read_text()
+
+
 async def test_the_next_build_succeeds_after_one_that_was_killed(
     engine: Docker, made_by: StandIn
 ) -> None:
-    made_by.write(then='echo $$ >"$COUNT.pid"; while :; do sleep 0.05; done')
+    mount = 'mkdir "$TMPDIR/sys"; mount -t tmpfs none "$TMPDIR/sys"'
+    made_by.write(then=f'{mount}; echo $$ >"$COUNT.pid"; while :; do sleep 0.05; done')
     environ = {**os.environ, "PYTHONPATH": str(Path(base_image.__file__).parents[2])}
     child = subprocess.Popen([sys.executable, "-c", RUN], env=environ)  # noqa: ASYNC220 (killed below)
     pid = made_by.home / "count.pid"
     assert blocking(lambda: pid.exists() and pid.read_text().strip() != "", seconds=20)
+    work = paths.cache_dir() / "base" / "work"
+    # What it mounts is not seen here, so the next build cannot delete what lies below a mount.
+    assert not mounted(work / "sys")
     child.send_signal(signal.SIGKILL)
     child.wait()
-    work = paths.cache_dir() / "base" / "work"
     assert work.exists()
     made_by.write()
     # mmdebstrap ends with its parent, so it releases the lock: waiting for it would time out.
