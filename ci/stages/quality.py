@@ -14,7 +14,32 @@ from ci.errors import StageError
 from ci.stages.base import SOURCE, part, tools
 
 CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
-#: What the fast tests are about, with all that they read: an edit reruns its own part alone.
+_PIPELINE = (
+    ".devcontainer",
+    ".editorconfig",
+    ".github",
+    ".pre-commit-config.yaml",
+    "README.md",
+    "acso",
+    "acso.toml",
+    "ci",
+    "dagger.json",
+    "docs",
+    "locks",
+    "pyproject.toml",
+    "scripts",
+    "tests/acso.toml",
+    "tests/conftest.py",
+    "tests/unit",
+    "validation",
+    "!tests/unit/agents",
+    "!tests/unit/repository",
+)
+#: Releases whose process is killed at any call, and other bad days: slow if coverage is measured.
+_FAULTS = tuple(
+    f"tests/unit/release/{name}" for name in ("badday", "test_invariant.py", "test_killed.py")
+)
+#: What the fast tests are about, with all that they read: an edit reruns its own parts alone.
 TESTS = {
     "agents": (
         "acso.toml",
@@ -24,34 +49,32 @@ TESTS = {
         "tests/unit/conftest.py",
         "tests/unit/coveragerc",
     ),
-    "pipeline": (
-        ".devcontainer",
-        ".editorconfig",
-        ".github",
-        ".pre-commit-config.yaml",
-        "README.md",
-        "acso",
-        "acso.toml",
-        "ci",
-        "dagger.json",
-        "docs",
-        "locks",
-        "pyproject.toml",
-        "scripts",
-        "tests/acso.toml",
-        "tests/conftest.py",
-        "tests/unit",
-        "validation",
-        "!tests/unit/agents",
-        "!tests/unit/repository",
-    ),
+    # Four parts that run in parallel.
+    "pipeline": _PIPELINE,
+    "release": _PIPELINE,
+    "faults": _PIPELINE,
+    "engine": _PIPELINE,
     # These compare the documents with all files, because any of them may be named.
     "repository": ("**",),
 }
 #: What of the tests each part runs.
-FOLDERS = {"agents": "tests/unit", "pipeline": "tests/unit", "repository": "tests/unit/repository"}
+SELECTIONS = {
+    "agents": ("tests/unit",),
+    "pipeline": ("tests/unit", "--ignore=tests/unit/release", "--ignore=tests/unit/engine"),
+    "release": ("tests/unit/release", *(f"--ignore={path}" for path in _FAULTS)),
+    "faults": _FAULTS,
+    "engine": ("tests/unit/engine",),
+    "repository": ("tests/unit/repository",),
+}
 #: The packages whose coverage each part measures.
-MEASURED = {"agents": ("agents",), "pipeline": ("ci", "validation"), "repository": ()}
+MEASURED = {
+    "agents": ("agents",),
+    "pipeline": (
+        *("ci.aws", "ci.cli", "ci.common", "ci.config", "ci.errors", "ci.infra", "ci.pipeline"),
+        *("ci.report", "ci.stages", "validation"),
+    ),
+    "release": ("ci.release",),
+}
 
 
 async def lint(source: dagger.Directory, image: str) -> str:
@@ -180,14 +203,14 @@ async def test(source: dagger.Directory, image: str, about: str) -> str:
         image: the base image.
         about: which part, a name in `TESTS`.
     """
-    covered = [f"--cov={package}" for package in MEASURED[about]]
+    covered = [f"--cov={package}" for package in MEASURED.get(about, ())]
     limits = ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"] if covered else []
     run = (
         (await tools(image, source, "test"))
         .with_mounted_directory(SOURCE, part(source, *TESTS[about]))
         .with_exec(
-            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", FOLDERS[about]]
-            + [*covered, *limits]
+            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+            + [*SELECTIONS[about], *covered, *limits]
         )
     )
     return _last_line(await run.stdout())

@@ -69,6 +69,8 @@ def test_a_fresh_checkout_becomes_agents_that_answer_with_the_deployed_version(
         "typecheck",
         "test agents",
         "test pipeline",
+        "test release",
+        "test faults",
         "infrastructure",
         "release",
     } <= set(stages)
