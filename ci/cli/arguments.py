@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise `NotRunError`; the hint is the help of the command."""
-        raise NotRunError(self.command, UsageError(message, hint=f"{self.prog} --help"))
+        raise NotRunError(self.command, UsageError(message, hint=f"./{self.prog} --help"))
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse all arguments; an unknown option is reported with the nearest of the command."""

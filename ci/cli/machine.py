@@ -109,7 +109,7 @@ async def bench(options: argparse.Namespace) -> str | int:
     """
     if options.benchmark is None:  # they run for minutes, so none is the default
         message = "name a benchmark: engine, deploys or services"
-        raise UsageError(message, hint="acso bench --help")
+        raise UsageError(message, hint="./acso bench --help")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # also for processes of the benchmark
     command = [sys.executable, "-m", f"tests.bench.{options.benchmark}", *options.arguments]
     # Nothing else runs in this process meanwhile.

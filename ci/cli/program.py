@@ -95,7 +95,7 @@ def _run(options: argparse.Namespace, *, closed: bool) -> str | int:
     _require_output(closed=closed)
     if _endless(options) and getattr(options, "output", None):
         message = "--output needs a result, and --follow and --watch have no end"
-        raise UsageError(message, hint=f"acso {options.command} --help")
+        raise UsageError(message, hint=f"./acso {options.command} --help")
     ended: str | int = anyio.run(options.run, options)
     return ended
 

@@ -91,7 +91,7 @@ class Report:
             return 0
         code, message, hint = _describe(error, self._defects)
         if isinstance(error, UsageError):
-            hint = hint or f"acso {self._command} --help"
+            hint = hint or f"./acso {self._command} --help"
         if self._json:
             kind = type(error).__name__
             details = {"kind": kind, "message": message, "hint": hint, "exit_code": code}

@@ -174,12 +174,14 @@ def _until(process: "subprocess.Popen[str]", text: str) -> None:
     raise AssertionError("".join(seen))
 
 
-def test_a_mistyped_environment_is_an_error_of_one_line_before_anything_starts(
+def test_a_mistyped_environment_is_an_error_before_anything_starts(
     checkout: Checkout,
 ) -> None:
     done = checkout.acso("deploy", "--env", "prodution")
     assert (done.code, done.out) == (2, "")
-    assert done.err == "error: unknown environment 'prodution' (did you mean 'production'?)\n"
+    error, hint = done.err.splitlines()
+    assert error == "error: unknown environment 'prodution' (did you mean 'production'?)"
+    assert hint == "  next: ./acso deploy --help"
 
 
 def test_uncommitted_changes_are_deployed_to_development_only(checkout: Checkout) -> None:

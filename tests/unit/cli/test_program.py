@@ -105,7 +105,7 @@ def test_wrong_usage_is_exit_code_2_and_says_what(
     out, err = capsys.readouterr()
     assert out == ""
     assert message in err.splitlines()[0]
-    assert err.splitlines()[1].startswith("  next: acso ")
+    assert err.splitlines()[1].startswith("  next: ./acso ")
 
 
 def test_a_command_after_two_hyphens_keeps_its_own_flags(

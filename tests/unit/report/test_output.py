@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_used_is_named(capsys: pytest.CaptureFixture[str])
 
 def test_wrong_usage_without_a_hint_leads_to_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert of(raising(errors.UsageError("unknown agent"))) == 2
-    assert capsys.readouterr().err.endswith("  next: acso plan --help\n")
+    assert capsys.readouterr().err.endswith("  next: ./acso plan --help\n")
 
 
 def test_control_characters_and_markup_of_a_message_are_shown_as_text(
