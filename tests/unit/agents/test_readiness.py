@@ -31,6 +31,13 @@ def settings(url: str) -> Settings:
     )
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a loaded machine take its time for an answer."""
+    monkeypatch.setattr(readiness, "DEADLINE", 60)
+    monkeypatch.setattr(readiness, "_TIMEOUT", 60)
+
+
 async def ask(client: Open, url: str) -> tuple[int, dict[str, Any]]:
     async with client(settings(url)) as http:
         answer = await http.get("/supervisor/ready")
@@ -90,6 +97,7 @@ async def test_a_silent_dependency_does_not_block_the_answer(
     client: Open, dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "DEADLINE", 0.3)
+    monkeypatch.setattr(readiness, "_TIMEOUT", 1)
     dynamo.silent = True
     status, answer = await ask(client, dynamo.url)  # returns although nothing is ever answered
     assert status == 503
@@ -100,6 +108,7 @@ async def test_hanging_dependencies_use_no_worker_threads_of_requests(
     client: Open, dynamo: Dynamo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readiness, "DEADLINE", 0.5)
+    monkeypatch.setattr(readiness, "_TIMEOUT", 1)
     dynamo.silent = True
     hunter = dataclasses.replace(settings(dynamo.url), agent="threat-hunter")
     async with client(hunter) as http, anyio.create_task_group() as tasks:

@@ -18,6 +18,7 @@ from ci.pipeline import interrupts as module
 from ci.pipeline.interrupts import interrupts
 
 signals = dict(pair.split("=") for pair in sys.argv[1:])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits another
 signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # as `acso` does
 module.MOMENT = 0.2
 
