@@ -69,17 +69,10 @@ async def tag(aws: Aws, repository: str, digest: str, name: str) -> None:
     """
     if await _digest(aws, repository, {"imageTag": name}) == digest:
         return
-    answer = await aws.call(
-        "ecr",
-        "batch_get_image",
-        repositoryName=repository,
-        imageIds=[{"imageDigest": digest}],
-        acceptedMediaTypes=MANIFESTS,
-    )
-    if not answer["images"]:
+    found = await _manifest(aws, repository, digest)
+    if found is None:
         message = f"ecr: {repository} does not hold {digest}"
         raise AwsError(message, service="ecr", operation="batch_get_image")
-    found = answer["images"][0]
     known = {key: found[key] for key in ("imageManifest", "imageManifestMediaType") if key in found}
     request = {"repositoryName": repository, "imageTag": name, "imageDigest": digest}
     try:
@@ -109,25 +102,31 @@ async def platforms(aws: Aws, repository: str, digest: str) -> tuple[str, ...] |
         AwsError: AWS refused, or the configuration could not be read.
     """
     try:
-        answer = await aws.call(
-            "ecr",
-            "batch_get_image",
-            repositoryName=repository,
-            imageIds=[{"imageDigest": digest}],
-            acceptedMediaTypes=MANIFESTS,
-        )
+        found = await _manifest(aws, repository, digest)
     except AwsError as error:
         if error.code in ABSENT:
             return None
         raise
-    if not answer["images"]:
+    if found is None:
         return None
-    manifest = json.loads(answer["images"][0]["imageManifest"])
+    manifest = json.loads(found["imageManifest"])
     if "manifests" in manifest:
         # An index also lists attestations, with the platform unknown/unknown.
-        found = (_platform(item.get("platform", {})) for item in manifest["manifests"])
-        return tuple(item for item in found if not item.startswith("unknown"))
+        listed = (_platform(item.get("platform", {})) for item in manifest["manifests"])
+        return tuple(item for item in listed if not item.startswith("unknown"))
     return (_platform(await _configuration(aws, repository, manifest["config"]["digest"])),)
+
+
+async def _manifest(aws: Aws, repository: str, digest: str) -> Mapping[str, Any] | None:
+    """Return the `imageManifest` of a digest and its media type; None if the image is missing."""
+    answer = await aws.call(
+        "ecr",
+        "batch_get_image",
+        repositoryName=repository,
+        imageIds=[{"imageDigest": digest}],
+        acceptedMediaTypes=MANIFESTS,
+    )
+    return answer["images"][0] if answer["images"] else None
 
 
 async def _configuration(aws: Aws, repository: str, digest: str) -> Mapping[str, Any]:

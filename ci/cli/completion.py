@@ -29,7 +29,10 @@ def complete(parser: argparse.ArgumentParser) -> None:
 
 
 def add(action: argparse.Action, name: str) -> None:
-    """Give an option the completion of a parameter's values, if they are known."""
+    """Give an option the completion of a parameter's values, if they are known.
+
+    argcomplete looks for an attribute that argparse's class does not declare.
+    """
     if (values := VALUES.get(name)) is not None:
         action.completer = _completer(values)  # type: ignore[attr-defined]
 
@@ -98,6 +101,7 @@ async def _recorded(config: Config, name: str, options: argparse.Namespace) -> l
         running = await embedded_aws.find()
         if running is None:
             return []
+        # The embedded AWS accepts any key.
         keys = Credentials(access_key_id="test", secret_access_key="test")  # noqa: S106
         aws = Aws(region=environment.region, endpoint=running.endpoint, credentials=keys)
     context = await environments.existing(Target(aws=aws, config=config, env=environment))

@@ -25,6 +25,11 @@ class Project:
     repository_id: str | None = None
 
 
+def repository_of(agent: str) -> str:
+    """Return the name of an agent's ECR repository, also of one that acso.toml does not have."""
+    return f"acso-{agent}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Agent:
     """One service: a package in `agents/` and an entry in acso.toml."""
@@ -47,7 +52,7 @@ class Agent:
     @property
     def repository(self) -> str:
         """Name of its ECR repository; repositories belong to no environment."""
-        return f"acso-{self.name}"
+        return repository_of(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The end of a release: tell it, and remove what is not needed any more if it succeeded."""
+"""The end of a release: its notification, and the removal of what a success leaves unused."""
 
 from dataclasses import replace
 

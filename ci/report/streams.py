@@ -56,9 +56,9 @@ def prepare() -> bool:
         except OSError:
             _discard(number)
     if sys.stdin is None:
-        sys.stdin = open(STDIN, encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdin = open(STDIN, encoding="utf-8", closefd=False)  # noqa: SIM115 (for the whole process)
     if closed:
-        sys.stdout = open(STDOUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = open(STDOUT, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 (the same)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
         sys.stderr = _progress()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what the encoding lacks is shown as \u1234
@@ -116,7 +116,7 @@ def reserved(*, on: bool) -> Iterator[TextIO]:
 
 
 def _progress() -> Progress:
-    binary = open(STDERR, "wb", closefd=False)  # noqa: SIM115
+    binary = open(STDERR, "wb", closefd=False)  # noqa: SIM115 (for the whole process)
     return Progress(binary, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 

@@ -140,7 +140,7 @@ class Graph:
 def _schema(text: str) -> graphql.GraphQLSchema:
     found = graphql.build_schema(text, assume_valid=True, assume_valid_sdl=True, no_location=True)
     platform = found.type_map["Platform"]
-    if isinstance(platform, GraphQLScalarType):
+    if isinstance(platform, GraphQLScalarType):  # the way to parse a scalar of a schema in SDL
         platform.parse_value = platforms.normalized  # type: ignore[assignment, method-assign]
     return found
 

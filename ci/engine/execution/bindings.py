@@ -1,7 +1,7 @@
 """Services that a container is bound to: of containers, or of this host by forwarded ports."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import anyio
 
@@ -89,7 +89,7 @@ class Bindings:
         result = await until(work, end)
         if ended and result is None:
             raise ended[0]
-        return result  # type: ignore[return-value]  # None only if the work returns it
+        return cast("T", result)  # None only if the work returns it
 
     async def bound_end(self, container: Container) -> EngineError:
         """Wait until a service of a container has ended; return the error that says so."""

@@ -74,6 +74,7 @@ class _Session(requests.Session):
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
         """Remove the token from a request that goes to another host."""
+        # The stubs of requests have no types for these two.
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         old, new = response.request.url, prepared_request.url
         if self.should_strip_auth(old, new):  # type: ignore[no-untyped-call]

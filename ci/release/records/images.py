@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ci.aws import ecr
 from ci.common.concurrency import parallel
+from ci.config.model import repository_of
 from ci.release.model import Image, ReleaseContext
 from ci.release.records.release import Release
 
@@ -24,12 +25,14 @@ async def keep(context: ReleaseContext, images: Sequence[Image]) -> None:
     await parallel(one, images)
 
 
-async def forget(context: ReleaseContext, past: Iterable[Release], kept: Iterable[Release]) -> None:
+async def untag_unused(
+    context: ReleaseContext, past: Iterable[Release], kept: Iterable[Release]
+) -> None:
     """Remove the tag from images that only past releases list."""
     unused = _listed(past) - _listed(kept)
     for agent in sorted({agent for agent, _ in unused}):
         tags = [tag(context, digest) for name, digest in unused if name == agent]
-        await ecr.untag(context.aws, f"acso-{agent}", sorted(tags))
+        await ecr.untag(context.aws, repository_of(agent), sorted(tags))
 
 
 def tag(context: ReleaseContext, digest: str) -> str:

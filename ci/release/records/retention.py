@@ -86,7 +86,7 @@ async def _delete_old_records(context: ReleaseContext) -> History:
     await parallel(remove, past)
     gone = {document.key for document in past}
     kept = [release for release in releases if key(release.id) not in gone]
-    await images.forget(context, [item for item in releases if item not in kept], kept)
+    await images.untag_unused(context, [item for item in releases if item not in kept], kept)
     await stacks.delete_unused(context, {item.stack.template for item in kept if item.stack})
     return History(releases=tuple(kept))
 

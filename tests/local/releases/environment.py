@@ -2,13 +2,18 @@
 
 import contextlib
 import io
+import itertools
 import tarfile
 import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import docker
+import httpx
 
 from ci import config as configuration
 from ci import infra, release
@@ -28,6 +33,7 @@ import os, urllib.request
 path = "alive" if os.environ["MODE"] == "new" else "health"
 urllib.request.urlopen(f"http://127.0.0.1:{os.environ['PORT']}/{path}", timeout=2)
 """
+PACE = 0.05  # seconds between requests of the load: 20 a second
 REQUEST = release.Request(commit="abc", branch="develop", actor="tests")
 
 
@@ -235,3 +241,23 @@ def _archive() -> bytes:
         link.type, link.linkname = tarfile.SYMTYPE, "/usr/bin/python3"
         archive.addfile(link)
     return buffer.getvalue()
+
+
+@contextlib.asynccontextmanager
+async def load(urls: Sequence[str]) -> AsyncIterator[Counter[str]]:
+    """Request these URLs all the time; count the answers by status or error."""
+    answers: Counter[str] = Counter()
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+            for url in itertools.cycle(urls):
+                try:
+                    answers[str((await client.get(url)).status_code)] += 1
+                except httpx.TransportError as error:
+                    answers[repr(error)] += 1
+                await anyio.sleep(PACE)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        yield answers
+        group.cancel_scope.cancel()

@@ -4,14 +4,9 @@ Slow, because containers start and stop. Services and infrastructure are whole a
 """
 
 import dataclasses
-import itertools
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
-import httpx
 import pytest
 
 from ci import infra, release
@@ -20,13 +15,12 @@ from ci.config import Agent
 from ci.infra.templates import mapped
 from ci.release import OutcomeKind
 from ci.release.plan.changes import Action
-from tests.local.releases.environment import World
+from tests.local.releases.environment import World, load
 from tests.local.releases.test_release import everywhere
 
 pytestmark = pytest.mark.docker
 HUNTER = "threat-hunter"
 Edit = Callable[[Agent, Agent], tuple[Agent, ...]]
-PACE = 0.1  # seconds between requests of the load
 
 
 @pytest.fixture
@@ -113,7 +107,8 @@ async def test_a_changed_port_path_size_and_grace_lose_no_request_and_go_back(
     moved = dataclasses.replace(hunter, port=9000, health_path="/alive")
     other = changed(small, supervisor, moved, health_grace=40, memory=2048)
     images = other.images("good", threat_hunter="new")
-    async with load(small, hunter, moved) as answers:
+    urls = [small.context.url(agent.name) + agent.health_path for agent in (hunter, moved)]
+    async with load(urls) as answers:
         assert (await other.deploy(images, valid=False)).kind is OutcomeKind.ROLLED_BACK
         assert await whole(small) == everywhere(small, "good", threat_hunter="old")
         outcome = await other.deploy(images)
@@ -196,27 +191,6 @@ def small_outputs(world: World) -> infra.Outputs:
     outputs = world.context.outputs
     assert isinstance(outputs, infra.Outputs)
     return outputs
-
-
-@asynccontextmanager
-async def load(world: World, *agents: Agent) -> AsyncIterator[Counter[str]]:
-    """Ask for the health of these agents all the time; count the answers."""
-    answers: Counter[str] = Counter()
-    urls = [world.context.url(agent.name) + agent.health_path for agent in agents]
-
-    async def ask() -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-            for url in itertools.cycle(urls):
-                try:
-                    answers[str((await client.get(url)).status_code)] += 1
-                except httpx.TransportError as error:
-                    answers[repr(error)] += 1
-                await anyio.sleep(PACE)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(ask)
-        yield answers
-        group.cancel_scope.cancel()
 
 
 def port_of(world: World, agent: Agent) -> int:

@@ -3,25 +3,20 @@
 Slow, because containers start and stop.
 """
 
-import itertools
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator
 
-import anyio
-import httpx
 import pytest
 
 from ci import release
 from ci.release import OutcomeKind
 from ci.release.records.release import FINAL_STATES, State
-from tests.local.releases.environment import ROOT, World
+from tests.local.releases.environment import ROOT, World, load
 from tests.local.releases.test_release import HUNTER, command, everywhere
 
 pytestmark = pytest.mark.docker
 LOAD = 10  # busy processes
-PACE = 0.05  # seconds between requests of the load: 20 a second
 
 
 @pytest.fixture
@@ -60,22 +55,9 @@ async def test_a_stable_release_that_fails_its_validation_is_taken_back(world: W
 
 @pytest.mark.usefixtures("good")
 async def test_a_rollout_of_all_services_loses_no_request(world: World) -> None:
-    answers: Counter[str] = Counter()
-
-    async def load() -> None:
-        urls = [world.context.url(agent.name) + "/health" for agent in world.context.config.agents]
-        async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
-            for url in itertools.cycle(urls):
-                try:
-                    answers[str((await client.get(url)).status_code)] += 1
-                except httpx.TransportError as error:
-                    answers[repr(error)] += 1
-                await anyio.sleep(PACE)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(load)
+    urls = [world.context.url(agent.name) + "/health" for agent in world.context.config.agents]
+    async with load(urls) as answers:
         outcome = await world.deploy(world.images("good-3"))
-        group.cancel_scope.cancel()
     assert outcome.kind is OutcomeKind.DEPLOYED
     assert await world.versions() == everywhere(world, "good-3")
     assert answers["200"] > 20
