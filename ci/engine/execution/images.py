@@ -213,7 +213,10 @@ class Images:
         }
         layer = Layer(entries={"empty": FOLDER})
         image = await self._rootfs.image(State(layers=(layer,)))
-        empty = f"{REPOSITORY}:{image.removeprefix('sha256:')[:40]}"
+        name = key_of("empty directory", image)[:40]  # COPY --from takes a tag everywhere
+        empty = f"{REPOSITORY}:{name}"
+        self._store.set(key_of("image", empty), {"image": empty})  # used now, for prune
+        await self._daemon.call(self._daemon.client.tag, image, REPOSITORY, name)
         return dockerfiles.with_owned_workdirs(text, users, empty)
 
     async def _build(self, context: Tree, dockerfile: str, tag: str, options: Any) -> str:
