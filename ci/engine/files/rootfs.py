@@ -29,6 +29,8 @@ DOCKERS_OWN = (
     *("dev/console", "dev/pts", "dev/shm", "dev", "proc", "sys"),
     *("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"),
 )
+#: Empty files by which Docker and Podman mark a container; they are no files of an image.
+MARKS = (".dockerenv", "run/.containerenv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,8 +205,10 @@ class StateView:
 def without_dockers_own(tree: Tree, place: str) -> Tree:
     """Return the tree at a place without what Docker adds, and its times where it must stay."""
     entries = dict(tree.entries)
-    if not place:
-        entries.pop(".dockerenv", None)
+    for path in MARKS:
+        inner = relpath(path, place or ".")
+        if inner in entries and not entries[inner].size:
+            del entries[inner]
     for path in DOCKERS_OWN:
         inner = relpath(path, place or ".")
         if inner in entries and (entries[inner].kind == LINK or not entries[inner].size):

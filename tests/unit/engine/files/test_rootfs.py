@@ -96,7 +96,8 @@ def test_a_change_of_nothing_is_no_layer() -> None:
 
 def test_what_docker_adds_to_a_container_is_no_change_of_its_files() -> None:
     now = 1_900_000_000
-    tree = of(".dockerenv", "etc/hosts/", "etc/own", **{"etc/mtab": link("/proc/mounts")})
+    added = {".dockerenv": file(), "etc/mtab": link("/proc/mounts")}
+    tree = of("etc/hosts/", "etc/own", **added)
     dated = Tree({path: entry._replace(mtime=now) for path, entry in tree.entries.items()})
     dated.entries["etc/hostname"] = file()._replace(mtime=now)  # type: ignore[index]
     whole = without_dockers_own(dated, "")
@@ -107,3 +108,12 @@ def test_what_docker_adds_to_a_container_is_no_change_of_its_files() -> None:
     inner = without_dockers_own(etc, "etc").entries
     assert (inner["mtab"].mtime, inner["own"].mtime) == (None, 1)
     assert "etc/mtab" in DOCKERS_OWN
+
+
+def test_a_mark_of_a_container_is_no_file_of_its_image() -> None:
+    marked = of("run/own", **{".dockerenv": file(), "run/.containerenv": file()})
+    assert set(without_dockers_own(marked, "").entries) == {"", "run", "run/own"}
+    run = of("own", **{".containerenv": file()})
+    assert set(without_dockers_own(run, "run").entries) == {"", "own"}
+    written = of(**{"run/.containerenv": file()._replace(size=7)})
+    assert "run/.containerenv" in without_dockers_own(written, "").entries
