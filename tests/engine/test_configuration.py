@@ -161,15 +161,15 @@ async def test_variables_come_from_a_file_of_them(lab: Lab) -> None:
     assert not await lab.dag.env_file().exists("A")
 
 
-async def test_a_volatile_variable_reaches_commands_and_no_key(lab: Lab) -> None:
-    c = lab.base.with_env_variable("SALT", os.urandom(4).hex())
+async def test_the_name_of_a_volatile_variable_is_in_the_key_and_not_its_value(lab: Lab) -> None:
+    c = lab.base.with_env_variable("SALT", os.urandom(4).hex()).with_env_variable("RUN", "0")
     said = [
         await lab.sh("echo run $RUN", c.with_volatile_variable("RUN", number)).stdout()
         for number in ("1", "2")
     ]
     assert said == ["run 1\n", "run 1\n"]
     bare = c.with_volatile_variable("RUN", "3").without_volatile_variable("RUN")
-    assert await lab.sh("echo again $RUN", bare).stdout() == "again\n"
+    assert await lab.sh("echo run $RUN", bare).stdout() == "run 0\n"
 
 
 async def test_an_error_asked_for_is_raised_when_a_result_is(lab: Lab) -> None:

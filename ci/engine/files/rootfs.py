@@ -7,7 +7,7 @@ with almost as many layers as Docker allows gets one in place of most of them.
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from posixpath import dirname, relpath
@@ -138,14 +138,34 @@ class Rootfs:
 
         `pushed` says that it is for a registry.
         """
+        layers = await self._layers(state)
+        return await self._load(state.image, layers, config, pushed=pushed)
+
+    async def _layers(self, state: State) -> LayerFiles:
         ids = await self._diff_ids(state)
-        layers: LayerFiles
+        known: LayerFiles = [(diff, None) for diff in ids]
         if len(ids) + len(state.layers) > MAX_LAYERS:
-            layers = [(diff, None) for diff in ids[:KEPT_LAYERS]]
-            layers = [*layers, await self._pack(await self._merged(state))]
-        else:
-            layers = [(diff, None) for diff in ids]
-            layers = [*layers, *[await self._pack(layer) for layer in state.layers]]
+            kept, merged = known[:KEPT_LAYERS], await self._merged(state)
+            below = State(image=await self._load(state.image, kept, {}) if merged.removed else "")
+            return [*kept, await self._pack(await self._effective(below, merged))]
+        below = State(image=state.image)
+        added = []
+        for layer in state.layers:
+            added.append(await self._pack(await self._effective(below, layer)))
+            below = replace(below, layers=(*below.layers, layer))
+        return [*known, *added]
+
+    async def _effective(self, below: State, layer: Layer) -> Layer:
+        """Return a layer that removes only what is below it.
+
+        In a directory that no layer below has, overlayfs lists other removed names as files.
+        """
+        removed = {p for p in layer.removed if await self.entry_at(below, p)}
+        return replace(layer, removed=frozenset(removed))
+
+    async def _load(
+        self, below: str, layers: LayerFiles, config: dict[str, Any], *, pushed: bool = False
+    ) -> str:
         body = {
             "architecture": self.daemon.architecture,
             "os": "linux",
@@ -155,7 +175,7 @@ class Rootfs:
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
         data = json.dumps(body, sort_keys=True).encode()
-        return await self.layers.load(data, layers, state.image, pushed=pushed)
+        return await self.layers.load(data, layers, below, pushed=pushed)
 
     async def _diff_ids(self, state: State) -> list[str]:
         return await self.layers.diff_ids(state.image)
