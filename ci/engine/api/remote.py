@@ -34,12 +34,13 @@ async def _git(engine: Engine, _query: None, args: Args) -> Remote:
     if token := await _text(engine, args.httpAuthToken):
         pair = f"{args.httpAuthUsername or 'x-access-token'}:{token}"
         header = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return Remote(
+    remote = Remote(
         url=args.url,
         known_hosts=args.sshKnownHosts,
         header=header,
         keep_git_dir=args.keepGitDir,
     )
+    return await git.with_protocol(remote)
 
 
 register(
