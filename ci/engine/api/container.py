@@ -23,7 +23,7 @@ from ci.engine.execution.outputs import stream_text
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, register
 from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
+from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, not_found
 from ci.engine.values import (
     CONTENT_MOUNTS,
     CacheVolume,
@@ -213,10 +213,12 @@ async def _file(engine: Engine, old: Container, args: Args) -> File:
 
 
 def _require_content(place: str, mount: Mount | None) -> None:
-    if mount is not None and mount.kind not in CONTENT_MOUNTS:
-        raise EngineError(
-            f"{place}: cannot retrieve path from {mount.kind}: commands can read and write it"
-        )
+    if mount is None or mount.kind in CONTENT_MOUNTS:
+        return
+    if mount.kind == "secret":
+        raise not_found(place)
+    kind = "tmpfs" if mount.kind == "temp" else mount.kind
+    raise EngineError(f"{place}: cannot retrieve path from {kind}: only commands can")
 
 
 async def _look(
