@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ci.engine import dagql_id
 from ci.engine.errors import EngineError
-from ci.engine.formats import dagql_id
 
 
 @dataclass(frozen=True, slots=True)

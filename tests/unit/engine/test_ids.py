@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci.engine import dagql_id
 from ci.engine.errors import EngineError
-from ci.engine.formats import dagql_id
 from ci.engine.ids import Call, decode, encode
 
 PLAIN = st.recursive(

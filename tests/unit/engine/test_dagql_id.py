@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ci.engine.formats import dagql_id
+from ci.engine import dagql_id
 
 #: What protobuf's own library makes of one call with the text "ab", written out by field.
 MESSAGE = bytes.fromhex(
