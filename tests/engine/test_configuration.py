@@ -92,7 +92,7 @@ async def test_an_unset_variable_is_not_there_in_a_live_container(lab: Lab) -> N
 
 
 async def test_a_container_without_a_command_says_so(lab: Lab) -> None:
-    with pytest.raises(dagger.QueryError, match="no command: give `args`"):
+    with pytest.raises(dagger.QueryError, match="no command has been set"):
         await lab.dag.container().with_exec([]).stdout()
     with pytest.raises(dagger.QueryError, match="use withExec first"):
         await lab.base.stdout()

@@ -76,12 +76,13 @@ async def _import(engine: Engine, old: Container, args: Args) -> Container:
 
 
 # --- commands -------------------------------------------------------------------------------
-def _command(old: Container, args: Args) -> tuple[str, ...]:
+def _command(old: Container, args: Args, what: str = "command") -> tuple[str, ...]:
     found = tuple(expand(old, arg, args) for arg in args.args) or old.args
     if args.useEntrypoint:
         found = old.entrypoint + found
     if not found:
-        raise EngineError("no command: give `args`, or set withDefaultArgs or withEntrypoint")
+        hint = "give `args`, or set withDefaultArgs or withEntrypoint"
+        raise EngineError(f"no {what} has been set: {hint}")
     return found
 
 
@@ -89,7 +90,8 @@ def _serving(old: Container, args: Args) -> Service:
     container = replace(old, volatile=())  # a service does not get them, as in Dagger
     # The image's entrypoint runs unless the arguments are the caller's own.
     entrypoint = args.useEntrypoint or not (args.args or old.args_set)
-    return Service(container=container, args=_command(old, Args(args, useEntrypoint=entrypoint)))
+    chosen = Args(args, useEntrypoint=entrypoint)
+    return Service(container=container, args=_command(old, chosen, "service command"))
 
 
 def _with_exec(engine: Engine, old: Container, args: Args) -> Container:
