@@ -30,9 +30,16 @@ PACKAGES = ("ca-certificates", "python3", "python3-venv")
 EPOCH = 1_686_355_200
 #: Bytes of disk for the archive, the unpacked tree and the image, with a margin.
 SPACE_NEEDED = 1_000_000_000
-#: Environment variables that mmdebstrap gets. Others would reach the programs that it runs in the
-#: image: Python, for example, puts compiled modules where PYTHONPYCACHEPREFIX says.
+#: Environment variables of this process that mmdebstrap gets. Others would reach the programs that
+#: it runs in the image: Python, for example, puts compiled modules where PYTHONPYCACHEPREFIX says.
 PASSED_ENVIRONMENT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
+#: Further ones, the same everywhere. Debian's own tools in Python leave no compiled modules.
+ENVIRONMENT = {
+    "HOME": "/root",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "SOURCE_DATE_EPOCH": str(EPOCH),
+}
 #: Remove what differs between machines or runs; add the `python` that python:3.11-slim has.
 HOOKS = (
     'rm -f "$1"/etc/resolv.conf "$1"/etc/hostname',
@@ -126,7 +133,7 @@ async def _bootstrap(files: Path, say: Say, descriptor: int) -> None:
         *(SUITE, str(files)),
     ]
     environ = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
-    environ |= {"SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(files.parent), "HOME": "/root"}
+    environ |= ENVIRONMENT | {"TMPDIR": str(files.parent)}
     code, lines = await apt.run(command, say, environ=environ, keep=[descriptor])
     if code != 0:
         last = "\n".join(f"  {line}" for line in lines[-5:])
@@ -179,7 +186,7 @@ def image_config(diff_id: str) -> bytes:
 
 def recipe() -> str:
     """Return an id of the way in which the image is built; it changes if that changes."""
-    text = json.dumps([SUITE, PACKAGES, EPOCH, HOOKS, CONFIGURATION])
+    text = json.dumps([SUITE, PACKAGES, ENVIRONMENT, HOOKS, CONFIGURATION])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -15,6 +15,7 @@ from ci.local.aws import (
     patching,
     ports,
     probes,
+    restrictions,
     scheduler,
     targets,
     task_health,
@@ -48,6 +49,7 @@ def environ(*, port: int, instance: str, state: str, docker: str | None) -> dict
         "IOT_MTLS_ENABLED": "0",  # this would listen on all addresses
         "SFTP_ENABLED": "0",
         "PERSIST_STATE": "0",
+        "SERVICES": ",".join(restrictions.SERVICES),
         "ACSO_INSTANCE": instance,
         "ACSO_STATE": state,
     }
@@ -66,6 +68,10 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
     from hypercorn.config import Config
 
     ownership.apply()
+    from ministack.services import ec2, ecs
+    from ministack.services.cloudformation import provisioners
+
+    restrictions.apply(ecs, ec2, provisioners)
     corrections = [] if plain else apply_corrections(f"localhost:{port}")
     from ministack.app import app
 
@@ -83,7 +89,8 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
         "ministack": version("ministack"),
         "corrections": corrections,
     }
-    await serve(with_identity(app, identity), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    served = restrictions.without_administration(with_identity(app, identity))
+    await serve(served, config, shutdown_trigger=stop.wait)
 
 
 def apply_corrections(registry: str) -> list[str]:
