@@ -91,7 +91,7 @@ def test_each_command_of_one_leaves_tasks_images_and_records_of_the_other_alone(
             assert two.versions() == mine
         assert running <= containers(one.checkout.instance), command
         assert one.acso("history", *DEVELOPMENT).out == history, command
-    assert one.services() == mine
+    assert one.versions() == mine
     planned = one.acso("plan", *DEVELOPMENT)
     assert planned.code == 0, planned.out
 

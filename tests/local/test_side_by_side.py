@@ -4,7 +4,11 @@ Both have the default name of an instance, and folders of state and caches of th
 """
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -26,6 +30,8 @@ from tests.local.aws import Aws
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("apart")]
 #: A base image that cannot be pulled: nothing listens on port 1.
 NAME = "localhost:1/python:3.11-slim"
+#: The user and group that own nothing.
+NOBODY = 65534
 EVERYTHING = prune.PrunePolicy(everything=True)
 
 
@@ -86,8 +92,8 @@ class Seen:
 async def seen(user: User, aws: Aws, options: Options) -> Seen:
     """Look at what belongs to a user."""
     with user.acts():
-        mine: dict[str, Any] = {"label": f"{paths.STATE_LABEL}={paths.state_id()}"}
-        running = user.docker.client.containers.list(filters=mine)
+        own: dict[str, Any] = {"label": f"{paths.STATE_LABEL}={paths.state_id()}"}
+        running = user.docker.client.containers.list(filters=own)
         return Seen(
             containers=frozenset(str(item.name) for item in running),
             tags=frozenset(user.tags(options)),
@@ -164,8 +170,7 @@ async def test_each_command_of_one_user_leaves_the_other_s_things_alone(
 
 def names(docker: Docker) -> list[str]:
     """Return the names of this instance's containers, whoever's they are."""
-    mine: dict[str, Any] = {"label": f"{paths.INSTANCE_LABEL}={paths.instance()}"}
-    return [str(item.name) for item in docker.client.containers.list(all=True, filters=mine)]
+    return [str(item.name) for item in docker.client.containers.list(all=True, filters=mine())]
 
 
 async def down(user: User, *, cache: bool) -> None:
@@ -184,10 +189,101 @@ async def test_down_leaves_the_containers_of_a_command_that_still_runs(
         with user.acts():
             await stack.down(printed.append, cache=False)
         assert not aws.emulator.process.alive()
-        mine: dict[str, Any] = {"label": f"{paths.INSTANCE_LABEL}={paths.instance()}"}
-        left = engine.client.containers.list(all=True, filters=mine)
+        left = engine.client.containers.list(all=True, filters=mine())
         assert left
         assert all(leftovers.SESSION_LABEL in item.labels for item in left)
         assert "containers of running commands are kept (1 of this instance)" in printed
         assert user.tags(options)
     await down(user, cache=True)
+
+
+#: Starts a stack and prints its port and the digest of its base image, or removes it.
+OTHER = """
+import anyio, sys
+from ci.local import stack
+
+async def main():
+    if sys.argv[1] == "down":
+        print(await stack.down(lambda line: None, cache=True))
+        return
+    running = await stack.up(lambda line: None, base=sys.argv[2])
+    print(running.emulator.port, running.base.digest)
+
+anyio.run(main)
+"""
+
+
+def other_user(home: Path) -> tuple[str, ...]:
+    """Return how a Python of an ordinary user begins, who may use the container engine.
+
+    It is the same user if this one is not root, or if others may not read Python and this checkout.
+    """
+    if os.geteuid() != 0:
+        return (sys.executable,)
+    os.chown(home, NOBODY, NOBODY)
+    group = Path("/var/run/docker.sock").stat().st_gid
+    python = str(home / "venv" / "bin" / "python")
+    user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}", python)
+    for found in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
+        environment(home / "venv", found)
+        if runs([*user, "-c", "import docker, ministack, ci.local.stack"]).returncode == 0:
+            return user
+    return (sys.executable,)
+
+
+def environment(folder: Path, python: Path) -> None:
+    """Make a virtual environment of a Python with this one's packages."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(python)
+    (folder / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
+    (folder / "lib").symlink_to(Path(sys.prefix) / "lib")
+
+
+def runs(command: list[str], **environ: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command with this Python's packages."""
+    return subprocess.run(
+        command,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(Path(stack.__file__).parents[2]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "ACSO_INSTANCE": paths.instance(),
+            **environ,
+        },
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        umask=0o077,
+    )
+
+
+async def test_an_ordinary_user_uses_the_base_image_and_removes_only_what_is_theirs(
+    engine: Docker, tmp_path: Path
+) -> None:
+    user = User(home=tmp_path, docker=engine)
+    aws, image = await started(user)
+    # Not below tmp_path: only its owner may look into that.
+    with tempfile.TemporaryDirectory() as home:
+        other = other_user(Path(home))
+        up = runs([*other, "-c", OTHER, "up", NAME], HOME=home)
+        assert up.returncode == 0, up.stderr
+        port, digest = up.stdout.split()
+        assert digest == image.digest
+        assert int(port) != aws.emulator.port
+        down_ = runs([*other, "-c", OTHER, "down", NAME], HOME=home)
+        assert down_.returncode == 0, down_.stderr
+        assert "process" in down_.stdout
+    try:
+        assert aws.emulator.process.alive()
+        assert [container.status for container in engine.client.containers.list(filters=mine())]
+        with user.acts():
+            assert await base_image.current(engine, NAME) == image
+    finally:
+        await down(user, cache=True)
+
+
+def mine() -> dict[str, Any]:
+    """Return the filter of this instance's containers, whoever's they are."""
+    return {"label": f"{paths.INSTANCE_LABEL}={paths.instance()}"}
