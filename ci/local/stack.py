@@ -97,7 +97,8 @@ async def _remove_cache(found: container_engine.Docker | None, say: Say) -> list
         from ci.engine import Options, prune  # late: only needed here
 
         engine = Options(cache_dir=paths.cache_dir() / "engine", docker=found.url)
-        items += [f"cache {name}" for name in await prune.remove_from_daemon(engine)]
+        if engine.cache_dir.exists():
+            items += [f"cache {name}" for name in await prune.remove_from_daemon(engine)]
         items += await anyio.to_thread.run_sync(_remove_base_images, found)
     if paths.cache_dir().exists():
         shutil.rmtree(paths.cache_dir())
