@@ -223,7 +223,8 @@ def other_user(home: Path) -> tuple[str, ...]:
     os.chown(home, NOBODY, NOBODY)
     group = Path("/var/run/docker.sock").stat().st_gid
     python = str(home / "venv" / "bin" / "python")
-    user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}", python)
+    user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}")
+    user = (*user, "env", python)  # setpriv itself may still execute what only root may read
     for found in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
         environment(home / "venv", found)
         if runs([*user, "-c", "import docker, ministack, ci.local.stack"]).returncode == 0:
