@@ -223,8 +223,9 @@ def other_user(home: Path) -> tuple[str, ...]:
     os.chown(home, NOBODY, NOBODY)
     group = Path("/var/run/docker.sock").stat().st_gid
     python = str(home / "venv" / "bin" / "python")
-    user = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}")
-    user = (*user, "env", python)  # setpriv itself may still execute what only root may read
+    # `env`, because setpriv itself may still execute what only root may.
+    ids = (f"--reuid={NOBODY}", f"--regid={NOBODY}", f"--groups={group}")
+    user = ("setpriv", *ids, "env", python)
     for found in (Path(sys.executable).resolve(), Path("/usr/bin/python3")):
         environment(home / "venv", found)
         if runs([*user, "-c", "import docker, ministack, ci.local.stack"]).returncode == 0:
@@ -265,20 +266,20 @@ async def test_an_ordinary_user_uses_the_base_image_and_removes_only_what_is_the
 ) -> None:
     user = User(home=tmp_path, docker=engine)
     aws, image = await started(user)
-    # Not below tmp_path: only its owner may look into that.
-    with tempfile.TemporaryDirectory() as home:
-        other = other_user(Path(home))
-        up = runs([*other, "-c", OTHER, "up", NAME], HOME=home)
-        assert up.returncode == 0, up.stderr
-        port, digest = up.stdout.split()
-        assert digest == image.digest
-        assert int(port) != aws.emulator.port
-        down_ = runs([*other, "-c", OTHER, "down", NAME], HOME=home)
-        assert down_.returncode == 0, down_.stderr
-        assert "process" in down_.stdout
     try:
+        # Not below tmp_path: only its owner may look into that.
+        with tempfile.TemporaryDirectory() as home:
+            other = other_user(Path(home))
+            up = runs([*other, "-c", OTHER, "up", NAME], HOME=home)
+            assert up.returncode == 0, up.stderr
+            port, digest = up.stdout.split()
+            assert digest == image.digest
+            assert int(port) != aws.emulator.port
+            removed = runs([*other, "-c", OTHER, "down", NAME], HOME=home)
+            assert removed.returncode == 0, removed.stderr
+            assert "process" in removed.stdout
         assert aws.emulator.process.alive()
-        assert [container.status for container in engine.client.containers.list(filters=mine())]
+        assert names(engine)
         with user.acts():
             assert await base_image.current(engine, NAME) == image
     finally:
