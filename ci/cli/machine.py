@@ -152,14 +152,14 @@ async def cache(options: argparse.Namespace) -> str | int:
     process, are always kept. Images and volumes are also kept while an engine with another cache
     directory is running.
     """
-    from ci.engine import prune  # late: the engine
-    from ci.local import container_engine
+    from ci.engine import Options, prune  # late: the engine
+    from ci.local import container_engine, paths
 
     found = await container_engine.find()
     if found is None:
         message = "no container engine answers; the cache keeps images and volumes there"
         raise HostError(message, hint="./acso up")
-    where = engine_options(found, {}, lambda _line: None)
+    where = Options(cache_dir=paths.cache_dir() / "engine", docker=found.url)
     policy = prune.PrunePolicy(
         older_than=options.older_than, keep=options.keep, everything=options.all
     )
