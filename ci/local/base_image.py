@@ -64,7 +64,7 @@ async def ensure(docker: Docker, say: Say, *, name: str = NAME, renew: bool = Fa
     async with lock.held(paths.cache_dir() / "base.lock", say) as descriptor:
         found = None if renew else await current(docker, name)
         if found is None:
-            before = _recorded(name)
+            before = _read(_path(name))  # also one of an earlier recipe
             found = await _create(docker, say, name, descriptor, renew=renew)
             if found.ours:
                 await anyio.to_thread.run_sync(_claim, docker, found)
