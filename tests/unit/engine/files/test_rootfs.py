@@ -1,6 +1,7 @@
 """States: an image and layers are the same files as one tree."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -107,3 +108,19 @@ def test_what_docker_adds_to_a_container_is_no_change_of_its_files() -> None:
     inner = without_dockers_own(etc, "etc").entries
     assert (inner["mtab"].mtime, inner["own"].mtime) == (None, 1)
     assert "etc/mtab" in DOCKERS_OWN
+
+
+async def test_nothing_is_asked_below_a_directory_that_an_image_lacks(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Empty:
+        async def read_entry(self, _image: str, path: str) -> None:
+            asked.append(path)
+
+    rootfs = Rootfs(Store(tmp_path), cast("Any", Empty()))
+    state = State(image="sha256:1")
+    for number in range(100):
+        content = Tree({"": FOLDER, "f": file("f")})
+        layer = await edits.copy_directory(rootfs.view(state), f"/new/{number}/a", content)
+        state = state.after(layer)
+    assert asked == ["new"]
