@@ -3,8 +3,8 @@
 The container of a command stays alive and idle. The next command runs in it (0.05 s) if its files
 and mounts are those that the command before left. The files of every step are committed (0.05 s)
 while the idle process looks for what no image holds; so a branch, another process or a later
-session starts from that image. Only one command can
-continue in an idle container; a second one gets a new container of the same image.
+session starts from that image. Only one command can continue in an idle container; a second one
+gets a new container of the same image.
 """
 
 import contextlib

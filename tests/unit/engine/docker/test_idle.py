@@ -3,6 +3,7 @@
 import io
 import os
 import subprocess
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -86,3 +87,23 @@ def test_the_process_looks_once_for_each_line_and_then_idles(programs: Path) -> 
     assert lines[1::2] == [b"done 0"] * 2
     assert b"-path /dev/shm/* -o" in lines[0]
     assert done.returncode == 7  # of `sleep`
+
+
+def test_commands_do_not_reach_the_looks_by_the_streams_of_process_1() -> None:
+    with subprocess.Popen(SHELL, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+            while not process.stdout.readline().startswith(b"done "):
+                pass
+            streams = [Path(f"/proc/{process.pid}/fd/{number}") for number in range(3)]
+            end = time.monotonic() + 10
+            while True:  # the shell has its own streams again after it has written `done`
+                found = {str(each.readlink()) for each in streams}
+                if found == {"/dev/null"} or time.monotonic() > end:
+                    break
+            assert found == {"/dev/null"}
+        finally:
+            process.kill()
