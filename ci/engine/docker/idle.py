@@ -29,12 +29,12 @@ OUTSIDE_IMAGE = (
 OWN_PROCESSES = 2
 _END = re.compile(rb"^done (\d+)\n\Z", re.MULTILINE)
 _QUOTED = " ".join(f"'{each}'" for each in OUTSIDE_IMAGE)
-#: Looks for each line that it reads; after the end of its input it idles. Its descriptors 0 to 2
-#: lead nowhere: a command may read and write those of process 1, which would disturb the looks.
+#: Looks for each line that it reads; after the end of its input it idles. Its output and errors
+#: lead nowhere: a command may write to those of process 1, which nobody would read.
 SHELL = [
     *("sh", "-c"),
-    "exec 3>&1 4<&0 >/dev/null 2>&1 </dev/null; "
-    f"while read -r line <&4; do {_QUOTED} >&3; echo done $? >&3; done; exec sleep 2147483647",
+    "exec 3>&1 >/dev/null 2>&1; "
+    f"while read -r line; do {_QUOTED} >&3; echo done $? >&3; done; exec sleep 2147483647",
 ]
 
 
