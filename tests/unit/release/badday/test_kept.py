@@ -4,12 +4,13 @@ import anyio
 import pytest
 
 from ci.aws import records
+from ci.aws.session import Aws
 from ci.errors import AwsError, LockedError
 from ci.release import Outcome, OutcomeKind
 from tests.unit.release.badday.day import Day, deploys, described, rolls_back, simulate
 from tests.unit.release.badday.tasks import Fate, Quality
 from tests.unit.release.badday.test_badday import morning
-from tests.unit.release.badday.weather import CLOUD, LOCK, Storm, Weather
+from tests.unit.release.badday.weather import CLOUD, LOCK, Lost, Storm, Weather
 
 
 async def silence(day: Day, name: str, *, after: str, cloud: float, lock: float) -> None:
@@ -59,5 +60,40 @@ def test_a_release_is_a_success_although_its_lock_cannot_be_removed(
         result = await day.run("good", deploys(images))
         assert isinstance(result, Outcome), described(result)
         assert result.kind is OutcomeKind.DEPLOYED, described(result)
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_the_answer_to_the_first_calls_takes_longer_than_a_lease(number: int) -> None:
+    async def story(day: Day) -> None:
+        await morning(day, [])
+        images = day.push("good")
+        weather = Weather(lost=(Lost(number, 2, 8.0),))
+        result = await day.run("good", deploys(images), weather)
+        assert isinstance(result, Outcome), described(result)
+        assert result.kind is OutcomeKind.DEPLOYED, described(result)
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("code", ["Unreachable", "ThrottlingException"])
+def test_a_lock_is_removed_although_the_first_requests_fail(
+    monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    original, calls = records.release_lease, []
+
+    async def failing(aws: Aws, table: str, token: str) -> bool:
+        calls.append(token)
+        if len(calls) <= 3:
+            raise AwsError("no", service="dynamodb", operation="delete_item", code=code)
+        return await original(aws, table, token)
+
+    async def story(day: Day) -> None:
+        images = day.push("good")
+        monkeypatch.setattr(records, "release_lease", failing)
+        result = await day.run("good", deploys(images))
+        assert isinstance(result, Outcome), described(result)
+        assert not day.wrong(images), "\n".join(day.account.journal)
 
     simulate(story)
