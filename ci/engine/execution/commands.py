@@ -327,7 +327,7 @@ class CommandRunner:
     ) -> str:
         """Commit a container; remove the image that had the command's tag before."""
         try:
-            image = await self._daemon.commit(container.id, command.key[:40])
+            image = await self._daemon.commit(container.id, self._store.tag(command.key))
         except DaemonError as error:
             if error.status == 404:  # removed since the command ended
                 raise EngineError(KILLED) from error
