@@ -22,7 +22,6 @@ from ci.engine.errors import EngineError
 from ci.engine.execution.outputs import stream_text
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, register
-from ci.engine.store.oci import ArchiveFormat
 from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, not_found
 from ci.engine.values import (
     CONTENT_MOUNTS,
@@ -49,6 +48,8 @@ def _image_ref(_engine: Engine, old: Container, _args: Args) -> str:
 
 
 async def _as_tarball(engine: Engine, old: Container, args: Args) -> File:
+    from ci.engine.store.oci import ArchiveFormat
+
     chosen = await engine.images.variant(old, args.platformVariants or [])
     form = ArchiveFormat.parse(args.mediaTypes, args.forcedCompression, dict(chosen.annotations))
     content, size = await engine.images.tarball(chosen, form)

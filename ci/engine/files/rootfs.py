@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from posixpath import dirname, relpath
+from posixpath import relpath
 from typing import Any
 
 from ci.engine.docker.docker_api import Daemon
@@ -19,6 +19,7 @@ from ci.engine.store import archive, overlay
 from ci.engine.store.cache import CHUNK, Store, key_of
 from ci.engine.store.edits import resolve
 from ci.engine.store.overlay import Layer
+from ci.engine.store.patterns import parents
 from ci.engine.store.tree import DIRECTORY, FOLDER, LINK, Entry, Tree, not_found
 
 CREATED = "1980-01-01T00:00:00Z"
@@ -91,7 +92,9 @@ class Rootfs:
 
     def _is_below_nothing(self, image: str, path: str) -> bool:
         """Return whether a path is known to be below something that is no directory of an image."""
-        above = self._image_entries.get((image, dirname(path)), FOLDER)
+        known = (each for each in parents(path) if (image, each) in self._image_entries)
+        nearest = next(known, None)
+        above = FOLDER if nearest is None else self._image_entries[image, nearest]
         return above is None or above.kind != DIRECTORY
 
     async def tree(self, state: State, path: str) -> Tree:

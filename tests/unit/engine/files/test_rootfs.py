@@ -1,6 +1,7 @@
 """States: an image and layers are the same files as one tree."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -117,3 +118,19 @@ def test_a_mark_of_a_container_is_no_file_of_its_image() -> None:
     assert set(without_dockers_own(run, "run").entries) == {"", "own"}
     written = of(**{"run/.containerenv": file()._replace(size=7)})
     assert "run/.containerenv" in without_dockers_own(written, "").entries
+
+
+async def test_nothing_is_asked_below_a_directory_that_an_image_lacks(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Empty:
+        async def read_entry(self, _image: str, path: str) -> None:
+            asked.append(path)
+
+    rootfs = Rootfs(Store(tmp_path), cast("Any", Empty()))
+    state = State(image="sha256:1")
+    for number in range(100):
+        content = Tree({"": FOLDER, "f": file("f")})
+        layer = await edits.copy_directory(rootfs.view(state), f"/new/{number}/a", content)
+        state = state.after(layer)
+    assert asked == ["new"]
