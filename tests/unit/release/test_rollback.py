@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ci import release
-from ci.errors import NothingToRollBackError, UsageError
+from ci.errors import NothingToRollBackError, ReleaseFailedError, UsageError
 from ci.release import OutcomeKind
 from ci.release.observe.status import drift
 from ci.release.records.release import Kind, State
@@ -157,3 +157,14 @@ async def test_status_shows_a_service_that_is_in_no_file(pipeline: Pipeline) -> 
     assert not found.ok
     assert (other.agent, other.service) == ("billing", "acso-staging-billing")
     assert "billing: in no acso.toml known here, and in no release on record" in found.text()
+
+
+async def test_a_failed_validation_is_reported_once(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    outcome = await pipeline.deploy("good-2", valid=False)
+    with pytest.raises(ReleaseFailedError) as failed:
+        outcome.raise_for_failure()
+    assert str(failed.value).splitlines() == [
+        "validation failed: the moon is in the wrong quarter",
+        f"  all {COUNT} services are back on release 2026.11.24-1 (validated)",
+    ]
