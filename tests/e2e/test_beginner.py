@@ -95,7 +95,7 @@ def terminal(checkout: Checkout) -> Iterator[Terminal]:
         "bash",
         ["--norc", "--noprofile"],
         cwd=str(checkout.root),
-        env={**checkout.environ, "PATH": path, "TERM": "xterm", "PS1": "[exit $?] "},  # type: ignore[arg-type]
+        env={**checkout.environ, "PATH": path, "TERM": "xterm", "PS1": "[exit $?] "},
         encoding="utf-8",
         echo=False,
         dimensions=(50, 100),
