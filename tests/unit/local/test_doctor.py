@@ -1,6 +1,7 @@
 """What doctor says of the machine itself."""
 
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -20,8 +21,9 @@ def test_systems_are_told_apart() -> None:
 
 
 def test_without_git_there_is_a_fix_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host.git().state == "ok"
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/git")
+    assert (host.git().state, host.git().detail) == ("ok", "/usr/bin/git")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     found = host.git()
     assert (found.state, found.fix) == ("missing", "install the package git")
 

@@ -1,4 +1,7 @@
-"""What git says of the checkout and of the commits of releases."""
+"""What git says of the checkout and of the commits of releases.
+
+Here because the container of the quality gates, which runs the unit tests, has no git.
+"""
 
 import subprocess
 from pathlib import Path
