@@ -16,8 +16,8 @@ from ci import config as configuration
 from ci import release
 from ci.aws.session import Aws, Credentials, check_account
 from ci.aws.target import Target
-from ci.config import Config, Environment
-from ci.errors import UsageError, ValidationError
+from ci.config import Config, Environment, policies
+from ci.errors import ConfigError, UsageError, ValidationError
 from ci.infra.trust import DEPLOY, PROMOTE
 from ci.pipeline import credentials, environments, images, preview, promoting
 from ci.pipeline.arguments import check_number, check_url
@@ -420,7 +420,16 @@ class Acso:
 
     async def _config(self) -> Config:
         """Read acso.toml from the source; the module's own copy may be of another commit."""
-        return configuration.parse(await self.source.file(configuration.FILE).contents())
+        config = configuration.parse(await self.source.file(configuration.FILE).contents())
+        return policies.with_policies(
+            config, {name: await self._policy(name) for name in policies.paths(config)}
+        )
+
+    async def _policy(self, name: str) -> str:
+        if not await self.source.exists(name):
+            message = f"{configuration.FILE}: permissions: no file {name}"
+            raise ConfigError(message, hint="the path is relative to the repository's root")
+        return await self.source.file(name).contents()
 
     async def _target(self, env: str, role: str = DEPLOY) -> Target:
         """Return what a command acts on; raises `WrongAccountError` for another AWS account."""

@@ -120,7 +120,10 @@ def is_done(plan: Plan, history: History, stack: RecordedStack | None = None) ->
     if known and stack and known != stack:
         return False
     after = history.current.after
-    return all(after.get(change.service) == change.current.run for change in plan.changes)
+    return all(
+        change.service in after and after[change.service].same_as(change.current.run)
+        for change in plan.changes
+    )
 
 
 def _new_release(execution: Execution, request: Request, history: History, plan: Plan) -> Release:
@@ -161,7 +164,8 @@ async def _check_unchanged(
     context = execution.context
     left = await complete(context, execution.stack, execution.say)
     began = context.clock.monotonic()
-    expectations = {expectation.service: expectation for expectation in map(unchanged, updates)}
+    watched = [unchanged(context, item) for item in updates]
+    expectations = {expectation.service: expectation for expectation in watched}
     patience = limits(context, context.env.health_grace)
     result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
     why, failures = await problems(context, result, expectations)
