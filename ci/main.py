@@ -19,6 +19,7 @@ from ci.aws.target import Target
 from ci.config import Config, Environment, policies
 from ci.errors import ConfigError, UsageError, ValidationError
 from ci.infra.trust import DEPLOY, PROMOTE
+from ci.pipeline import bootstrap as first_time
 from ci.pipeline import credentials, environments, images, preview, promoting
 from ci.pipeline.arguments import check_number, check_url
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
@@ -251,6 +252,14 @@ class Acso:
         releasing = await self._releasing(wait, on_cancel)
         outcome = await promoting.promote(source, release_, target, request, releasing)
         return _rendered(outcome, format)
+
+    @uncached
+    async def bootstrap(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Show what an administrator applies before CI can deploy; changes nothing.
+
+        Lists the resources, their fixed costs by the month, and what CI may do afterwards.
+        """
+        return _rendered(await first_time.bootstrap(await self._target(env)), format)
 
     @uncached
     async def verify(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)

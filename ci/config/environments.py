@@ -136,9 +136,6 @@ class Environment:
     tags: Annotated[Mapping[str, str], About("tags of all its resources", "", "stack")] = field(
         default_factory=dict
     )
-    import_existing: Annotated[
-        bool, About("take over resources that exist under the same names", "")
-    ] = False
     agents: Mapping[str, Size] = field(default_factory=dict)
 
     @property

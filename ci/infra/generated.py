@@ -56,7 +56,9 @@ def facts_of(template: str) -> Facts:
     _, found, rest = template.partition(METADATA)
     if not found:
         return Facts()
-    return Facts(**json.loads(rest.partition("\n")[0])["Acso"])
+    known: dict[str, Any] = json.loads(rest.partition("\n")[0])["Acso"]
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
+    return Facts(**fields)
 
 
 def _resources(facts: Facts) -> Iterator[tuple[str, Resource]]:
@@ -200,7 +202,7 @@ def _loop(name: str, keys: Sequence[str], kind: str, properties: Resource) -> tu
         "Properties": properties,
     }
     loop: Any = ["Agent", keys, {f"{name}${{Agent}}": resource}]
-    return f"Fn::ForEach::{name}s", loop
+    return f"Fn::ForEach::{name}Loop", loop
 
 
 def _tracking(aim: str, metric: Resource) -> Resource:

@@ -61,11 +61,11 @@ def facts(target: Target) -> Facts:
         for text in env.task(agent).secrets.values()
     }
     return Facts(
-        listeners=[HTTPS if env.encrypted else HTTP],
-        cidrs=list(env.load_balancer.allowed_cidrs),
-        secrets=sorted(read),
+        listeners=(HTTPS if env.encrypted else HTTP,),
+        cidrs=env.load_balancer.allowed_cidrs,
+        secrets=tuple(sorted(read)),
         policies={key(name): document for name, document in config.policies.items()},
-        subscriptions=list(env.subscriptions),
+        subscriptions=env.subscriptions,
     )
 
 

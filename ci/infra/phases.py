@@ -89,15 +89,15 @@ def _merged_facts(old: Facts, new: Facts) -> Facts:
     return Facts(
         listeners=_union(old.listeners, new.listeners),
         cidrs=_union(old.cidrs, new.cidrs),
-        secrets=sorted({*old.secrets, *new.secrets}),
+        secrets=tuple(sorted({*old.secrets, *new.secrets})),
         policies={key: _policy(old.policies.get(key), new.policies.get(key)) for key in keys},
         subscriptions=_union(old.subscriptions, new.subscriptions),
     )
 
 
-def _union(old: Sequence[str], new: Sequence[str]) -> list[str]:
+def _union(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
     """Return the items of both, in the order of the one that has more, if one has all."""
-    return list(dict.fromkeys([*old, *new] if set(old) - set(new) else new))
+    return tuple(dict.fromkeys([*old, *new] if set(old) - set(new) else new))
 
 
 def _policy(old: Document | None, new: Document | None) -> Document:
