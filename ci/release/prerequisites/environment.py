@@ -41,6 +41,8 @@ def checks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Che
     yield check("subnets", ", ".join(outputs.subnets), _subnets)
     yield check("security group", outputs.security_group, _security_group)
     yield check("TLS", f"{context.env.prefix}-alb", _tls)
+    if context.env.load_balancer.internal:
+        yield check("internal load balancer", outputs.url, _reachable)
     yield check("execution role", outputs.execution_role, _role)
     for agent in context.config.agents:
         name = agent.name
@@ -123,6 +125,18 @@ async def _tls(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
         f'or tls = "{HTTP}" to allow plain HTTP'
     )
     return [subject.failed("the load balancer has no listener with TLS", fix)]
+
+
+async def _reachable(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    """Check that this machine reaches a load balancer that is open to its network only.
+
+    Without that a release could not see its agents answer, and would be rolled back.
+    """
+    answer = await elb.get(context.outputs.url)
+    if answer.status:
+        return [subject.passed(f"answers with HTTP {answer.status}")]
+    fix = "deploy from a machine in the network, such as a runner of your own, or through a VPN"
+    return [subject.failed(f"this machine does not reach it: {answer.error}", fix)]
 
 
 async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:

@@ -80,10 +80,11 @@ def test_a_plan_says_who_may_apply_resources_and_what_running_services_notice() 
     assert previewed(NOTHING, RESOURCE).data()["administrator"] is True
     image = Image(agent="threat-hunter", version="v1", reference="r/x@sha256:1")
     wanted = desired_service(HERE, image)
-    for change, expected in (
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
         ({}, "no running service notices"),
         ({"settings": "{}"}, "updated without new tasks: threat-hunter"),
-    ):
+    )
+    for change, expected in cases:
         plan = Plan(
             environment="staging", changes=(compare(wanted, running(image=image, **change)),)
         )
