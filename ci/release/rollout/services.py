@@ -53,7 +53,7 @@ def _update_for(change: Change, desired: DesiredService) -> ServiceUpdate:
             version=image.version,
             digest=image.digest,
             desired=desired.count,
-            settings=desired.arguments,
+            settings=_with_creation(desired.arguments, current),
             scaled=desired.scaling is not None,
         ),
         current=change.current,
@@ -66,6 +66,13 @@ def _count(current: CurrentService, wanted: int, *, scaled: bool) -> int | None:
     """Return the number of tasks to set; None if autoscaling may have changed it meanwhile."""
     kept = scaled and current.service is not None and current.service.desired == wanted
     return None if kept else wanted
+
+
+def _with_creation(arguments: str, current: ServiceRevision | None) -> str:
+    """Add what only the creation of the service sets, so that a rollback can create it again."""
+    now = json.loads(current.settings) if current and current.settings else {}
+    kept = {key: now[key] for key in ecs.CREATION if key in now}
+    return json.dumps(json.loads(arguments) | kept, sort_keys=True)
 
 
 async def updates_to(
@@ -162,14 +169,17 @@ async def apply_update(context: ReleaseContext, item: ServiceUpdate, say: Say) -
         say(f"{item.agent.name}: creating the service (revision {revision})")
         request = requests.service(context, item.agent, revision=item.run.revision)
         request |= {**_settings(context, item), "desiredCount": item.run.desired}
+        if "capacityProviderStrategy" in request:
+            del request["launchType"]  # ECS accepts one of the two
         return _expectation(context, item, await ecs.create_service(context.aws, request))
     say(f"{item.agent.name}: updating the service to revision {revision}")
+    settings = _settings(context, item)
     request = {
         "cluster": context.outputs.cluster,
         "service": item.service,
         "taskDefinition": item.run.revision,
         **({} if item.count is None else {"desiredCount": item.count}),
-        **_settings(context, item),
+        **{key: value for key, value in settings.items() if key in ecs.SETTINGS},
     }
     before = item.current.service
     if before and before.revision == item.run.revision and _failed(item.current):
