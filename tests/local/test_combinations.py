@@ -18,6 +18,7 @@ from ci.aws.session import Aws, Credentials
 from ci.aws.target import Target
 from ci.config import LoadBalancer, load
 from ci.infra import phases
+from ci.infra.stacks import changes
 from ci.local import container_engine, embedded_aws
 from tests.unit.infra.combinations import COMBINATIONS, combination
 
@@ -119,10 +120,7 @@ async def test_a_combination_is_applied_answers_and_is_removed(
     if target.env.encrypted:
         answer = await status(found.url, host="acso-production-alb.alb.localhost:80")
         assert answer[0] == 301
-    assert await infra.preview(target) == await registry_changes(target)
-    await cloudformation.protect(aws, target.env.prefix, protected=False)
-    await infra.delete(target, print)
-    await drop_kept(aws)
+    assert await changes(aws, desired) == []
 
 
 async def phases_applied(
@@ -139,13 +137,14 @@ async def phases_applied(
     return found
 
 
-async def registry_changes(target: Target) -> list[infra.ResourceChange]:
-    """Return the changes of the registry's stack, which these tests do not apply."""
-    return [item for item in await infra.preview(target) if "Repository" in item.logical_id]
-
-
-async def drop_kept(aws: Aws) -> None:
-    """Delete what production keeps."""
+@pytest.fixture(autouse=True)
+async def removed(aws: Aws) -> AsyncIterator[None]:
+    """Delete production after a test, and what it keeps."""
+    yield
+    target = combination("one agent", CONFIG, aws)
+    if await cloudformation.stack(aws, target.env.prefix):
+        await cloudformation.protect(aws, target.env.prefix, protected=False)
+        await infra.delete(target, print)
     for table in await aws.pages("dynamodb", "list_tables", "TableNames"):
         await aws.call("dynamodb", "delete_table", TableName=table)
     for group in await aws.pages("logs", "describe_log_groups", "logGroups"):
@@ -164,6 +163,7 @@ async def status(url: str, host: str = "") -> tuple[int, Any]:
         )
         answer = connection.getresponse()
         body = answer.read()
+        connection.close()
         return answer.status, json.loads(body) if answer.status == 404 else body
 
     return await anyio.to_thread.run_sync(get)
@@ -177,10 +177,10 @@ async def test_tls_is_turned_on_beside_plain_http_and_off_again(
         plain,
         env=dataclasses.replace(plain.env, load_balancer=LoadBalancer(deletion_protection=False)),
     )
-    changes = {"domain": "tls.example.com", "hosted_zone": existing["zone"]}
-    secure = dataclasses.replace(plain, env=dataclasses.replace(plain.env, **changes))
-    stacks = {item: infra.EnvironmentStack(target=item) for item in (plain, secure)}
-    await stacks[plain].extend(stacks[plain].desired(), print)
+    named = {"domain": "tls.example.com", "hosted_zone": existing["zone"]}
+    secured = dataclasses.replace(plain, env=dataclasses.replace(plain.env, **named))
+    without, secure = (infra.EnvironmentStack(target=item) for item in (plain, secured))
+    await without.extend(without.desired(), print)
 
     async def protocols() -> dict[str, int]:
         """Return the rules of each listener."""
@@ -199,14 +199,11 @@ async def test_tls_is_turned_on_beside_plain_http_and_off_again(
         }
 
     assert await protocols() == {"HTTP": 1}
-    await stacks[secure].extend(stacks[secure].desired(), print)
+    await secure.extend(secure.desired(), print)
     assert await protocols() == {"HTTP": 1, "HTTPS": 1}
-    await stacks[secure].complete(stacks[secure].desired(), print)
+    await secure.complete(secure.desired(), print)
     assert await protocols() == {"HTTP": 0, "HTTPS": 1}
-    await stacks[plain].extend(stacks[plain].desired(), print, back=True)
+    await without.extend(without.desired(), print, back=True)
     assert await protocols() == {"HTTP": 1, "HTTPS": 1}
-    await stacks[plain].complete(stacks[plain].desired(), print)
+    await without.complete(without.desired(), print)
     assert await protocols() == {"HTTP": 1}
-    await cloudformation.protect(aws, plain.env.prefix, protected=False)
-    await infra.delete(plain, print)
-    await drop_kept(aws)

@@ -32,6 +32,7 @@ async def scale(world: World) -> None:
         count = LIMITS.max + LIMITS.min - count
 
 
+@pytest.mark.matrix
 async def test_changes_of_the_count_during_a_release_are_no_failure(world: World) -> None:
     env = dataclasses.replace(world.context.env, scaling=LIMITS, bake_time=4)
     outputs = dataclasses.replace(world.context.outputs, scaled=(SCALED,))  # type: ignore[type-var]

@@ -41,7 +41,7 @@ COMBINATIONS: Mapping[str, tuple[int, Mapping[str, Any]]] = {
         },
     ),
     "an existing network, internal, scaled": (
-        5,
+        2,
         {
             "network": EXISTING,
             "load_balancer": LoadBalancer(

@@ -112,7 +112,7 @@ def test_subscriptions_are_made_by_the_kind_of_their_endpoint(config: Config) ->
 
 def test_scaling_has_a_target_and_a_policy_for_each_aim(config: Config) -> None:
     found = resources("an existing network, internal, scaled", config)
-    keys = [f"agent{n}" for n in range(5)]
+    keys = ["agent0", "agent1"]
     for name in ("ScalingLoop", "ScalingCpuLoop", "ScalingRequestsLoop"):
         assert found[f"Fn::ForEach::{name}"][1] == keys
     values = parsed(
