@@ -18,7 +18,7 @@ OURS = ("project", "environment", "agent", "Name")  # tags that the pipeline set
 #: Source: Tagging AWS Resources, "Tag naming limits and requirements".
 TAG = r"[\w .:/=+\-@]"
 MAIL = r"[^@\s]+@[^@\s]+\.[^@\s]+"
-TOPICS = r"arn:aws[a-z-]*:(sqs|lambda|firehose):.+"
+TOPICS = r"arn:aws[a-z-]*:(sqs|lambda):.+"
 
 
 def check(environment: Environment) -> None:

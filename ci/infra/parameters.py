@@ -7,11 +7,15 @@ from ci.aws.session import Aws
 from ci.aws.target import Target
 from ci.config import PROTECTED, Config, Environment
 from ci.config.access import subnet_ranges
+from ci.errors import ConfigError
 from ci.infra.generated import HTTP, HTTPS, Facts
 from ci.infra.templates import Mapped, key
 from ci.infra.trust import DEPLOY, PROMOTE, subjects
 
 MODEL = "anthropic.*"  # the Bedrock models that agents may call, as the end of their ARNs
+#: Characters of all secrets' ARNs. Source: IAM User Guide, "IAM and AWS STS quotas": 10,240 for all
+#: inline policies of a role.
+MOST_SECRETS = 8_500
 OWN = "own"  # the value of AccessLogs for a bucket of the stack
 
 
@@ -53,13 +57,20 @@ def environment_parameters(target: Target) -> Mapping[str, str]:
 
 
 def facts(target: Target) -> Facts:
-    """Return what the generated parts of an environment's template are made from."""
+    """Return what the generated parts of an environment's template are made from.
+
+    Raises:
+        ConfigError: the execution role cannot be allowed to read so many secrets.
+    """
     config, env = target.config, target.env
-    read = {
-        secrets.policy_resource(secrets.reference(text, target.aws, env))
-        for agent in config.agents
-        for text in env.task(agent).secrets.values()
-    }
+    read = _secrets(target)
+    size = sum(len(arn) for arn in read)
+    if size > MOST_SECRETS:
+        message = (
+            f"{env.name}: its {len(read)} secrets are too many for the execution role's policy"
+        )
+        hint = "keep several values in one secret, and name them by NAME:json-key"
+        raise ConfigError(message, hint=hint)
     return Facts(
         listeners=(HTTPS if env.encrypted else HTTP,),
         cidrs=env.load_balancer.allowed_cidrs,
@@ -67,6 +78,16 @@ def facts(target: Target) -> Facts:
         policies={key(name): document for name, document in config.policies.items()},
         subscriptions=env.subscriptions,
     )
+
+
+def _secrets(target: Target) -> set[str]:
+    """Return what the execution role reads for the agents' secrets."""
+    env = target.env
+    return {
+        secrets.policy_resource(secrets.reference(text, target.aws, env))
+        for agent in target.config.agents
+        for text in env.task(agent).secrets.values()
+    }
 
 
 def _access(env: Environment) -> dict[str, str]:

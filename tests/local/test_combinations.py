@@ -20,6 +20,8 @@ from ci.config import LoadBalancer, load
 from ci.infra import phases
 from ci.infra.stacks import changes
 from ci.local import container_engine, embedded_aws
+from ci.pipeline import environments
+from ci.pipeline.bootstrap import bootstrap
 from tests.unit.infra.combinations import COMBINATIONS, combination
 
 pytestmark = pytest.mark.docker
@@ -207,3 +209,19 @@ async def test_tls_is_turned_on_beside_plain_http_and_off_again(
     assert await protocols() == {"HTTP": 1, "HTTPS": 1}
     await without.complete(without.desired(), print)
     assert await protocols() == {"HTTP": 1}
+
+
+async def test_an_administrator_is_shown_what_is_applied_and_then_that_nothing_is_left(
+    aws: Aws, existing: Mapping[str, Any]
+) -> None:
+    target = placed("a certificate of the stack", aws, existing)
+    text = (await bootstrap(target)).text()
+    assert "an administrator applies to production in 000000000000 (us-east-1):" in text
+    assert "SecureListener AWS::ElasticLoadBalancingV2::Listener" in text
+    assert "in all" in text
+    await infra.apply_registry(target, print)
+    await environments.prepare(target)
+    assert (
+        "production in 000000000000 (us-east-1): nothing is left"
+        in (await bootstrap(target)).text()
+    )

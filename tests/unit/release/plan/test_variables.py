@@ -10,6 +10,7 @@ from ci.aws import secrets
 from ci.aws.session import Aws
 from ci.aws.target import Target
 from ci.config import Agent
+from ci.errors import ConfigError
 from ci.infra import environment
 from ci.infra.generated import facts_of
 from ci.release import Image
@@ -120,3 +121,17 @@ async def test_a_record_has_neither_variables_nor_secrets(pipeline: Pipeline) ->
     assert found is not None
     assert "canary" not in json.dumps(body(found))
     assert [item.name for item in found.agents] == [item.name for item in agents]
+
+
+def test_more_secrets_than_a_role_s_policy_can_name_are_refused() -> None:
+    def stack(count: int) -> None:
+        many = {f"S{n}": f"acso/secret-number-{n}" for n in range(count)}
+        config = dataclasses.replace(
+            CONFIG, agents=(dataclasses.replace(HUNTER, secrets=many), *CONFIG.agents[1:])
+        )
+        environment.desired(Target(aws=AWS, config=config, env=PLACE))
+
+    stack(80)
+    with pytest.raises(ConfigError, match="its 300 secrets are too many") as raised:
+        stack(300)
+    assert "json-key" in raised.value.hint
