@@ -136,6 +136,10 @@ class Environment:
     tags: Annotated[Mapping[str, str], About("tags of all its resources", "", "stack")] = field(
         default_factory=dict
     )
+    import_existing: Annotated[
+        bool,
+        About("whether a new stack takes over the tables and logs that production's last one kept"),
+    ] = False
     agents: Mapping[str, Size] = field(default_factory=dict)
 
     @property

@@ -216,6 +216,7 @@ def desired(target: Target) -> DesiredStack:
             "project": target.config.project.name,
             "environment": target.env.name,
         },
+        imports=target.env.import_existing,
     )
 
 

@@ -21,6 +21,10 @@ COMMENT = re.compile(r"^[ ]*(#(?!@).*)?\n", re.MULTILINE)
 #: Source: CloudFormation User Guide, "Understand CloudFormation quotas": a template's bytes in a
 #: request, and the resources that it declares.
 MOST_BYTES, MOST_RESOURCES = 51_200, 500
+#: Lines with the names of what production keeps: key, and the text around the environment's name.
+KEPT_NAME = re.compile(
+    r"((?:TableName|LogGroupName):) !Sub (\S*)\$\{Environment\}(\S*)$", re.MULTILINE
+)
 ENDPOINTS = 8  # that environment.yaml's loop over endpoints makes
 
 Mapped = Mapping[str, Mapping[str, str]]  # values of each agent, by key
@@ -46,9 +50,17 @@ def environment(
     Raises:
         ConfigError: CloudFormation takes no template as large as this one.
     """
-    return checked(
-        with_facts(with_agents(compact(_read("environment.yaml")), mapping(agents, env)), facts)
-    )
+    return checked(with_facts(with_agents(_named(env), mapping(agents, env)), facts))
+
+
+def _named(env: Environment | None) -> str:
+    """Return the template with literal names of what production keeps.
+
+    CloudFormation imports only resources whose names are no expressions. Source: CloudFormation
+    User Guide, "Import AWS resources into a CloudFormation stack automatically".
+    """
+    body = compact(_read("environment.yaml"))
+    return KEPT_NAME.sub(rf"\1 \g<2>{env.name}\3", body) if env else body
 
 
 def checked(template: str) -> str:

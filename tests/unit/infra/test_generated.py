@@ -6,8 +6,10 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
+from botocore.stub import ANY, Stubber
 
-from ci.aws.session import Aws
+from ci.aws import cloudformation
+from ci.aws.session import Aws, Credentials
 from ci.config import Agent, Config, Scaling
 from ci.errors import ConfigError
 from ci.infra import environment, templates
@@ -165,3 +167,46 @@ def test_more_agents_than_fit_are_refused_with_what_to_do(config: Config) -> Non
 def test_every_combination_has_other_facts(config: Config) -> None:
     stacks = [environment.desired(combination(name, config, AWS)) for name in COMBINATIONS]
     assert len({json.dumps([s.template, dict(s.parameters)]) for s in stacks}) == len(stacks)
+
+
+def test_what_production_keeps_has_literal_names_and_can_be_imported(config: Config) -> None:
+    # Source: CloudFormation User Guide, "Import AWS resources into a CloudFormation stack
+    # automatically": a static name, and a DeletionPolicy that retains.
+    found = resources("one agent", config)
+    names = {
+        found["AgentState"]["Properties"]["TableName"],
+        found["Releases"]["Properties"]["TableName"],
+        found["Logs"]["Properties"]["LogGroupName"],
+    }
+    assert names == {
+        "acso-production-agent-state",
+        "acso-production-releases",
+        "/aws/acso/production/agents",
+    }
+    for name in ("AgentState", "Releases", "Logs"):
+        assert found[name]["DeletionPolicy"]["Fn::If"][1] == "RetainExceptOnCreate"
+
+
+@pytest.mark.parametrize(
+    ("asked", "new", "sent"), [(True, True, True), (True, False, None), (False, True, None)]
+)
+async def test_only_a_new_stack_imports_and_only_if_asked(
+    config: Config, *, asked: bool, new: bool, sent: bool | None
+) -> None:
+    env = replace(config.environment("staging"), import_existing=asked)
+    keys = Credentials(access_key_id="AKIATEST", secret_access_key="none")
+    aws = Aws(region="us-east-1", credentials=keys)
+    stack = environment.desired(target(aws, config, env))
+    expected = {
+        "StackName": ANY,
+        "ChangeSetName": "x",
+        "ChangeSetType": "CREATE" if new else "UPDATE",
+        "TemplateBody": ANY,
+        "Parameters": ANY,
+        "Capabilities": ANY,
+        "Tags": ANY,
+        **({"ImportExistingResources": True} if sent else {}),
+    }
+    with Stubber(aws.client("cloudformation")) as stub:
+        stub.add_response("create_change_set", {"Id": "arn:aws:cloudformation:x"}, expected)
+        assert await cloudformation.create_change_set(aws, stack, "x", new=new)
