@@ -12,6 +12,7 @@ from ci.aws.target import Target
 from ci.config import PROTECTED, Config
 from ci.errors import InfrastructureError
 from ci.infra import parameters, templates
+from ci.infra.phases import refuse_fixed
 from ci.infra.stacks import DONE, NOT_CREATED, Say, changes, create_or_update, remove
 from ci.infra.templates import key
 
@@ -63,9 +64,16 @@ async def apply_stack(target: Target, to: DesiredStack, say: Say) -> Stack:
 
 
 async def preview(target: Target) -> list[ResourceChange]:
-    """Return what `apply_registry` and `apply` would change; changes no resource."""
+    """Return what `apply_registry` and `apply` would change; changes no resource.
+
+    Raises:
+        InfrastructureError: a setting changes that is fixed once the environment exists.
+    """
+    wanted, now = desired(target), await current(target)
+    if now is not None:
+        refuse_fixed(now, wanted)
     registry = await changes(target.aws, await _registry(target))
-    return registry + await changes(target.aws, desired(target))
+    return registry + await changes(target.aws, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,11 @@ def facts(target: Target) -> Facts:
         listeners=(HTTPS if env.encrypted else HTTP,),
         cidrs=env.load_balancer.allowed_cidrs,
         secrets=tuple(sorted(read)),
-        policies={key(name): document for name, document in config.policies.items()},
+        policies={
+            key(agent.name): config.policies[agent.name]
+            for agent in config.agents
+            if agent.name in config.policies
+        },
         subscriptions=env.subscriptions,
     )
 

@@ -44,7 +44,7 @@ def extended(current: DesiredStack | None, to: DesiredStack, *, back: bool = Fal
     """
     if current is None:
         return _unscaled(to)
-    _refuse_fixed(current, to)
+    refuse_fixed(current, to)
     old, new = mapped(current.template), mapped(to.template)
     agents = _merged(old, new)
     template, parameters = (to.template, to.parameters)
@@ -110,7 +110,8 @@ def _policy(old: Document | None, new: Document | None) -> Document:
     return {**new, "Statement": [*allowed, *kept]}
 
 
-def _refuse_fixed(current: DesiredStack, to: DesiredStack) -> None:
+def refuse_fixed(current: DesiredStack, to: DesiredStack) -> None:
+    """Raise `InfrastructureError` for a change of what is fixed once an environment exists."""
     for name, (default, setting) in FIXED.items():
         before = current.parameters.get(name, default)
         after = to.parameters.get(name, before)

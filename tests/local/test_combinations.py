@@ -17,6 +17,7 @@ from ci.aws import cloudformation
 from ci.aws.session import Aws, Credentials
 from ci.aws.target import Target
 from ci.config import LoadBalancer, load
+from ci.errors import InfrastructureError
 from ci.infra import phases
 from ci.infra.stacks import changes
 from ci.local import container_engine, embedded_aws
@@ -219,9 +220,12 @@ async def test_an_administrator_is_shown_what_is_applied_and_then_that_nothing_i
     assert "an administrator applies to production in 000000000000 (us-east-1):" in text
     assert "SecureListener AWS::ElasticLoadBalancingV2::Listener" in text
     assert "in all" in text
-    await infra.apply_registry(target, print)
     await environments.prepare(target)
     assert (
         "production in 000000000000 (us-east-1): nothing is left"
         in (await bootstrap(target)).text()
     )
+    # What is fixed is said by the plan, before a deploy fails on it.
+    internal = dataclasses.replace(target.env, load_balancer=LoadBalancer(internal=True))
+    with pytest.raises(InfrastructureError, match=r"load_balancer\.internal of acso-production"):
+        await infra.preview(dataclasses.replace(target, env=internal))
