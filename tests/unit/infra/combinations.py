@@ -32,6 +32,8 @@ COMBINATIONS: Mapping[str, tuple[int, Mapping[str, Any]]] = {
         {
             "domain": "acso.example.com",
             "certificate": CERTIFICATE,
+            "scaling": Scaling(min=1, max=4, cpu=60, requests=100),
+            "subscriptions": ("team@example.com",),
             "load_balancer": LoadBalancer(
                 allowed_cidrs=("192.0.2.0/24", "198.51.100.0/24"),
                 access_logs=True,

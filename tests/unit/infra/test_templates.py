@@ -17,7 +17,7 @@ from tests.unit.infra.combinations import COMBINATIONS, combination
 from tests.unit.infra.parsing import nodes, parsed, target
 
 #: Combinations that are linted by default: the others take longer. Conditions are in all of them.
-LINTED = ("a certificate from elsewhere", "an existing network, internal, scaled")
+LINTED = ("a certificate from elsewhere",)
 #: Names whose checksums, and so rule priorities, are equal.
 COLLIDING = ("agent-107", "agent-255")
 
