@@ -114,12 +114,12 @@ async def _security_group(context: ReleaseContext, subject: Subject) -> Sequence
 async def _tls(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
     """Check that clients reach the load balancer by HTTPS."""
     env = context.env
-    if context.aws.endpoint is not None:
-        return [subject.skipped("this AWS endpoint is not AWS's own")]
     if env.encrypted:
         return [subject.passed(f"HTTPS for {env.domain}")]
     if env.name == DEVELOPMENT or env.tls == HTTP:
         return [subject.passed("plain HTTP, as acso.toml allows")]
+    if context.aws.endpoint is not None:
+        return [subject.skipped("this AWS endpoint is not AWS's own")]
     fix = (
         f"set domain, and hosted_zone or certificate, in [environments.{env.name}] of acso.toml; "
         f'or tls = "{HTTP}" to allow plain HTTP'
