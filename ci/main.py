@@ -17,10 +17,11 @@ from ci import config as configuration
 from ci import release
 from ci.aws.session import Aws, Credentials, check_account
 from ci.aws.target import Target
-from ci.config import Config, Environment
-from ci.errors import UsageError, ValidationError
+from ci.config import Config, Environment, policies
+from ci.errors import ConfigError, UsageError, ValidationError
 from ci.infra.trust import DEPLOY, PROMOTE
 from ci.pipeline import ancestry, credentials, environments, images, preview, promoting
+from ci.pipeline import bootstrap as first_time
 from ci.pipeline.arguments import check_number, check_url
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
 from ci.pipeline.releasing import Releasing
@@ -237,6 +238,14 @@ class Acso:
         return _rendered(outcome, format)
 
     @uncached
+    async def bootstrap(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
+        """Show what an administrator applies before CI can deploy; changes nothing.
+
+        Lists the resources, their fixed costs by the month, and what CI may do afterwards.
+        """
+        return _rendered(await first_time.bootstrap(await self._target(env)), format)
+
+    @uncached
     async def verify(self, env: Env, format: OutputFormat = Format.TEXT) -> str:  # noqa: A002 (the flag)
         """Check that an environment has all that a release needs; changes nothing.
 
@@ -406,7 +415,16 @@ class Acso:
 
     async def _config(self) -> Config:
         """Read acso.toml from the source; the module's own copy may be of another commit."""
-        return configuration.parse(await self.source.file(configuration.FILE).contents())
+        config = configuration.parse(await self.source.file(configuration.FILE).contents())
+        return policies.with_policies(
+            config, {name: await self._policy(name) for name in policies.paths(config)}
+        )
+
+    async def _policy(self, name: str) -> str:
+        if not await self.source.exists(name):
+            message = f"{configuration.FILE}: permissions: no file {name}"
+            raise ConfigError(message, hint="the path is relative to the repository's root")
+        return await self.source.file(name).contents()
 
     async def _target(self, env: str, role: str = DEPLOY) -> Target:
         """Return what a command acts on; raises `WrongAccountError` for another AWS account."""

@@ -30,7 +30,7 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
         message = f"unknown suite {suite!r}"
         raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
     aws, config, environment = target.aws, target.config, target.env
-    found = url or await elb.url(aws, f"{environment.prefix}-alb")
+    found = url or await elb.url(aws, environment)
     context = CheckContext(aws=aws, config=config, env=environment, url=found.rstrip("/"))
     return await run_checks(suite, SUITES[suite], context)
 

@@ -47,7 +47,14 @@ async def services_running(context: CheckContext) -> Finding:
     names = set(await ecs.service_names(context.aws, cluster))
     problems = [f"{name} is missing" for name in sorted(wanted - names)]
     found = await ecs.services(context.aws, cluster, sorted(names & wanted))
-    problems += [text for name in sorted(found) for text in problems_of(found[name])]
+    scaled = {
+        context.env.service(agent)
+        for agent in context.config.agents
+        if context.env.task(agent).scaling
+    }
+    problems += [
+        text for name in sorted(found) for text in problems_of(found[name], scaled=name in scaled)
+    ]
     if problems:
         return failed("; ".join(problems), expected)
     tasks = sum(service.running for service in found.values())
@@ -55,14 +62,17 @@ async def services_running(context: CheckContext) -> Finding:
     return passed(f"{len(found)} services with {tasks} tasks{others}", expected)
 
 
-def problems_of(service: ecs.Service) -> list[str]:
-    """Return what is wrong with one service; pure."""
+def problems_of(service: ecs.Service, *, scaled: bool = False) -> list[str]:
+    """Return what is wrong with one service; pure.
+
+    A scaled one may be starting or stopping tasks: it must have one that runs.
+    """
     problems = []
     if service.status != "ACTIVE":
         problems.append(f"{service.name} is {service.status}")
     if service.desired < 1:
         problems.append(f"{service.name} is scaled to 0")
-    if service.running != service.desired:
+    if service.running != service.desired and not (scaled and service.running):
         problems.append(f"{service.name} runs {service.running} of {service.desired} tasks")
     under_way = [item for item in service.deployments if item.status != "INACTIVE"]
     if len(under_way) != 1:

@@ -156,12 +156,16 @@ async def _page_of_events(aws: Aws, name: str, token: str) -> tuple[list[Event],
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredStack:
-    """The desired content of a stack."""
+    """The desired content of a stack.
+
+    With `imports`, its creation takes over resources that exist under the names in the template.
+    """
 
     name: str
     template: str
     parameters: Mapping[str, str]
     tags: Mapping[str, str] = field(default_factory=dict)
+    imports: bool = field(default=False, compare=False)
 
 
 async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: bool) -> str:
@@ -179,6 +183,7 @@ async def create_change_set(aws: Aws, wanted: DesiredStack, name: str, *, new: b
         ],
         Capabilities=CAPABILITIES,
         Tags=[{"Key": key, "Value": value} for key, value in wanted.tags.items()],
+        **({"ImportExistingResources": True} if new and wanted.imports else {}),
     )
     return str(answer.get("Id") or name)
 

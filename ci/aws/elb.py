@@ -12,6 +12,7 @@ from typing import Any
 import anyio.to_thread
 
 from ci.aws.session import Aws
+from ci.config import Environment
 from ci.errors import AwsError
 
 MAX_BYTES = 64 * 1024  # of a response
@@ -62,10 +63,13 @@ class Answer:
         return f"HTTP {self.status} {json.dumps(dict(self.body), sort_keys=True)[:300]}"
 
 
-async def url(aws: Aws, name: str) -> str:
-    """Return a load balancer's base URL by its name; raises `AwsError` if it does not exist."""
+async def url(aws: Aws, env: Environment) -> str:
+    """Return the base URL of an environment; raises `AwsError` if it has no load balancer."""
+    name = f"{env.prefix}-alb"
     if aws.load_balancer:
         return aws.load_balancer.format(name=name)
+    if env.domain:
+        return f"{'https' if env.encrypted else 'http'}://{env.domain}"
     answer = await aws.call("elbv2", "describe_load_balancers", Names=[name])
     return f"http://{answer['LoadBalancers'][0]['DNSName']}"
 

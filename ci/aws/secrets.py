@@ -1,12 +1,15 @@
-"""AWS Secrets Manager and Parameter Store: whether a task's secrets can be read, not their values.
+"""AWS Secrets Manager and Parameter Store: names of tasks' secrets, and whether they can be read.
 
-Source of the names: Amazon ECS API Reference, Secret, `valueFrom`.
+Their values are discarded. Source of the names: Amazon ECS API Reference, Secret, `valueFrom`.
 """
 
 import json
+import re
 from dataclasses import dataclass
 
-from ci.aws.session import Aws
+from ci.aws.partitions import partition
+from ci.aws.session import Aws, expected_account
+from ci.config import Environment
 from ci.errors import AwsError
 
 MANAGER, PARAMETERS = "secretsmanager", "ssm"
@@ -22,9 +25,50 @@ class Secret:
     key: str = ""
 
     @property
+    def simulated(self) -> str:
+        """Its ARN for a simulation of policies, with the end that a real one has."""
+        if self.service == MANAGER and policy_resource(self.arn) != self.arn:
+            return f"{self.arn}-000000"
+        return self.arn
+
+    @property
     def action(self) -> str:
         """The permission that ECS needs to pass it to the container."""
         return ACTIONS[self.service]
+
+
+#: Secrets Manager ends a secret's ARN with six random characters, which a name does not have.
+#: Source: AWS Secrets Manager User Guide, "Secret" (secret ARN).
+SUFFIX = re.compile(r"-[A-Za-z0-9]{6}")
+ANY_SUFFIX = "-??????"
+
+
+def reference(text: str, aws: Aws, env: Environment) -> str:
+    """Return the `valueFrom` of a secret as acso.toml names it; pure.
+
+    Args:
+        text: an ARN, a parameter's name (`/NAME`), or a secret's name (`NAME[:json-key]`).
+        aws: its endpoint decides which account the environment is in.
+        env: the environment, whose account and region a name is looked up in.
+    """
+    if text.startswith("arn:"):
+        parts = text.split(":")
+        return f"{text}::" if parts[2] == MANAGER and len(parts) == 8 else text
+    here = f"{env.region}:{expected_account(env, aws.endpoint)}"
+    if text.startswith("/"):
+        return f"arn:{partition(env.region)}:{PARAMETERS}:{here}:parameter{text}"
+    name, _, key = text.partition(":")
+    arn = f"arn:{partition(env.region)}:{MANAGER}:{here}:secret:{name}"
+    return f"{arn}:{key}::" if key else arn
+
+
+def policy_resource(value_from: str) -> str:
+    """Return the resource of a policy that allows to read the secret of a `valueFrom`; pure."""
+    parts = value_from.split(":")
+    if parts[2] != MANAGER:
+        return value_from
+    arn = ":".join(parts[:7])
+    return arn if SUFFIX.fullmatch(arn[-7:]) else arn + ANY_SUFFIX
 
 
 def parse(value_from: str, *, partition: str, region: str, account: str) -> Secret:

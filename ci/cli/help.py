@@ -55,6 +55,7 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "plan": "acso plan --env development --output plan.json",
         "deploy": "acso deploy --env development",
         "promote": "acso promote --from staging --env production",
+        "bootstrap": "acso bootstrap --env staging",
         "verify": "acso verify --env development",
         "validate": "acso validate --env development --suite smoke",
         "rollback": "acso rollback --env development",

@@ -4,19 +4,28 @@ An invalid file is one `ConfigError`: the file, the key and, for an unknown key,
 name.
 """
 
+from ci.config.agents import Agent, Scaling, Size, Task
 from ci.config.checks import FARGATE, PLATFORMS, STRATEGIES
-from ci.config.model import Agent, Config, Environment, Project, Size, Task, nearest
+from ci.config.environments import PROTECTED, Environment, LoadBalancer, Network
+from ci.config.model import Config, Project
 from ci.config.parsing import FILE, load, parse
+from ci.config.settings import nearest
+from ci.config.variables import SECRET_VALUE
 
 __all__ = [
     "FARGATE",
     "FILE",
     "PLATFORMS",
+    "PROTECTED",
+    "SECRET_VALUE",
     "STRATEGIES",
     "Agent",
     "Config",
     "Environment",
+    "LoadBalancer",
+    "Network",
     "Project",
+    "Scaling",
     "Size",
     "Task",
     "load",

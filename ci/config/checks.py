@@ -5,7 +5,12 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ci.config.model import Agent, Config, Environment, Project, Task, nearest
+from ci.config import access, variables
+from ci.config.agents import Agent, Task
+from ci.config.environments import Environment
+from ci.config.model import Config, Project
+from ci.config.problems import BadKeyError, known
+from ci.config.settings import nearest
 
 #: Memory (MiB) that Fargate offers for each CPU size, as "smallest, largest, step".
 #: Source: Amazon ECS Developer Guide, "Fargate task CPU and memory".
@@ -29,30 +34,6 @@ MINIMUMS = MappingProxyType({"bake_time": 0, "keep_releases": 2})
 #: The events beside pushes that release to an environment.
 EVENTS = ("release",)
 REPOSITORY = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
-#: Keys of earlier versions, and what to do instead.
-REMOVED = MappingProxyType(
-    {
-        "approvals": "removed; add required reviewers to the GitHub environment of the same name "
-        "(docs/aws.md)"
-    }
-)
-
-
-class BadKeyError(Exception):
-    """One key is invalid; `parse` adds the file."""
-
-    def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{where}: {what}")
-        self.where = where
-        self.what = what
-
-
-def known(where: str, data: Mapping[str, object], names: set[str]) -> None:
-    """Raise `BadKeyError` for a key that is not one of the names."""
-    for key in data:
-        if key not in names:
-            what = REMOVED.get(key, f"unknown key, {nearest(key, sorted(names))}")
-            raise BadKeyError(f"{where}.{key}" if where else key, what)
 
 
 def check(config: Config) -> None:
@@ -71,10 +52,14 @@ def check(config: Config) -> None:
         if not agent.health_path.startswith("/"):
             raise BadKeyError(f"agents.{agent.name}.health_path", "must begin with '/'")
         known(f"agents.{agent.name}.calls", dict.fromkeys(agent.calls), names)
+        variables.check_agent(agent)
     for environment in config.environments.values():
         _check_environment(environment, config.agents)
+        access.check(environment)
+        variables.check_environment(environment, config.agents)
         _check_events(environment, set(config.environments) - {environment.name})
     _check_triggers(config)
+    access.check_domains(config.environments.values())
     if sum(map(len, config.waves())) < len(config.agents):
         raise BadKeyError("agents", "their `calls` form a cycle")
 

@@ -1,141 +1,42 @@
-"""The settings as frozen dataclasses, and the AWS names derived from them."""
+"""The whole configuration, and the environment that an event releases to."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated, Any
 
+from ci.config.agents import Agent
+from ci.config.environments import Environment
+from ci.config.settings import About, nearest
 from ci.errors import UsageError
-
-
-def nearest(name: str, names: Sequence[str]) -> str:
-    """Return a hint: the most similar name, or all names."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Project:
     """The settings that are the same for all agents and environments."""
 
-    name: str
-    base_image: str
-    platform: str = "linux/amd64"  # of the agents' images and tasks
-    repository: str | None = None  # owner/name on GitHub, whose workflow may deploy
-    owner_id: str | None = None  # numeric ids of both, if its tokens have immutable subjects
-    repository_id: str | None = None
-
-
-def repository_of(agent: str) -> str:
-    """Return the name of an agent's ECR repository, also of one that acso.toml does not have."""
-    return f"acso-{agent}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Agent:
-    """One service: a package in `agents/` and an entry in acso.toml."""
-
-    name: str
-    port: int
-    health_path: str
-    calls: tuple[str, ...]
-
-    @property
-    def package(self) -> str:
-        """Name of its Python package below `agents`."""
-        return self.name.replace("-", "_")
-
-    @property
-    def container(self) -> str:
-        """Name of its container in the task definition."""
-        return f"{self.name}-agent"
-
-    @property
-    def repository(self) -> str:
-        """Name of its ECR repository; repositories belong to no environment."""
-        return repository_of(self.name)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """An agent's size in one environment, where it differs from the environment's."""
-
-    cpu: int | None = None
-    memory: int | None = None
-    desired_count: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """The resolved size of an agent in an environment: CPU units, MiB, number of tasks."""
-
-    cpu: int
-    memory: int
-    desired_count: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Environment:
-    """One environment. Times are seconds, `log_retention` is days."""
-
-    name: str
-    region: str
-    desired_count: int
-    cpu: int
-    memory: int
-    strategy: str
-    failure_threshold: int
-    health_interval: int
-    health_grace: int
-    deploy_timeout: int
-    rollback_timeout: int
-    validation_timeout: int
-    bake_time: int
-    keep_releases: int
-    keep_revisions: int
-    log_retention: int
-    ecs_exec: bool
-    account: str | None = None
-    branch: str | None = None
-    event: str | None = None
-    promotes_from: str | None = None  # the environment whose validated releases it gets
-    agents: Mapping[str, Size] = field(default_factory=dict)
-
-    @property
-    def prefix(self) -> str:
-        """Prefix of the environment's resource names; also the name of its stack."""
-        return f"acso-{self.name}"
-
-    @property
-    def cluster(self) -> str:
-        """Name of the ECS cluster."""
-        return f"{self.prefix}-cluster"
-
-    @property
-    def log_group(self) -> str:
-        """Name of the log group that all agents of the environment write to."""
-        return f"/aws/acso/{self.name}/agents"
-
-    def service(self, agent: Agent) -> str:
-        """Name of an agent's ECS service, and of its task definition family."""
-        return f"{self.prefix}-{agent.name}"
-
-    def task(self, agent: Agent) -> Task:
-        """Size of an agent's tasks: its own in the environment, otherwise the environment's."""
-        own = self.agents.get(agent.name, Size())
-        return Task(
-            cpu=own.cpu or self.cpu,
-            memory=own.memory or self.memory,
-            desired_count=self.desired_count if own.desired_count is None else own.desired_count,
-        )
+    name: Annotated[str, About("first part of every name in AWS", "", "stack")]
+    base_image: Annotated[str, About("image that the agents' images start from", "", "tasks")]
+    platform: Annotated[str, About("of the agents' images and tasks", "", "tasks")] = "linux/amd64"
+    repository: Annotated[
+        str | None, About("owner/name on GitHub, whose workflow may deploy", "", "stack")
+    ] = None
+    owner_id: Annotated[
+        str | None,
+        About("GitHub's id of the owner, if tokens have immutable subjects", "", "stack"),
+    ] = None
+    repository_id: Annotated[
+        str | None, About("GitHub's id of the repository, likewise", "", "stack")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The whole of acso.toml."""
+    """The whole of acso.toml, and the policy documents that it names, by agent."""
 
     project: Project
     agents: tuple[Agent, ...]
     environments: Mapping[str, Environment]
+    policies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def agent(self, name: str) -> Agent:
         """Return the agent of this name; raises `UsageError` with the nearest name."""

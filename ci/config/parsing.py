@@ -8,8 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType, UnionType
 
-from ci.config.checks import BadKeyError, check, known
-from ci.config.model import Agent, Config, Environment, Project, Size
+from ci.config.agents import Agent
+from ci.config.checks import check
+from ci.config.environments import Environment
+from ci.config.model import Config, Project
+from ci.config.problems import BadKeyError, known
 from ci.errors import ConfigError
 
 FILE = "acso.toml"
@@ -53,14 +56,22 @@ def parse(text: str, *, file: str = FILE) -> Config:
 def _origin(where: str, data: dict[str, typing.Any]) -> str:
     """Return where a value is written: in the defaults, unless the table has it itself."""
     group, _, rest = where.partition(".")
-    name, _, key = rest.rpartition(".")
-    if group not in INHERITS or not name or "." in name:
+    name, _, key = rest.partition(".")
+    if group not in INHERITS or not key:
         return where
+    path = key.partition("[")[0].split(".")  # without the number of a list's item
     defaults = data.get("defaults", {}).get(INHERITS[group], {})
     own = data[group].get(name, {})
-    item = key.partition("[")[0]  # of a list
-    inherited = item in defaults and item not in own
+    inherited = _has(defaults, path) and not _has(own, path)
     return f"defaults.{INHERITS[group]}.{key}" if inherited else where
+
+
+def _has(table: typing.Any, path: list[str]) -> bool:
+    for key in path:
+        if not isinstance(table, dict) or key not in table:
+            return False
+        table = table[key]
+    return True
 
 
 def _config(data: dict[str, typing.Any]) -> Config:
@@ -73,14 +84,14 @@ def _config(data: dict[str, typing.Any]) -> Config:
     known("defaults.agent", agent_defaults, _fields(Agent) - {"name"})
     known("defaults.environment", environment_defaults, _fields(Environment) - {"name"})
     agents = tuple(
-        _build(Agent, f"agents.{name}", agent_defaults | _named(data, "agents", name))
+        _build(Agent, f"agents.{name}", _merged(agent_defaults, _named(data, "agents", name)))
         for name in _table(data, "agents")
     )
     environments = {
         name: _build(
             Environment,
             f"environments.{name}",
-            environment_defaults | _named(data, "environments", name),
+            _merged(environment_defaults, _named(data, "environments", name)),
         )
         for name in _table(data, "environments")
     }
@@ -106,6 +117,16 @@ def _named(data: dict[str, typing.Any], group: str, name: str) -> dict[str, typi
     if not NAME.fullmatch(name):
         raise BadKeyError(f"{group}.{name}", "names are lower-case words joined by '-'")
     return {**_table(data[group], name, f"{group}."), "name": name}
+
+
+def _merged(defaults: dict[str, typing.Any], own: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    """Return a table with its defaults, and the tables in it with theirs."""
+    both = {
+        key: _merged(defaults[key], value)
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
+    }
+    return {**defaults, **own, **both}
 
 
 def _fields(cls: type) -> set[str]:
@@ -136,9 +157,12 @@ def _value(kind: typing.Any, key: str, value: typing.Any) -> typing.Any:
     if typing.get_origin(kind) is tuple and isinstance(value, list):
         return tuple(_value(str, f"{key}[{n}]", item) for n, item in enumerate(value))
     if typing.get_origin(kind) is Mapping and isinstance(value, dict):
+        of = typing.get_args(kind)[1]
         return MappingProxyType(
-            {name: _build(Size, f"{key}.{name}", _table(value, name, f"{key}.")) for name in value}
+            {name: _value(of, f"{key}.{name}", item) for name, item in value.items()}
         )
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(typing.cast("type[typing.Any]", kind), key, value)
     raise BadKeyError(key, f"must be {_name_of(kind)}, not {_name_of(type(value))}")
 
 
@@ -148,4 +172,6 @@ def _name_of(kind: typing.Any) -> str:
         kind = typing.get_args(kind)[0]
     if kind in names:
         return names[kind]
+    if dataclasses.is_dataclass(kind) or typing.get_origin(kind) is Mapping:
+        return "a table"
     return "a list of texts" if typing.get_origin(kind) is tuple else "a " + str(kind.__name__)

@@ -9,13 +9,13 @@ from ci.aws import cloudformation, ecs, iam
 from ci.aws.cloudformation import DesiredStack, ResourceChange, Stack
 from ci.aws.session import Aws
 from ci.aws.target import Target
-from ci.config import Config
+from ci.config import PROTECTED, Config
 from ci.errors import InfrastructureError
-from ci.infra import templates
+from ci.infra import parameters, templates
+from ci.infra.phases import refuse_fixed
 from ci.infra.stacks import DONE, NOT_CREATED, Say, changes, create_or_update, remove
 from ci.infra.templates import key
 
-PROTECTED = "production"
 GITHUB = "token.actions.githubusercontent.com"
 #: What a plan shows as the ARN of a resource that does not exist yet.
 PENDING = "(created with the infrastructure)"
@@ -28,6 +28,7 @@ class Outputs:
     cluster: str
     subnets: tuple[str, ...]
     security_group: str
+    scaled: tuple[str, ...]
     target_groups: Mapping[str, str]
     execution_role: str
     task_roles: Mapping[str, str]
@@ -63,9 +64,16 @@ async def apply_stack(target: Target, to: DesiredStack, say: Say) -> Stack:
 
 
 async def preview(target: Target) -> list[ResourceChange]:
-    """Return what `apply_registry` and `apply` would change; changes no resource."""
+    """Return what `apply_registry` and `apply` would change; changes no resource.
+
+    Raises:
+        InfrastructureError: a setting changes that is fixed once the environment exists.
+    """
+    wanted, now = desired(target), await current(target)
+    if now is not None:
+        refuse_fixed(now, wanted)
     registry = await changes(target.aws, await _registry(target))
-    return registry + await changes(target.aws, desired(target))
+    return registry + await changes(target.aws, wanted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +187,7 @@ async def _registry(target: Target) -> DesiredStack:
     return DesiredStack(
         name=templates.REGISTRY_STACK,
         template=templates.registry(agents),
-        parameters=templates.registry_parameters(target, agents, provider=provider),
+        parameters=parameters.registry_parameters(target, agents, provider=provider),
         tags={"project": config.project.name},
     )
 
@@ -209,9 +217,14 @@ def desired(target: Target) -> DesiredStack:
     """Return an environment's stack as acso.toml defines it; pure."""
     return DesiredStack(
         name=target.env.prefix,
-        template=templates.environment(target.config.agents),
-        parameters=templates.parameters(target),
-        tags={"project": target.config.project.name, "environment": target.env.name},
+        template=templates.environment(target.config.agents, parameters.facts(target), target.env),
+        parameters=parameters.environment_parameters(target),
+        tags={
+            **target.env.tags,
+            "project": target.config.project.name,
+            "environment": target.env.name,
+        },
+        imports=target.env.import_existing,
     )
 
 
@@ -220,18 +233,20 @@ def outputs_of(target: Target, stack: Stack, agents: Iterable[str]) -> Outputs:
     found = stack.outputs
     name = found["LoadBalancerName"]
     pattern = target.aws.load_balancer
+    address = found.get("Url") or f"http://{found['LoadBalancerHost']}"
     # An agent that was added to acso.toml after the last apply has no outputs yet.
     known = [agent for agent in agents if f"TaskRole{key(agent)}" in found]
     return Outputs(
         cluster=found["Cluster"],
         subnets=tuple(found["Subnets"].split(",")),
         security_group=found["SecurityGroup"],
+        scaled=tuple(filter(None, stack.parameters.get("Scaled", "").split(","))),
         target_groups={agent: found[f"TargetGroup{key(agent)}"] for agent in known},
         execution_role=found["ExecutionRole"],
         task_roles={agent: found[f"TaskRole{key(agent)}"] for agent in known},
         log_group=found["LogGroup"],
         load_balancer_name=name,
-        url=pattern.format(name=name) if pattern else f"http://{found['LoadBalancerHost']}",
+        url=pattern.format(name=name) if pattern else address,
         releases_table=found["ReleasesTable"],
         state_table=found["StateTable"],
         topic=found["Topic"],

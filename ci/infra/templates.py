@@ -1,25 +1,31 @@
-"""The two templates with the agents of acso.toml added, and their parameters."""
+"""The two templates with the agents of acso.toml added."""
 
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from importlib.resources import files
 
-from ci.aws.session import Aws
-from ci.aws.target import Target
-from ci.config import Agent, Config
+from ci.config import Agent, Environment, Scaling
 from ci.errors import ConfigError
-from ci.infra.trust import DEPLOY, PROMOTE, subjects
+from ci.infra.generated import BEGIN, END, MAPPINGS, Facts, with_facts
 
 REGISTRY_STACK = "acso-registry"
-MODEL = "anthropic.*"  # the Bedrock models that agents may call, as the end of their ARNs
 PRIORITIES = 50_000  # of listener rules. Source: Elastic Load Balancing API, CreateRule
 
 
 #: HTTP status codes with which a target counts as healthy.
 HEALTH_CODES = "200"
-#: Begins the last line of a template, which `mapped` reads again.
-MAPPINGS = "\nMappings: "
+#: Lines of a template's file that CloudFormation does not get: its size is limited.
+COMMENT = re.compile(r"^[ ]*(#(?!@).*)?\n", re.MULTILINE)
+#: Source: CloudFormation User Guide, "Understand CloudFormation quotas": a template's bytes in a
+#: request, and the resources that it declares.
+MOST_BYTES, MOST_RESOURCES = 51_200, 500
+#: Lines with the names of what production keeps: key, and the text around the environment's name.
+KEPT_NAME = re.compile(
+    r"((?:TableName|LogGroupName):) !Sub (\S*)\$\{Environment\}(\S*)$", re.MULTILINE
+)
+ENDPOINTS = 8  # that environment.yaml's loop over endpoints makes
 
 Mapped = Mapping[str, Mapping[str, str]]  # values of each agent, by key
 
@@ -29,9 +35,65 @@ def registry(agents: Mapped) -> str:
     return with_agents(_read("registry.yaml"), agents)
 
 
-def environment(agents: tuple[Agent, ...]) -> str:
-    """Return the template of an environment, with the mapping of these agents."""
-    return with_agents(_read("environment.yaml"), mapping(agents))
+def environment(
+    agents: tuple[Agent, ...],
+    facts: Facts = Facts(),  # noqa: B008 (frozen)
+    env: Environment | None = None,
+) -> str:
+    """Return the template of an environment, with the mapping of these agents.
+
+    Args:
+        agents: those of acso.toml.
+        facts: what its generated parts are made from.
+        env: the environment, for the agents' autoscaling; None for none.
+
+    Raises:
+        ConfigError: CloudFormation takes no template as large as this one.
+    """
+    return checked(with_facts(with_agents(_named(env), mapping(agents, env)), facts))
+
+
+def _named(env: Environment | None) -> str:
+    """Return the template with literal names of what production keeps.
+
+    CloudFormation imports only resources whose names are no expressions. Source: CloudFormation
+    User Guide, "Import AWS resources into a CloudFormation stack automatically".
+    """
+    body = compact(_read("environment.yaml"))
+    return KEPT_NAME.sub(rf"\1 \g<2>{env.name}\3", body) if env else body
+
+
+def checked(template: str) -> str:
+    """Return a template; raises `ConfigError` if it is larger than CloudFormation allows."""
+    if not within_limits(template):
+        message = (
+            f"the infrastructure of {len(mapped(template))} agents is too large for one stack: "
+            f"{len(template.encode())} bytes of {MOST_BYTES}, {resources(template)} resources of "
+            f"{MOST_RESOURCES}"
+        )
+        hint = (
+            "move agents into an acso.toml of their own, or give fewer of them policies or scaling"
+        )
+        raise ConfigError(message, hint=hint)
+    return template
+
+
+def within_limits(template: str) -> bool:
+    """Return whether CloudFormation takes a template of this size."""
+    return len(template.encode()) <= MOST_BYTES and resources(template) <= MOST_RESOURCES
+
+
+def resources(template: str) -> int:
+    """Return how many resources a template declares, its loops expanded."""
+    agents = len(mapped(template))
+    single = len(re.findall(r"^  Type: AWS::", template, re.MULTILINE))
+    looped = len(re.findall(r"^     Type: AWS::", template, re.MULTILINE)) - 1
+    made = template.partition(BEGIN)[2].partition(END)[0].splitlines()
+    for line in made:
+        item = json.loads(line.partition(": ")[2])
+        keys = item[1] if isinstance(item, list) else [""]
+        single += len(keys) if isinstance(keys, list) else agents
+    return single + looped * agents + ENDPOINTS
 
 
 def with_agents(template: str, agents: Mapped) -> str:
@@ -53,8 +115,10 @@ def key(agent: str) -> str:
     return agent.replace("-", "")
 
 
-def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
+def mapping(agents: tuple[Agent, ...], env: Environment | None = None) -> dict[str, dict[str, str]]:
     """Return name, port, health path and codes, and rule priority of each agent, by key.
+
+    An agent that is scaled in the environment also has its limits and targets.
 
     A priority is derived from the agent's name, so that adding an agent changes no other rule.
 
@@ -74,6 +138,7 @@ def mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
             "HealthPath": agent.health_path,
             "HealthCodes": HEALTH_CODES,
             "Priority": str(_priority(agent)),
+            **(_scaling(env.task(agent).scaling) if env else {}),
         }
         for agent in agents
     }
@@ -84,51 +149,35 @@ def registry_mapping(agents: tuple[Agent, ...]) -> dict[str, dict[str, str]]:
     return {key(agent.name): {"Name": agent.name} for agent in agents}
 
 
-def registry_parameters(target: Target, agents: Mapped, *, provider: bool) -> Mapping[str, str]:
-    """Return the registry stack's parameters.
-
-    Args:
-        target: AWS, and the repository whose workflow may deploy.
-        agents: the mapping of the agents that have a repository.
-        provider: whether the stack has GitHub's identity provider; an account has only one.
-    """
-    repository = target.config.project.repository if provider else None
-    return {"Agents": ",".join(agents), "Repository": repository or ""} | _where(target.aws)
-
-
-def parameters(target: Target) -> Mapping[str, str]:
-    """Return an environment stack's parameters."""
-    config, env = target.config, target.env
-    first, last = _ports(config)
-    trusted, promoting = (subjects(config, env, kind) for kind in (DEPLOY, PROMOTE))
-    return {
-        "Environment": env.name,
-        "Agents": ",".join(key(agent.name) for agent in config.agents),
-        "LogRetention": str(env.log_retention),
-        "Exec": "true" if env.ecs_exec else "false",
-        # A target group allows no interval below five seconds.
-        "HealthInterval": str(max(5, env.health_interval)),
-        "FirstPort": str(first),
-        "LastPort": str(last),
-        "Subjects": ",".join(trusted),
-        "PromotionSubjects": ",".join(promoting),
-        "Model": MODEL,
-    } | _where(target.aws)
-
-
-def _ports(config: Config) -> tuple[int, int]:
-    """Return the lowest and the highest port of an agent, for the security groups."""
-    ports = [agent.port for agent in config.agents]
-    return min(ports), max(ports)
+def _scaling(scaling: Scaling | None) -> dict[str, str]:
+    if scaling is None:
+        return {}
+    found = {"Min": scaling.min, "Max": scaling.max}
+    aims = {"Cpu": scaling.cpu, "Requests": scaling.requests}
+    return {name: str(value) for name, value in (found | aims).items() if value is not None}
 
 
 def _priority(agent: Agent) -> int:
     return zlib.crc32(agent.name.encode()) % PRIORITIES + 1
 
 
-def _where(aws: Aws) -> dict[str, str]:
-    return {"Embedded": "false" if aws.endpoint is None else "true"}
-
-
 def _read(name: str) -> str:
     return files("ci.infra").joinpath(name).read_text(encoding="utf-8")
+
+
+def compact(text: str) -> str:
+    """Return YAML in blocks that are indented by two spaces, with one space each and no comments.
+
+    The item of a list keeps its two columns, `- `.
+    """
+    lists: list[int] = []  # columns of the lists that a line is in
+    lines = []
+    for line in COMMENT.sub("", text).splitlines():
+        content = line.lstrip()
+        column = len(line) - len(content)
+        lists = [at for at in lists if at < column]
+        lines.append(" " * (column // 2 + len(lists)) + content)
+        while content.startswith("- "):
+            lists.append(column)
+            content, column = content[2:], column + 2
+    return "\n".join([*lines, ""])

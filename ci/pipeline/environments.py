@@ -55,7 +55,10 @@ async def prepare(target: Target) -> release.ReleaseContext:
     """
     async with stage("infrastructure") as span:
         await infra.apply_registry(target, span.say)
-        outputs = await infra.outputs(target) or await infra.apply(target, span.say)
+        outputs = await infra.outputs(target)
+        if outputs is None:
+            stack = infra.EnvironmentStack(target=target)
+            outputs = await stack.extend(stack.desired(), span.say)
     return _context(target, outputs)
 
 

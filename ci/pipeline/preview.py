@@ -64,7 +64,42 @@ class Preview:
         lines = [f"  {change}" for change in self.resources]
         head = f"{len(lines)} resources would change" if lines else "no resource would change"
         services = self.services.text() if self.services else "every service would be created"
-        return "\n".join([head, *lines, services])
+        return "\n".join([head, *lines, *self._administrator(), services, *self._noticed()])
+
+    def _administrator(self) -> list[str]:
+        """Say who may change the resources."""
+        if not self.resources:
+            return []
+        env = self.saved.environment
+        return [
+            "  these need an administrator: CI's role may not change infrastructure, so its deploy "
+            f"fails until they are applied (./acso bootstrap --env {env})"
+        ]
+
+    def _noticed(self) -> list[str]:
+        """Say what running services notice of the changes; nothing if none runs."""
+        changes = (
+            [item for item in self.services.changes if item.current.service]
+            if (self.services)
+            else []
+        )
+        if not changes:
+            return []
+        replaced = [item.agent for item in changes if item.register]
+        moved = [
+            item.agent
+            for item in changes
+            if item.action is release.Action.CHANGE and not item.register
+        ]
+        lines = [
+            f"{text}: {', '.join(names)}"
+            for text, names in (
+                ("tasks replaced by a rolling update", replaced),
+                ("updated without new tasks", moved),
+            )
+            if names
+        ]
+        return lines or ["no running service notices"] * self.changed
 
     def data(self) -> dict[str, Any]:
         """Return it for machines, and for `deploy --plan`."""
@@ -74,6 +109,7 @@ class Preview:
             "environment": self.saved.environment,
             "changed": self.changed,
             "resources": [dataclasses.asdict(change) for change in self.resources],
+            "administrator": bool(self.resources),
             "saved": self.saved.data(),
         }
 

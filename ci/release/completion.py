@@ -38,7 +38,12 @@ async def _remove_services(execution: Execution, release: Release) -> str:
                 await services.remove(context, entry.service, say)
     except (AwsError, ReleaseFailedError) as error:
         return f"services that are not needed any more are left: {error}; ./acso deploy retries"
-    return await complete(context, execution.stack, say)
+    left = await complete(context, execution.stack, say)
+    try:
+        await services.settle_counts(context, release.after, say)
+    except AwsError as error:
+        return f"numbers of tasks could not be set: {error}; ./acso deploy retries"
+    return left
 
 
 async def _stop_overdue(execution: Execution) -> str:

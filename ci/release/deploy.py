@@ -126,7 +126,10 @@ def is_done(plan: Plan, history: History, stack: RecordedStack | None = None) ->
     if known and stack and known != stack:
         return False
     after = history.current.after
-    return all(after.get(change.service) == change.current.run for change in plan.changes)
+    return all(
+        change.service in after and after[change.service].same_as(change.current.run)
+        for change in plan.changes
+    )
 
 
 def _new_release(execution: Execution, request: Request, history: History, plan: Plan) -> Release:

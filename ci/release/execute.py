@@ -18,7 +18,7 @@ from ci.release.records import stacks, table
 from ci.release.records.lock import HeldLock
 from ci.release.records.release import Entry, History, Release, State, advance
 from ci.release.rollout import strategy
-from ci.release.rollout.services import ServiceUpdate, bake, register
+from ci.release.rollout.services import ServiceUpdate, bake, register, settle_counts
 from ci.release.rollout.verdict import Expectation, FailureCause, Kind
 from ci.release.rollout.watch import WatchResult
 
@@ -321,6 +321,7 @@ async def _roll_back(journal: _Journal, end: _StepsResult) -> Outcome:
             failures += more
         else:
             left = await complete(context, execution.back.stack, say)
+            await settle_counts(context, journal.release.before, say)
         await _record_rollback(journal, end, problem)
     except LockedError:
         raise

@@ -2,7 +2,7 @@
 
 import datetime
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -65,6 +65,10 @@ class Outputs(Protocol):
     @property
     def log_group(self) -> str:
         """Name of the log group that agents write to."""
+
+    @property
+    def scaled(self) -> Collection[str]:
+        """The agents whose numbers of tasks autoscaling changes."""
 
     @property
     def url(self) -> str:
@@ -182,7 +186,8 @@ class ServiceRevision:
     """What one service runs: a task definition's revision (ARN), its version, digest and count.
 
     `settings` are the other arguments of UpdateService as JSON: load balancer, network, grace
-    period, deployment configuration, ECS Exec. Empty in records of earlier versions.
+    period, deployment configuration, ECS Exec. Empty in records of earlier versions. If it is
+    `scaled`, autoscaling chooses the count, and `desired` is the least.
     """
 
     revision: str
@@ -190,11 +195,18 @@ class ServiceRevision:
     digest: str
     desired: int
     settings: str = field(default="", compare=False)
+    scaled: bool = field(default=False, compare=False)
 
     @property
     def number(self) -> str:
         """The revision's number within its family."""
         return self.revision.rpartition(":")[2]
+
+    def same_as(self, running: "ServiceRevision | None") -> bool:
+        """Return whether a service runs this; the count of a scaled one does not matter."""
+        if running is None or not self.scaled:
+            return self == running
+        return self == replace(running, desired=self.desired)
 
 
 def agents_of(config: Config, env: Environment) -> dict[str, Agent]:

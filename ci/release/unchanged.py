@@ -16,7 +16,8 @@ async def check_unchanged(
     context, current = execution.context, found.history.current
     left = await complete(context, execution.stack, execution.say)
     began = context.clock.monotonic()
-    expectations = {expectation.service: expectation for expectation in map(unchanged, updates)}
+    watched = [unchanged(context, item) for item in updates]
+    expectations = {expectation.service: expectation for expectation in watched}
     patience = limits(context, context.env.health_grace)
     result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
     why, failures = await problems(context, result, expectations)

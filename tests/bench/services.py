@@ -147,6 +147,7 @@ class Outputs:
     url: str = "http://balancer"
     subnets: tuple[str, ...] = ()
     security_group: str = ""
+    scaled: tuple[str, ...] = ()
     execution_role: str = ""
     task_roles: dict[str, str] = field(default_factory=dict)
     log_group: str = ""

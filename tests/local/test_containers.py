@@ -1,7 +1,11 @@
 """Containers are started as their task definition says, as AWS documents it."""
 
+from pathlib import Path
+
 import pytest
 
+from ci.aws import secrets, session
+from ci.config import load
 from tests.local.aws import Aws, eventually
 
 pytestmark = pytest.mark.docker
@@ -54,6 +58,28 @@ def test_a_secure_string_is_decrypted_for_a_task(aws: Aws) -> None:
     container = aws.container(aws.run(definition))
     assert "SECRET=in plain" in container.attrs["Config"]["Env"]
     assert ssm.get_parameter(Name="/tests/secret")["Parameter"]["Value"] != "in plain"
+    container.remove(force=True)
+
+
+def test_secrets_as_acso_toml_names_them_reach_the_container(aws: Aws) -> None:
+    aws.client("secretsmanager").create_secret(
+        Name="tests/keys", SecretString='{"search": "canary"}'
+    )
+    aws.client("ssm").put_parameter(Name="/tests/url", Value="http://x", Type="String")
+    env = load(Path(__file__).parents[1] / "acso.toml").environment("development")
+    place = session.Aws(region="us-east-1", endpoint=aws.emulator.endpoint)
+    named = {"SEARCH": "tests/keys:search", "URL": "/tests/url", "ALL": "tests/keys"}
+    definition = aws.definition(
+        secrets=[
+            {"name": name, "valueFrom": secrets.reference(text, place, env)}
+            for name, text in named.items()
+        ]
+    )
+    container = aws.container(aws.run(definition))
+    given = {"SEARCH=canary", "URL=http://x", 'ALL={"search": "canary"}'}
+    assert given <= set(container.attrs["Config"]["Env"])
+    known = aws.client("ecs").describe_task_definition(taskDefinition=definition)
+    assert "canary" not in str(known)
     container.remove(force=True)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ci.local.aws import (
     containers,
+    listeners,
     log_pages,
     ownership,
     patching,
@@ -112,13 +113,23 @@ def apply_corrections(registry: str) -> list[str]:
     services = scheduler.Scheduler(ecs, health)
     containers.apply(ecs, ssm, registry)
     targets.apply(all_targets, alb)
+    listeners.apply(alb)
     ports.apply(ecs, alb)
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
     log_pages.apply(cloudwatch_logs)
     services.start()
-    return ["containers", "log_pages", "targets", "ports", "tasks", "scheduler", "templates"]
+    return [
+        "containers",
+        "log_pages",
+        "targets",
+        "listeners",
+        "ports",
+        "tasks",
+        "scheduler",
+        "templates",
+    ]
 
 
 def running_containers() -> list[str]:

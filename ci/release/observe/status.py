@@ -210,7 +210,7 @@ def brought_by(history: History, service: str, run: ServiceRevision | None) -> s
 def drift(release: Release | None, service: str, run: ServiceRevision | None) -> str:
     """Describe how a service differs from the last validated release; pure."""
     listed = release.after.get(service) if release else None
-    if listed == run:
+    if listed == run or (listed and run and listed.same_as(run)):
         return ""
     if listed is None:
         return "not part of a validated release" if run else ""

@@ -131,6 +131,8 @@ def compare(
         secrets: values to mask, besides those that look like a secret.
     """
     service = current.service
+    if service is not None:
+        desired = desired.beside(service.desired)
     diff = sides(_document(current), _shown(desired), secrets).unified()
     if service is None:
         return Change(

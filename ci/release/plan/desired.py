@@ -3,11 +3,11 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ci.aws import canonical
-from ci.config import PLATFORMS, Agent
+from ci.aws import canonical, secrets
+from ci.config import PLATFORMS, Agent, Scaling
 from ci.release.model import Image, ReleaseContext
 
 USER = "10001:10001"  # the images' own user, repeated here so that no image can change it
@@ -30,17 +30,35 @@ DEPLOYMENT: Mapping[str, Mapping[str, Any]] = {
 class DesiredService:
     """One desired service: its task definition's request, and canonical texts to compare.
 
-    `count` is the desired number of tasks, `arguments` are the settings of UpdateService as JSON.
+    `count` is the desired number of tasks; with `scaling`, of a new service. `arguments` are the
+    settings of UpdateService as JSON.
     """
 
     agent: Agent
     service: str
     image: Image
     count: int
+    scaling: Scaling | None
     request: Mapping[str, Any]
     content: str
     settings: str
     arguments: str
+
+    def beside(self, count: int) -> "DesiredService":
+        """Return the same for a service that has so many tasks: autoscaling may have chosen them.
+
+        The count is then wanted as it is, or the nearest that autoscaling allows.
+        """
+        if self.scaling is None:
+            return self
+        wanted = min(max(count, self.scaling.min), self.scaling.max)
+        settings = json.loads(self.settings) | {"desiredCount": wanted}
+        return replace(self, settings=json.dumps(settings, indent=2, sort_keys=True))
+
+    @property
+    def wanted(self) -> int:
+        """The number of tasks that the service is to have now."""
+        return int(json.loads(self.settings)["desiredCount"])
 
 
 def desired_service(context: ReleaseContext, image: Image) -> DesiredService:
@@ -52,6 +70,7 @@ def desired_service(context: ReleaseContext, image: Image) -> DesiredService:
         service=context.env.service(agent),
         image=image,
         count=context.env.task(agent).desired_count,
+        scaling=context.env.task(agent).scaling,
         request=request,
         content=canonical.definition(request),
         settings=canonical.service(service(context, agent, revision="")),
@@ -154,6 +173,11 @@ def _container(context: ReleaseContext, agent: Agent, image: Image) -> dict[str,
             {"name": name, "value": value}
             for name, value in sorted(_environment(context, agent, image).items())
         ],
+        # ECS reads the values when a task starts; only their names are here.
+        "secrets": [
+            {"name": name, "valueFrom": secrets.reference(text, context.aws, context.env)}
+            for name, text in sorted(context.env.task(agent).secrets.items())
+        ],
         "healthCheck": {
             "command": ["CMD", "python", "-m", "agents.healthcheck"],
             "interval": context.env.health_interval,
@@ -180,6 +204,7 @@ def _container(context: ReleaseContext, agent: Agent, image: Image) -> dict[str,
 
 def _environment(context: ReleaseContext, agent: Agent, image: Image) -> dict[str, str]:
     return {
+        **context.env.task(agent).environment,
         "ACSO_AGENT": agent.name,
         "ACSO_DIGEST": image.digest,
         "ACSO_ENVIRONMENT": context.env.name,
@@ -191,5 +216,6 @@ def _environment(context: ReleaseContext, agent: Agent, image: Image) -> dict[st
 
 
 def _tags(context: ReleaseContext, agent: Agent) -> list[dict[str, str]]:
-    tags = {"project": "acso", "environment": context.env.name, "agent": agent.name}
+    own = {"project": "acso", "environment": context.env.name, "agent": agent.name}
+    tags = {**context.env.tags, **own}
     return [{"key": key, "value": value} for key, value in tags.items()]

@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from itertools import islice, zip_longest
 from typing import Any
 
+from ci.config import SECRET_VALUE
+
 CONTEXT = 2  # lines around a change
 MASK = "***"
 #: Names of entries (environment, log options, labels) whose values are masked.
 SECRET_NAME = re.compile(
     r"(passw(or)?d|passphrase|secret|token|credential|api_?key|access_?key|private_?key|dsn)",
     re.IGNORECASE,
-)
-#: Values that are masked whatever their name: AWS access keys, private keys, JSON web tokens, and
-#: URLs that contain a password.
-SECRET_VALUE = re.compile(
-    r"\b(AKIA|ASIA)[A-Z0-9]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY|\beyJ[\w-]+\.eyJ|://[^/\s:@]*:[^/\s@]+@"
 )
 #: Mappings whose keys are chosen by the user, so that a key describes its value.
 NAMED = frozenset({"environment", "options", "dockerLabels"})

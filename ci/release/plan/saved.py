@@ -40,7 +40,7 @@ def facts_of(services: Mapping[str, CurrentService], history: History) -> Facts:
     return {
         "last validated release": history.current.id if history.current else NO_RELEASE,
         "unfinished releases": ", ".join(r.id for r in history.unfinished) or NO_RELEASE,
-        **{f"service {name}": _service(found) for name, found in services.items()},
+        **{f"service {name}": _service(found, history) for name, found in services.items()},
     }
 
 
@@ -93,15 +93,19 @@ def require_same(
         raise PlanOutdatedError(message, hint=hint)
 
 
-def _service(found: CurrentService) -> str:
+def _service(found: CurrentService, history: History) -> str:
     service = found.service
     if service is None:
         return ABSENT
-    primary = service.primary
+    primary, settings = service.primary, json.loads(service.settings)
+    known = history.current.after.get(service.name) if history.current else None
+    scaled = known is not None and known.scaled  # its count changes without a release
+    if scaled:
+        settings.pop("desiredCount", None)
     parts = [
         service.revision.rpartition("/")[2],
-        f"{service.desired} tasks",
-        f"settings {_checksum(service.settings)}",
+        "scaled" if scaled else f"{service.desired} tasks",
+        f"settings {_checksum(json.dumps(settings, indent=2, sort_keys=True))}",
         f"deployment {primary.state}" if primary and primary.state not in ("", "COMPLETED") else "",
     ]
     return ", ".join(part for part in parts if part)

@@ -7,6 +7,7 @@ from functools import partial
 from ci.aws import ec2, ecr, ecs, elb, iam, logs
 from ci.aws.session import check_account
 from ci.config import Agent
+from ci.config.environments import DEVELOPMENT, HTTP
 from ci.errors import WrongAccountError
 from ci.release.model import Image, ReleaseContext
 from ci.release.plan import desired
@@ -39,6 +40,9 @@ def checks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Che
     yield check("log group", outputs.log_group, _log_group)
     yield check("subnets", ", ".join(outputs.subnets), _subnets)
     yield check("security group", outputs.security_group, _security_group)
+    yield check("TLS", f"{context.env.prefix}-alb", _tls)
+    if context.env.load_balancer.internal:
+        yield check("internal load balancer", outputs.url, _reachable)
     yield check("execution role", outputs.execution_role, _role)
     for agent in context.config.agents:
         name = agent.name
@@ -105,6 +109,34 @@ async def _security_group(context: ReleaseContext, subject: Subject) -> Sequence
     if problems:
         return [subject.failed(problem, _restore_by_hand(context)) for problem in problems]
     return [subject.passed("allows the agents' ports")]
+
+
+async def _tls(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    """Check that clients reach the load balancer by HTTPS."""
+    env = context.env
+    if env.encrypted:
+        return [subject.passed(f"HTTPS for {env.domain}")]
+    if env.name == DEVELOPMENT or env.tls == HTTP:
+        return [subject.passed("plain HTTP, as acso.toml allows")]
+    if context.aws.endpoint is not None:
+        return [subject.skipped("this AWS endpoint is not AWS's own")]
+    fix = (
+        f"set domain, and hosted_zone or certificate, in [environments.{env.name}] of acso.toml; "
+        f'or tls = "{HTTP}" to allow plain HTTP'
+    )
+    return [subject.failed("the load balancer has no listener with TLS", fix)]
+
+
+async def _reachable(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
+    """Check that this machine reaches a load balancer that is open to its network only.
+
+    Without that a release could not see its agents answer, and would be rolled back.
+    """
+    answer = await elb.get(context.outputs.url)
+    if answer.status:
+        return [subject.passed(f"answers with HTTP {answer.status}")]
+    fix = "deploy from a machine in the network, such as a runner of your own, or through a VPN"
+    return [subject.failed(f"this machine does not reach it: {answer.error}", fix)]
 
 
 async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:

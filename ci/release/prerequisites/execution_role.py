@@ -68,7 +68,7 @@ def permissions(context: ReleaseContext, images: Mapping[str, Image]) -> Iterato
         yield Permission(
             what=f"read {secret.arn.rpartition(':')[2]}",
             actions=(secret.action,),
-            resource=secret.arn,
+            resource=secret.simulated,
             attempt=partial(_reads, secret),
         )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ci.aws import ecr
 from ci.common.concurrency import parallel
-from ci.config.model import repository_of
+from ci.config.agents import repository_of
 from ci.release.model import Image, ReleaseContext
 from ci.release.records.release import Release
 

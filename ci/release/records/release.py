@@ -13,6 +13,8 @@ from ci.release.model import Request, ServiceRevision
 
 #: Version of the records that this code writes. It reads earlier ones, and refuses later ones.
 FORMAT = 2
+#: What a record keeps of an agent: what a rollback needs beside its revision and the stack.
+AGENT = ("name", "port", "health_path", "calls")
 ID = re.compile(r"(\d{4}\.\d{2}\.\d{2})-(\d{1,6})")
 #: `outcome` of a release that succeeded, and whose tasks crash-looped afterwards.
 UNSTABLE = "unstable"
@@ -175,7 +177,9 @@ def key(id_: str) -> str:
 def body(release: Release) -> dict[str, Any]:
     """Return the release as JSON data."""
     texts = {"kind": str(release.kind), "state": str(release.state)}
-    return asdict(release) | texts | {"format": FORMAT}
+    agents = [{name: getattr(agent, name) for name in AGENT} for agent in release.agents]
+    plain = asdict(replace(release, agents=()))
+    return plain | texts | {"agents": agents, "format": FORMAT}
 
 
 def parse(data: Mapping[str, Any]) -> Release:

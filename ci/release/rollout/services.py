@@ -23,7 +23,8 @@ DRAINING_SECONDS = 120.0  # at most, until a deleted service is gone
 class ServiceUpdate:
     """The update of one service: what it runs now, what it is to run, and the action needed.
 
-    `request` registers a new revision, if one is needed; `run` has its ARN afterwards.
+    `request` registers a new revision, if one is needed; `run` has its ARN afterwards. `count` is
+    the number of tasks to set; None leaves it to autoscaling.
     """
 
     agent: Agent
@@ -32,6 +33,7 @@ class ServiceUpdate:
     run: ServiceRevision
     current: CurrentService
     request: Mapping[str, Any] | None = None
+    count: int | None = None
 
 
 def updates_for(changes: Iterable[Change]) -> list[ServiceUpdate]:
@@ -52,10 +54,18 @@ def _update_for(change: Change, desired: DesiredService) -> ServiceUpdate:
             digest=image.digest,
             desired=desired.count,
             settings=_with_creation(desired.arguments, current),
+            scaled=desired.scaling is not None,
         ),
         current=change.current,
         request=desired.request if change.register else None,
+        count=_count(change.current, desired.wanted, scaled=desired.scaling is not None),
     )
+
+
+def _count(current: CurrentService, wanted: int, *, scaled: bool) -> int | None:
+    """Return the number of tasks to set; None if autoscaling may have changed it meanwhile."""
+    kept = scaled and current.service is not None and current.service.desired == wanted
+    return None if kept else wanted
 
 
 def _with_creation(arguments: str, current: ServiceRevision | None) -> str:
@@ -87,7 +97,15 @@ def _update_to(
         action=_action(current, run),
         run=run,
         current=current,
+        count=_count(current, _restored_count(current, run), scaled=run.scaled),
     )
+
+
+def _restored_count(current: CurrentService, run: ServiceRevision) -> int:
+    """Return the number of tasks that a service goes back to: autoscaling's choice is kept."""
+    if run.scaled and current.service is not None and current.service.desired:
+        return current.service.desired
+    return run.desired
 
 
 async def register(
@@ -145,7 +163,7 @@ async def apply_update(context: ReleaseContext, item: ServiceUpdate, say: Say) -
     """Create or update one service, or leave it as it is; return what to watch for."""
     revision = item.run.number
     if item.action is Action.NONE:
-        return unchanged(item)
+        return unchanged(context, item)
     if item.action is Action.CREATE:
         await _wait_until_deleted(context, item.service)
         say(f"{item.agent.name}: creating the service (revision {revision})")
@@ -153,20 +171,20 @@ async def apply_update(context: ReleaseContext, item: ServiceUpdate, say: Say) -
         request |= {**_settings(context, item), "desiredCount": item.run.desired}
         if "capacityProviderStrategy" in request:
             del request["launchType"]  # ECS accepts one of the two
-        return _expectation(item, await ecs.create_service(context.aws, request))
+        return _expectation(context, item, await ecs.create_service(context.aws, request))
     say(f"{item.agent.name}: updating the service to revision {revision}")
     settings = _settings(context, item)
     request = {
         "cluster": context.outputs.cluster,
         "service": item.service,
         "taskDefinition": item.run.revision,
-        "desiredCount": item.run.desired,
+        **({} if item.count is None else {"desiredCount": item.count}),
         **{key: value for key, value in settings.items() if key in ecs.SETTINGS},
     }
     before = item.current.service
     if before and before.revision == item.run.revision and _failed(item.current):
         request["forceNewDeployment"] = True  # ECS does not retry a failed deployment
-    return _expectation(item, await ecs.update_service(context.aws, request))
+    return _expectation(context, item, await ecs.update_service(context.aws, request))
 
 
 async def restore(
@@ -188,7 +206,7 @@ async def restore(
             return await apply_update(context, item, say)
         except (AwsError, ReleaseFailedError) as error:
             failed(item.service, error)
-            return unchanged(item)
+            return unchanged(context, item)
 
     async def delete(service: str) -> Expectation:
         try:
@@ -231,6 +249,24 @@ async def remove(context: ReleaseContext, service: str, say: Say) -> None:
     await _wait_until_deleted(context, service)
 
 
+async def settle_counts(
+    context: ReleaseContext, runs: Mapping[str, ServiceRevision | None], say: Say
+) -> None:
+    """Set the number of tasks of services that autoscaling does not change any more.
+
+    It may have changed them until its targets were removed, which is after the release.
+    """
+    scaled = {context.env.prefix + "-" + agent for agent in context.outputs.scaled}
+    fixed = {name: run for name, run in runs.items() if run and not run.scaled and name in scaled}
+    for name, service in (await current_services(context, list(fixed))).items():
+        count = fixed[name].desired
+        if service.service is None or service.service.desired == count:
+            continue
+        say(f"{name}: {count} tasks, without autoscaling")
+        request = {"cluster": context.outputs.cluster, "service": name, "desiredCount": count}
+        await ecs.update_service(context.aws, request)
+
+
 def limits(context: ReleaseContext, timeout: float) -> Limits:
     """Return the environment's limits, with a timeout in seconds."""
     return Limits(
@@ -269,9 +305,10 @@ def _action(current: CurrentService, run: ServiceRevision) -> Action:
     service = current.service
     if service is None:
         return Action.CREATE
-    same = service.revision == run.revision and service.desired == run.desired
+    count = _restored_count(current, run)
+    same = service.revision == run.revision and service.desired == count
     if same and run.settings:
-        wanted = canonical.service(json.loads(run.settings) | {"desiredCount": run.desired})
+        wanted = canonical.service(json.loads(run.settings) | {"desiredCount": count})
         same = wanted == service.settings
     return Action.NONE if same and not _failed(current) else Action.CHANGE
 
@@ -281,7 +318,7 @@ def _failed(current: CurrentService) -> bool:
     return primary is not None and primary.state == "FAILED"
 
 
-def _expectation(item: ServiceUpdate, service: ecs.Service) -> Expectation:
+def _expectation(context: ReleaseContext, item: ServiceUpdate, service: ecs.Service) -> Expectation:
     """Return the expectation of a service just created or updated, from ECS's response."""
     primary = service.primary
     known = item.current.service.primary if item.current.service else None
@@ -293,10 +330,16 @@ def _expectation(item: ServiceUpdate, service: ecs.Service) -> Expectation:
         deployment=primary.id if primary else "",
         # If only the count changed, the deployment is the old one: its failures may be old too.
         since=primary.created_at if primary and began else None,
+        scaled=_scaled(context, item),
     )
 
 
-def unchanged(item: ServiceUpdate) -> Expectation:
+def _scaled(context: ReleaseContext, item: ServiceUpdate) -> bool:
+    """Return whether the number of tasks may change while the service is watched."""
+    return item.run.scaled or item.agent.name in context.outputs.scaled
+
+
+def unchanged(context: ReleaseContext, item: ServiceUpdate) -> Expectation:
     """Return the expectation of a service that is not updated."""
     primary = item.current.service.primary if item.current.service else None
     under_way = primary is not None and primary.state == "IN_PROGRESS"
@@ -305,4 +348,5 @@ def unchanged(item: ServiceUpdate) -> Expectation:
         service=item.service,
         run=item.run,
         since=primary.created_at if primary and under_way else None,
+        scaled=_scaled(context, item),
     )

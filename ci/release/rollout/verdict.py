@@ -70,7 +70,7 @@ class Expectation:
     `deployment` is the id in the response of UpdateService; empty if this release did not start
     the deployment. `since` is the creation time of that deployment by AWS's clock; None if earlier
     failures of the revision cannot be told apart from this deployment's: then stopped tasks do
-    not count.
+    not count. The number of tasks of a `scaled` service may change at any time.
     """
 
     agent: str
@@ -78,6 +78,11 @@ class Expectation:
     run: ServiceRevision
     deployment: str = ""
     since: datetime.datetime | None = None
+    scaled: bool = False
+
+    def needed(self, service: Service) -> int:
+        """Return how many tasks must run: all, or as many as autoscaling keeps at least."""
+        return min(self.run.desired, service.desired) if self.scaled else self.run.desired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +146,7 @@ def all_running(expectation: Expectation, snapshot: Snapshot) -> bool:
     """Return whether as many expected tasks run as desired; then targets are worth a call."""
     if snapshot.service is None:
         return False
-    return not _tasks_missing(expectation, snapshot)
+    return not _tasks_missing(expectation, snapshot, snapshot.service)
 
 
 def in_service(expectation: Expectation, snapshot: Snapshot) -> bool:
@@ -253,10 +258,10 @@ def _waiting(
 ) -> Verdict | None:
     """Return what is still missing: PENDING, or FAILED after the timeout."""
     missing = (
-        _tasks_missing(expectation, snapshot)
+        _tasks_missing(expectation, snapshot, service)
         or _targets_missing(expectation, snapshot)
         or _answer_missing(expectation, snapshot)
-        or _deployment_missing(expectation, service)
+        or _deployment_missing(expectation, service, snapshot)
     )
     if not missing:
         return None
@@ -267,13 +272,14 @@ def _waiting(
     return _failed(text, running, cause=FailureCause.TIMEOUT)
 
 
-def _tasks_missing(expectation: Expectation, snapshot: Snapshot) -> str:
+def _tasks_missing(expectation: Expectation, snapshot: Snapshot, service: Service) -> str:
     alive = [task for task in snapshot.tasks if task.status != "STOPPED"]
     mine = [task for task in alive if _is_ours(expectation, task)]
     running = [task for task in mine if task.status == "RUNNING"]
-    if len(running) != expectation.run.desired:
+    needed = expectation.needed(service)
+    if len(running) < needed or (len(running) > needed and not expectation.scaled):
         state = mine[0].status.lower() if mine and not running else f"{len(running)} running"
-        return f"{expectation.run.desired} tasks desired, {state}"
+        return f"{needed} tasks desired, {state}"
     return ""
 
 
@@ -286,7 +292,9 @@ def _targets_missing(expectation: Expectation, snapshot: Snapshot) -> str:
         t.address for t in own_tasks(expectation, snapshot) if t.status == "RUNNING" and t.address
     }
     healthy = {item.address for item in snapshot.targets if item.state == "healthy"}
-    if not addresses or not addresses <= healthy:
+    # Autoscaling may have just started one more: it has its own grace period (`_unhealthy`).
+    enough = expectation.scaled and len(addresses & healthy) >= expectation.run.desired
+    if not addresses or not (enough or addresses <= healthy):
         states = ", ".join(sorted({item.state for item in snapshot.targets})) or "none registered"
         return f"target not yet healthy ({states})"
     others = [t for t in snapshot.targets if t.address not in addresses and t.state not in LEAVING]
@@ -301,13 +309,18 @@ def _answer_missing(expectation: Expectation, snapshot: Snapshot) -> str:
     return "" if answer_matches(expectation, snapshot.answer) else f"answers {snapshot.answer}"
 
 
-def _deployment_missing(expectation: Expectation, service: Service) -> str:
+def _deployment_missing(expectation: Expectation, service: Service, snapshot: Snapshot) -> str:
     primary = service.primary
     if primary is None or service.revision != expectation.run.revision:
         return "the service has another revision"
     if primary.state not in ("", "COMPLETED"):
         return "ECS is completing the deployment"
-    return "" if service.running == expectation.run.desired else "old tasks are stopping"
+    if expectation.scaled:
+        alive = (task for task in snapshot.tasks if task.status == "RUNNING")
+        moved = all(_is_ours(expectation, task) for task in alive)
+    else:
+        moved = service.running == expectation.run.desired
+    return "" if moved else "old tasks are stopping"
 
 
 def _failed(

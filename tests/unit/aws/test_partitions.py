@@ -17,7 +17,10 @@ REGIONS = {
     "nowhere": ("aws", "amazonaws.com"),
 }
 #: Names that are the same in every partition: service principals, the audience of GitHub's tokens.
-EVERYWHERE = re.compile(r"(cloudwatch|ecs-tasks|sts)\.amazonaws\.com|com\.amazonaws\.")
+#: That of the load balancers' access logs: ELB User Guide, "Enable access logs".
+EVERYWHERE = re.compile(
+    r"(cloudwatch|ecs-tasks|logdelivery\.elasticloadbalancing|sts)\.amazonaws\.com|com\.amazonaws\."
+)
 
 
 @pytest.mark.parametrize("region", REGIONS)

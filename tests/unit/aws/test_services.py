@@ -4,14 +4,18 @@ import base64
 import http.server
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from botocore.stub import Stubber
 
 from ci.aws import ecr, elb, logs
 from ci.aws.session import Aws, Credentials
+from ci.config import load
 from ci.errors import AwsError
 
+STAGING = load(Path(__file__).parents[2] / "acso.toml").environment("staging")
 KEYS = Credentials(access_key_id="AKIATEST", secret_access_key="none")
 GROUP = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/t/0"
 
@@ -75,11 +79,23 @@ async def test_targets_come_with_state_and_reason(aws: Aws) -> None:
 async def test_a_load_balancer_is_found_by_name_or_by_the_pattern_given(aws: Aws) -> None:
     with Stubber(aws.client("elbv2")) as stub:
         stub.add_response(
-            "describe_load_balancers", {"LoadBalancers": [{"DNSName": "x.elb"}]}, {"Names": ["x"]}
+            "describe_load_balancers",
+            {"LoadBalancers": [{"DNSName": "x.elb"}]},
+            {"Names": ["acso-staging-alb"]},
         )
-        assert await elb.url(aws, "x") == "http://x.elb"
+        assert await elb.url(aws, STAGING) == "http://x.elb"
     given = Aws(region="us-east-1", credentials=KEYS, load_balancer="http://here/{name}")
-    assert await elb.url(given, "x") == "http://here/x"
+    assert await elb.url(given, STAGING) == "http://here/acso-staging-alb"
+
+
+@pytest.mark.parametrize(
+    ("tls", "url"), [(None, "https://a.example"), ("none", "http://a.example")]
+)
+async def test_a_load_balancer_with_a_domain_is_found_by_it(
+    aws: Aws, tls: str | None, url: str
+) -> None:
+    named = replace(STAGING, domain="a.example", hosted_zone="Z1", tls=tls)
+    assert await elb.url(aws, named) == url
 
 
 class Page(http.server.BaseHTTPRequestHandler):

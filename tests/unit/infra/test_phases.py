@@ -8,9 +8,10 @@ import pytest
 
 from ci.aws.cloudformation import DesiredStack
 from ci.aws.session import Aws
-from ci.config import Agent, Config
+from ci.config import Agent, Config, LoadBalancer, Network, Scaling
 from ci.errors import InfrastructureError
 from ci.infra import environment
+from ci.infra.generated import facts_of
 from ci.infra.phases import ANY_ANSWER, covers, extended
 from ci.infra.templates import mapped
 from tests.unit.infra.parsing import target
@@ -102,3 +103,113 @@ def test_services_can_go_back_without_a_change_of_the_stack_if_it_has_what_they_
     assert not covers(stack(*config.agents[1:]), stack())
     assert not covers(stack(), stack(*(replace(agent, port=9) for agent in config.agents)))
     assert not covers(stack(), stack(*(replace(a, health_path="/x") for a in config.agents)))
+
+
+NAMED = {"domain": "a.example.com", "hosted_zone": "Z1"}
+
+
+def test_plain_http_keeps_working_until_a_release_with_tls_has_succeeded(stack: Stack) -> None:
+    both = extended(stack(), stack(**NAMED))
+    assert set(facts_of(both.template).listeners) == {"http", "https"}
+    assert (both.parameters["Tls"], both.parameters["Redirect"]) == ("true", "false")
+    assert extended(stack(**NAMED), stack(**NAMED)) == stack(**NAMED)
+    # And a release that turns TLS off keeps it until then.
+    off = extended(stack(**NAMED), stack())
+    assert set(facts_of(off.template).listeners) == {"http", "https"}
+    assert {off.parameters[name] for name in ("Domain", "Tls")} == {"a.example.com", "true"}
+
+
+def test_a_new_domain_takes_over_once_the_release_has_succeeded(stack: Stack) -> None:
+    moved = stack(domain="b.example.com", hosted_zone="Z1")
+    assert extended(stack(**NAMED), moved).parameters["Domain"] == "a.example.com"
+
+
+def test_address_ranges_secrets_and_subscriptions_of_both_states_count(
+    config: Config, stack: Stack
+) -> None:
+    def state(cidr: str, secret: str, mail: str) -> DesiredStack:
+        agent = replace(config.agents[0], secrets={"TOKEN": f"/{secret}"})
+        balancer = LoadBalancer(allowed_cidrs=(cidr,))
+        return stack(agent, load_balancer=balancer, subscriptions=(mail,), account="123456789012")
+
+    old, new = state("192.0.2.0/25", "old", "a@b.ch"), state("192.0.2.128/25", "new", "c@d.ch")
+    facts = facts_of(extended(old, new).template)
+    assert set(facts.cidrs) == {"192.0.2.0/25", "192.0.2.128/25"}
+    assert [arn.rpartition("/")[2] for arn in facts.secrets] == ["new", "old"]
+    assert set(facts.subscriptions) == {"a@b.ch", "c@d.ch"}
+    assert not covers(new, old)  # its tasks could not read their secret
+    assert covers(extended(old, new), old)
+
+
+def test_a_policy_allows_what_either_state_allows_and_denies_what_both_deny(
+    config: Config,
+) -> None:
+    def state(*statements: dict[str, str]) -> DesiredStack:
+        document = {"Version": "2012-10-17", "Statement": list(statements)}
+        target_ = target(Aws(region="r"), config, config.environment("staging"))
+        more = replace(target_.config, policies={config.agents[0].name: document})
+        return environment.desired(replace(target_, config=more))
+
+    def statement(effect: str, action: str) -> dict[str, str]:
+        return {"Effect": effect, "Action": action, "Resource": "arn:aws:s3:::b"}
+
+    read, write = statement("Allow", "s3:GetObject"), statement("Allow", "s3:PutObject")
+    deny = statement("Deny", "s3:DeleteObject")
+    both = extended(state(read), state(write, deny))
+    (policy,) = facts_of(both.template).policies.values()
+    assert policy["Statement"] == [read, write]
+    kept = extended(state(read, deny), state(write, deny))
+    assert deny in next(iter(facts_of(kept.template).policies.values()))["Statement"]
+
+
+def test_autoscaling_is_changed_after_the_release_for_its_services_exist_then(
+    config: Config, stack: Stack
+) -> None:
+    scaled = stack(scaling=Scaling(min=1, max=3, cpu=50))
+    assert "ScalableTarget" in scaled.template
+    for begun in (extended(None, scaled), extended(stack(), scaled)):
+        assert "ScalableTarget" not in begun.template
+        assert begun.parameters["Scaled"] == ""
+    assert extended(scaled, stack()).parameters["Scaled"] == scaled.parameters["Scaled"] != ""
+    more = stack(
+        *config.agents,
+        replace(config.agents[0], name="code-review"),
+        scaling=Scaling(min=1, max=3, cpu=50),
+    )
+    values = {v["Name"]: "Min" in v for v in mapped(extended(scaled, more).template).values()}
+    assert not values.pop("code-review")
+    assert all(values.values())
+
+
+def test_gateways_and_endpoints_of_both_states_exist_during_a_release(stack: Stack) -> None:
+    one, none = stack(network=Network()), stack(network=Network(nat="none"))
+    each = stack(network=Network(nat="per-zone"))
+    for before, after, nat, endpoints in (
+        (one, none, "one", "true"),
+        (none, each, "per-zone", "true"),
+        (each, one, "per-zone", "false"),
+    ):
+        found = extended(before, after).parameters
+        assert (found["NatGateways"], found["Endpoints"]) == (nat, endpoints)
+
+
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"load_balancer": LoadBalancer(internal=True)}, "load_balancer.internal"),
+        ({"network": Network(vpc="vpc-1")}, "network.vpc"),
+        ({"network": Network(vpc_cidr="10.1.0.0/16")}, "network.vpc_cidr"),
+    ],
+)
+def test_what_would_replace_the_network_or_load_balancer_is_refused(
+    stack: Stack, changes: dict[str, Any], setting: str
+) -> None:
+    with pytest.raises(InfrastructureError, match=f"{setting} of acso-staging cannot change"):
+        extended(stack(), stack(**changes))
+    # A stack of an earlier version has the same values, without naming them.
+    known = stack()
+    earlier = replace(
+        known,
+        parameters={k: v for k, v in known.parameters.items() if k not in ("Internal", "VpcCidr")},
+    )
+    assert extended(earlier, known).parameters == known.parameters

@@ -8,7 +8,10 @@ import pytest
 from ci import infra
 from ci.errors import UsageError
 from ci.pipeline.preview import Preview, SavedPlan, parse
-from ci.release import Plan
+from ci.release import Image, Plan
+from ci.release.plan.changes import compare
+from ci.release.plan.desired import desired_service
+from tests.unit.release.plan.test_changes import HERE, running
 
 SAVED = SavedPlan(
     environment="staging",
@@ -67,3 +70,27 @@ def test_what_is_no_plan_of_this_environment_is_refused(text: str, told: str) ->
     with pytest.raises(UsageError, match=told) as raised:
         parse(text, "staging")
     assert raised.value.hint == "make one: ./acso plan --env staging --output plan.json"
+
+
+def test_a_plan_says_who_may_apply_resources_and_what_running_services_notice() -> None:
+    assert "administrator" not in previewed().text()
+    text = previewed(NOTHING, RESOURCE).text()
+    assert "these need an administrator" in text
+    assert "./acso bootstrap --env staging" in text
+    assert previewed(NOTHING, RESOURCE).data()["administrator"] is True
+    image = Image(agent="threat-hunter", version="v1", reference="r/x@sha256:1")
+    wanted = desired_service(HERE, image)
+    cases: tuple[tuple[dict[str, Any], str], ...] = (
+        ({}, "no running service notices"),
+        ({"settings": "{}"}, "updated without new tasks: threat-hunter"),
+    )
+    for change, expected in cases:
+        plan = Plan(
+            environment="staging", changes=(compare(wanted, running(image=image, **change)),)
+        )
+        assert previewed(plan, RESOURCE).text().splitlines()[-1] == expected
+    other = Image(agent="threat-hunter", version="v2", reference="r/x@sha256:2")
+    plan = Plan(environment="staging", changes=(compare(desired_service(HERE, other), running()),))
+    assert previewed(plan).text().splitlines()[-1] == (
+        "tasks replaced by a rolling update: threat-hunter"
+    )

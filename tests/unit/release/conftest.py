@@ -33,6 +33,7 @@ class Outputs:
     cluster: str = ENV.cluster
     subnets: tuple[str, ...] = ("subnet-1", "subnet-2")
     security_group: str = "sg-1"
+    scaled: tuple[str, ...] = ()
     execution_role: str = "arn:aws:iam::0:role/execution"
     log_group: str = ENV.log_group
     url: str = "http://balancer"

@@ -30,7 +30,7 @@ async def test_a_correct_environment_passes_every_check(account: ReadyAccount) -
     verified = await found(account)
     assert verified.ok
     assert {item.status for item in verified.findings} == {Status.PASS}
-    assert len(verified.findings) == 6 + 3 * COUNT + 2 + COUNT
+    assert len(verified.findings) == 7 + 3 * COUNT + 2 + COUNT
     verified.raise_for_failure()
 
 

@@ -191,6 +191,15 @@ def test_a_service_s_problems_are_described(changes: dict[str, Any], problem: st
     assert problem in problems_of(dataclasses.replace(HEALTHY, **changes))
 
 
+def test_a_scaled_service_may_start_and_stop_tasks_but_must_have_one() -> None:
+    growing = dataclasses.replace(HEALTHY, desired=3)
+    assert problems_of(growing, scaled=True) == []
+    assert problems_of(growing) != []
+    assert problems_of(dataclasses.replace(HEALTHY, running=2), scaled=True) == []
+    none = dataclasses.replace(HEALTHY, desired=2, running=0)
+    assert problems_of(none, scaled=True) == ["s runs 0 of 2 tasks"]
+
+
 EXPECTED = Expected(agent="supervisor", environment="staging", version="v", digest="sha256:1")
 BODY = {"status": "healthy", **vars(EXPECTED)}
 

@@ -166,7 +166,7 @@ class ReadyAccount(World):
 
 def account_context(world: ReadyAccount) -> release.ReleaseContext:
     """Return the place whose account a world is."""
-    env = dataclasses.replace(ENV, account=ACCOUNT)
+    env = dataclasses.replace(ENV, account=ACCOUNT, tls="none")
     return dataclasses.replace(context(world), env=env)
 
 

@@ -30,6 +30,12 @@ class Account:
         assert self.stack is not None
         return {item["Name"]: item for item in mapped(self.stack.template).values()}
 
+    @property
+    def scaled(self) -> tuple[str, ...]:
+        """The agents whose services autoscaling changes."""
+        assert self.stack is not None
+        return tuple(filter(None, self.stack.parameters["Scaled"].split(",")))
+
 
 @dataclass(frozen=True, kw_only=True)
 class FakeStack:
@@ -47,7 +53,7 @@ class FakeStack:
 
     async def extend(self, to: DesiredStack, say: Say, *, back: bool = False) -> Outputs:  # noqa: ARG002
         await self._apply("extend", extended(self.account.stack, to, back=back))
-        return outputs(self.account.agents)
+        return outputs(self.account.agents, self.account.scaled)
 
     async def complete(self, to: DesiredStack, say: Say) -> None:  # noqa: ARG002
         await self._apply("complete", to)
@@ -65,10 +71,11 @@ class FakeStack:
         await self.aws.call("ecs", "describe_clusters", clusters=[])
 
 
-def outputs(agents: Iterable[str]) -> Outputs:
+def outputs(agents: Iterable[str], scaled: tuple[str, ...] = ()) -> Outputs:
     """Return the outputs of a stack with these agents."""
     names = list(agents)
     return Outputs(
+        scaled=scaled,
         target_groups={name: f"arn/{ENV.prefix}-{name}" for name in names},
         task_roles={name: f"arn:aws:iam::0:role/{name}" for name in names},
     )
@@ -83,12 +90,12 @@ def with_stack(
     env = dataclasses.replace(context.env, **changes)  # type: ignore[arg-type]
     target = Target(aws=Aws(region=ENV.region), config=config, env=env)
     if account.stack is None:
-        account.stack = environment.desired(target)
+        account.stack = extended(None, environment.desired(target))
     context = dataclasses.replace(
         context,
         config=config,
         env=env,
-        outputs=outputs(account.agents),
+        outputs=outputs(account.agents, account.scaled),
         infrastructure=FakeStack(account=account, target=target, aws=context.aws),
     )
     return dataclasses.replace(pipeline, context=context, lines=[])

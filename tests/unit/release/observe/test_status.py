@@ -5,7 +5,14 @@ import dataclasses
 import pytest
 
 from ci import release
-from ci.release.observe.status import EVENT_WIDTH, ServiceStatus, Status, brought_by, changes
+from ci.release.observe.status import (
+    EVENT_WIDTH,
+    ServiceStatus,
+    Status,
+    brought_by,
+    changes,
+    drift,
+)
 from ci.release.records.table import history
 from tests.unit.release.conftest import ENV, Pipeline
 
@@ -37,6 +44,21 @@ async def test_after_a_rollback_the_release_is_the_one_that_first_brought_it(
     found = await release.status(pipeline.context)
     assert {item.release for item in found.services} == {"2026.11.24-1"}
     assert found.release == "2026.11.24-3"
+
+
+async def test_the_count_of_a_scaled_service_is_no_drift(pipeline: Pipeline) -> None:
+    await pipeline.deploy()
+    known = (await history(pipeline.context)).releases[0]
+    run = dataclasses.replace(known.after[SERVICE], desired=1, scaled=True)
+    entries = tuple(
+        dataclasses.replace(item, after=run) if item.service == SERVICE else item
+        for item in known.entries
+    )
+    scaled = dataclasses.replace(known, entries=entries)
+    more = dataclasses.replace(run, desired=4, scaled=False)  # as it is read from ECS
+    assert drift(scaled, SERVICE, more) == ""
+    assert "record lists" in drift(scaled, SERVICE, dataclasses.replace(more, revision="arn:x:9"))
+    assert "record lists" in drift(known, SERVICE, more)
 
 
 async def test_a_revision_of_no_release_is_shown_as_such(pipeline: Pipeline) -> None:

@@ -1,10 +1,14 @@
 """Each thing that a release stands on, broken: found with its resource and its fix."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from ci.aws import elb
+from ci.aws.elb import Answer
+from ci.config import LoadBalancer
 from ci.errors import VerifyError
 from ci.release import Verification, verify
 from ci.release.prerequisites.findings import Status
@@ -233,6 +237,49 @@ async def test_each_problem_is_found_with_its_resource_and_its_fix(
     assert fix in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "endpoint", "status", "told"),
+    [
+        ({"tls": None}, None, Status.FAIL, "no listener with TLS"),
+        ({"tls": "none"}, None, Status.PASS, "plain HTTP, as acso.toml allows"),
+        ({"domain": "a.example.com", "hosted_zone": "Z1", "tls": None}, None, Status.PASS, "HTTPS"),
+        ({"name": "development", "tls": None}, None, Status.PASS, "plain HTTP"),
+        ({"tls": None}, "http://here", Status.SKIP, "not AWS's own"),
+    ],
+)
+async def test_plain_http_outside_development_is_a_problem_unless_allowed(
+    account: ReadyAccount,
+    changes: dict[str, Any],
+    endpoint: str | None,
+    status: Status,
+    told: str,
+) -> None:
+    here = account_context(account)
+    here.aws.endpoint = endpoint  # type: ignore[misc]
+    here = dataclasses.replace(here, env=dataclasses.replace(here.env, **changes))
+    found_ = {item.what: item for item in (await verify(here, pushed_images())).findings}
+    assert found_["TLS"].status is status
+    assert told in found_["TLS"].message
+
+
+async def test_an_internal_load_balancer_that_this_machine_does_not_reach_is_a_problem(
+    account: ReadyAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = account_context(account)
+    internal = LoadBalancer(internal=True)
+    here = dataclasses.replace(here, env=dataclasses.replace(here.env, load_balancer=internal))
+    assert (await verify(here, pushed_images())).ok
+
+    async def get(url: str, *, seconds: float = 5.0) -> Answer:  # noqa: ARG001
+        return Answer(status=0, error="no answer: timed out")
+
+    monkeypatch.setattr(elb, "get", get)
+    found_ = {item.what: item for item in (await verify(here, pushed_images())).problems}
+    problem = found_["internal load balancer"]
+    assert problem.message == "this machine does not reach it: no answer: timed out"
+    assert "from a machine in the network" in problem.fix
+
+
 async def test_all_problems_are_reported_together(account: ReadyAccount) -> None:
     for name in ("no log group", "no task role", "another health path", "no image"):
         PROBLEMS[name][0](account)
@@ -248,7 +295,7 @@ async def test_all_problems_are_reported_together(account: ReadyAccount) -> None
     pulls = [item for item in verified.problems if item.action == "ecr:BatchGetImage"]
     assert len(pulls) == COUNT
     assert ECR in {item.resource for item in pulls}
-    assert verified.summary() == f"{8 + 4 * COUNT - 9} of {8 + 4 * COUNT} passed, 9 failed"
+    assert verified.summary() == f"{9 + 4 * COUNT - 9} of {9 + 4 * COUNT} passed, 9 failed"
     with pytest.raises(VerifyError) as raised:
         verified.raise_for_failure()
     assert all(item.fix in str(raised.value) for item in verified.problems)

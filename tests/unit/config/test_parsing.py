@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ci.config import FARGATE, Config, load, parse
 from ci.errors import ConfigError, UsageError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "tests" / "acso.toml").read_text()
 
 
