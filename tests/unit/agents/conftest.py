@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import io
 import json
@@ -19,6 +20,7 @@ import pytest
 from agents.common import logs
 from agents.common.app import create
 from agents.common.settings import Settings
+from tests.unit.agents.house import PERSON, House
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,12 +30,15 @@ Start = Callable[..., "Process"]
 
 @pytest.fixture
 def client() -> Open:
-    """Open an agent's own application, without a socket between."""
+    """Open an agent's own application, without a socket between; the caller is a person."""
 
     def open_(settings: Settings) -> httpx.AsyncClient:
         package = settings.agent.replace("-", "_")
-        app = create(settings, importlib.import_module(f"agents.{package}.api").router)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent")
+        router = importlib.import_module(f"agents.{package}.api").router
+        runtime = dataclasses.replace(House().runtime(settings.agent), settings=settings)
+        app = create(settings, router, runtime=runtime)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://agent", headers=PERSON)
 
     return open_
 

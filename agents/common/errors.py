@@ -1,0 +1,79 @@
+"""Errors as problem documents (RFC 9457), `application/problem+json`."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+MEDIA_TYPE = "application/problem+json"
+#: Limit of the errors in a response 422. Each repeats its input, so all can be 100 times the body.
+MAX_ERRORS = 20
+
+
+class ProblemError(Exception):
+    """A request that is not done; its status and detail are the response."""
+
+    def __init__(
+        self, status: int, detail: str, *, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+def missing(what: str, name: str) -> ProblemError:
+    """Return the problem of something that does not exist."""
+    return ProblemError(404, f"there is no {what} {name}")
+
+
+def response(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return a problem document."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+    }
+    if errors is not None:
+        document["errors"] = jsonable_encoder(errors)
+    return JSONResponse(document, status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an app with a problem document."""
+    app.exception_handler(ProblemError)(_problem)
+    app.exception_handler(RequestValidationError)(_invalid)
+    app.exception_handler(HTTPException)(_refused)
+    app.exception_handler(Exception)(_unexpected)
+
+
+async def _problem(_: Request, error: ProblemError) -> Response:
+    return response(error.status, error.detail, headers=error.headers)
+
+
+async def _invalid(_: Request, error: RequestValidationError) -> Response:
+    first = error.errors()[:MAX_ERRORS]
+    where = ".".join(str(part) for part in first[0]["loc"]) if first else "the request"
+    detail = f"{where}: {first[0]['msg']}" if first else "the request is invalid"
+    return response(422, detail, errors=first)
+
+
+async def _refused(_: Request, error: HTTPException) -> Response:
+    return response(error.status_code, str(error.detail), headers=error.headers)
+
+
+async def _unexpected(*_: object) -> Response:
+    # The log has the traceback; the caller gets the request's id in a header.
+    return response(500, "the request failed; the log has the reason under its request id")

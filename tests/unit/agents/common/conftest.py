@@ -1,0 +1,55 @@
+"""A real DynamoDB and Secrets Manager: the emulator as it comes, in a process of its own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from agents.common.aws import Aws
+from agents.common.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path_factory.mktemp("emulator")),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ministack"], env=environ, stdout=subprocess.DEVNULL
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        try:
+            _until_it_answers(f"{url}/_ministack/health", process)
+            yield Aws(Settings(agent="supervisor", region="us-east-1", endpoint=url))
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _until_it_answers(url: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 60
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the emulator ended"
+        try:
+            opener.open(url, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.05)  # between two looks
+    raise AssertionError("the emulator does not answer")
