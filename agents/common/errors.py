@@ -1,5 +1,7 @@
 """Errors as problem documents (RFC 9457), `application/problem+json`."""
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -7,9 +9,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
+from agents.common.state import ConflictError, StateError
+
+_log = logging.getLogger("agents.errors")
 MEDIA_TYPE = "application/problem+json"
 #: Limit of the errors in a response 422. Each repeats its input, so all can be 100 times the body.
 MAX_ERRORS = 20
@@ -48,12 +54,17 @@ def response(
     }
     if errors is not None:
         document["errors"] = jsonable_encoder(errors)
-    return JSONResponse(document, status, headers, MEDIA_TYPE)
+    # ASCII, because the input that an error repeats may have no valid encoding.
+    content = json.dumps(document, default=str)
+    return Response(content, status, headers, MEDIA_TYPE)
 
 
 def install(app: FastAPI) -> None:
     """Answer every error of an app with a problem document."""
     app.exception_handler(ProblemError)(_problem)
+    app.exception_handler(StateError)(_no_state)
+    app.exception_handler(ConflictError)(_conflict)
+    app.exception_handler(PydanticSerializationError)(_not_text)
     app.exception_handler(RequestValidationError)(_invalid)
     app.exception_handler(HTTPException)(_refused)
     app.exception_handler(Exception)(_unexpected)
@@ -61,6 +72,19 @@ def install(app: FastAPI) -> None:
 
 async def _problem(_: Request, error: ProblemError) -> Response:
     return response(error.status, error.detail, headers=error.headers)
+
+
+async def _no_state(_: Request, error: StateError) -> Response:
+    _log.warning("%s", error)
+    return response(503, "the state cannot be read or written", headers={"Retry-After": "1"})
+
+
+async def _conflict(*_: object) -> Response:
+    return response(409, "another request changed the same; read it again")
+
+
+async def _not_text(*_: object) -> Response:
+    return response(422, "the request has text that is not valid Unicode")
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> Response:
