@@ -13,6 +13,7 @@ from agents.threat_hunter.logic import Entry
 #: Longest line, and largest log once unpacked: a gzipped bomb ends here.
 MAX_LINE = 64 * 1024
 MAX_BYTES = 128 * 1024 * 1024
+MAX_LINES = 1_000_000
 #: Invalid lines that are described; the others are counted.
 MAX_PROBLEMS = 20
 _GZIP = 31  # zlib's window bits for gzip
@@ -48,7 +49,7 @@ class Problems:
 async def lines(chunks: AsyncIterator[bytes], *, gzipped: bool) -> AsyncIterator[bytes]:
     """Yield the lines of a body; raises `LogError` if it is too large or not gzip."""
     unpack = zlib.decompressobj(_GZIP) if gzipped else None
-    rest, total = b"", 0
+    rest, total, count = b"", 0, 0
     async for chunk in chunks:
         for part in _unpacked(unpack, chunk):
             total += len(part)
@@ -56,6 +57,10 @@ async def lines(chunks: AsyncIterator[bytes], *, gzipped: bool) -> AsyncIterator
                 message = f"the log has more than {MAX_BYTES} bytes"
                 raise LogError(message)
             *whole, rest = (rest + part).split(b"\n")
+            count += len(whole)
+            if count > MAX_LINES:
+                message = f"the log has more than {MAX_LINES} lines"
+                raise LogError(message)
             for line in whole:
                 yield line
             if len(rest) > MAX_LINE:

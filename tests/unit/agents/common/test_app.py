@@ -65,8 +65,10 @@ async def test_every_agent_of_the_configuration_serves_every_route_under_both_pr
             for route in own:
                 for method in route.methods or ():
                     answer = await http.request(method, f"{prefix}{route.path}")
-                    # Without a body it may be refused, but it must have been found.
-                    assert answer.status_code in (200, 422), answer.text
+                    # Without a body or an id it may be refused, but it must have been found.
+                    assert answer.status_code < 500, answer.text
+                    assert answer.status_code not in (401, 405), answer.text
+                    assert '"detail": "Not Found"' not in answer.text
 
 
 @pytest.mark.parametrize("agent", TASKS)
