@@ -99,36 +99,14 @@ class Acso:
         """Look for insecure code, committed secrets and vulnerable packages."""
         image = (await self._config()).project.base_image
         today = datetime.datetime.now(datetime.UTC).date().isoformat()
-
-        async def packages() -> str:
-            return await quality.vulnerable_packages(
-                self.source, image, today=today, required=audit_required
-            )
-
-        lines = await run_all(
-            {
-                "code": lambda: run_gate("code", lambda: quality.insecure_code(self.source, image)),
-                "secrets": lambda: run_gate(
-                    "secrets", lambda: quality.committed_secrets(self.source, image)
-                ),
-                "packages": lambda: run_gate("packages", packages),
-            }
-        )
-        return "\n".join(lines.values())
+        return await quality.security(self.source, image, today=today, required=audit_required)
 
     @cached
     @source_check
     async def test(self) -> str:
         """Run the fast tests; at least 80 % branch coverage of code that needs no containers."""
         image = (await self._config()).project.base_image
-        parts = {
-            about: partial(
-                run_gate, f"test {about}", partial(quality.test, self.source, image, about)
-            )
-            for about in quality.TESTS
-        }
-        lines = await run_all(parts)
-        return "\n".join(lines.values())
+        return await quality.tests(self.source, image)
 
     @cached_per_session
     async def check(self, audit_required: AuditRequired = False) -> str:

@@ -19,6 +19,8 @@ SETTINGS = (
     "loadBalancers",
     "networkConfiguration",
 )
+#: Arguments that a release never changes: recorded for a service that has to be created again.
+CREATION = ("capacityProviderStrategy",)
 DESCRIBED_TASKS = 100  # at most, in one DescribeTasks
 
 
@@ -248,7 +250,11 @@ def _service(data: Mapping[str, Any]) -> Service:
         desired=data["desiredCount"],
         running=data["runningCount"],
         settings=canonical.service(data),
-        arguments=json.dumps({key: data[key] for key in SETTINGS if key in data}, sort_keys=True),
+        arguments=json.dumps(
+            {key: data[key] for key in SETTINGS if key in data}
+            | {key: data[key] for key in CREATION if data.get(key)},
+            sort_keys=True,
+        ),
         deployments=tuple(_deployment(item) for item in data.get("deployments", ())),
         last_event=events[0]["message"] if events else "",
         events=tuple(event["message"] for event in events),

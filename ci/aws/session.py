@@ -4,17 +4,18 @@ boto3 is imported late, because that takes a quarter of a second, which `--help`
 """
 
 import os
+import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import anyio.from_thread
 
-from ci.aws.failures import failure
+from ci.aws.failures import failure, throttled
 from ci.config import Environment
 from ci.errors import AwsError, WrongAccountError
 
@@ -25,6 +26,12 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds
 #: Services whose calls must not delay anything: one attempt, with a short timeout.
 QUICK_SERVICES = frozenset({"sns"})
 QUICK_TIMEOUT = 3
+#: Seconds for which a throttled call is repeated after all of botocore's own attempts, which end
+#: after some 15 s. ECS throttles by bursts of a bucket that fills again at one call a second or
+#: more. Source: Amazon ECS API reference, "Request throttling for the Amazon ECS API".
+THROTTLE_PATIENCE = 120.0
+THROTTLE_PAUSES = (2.0, 10.0)  # seconds: the first pause, and the longest
+T = TypeVar("T")
 _creation = threading.Lock()  # of clients, which is not thread-safe
 
 
@@ -132,11 +139,33 @@ class Aws:
                     raise
                 raise known from None  # botocore's own text may contain secrets
 
-        return await anyio.to_thread.run_sync(run, limiter=self._limiter, abandon_on_cancel=False)
+        async def attempt() -> Any:
+            return await anyio.to_thread.run_sync(
+                run, limiter=self._limiter, abandon_on_cancel=False
+            )
+
+        return await (attempt() if self._quick else while_throttled(attempt))
 
     async def account(self) -> str:
         """Return the account that the credentials belong to."""
         return str((await self.call("sts", "get_caller_identity"))["Account"])
+
+
+async def while_throttled(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Make a call, again and again while AWS throttles it; raises after `THROTTLE_PATIENCE`.
+
+    A throttled call has changed nothing, so that any may be repeated.
+    """
+    began, (pause, longest) = anyio.current_time(), THROTTLE_PAUSES
+    while True:
+        try:
+            return await attempt()
+        except AwsError as error:
+            over = anyio.current_time() - began + pause > THROTTLE_PATIENCE
+            if over or not throttled(error):
+                raise
+        await anyio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 (no secret)
+        pause = min(2 * pause, longest)
 
 
 def expected_account(environment: Environment, endpoint: str | None) -> str:

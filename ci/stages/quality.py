@@ -5,13 +5,17 @@ tool's own output. Where a tool's exit code says too little, its report is judge
 """
 
 import json
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import dagger
 from dagger import dag
 
 from ci.common.concurrency import parallel
 from ci.errors import StageError
+from ci.report.progress import stage
 from ci.stages.base import SOURCE, part, tools
+from ci.stages.running import failure, run_all, run_gate
 
 CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
 _PIPELINE = (
@@ -100,13 +104,52 @@ async def typecheck(source: dagger.Directory, image: str) -> str:
     return _last_line(await checked.stdout())
 
 
-async def insecure_code(source: dagger.Directory, image: str) -> str:
+async def security(source: dagger.Directory, image: str, *, today: str, required: bool) -> str:
+    """Look for insecure code, committed secrets and vulnerable packages, in parallel.
+
+    Args:
+        source: the repository.
+        image: the base image.
+        today: the date; the audit runs again each day, because new advisories appear.
+        required: whether packages that the advisory service does not know are an error.
+    """
+    tool = await _shared_tools(image, source, "security")
+    return await _gates(
+        {
+            "code": partial(insecure_code, tool, source),
+            "secrets": partial(committed_secrets, tool, source),
+            "packages": partial(vulnerable_packages, tool, source, today=today, required=required),
+        }
+    )
+
+
+async def tests(source: dagger.Directory, image: str) -> str:
+    """Run the fast tests, each part in a container of its own, in parallel."""
+    tool = await _shared_tools(image, source, "test")
+    return await _gates({f"test {about}": partial(test, tool, source, about) for about in TESTS})
+
+
+async def _shared_tools(image: str, source: dagger.Directory, group: str) -> dagger.Container:
+    """Return the tools that several gates branch from: described to the engine once."""
+    async with stage(f"{group} tools"):
+        try:
+            return await tools(image, source, group)
+        except dagger.ExecError as error:
+            raise StageError(failure(f"{group} tools", error)) from error
+
+
+async def _gates(gates: Mapping[str, Callable[[], Awaitable[str]]]) -> str:
+    """Run gates in parallel, all of them to their end; return a line of each."""
+    lines = await run_all({name: partial(run_gate, name, gate) for name, gate in gates.items()})
+    return "\n".join(lines.values())
+
+
+async def insecure_code(tool: dagger.Container, source: dagger.Directory) -> str:
     """Look for insecure code with bandit."""
     # Low findings are those that ruff's S rules judge already, line by line.
     command = ["bandit", "--quiet", "--recursive", "--severity-level", "medium"]
     agents = part(source, "agents/**/*.py", "pyproject.toml")
     others = part(source, "ci/**/*.py", "validation/**/*.py", "pyproject.toml")
-    tool = await tools(image, source, "security")
     runs = (
         _checked(tool, agents, [*command, "agents"]),
         _checked(tool, others, [*command, "ci", "validation"]),
@@ -115,7 +158,7 @@ async def insecure_code(source: dagger.Directory, image: str) -> str:
     return "no insecure code"
 
 
-async def committed_secrets(source: dagger.Directory, image: str) -> str:
+async def committed_secrets(tool: dagger.Container, source: dagger.Directory) -> str:
     """Look for secrets in the source with detect-secrets; locks hold hashes, not secrets."""
     # A program of its own, because the scan's exit code is 0 whatever it finds.
     # The keyword detector takes every variable named `secret` for one.
@@ -126,7 +169,6 @@ async def committed_secrets(source: dagger.Directory, image: str) -> str:
     apart = ("agents", "tests", "ci")
     parts = [part(source, name) for name in apart]
     parts.append(part(source, "**", *(f"!{name}" for name in apart)))
-    tool = await tools(image, source, "security")
     hooks = [_checked(tool, each, ["sh", "-c", hook]) for each in parts]
     await parallel(lambda run: run.sync(), hooks)
     return "no secrets"
@@ -140,19 +182,11 @@ def _checked(
 
 
 async def vulnerable_packages(
-    source: dagger.Directory, image: str, *, today: str, required: bool
+    tool: dagger.Container, source: dagger.Directory, *, today: str, required: bool
 ) -> str:
-    """Look for packages with known vulnerabilities among those that run: agents and program.
-
-    Args:
-        source: the repository.
-        image: the base image.
-        today: the date; the audit runs again each day, because new advisories appear.
-        required: whether packages that the advisory service does not know are an error.
-    """
+    """Look for packages with known vulnerabilities among those that run: agents and program."""
     report = (
-        (await tools(image, source, "security"))
-        .with_mounted_directory(SOURCE, part(source, "locks/*.lock").directory("locks"))
+        tool.with_mounted_directory(SOURCE, part(source, "locks/*.lock").directory("locks"))
         .with_env_variable("AUDITED_ON", today)
         .with_exec(
             ["pip-audit", "--disable-pip", "--require-hashes", "--progress-spinner=off"]
@@ -195,23 +229,19 @@ def judge_audit(report: str, *, required: bool) -> str:
     return audited if not unknown else f"only {audited} (the advisory service lacks the others)"
 
 
-async def test(source: dagger.Directory, image: str, about: str) -> str:
+async def test(tool: dagger.Container, source: dagger.Directory, about: str) -> str:
     """Run one part of the fast tests; 80 % of its code that needs no containers must be covered.
 
     Args:
+        tool: a container with the locked test tools.
         source: the repository.
-        image: the base image.
         about: which part, a name in `TESTS`.
     """
     covered = [f"--cov={package}" for package in MEASURED.get(about, ())]
     limits = ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"] if covered else []
-    run = (
-        (await tools(image, source, "test"))
-        .with_mounted_directory(SOURCE, part(source, *TESTS[about]))
-        .with_exec(
-            ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-            + [*SELECTIONS[about], *covered, *limits]
-        )
+    run = tool.with_mounted_directory(SOURCE, part(source, *TESTS[about])).with_exec(
+        ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        + [*SELECTIONS[about], *covered, *limits]
     )
     return _last_line(await run.stdout())
 

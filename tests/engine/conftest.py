@@ -22,6 +22,8 @@ from ci.local import container_engine as local_docker
 from tests.engine.behaviours import IMAGE, Lab
 
 INSTANCE = f"engine-tests-{os.getpid()}"
+#: Finds what these tests made: others may make containers and images meanwhile.
+OWN: dict[str, Any] = {"label": f"acso.instance={INSTANCE}"}
 Open = Callable[[engine.Options], AbstractAsyncContextManager[Lab]]
 
 
@@ -45,9 +47,8 @@ def client() -> Iterator[docker.DockerClient]:
     """Docker itself, to look behind the engine; what the tests' steps made goes at the end."""
     client = docker.from_env()
     yield client
-    mine: dict[str, Any] = {"label": f"acso.instance={INSTANCE}"}
-    assert not client.containers.list(all=True, filters=mine)
-    for each in client.images.list(filters=mine):
+    assert not client.containers.list(all=True, filters=OWN)
+    for each in client.images.list(filters=OWN):
         for tag in each.tags:  # by name: an id cannot go before the images made of it
             client.api.remove_image(tag, force=True)
     for volume in client.volumes.list(filters={"label": "acso.engine.cache"}):

@@ -68,7 +68,7 @@ def volumes(client: docker.DockerClient) -> list[str]:
 async def test_a_session_keeps_what_it_used_and_a_prune_takes_the_rest(
     own: engine.Options, session: Open, client: docker.DockerClient
 ) -> None:
-    names = {tag for image in client.images.list(name="acso-engine") for tag in image.tags}
+    names = _names(client)
     async with session(own) as mine:
         help_ = await said(loader(mine, own), "--help").sync()
         assert "program interpreter" in await help_.stdout()
@@ -89,9 +89,7 @@ async def test_a_session_keeps_what_it_used_and_a_prune_takes_the_rest(
     assert apart.results + gone.results == held
     assert gone.images >= 2
     assert not volumes(client)
-    now = {tag for image in client.images.list(name="acso-engine") for tag in image.tags}
-    made = {tag for tag in now - names if tag in _labelled(client)}
-    assert not made
+    assert not _names(client) - names
     assert not [path for path in (own.cache_dir / "blobs").rglob("*") if path.is_file()]
     async with session(own) as mine:
         assert await said(loader(mine, own), "--help").stdout()
@@ -99,8 +97,8 @@ async def test_a_session_keeps_what_it_used_and_a_prune_takes_the_rest(
     await pruned(own, EVERYTHING)
 
 
-def _labelled(client: docker.DockerClient) -> set[str]:
-    """Return the names of images of these tests: others may make some meanwhile."""
+def _names(client: docker.DockerClient) -> set[str]:
+    """Return the names of images of this file's tests: others may make some meanwhile."""
     found = client.images.list(filters={"label": f"acso.instance={INSTANCE}-cache"})
     return {tag for image in found for tag in image.tags}
 

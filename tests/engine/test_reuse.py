@@ -20,7 +20,7 @@ from ci.engine.execution.steps import PARALLEL
 from ci.engine.store.tree import FILE, Entry, Tree
 from ci.engine.values import Change, Container, Edit, Exec, Files, Image, Mount
 from tests.engine.behaviours import Lab
-from tests.engine.conftest import Open
+from tests.engine.conftest import OWN, Open
 from tests.engine.daemons import podman_version
 
 pytestmark = pytest.mark.docker
@@ -190,11 +190,11 @@ async def test_a_result_whose_image_or_output_is_gone_is_made_again(
     options: engine.Options, session: Open, tmp_path: Path, client: Any
 ) -> None:
     own = replace(options, cache_dir=tmp_path)
-    before = {tag for image in client.images.list("acso-engine") for tag in image.tags}
+    before = {tag for image in client.images.list(filters=OWN) for tag in image.tags}
     script = f"echo kept{FRESH} > /f; echo said{FRESH}"
     async with session(own) as lab:
         await lab.sh(script).stdout()
-    for image in client.images.list("acso-engine"):
+    for image in client.images.list(filters=OWN):
         for tag in set(image.tags) - before:
             client.api.remove_image(tag, force=True)
     async with session(own) as lab:

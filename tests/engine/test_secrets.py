@@ -10,6 +10,7 @@ import docker
 import pytest
 
 from tests.engine.behaviours import Behaviours, Lab, Shows
+from tests.engine.conftest import OWN
 
 pytestmark = pytest.mark.docker
 behaviour = Behaviours()
@@ -94,7 +95,7 @@ async def test_no_value_is_in_images_ids_logs_or_the_cache(
     files = files_below(lab.options.cache_dir)
     assert len(files) > 10
     assert not [path for path in files if value.encode() in path.read_bytes()]
-    images = client.images.list(name="acso-engine")
+    images = client.images.list(filters=OWN)
     assert not [image for image in images if value in str(image.attrs)]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from ci.engine import server
 from tests.engine.behaviours import Lab
-from tests.engine.conftest import INSTANCE, Open
+from tests.engine.conftest import INSTANCE, OWN, Open
 
 pytestmark = pytest.mark.docker
 QUERY = {"query": "{ version }"}
@@ -151,6 +151,6 @@ async def test_a_command_that_is_a_containers_own_leaves_its_secret_in_no_image(
     c = lab.base.with_rootfs(root).with_secret_variable("T", lab.dag.set_secret("t", value))
     c = await c.with_exec(["/bin/ld", "--version"]).sync()
     assert await c.rootfs().glob(f"only/{FRESH}") == [f"only/{FRESH}"]
-    found = [image.attrs for image in client.images.list("acso-engine")]
+    found = [image.attrs for image in client.images.list(filters=OWN)]
     assert len(found) > 1
     assert not [each for each in found if value in str(each)]

@@ -188,7 +188,12 @@ async def _acquire(context: ReleaseContext, me: Holder, say: Say, wait: float) -
             say(f"taking over from {describe(seen)}: that process is dead")
         began = context.clock.monotonic()
         lease = Lease(token=uuid.uuid4().hex, expires=_expiry(context), holder=me.data())
-        if kept := await _put(context, context.aws, lease, seen):
+        kept = await _put(context, context.aws, lease, seen)
+        while kept is not None and context.clock.monotonic() - began >= RENEWAL_SECONDS:
+            # The answer took so long that the lease may have expired meanwhile.
+            began, wanted = context.clock.monotonic(), replace(kept, expires=_expiry(context))
+            kept = await _put(context, context.aws, wanted, kept)
+        if kept is not None:
             return _Renewals(context, kept, began)
         # Another process was faster: wait for it.
 

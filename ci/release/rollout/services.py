@@ -51,11 +51,18 @@ def _update_for(change: Change, desired: DesiredService) -> ServiceUpdate:
             version=image.version,
             digest=image.digest,
             desired=desired.count,
-            settings=desired.arguments,
+            settings=_with_creation(desired.arguments, current),
         ),
         current=change.current,
         request=desired.request if change.register else None,
     )
+
+
+def _with_creation(arguments: str, current: ServiceRevision | None) -> str:
+    """Add what only the creation of the service sets, so that a rollback can create it again."""
+    now = json.loads(current.settings) if current and current.settings else {}
+    kept = {key: now[key] for key in ecs.CREATION if key in now}
+    return json.dumps(json.loads(arguments) | kept, sort_keys=True)
 
 
 async def updates_to(
@@ -144,14 +151,17 @@ async def apply_update(context: ReleaseContext, item: ServiceUpdate, say: Say) -
         say(f"{item.agent.name}: creating the service (revision {revision})")
         request = requests.service(context, item.agent, revision=item.run.revision)
         request |= {**_settings(context, item), "desiredCount": item.run.desired}
+        if "capacityProviderStrategy" in request:
+            del request["launchType"]  # ECS accepts one of the two
         return _expectation(item, await ecs.create_service(context.aws, request))
     say(f"{item.agent.name}: updating the service to revision {revision}")
+    settings = _settings(context, item)
     request = {
         "cluster": context.outputs.cluster,
         "service": item.service,
         "taskDefinition": item.run.revision,
         "desiredCount": item.run.desired,
-        **_settings(context, item),
+        **{key: value for key, value in settings.items() if key in ecs.SETTINGS},
     }
     before = item.current.service
     if before and before.revision == item.run.revision and _failed(item.current):

@@ -131,7 +131,7 @@ async def test_a_command_is_one_layer_and_brings_nothing_of_the_host(
 ) -> None:
     c = lab.sh('test -s "$BUNDLE" && echo made > /made', _with_bundle(lab))
     reference = await c.publish(f"{lab.registry}/app:ran")
-    tags = [tag for image in client.images.list() for tag in image.tags]
+    tags = [tag for image in client.api.images() for tag in image["RepoTags"] or ()]
     assert f"{lab.registry}/app:ran" not in tags
     pushed = lab.dag.container().from_(reference)
     assert not await pushed.exists("/dev/acso")

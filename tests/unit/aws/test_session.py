@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,16 @@ from botocore import exceptions
 from botocore.stub import Stubber
 
 from ci.aws.failures import failure
-from ci.aws.session import CALLS, Aws, Credentials, assume_with_token, check_account
+from ci.aws.session import (
+    CALLS,
+    THROTTLE_PATIENCE,
+    THROTTLE_PAUSES,
+    Aws,
+    Credentials,
+    assume_with_token,
+    check_account,
+    while_throttled,
+)
 from ci.config import Environment, load
 from ci.errors import AwsError, WrongAccountError
 
@@ -163,7 +172,7 @@ def _least(client: Any, operation: str) -> dict[str, Any]:
         ("ExpiredTokenException", "expired"),
         ("UnrecognizedClientException", "does not know these credentials"),
         ("InvalidClientTokenId", "does not know these credentials"),
-        ("ThrottlingException", ""),
+        ("InternalFailure", ""),
     ],
 )
 async def test_a_refusal_has_a_hint(aws: Aws, code: str, hint: str) -> None:
@@ -343,3 +352,45 @@ async def test_a_cancelled_call_makes_no_further_attempt() -> None:
             await aws.call("dynamodb", "list_tables")
     assert scope.cancelled_caught
     assert attempts == ["attempt"]
+
+
+@pytest.mark.parametrize("seconds", [30, 110])
+async def test_a_throttled_call_is_repeated_after_botocore_s_own_attempts(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    now = virtual_time(monkeypatch)
+
+    async def call() -> str:
+        if now() < seconds:
+            raise AwsError("ecs register_task_definition: no", code="ThrottlingException")
+        return "registered"
+
+    assert await while_throttled(call) == "registered"
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [("ThrottlingException", THROTTLE_PATIENCE), ("ClientException", 0.0)]
+)
+async def test_endless_throttling_and_other_errors_end_a_call(
+    monkeypatch: pytest.MonkeyPatch, code: str, ends: float
+) -> None:
+    now = virtual_time(monkeypatch)
+
+    async def call() -> str:
+        raise AwsError("ecs register_task_definition: no", code=code)
+
+    with pytest.raises(AwsError, match="no"):
+        await while_throttled(call)
+    assert ends - THROTTLE_PAUSES[1] <= now() <= ends
+
+
+def virtual_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """Let sleeps take no time; return the clock that they move."""
+    passed = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        passed[0] += seconds
+
+    monkeypatch.setattr(anyio, "current_time", lambda: passed[0])
+    monkeypatch.setattr(anyio, "sleep", sleep)
+    return lambda: passed[0]

@@ -114,6 +114,23 @@ async def test_a_rollback_brings_a_removed_agent_back(process: Process, account:
     assert (await release.status(fewer.context)).ok
 
 
+async def test_a_removed_agent_comes_back_on_the_capacity_that_somebody_gave_it(
+    process: Process,
+) -> None:
+    both, name = process(SUPERVISOR, HUNTER), ENV.service(HUNTER)
+    await deploy(both)
+    spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1}]
+    both.world.services[name].request["capacityProviderStrategy"] = spot
+    await deploy(both, "good-2")
+    assert both.world.services[name].request["capacityProviderStrategy"] == spot
+    fewer = process(SUPERVISOR)
+    await deploy(fewer, "good-3")
+    assert (await fewer.rollback()).kind is OutcomeKind.RESTORED
+    made = fewer.world.services[name].request
+    assert made["capacityProviderStrategy"] == spot
+    assert "launchType" not in made
+
+
 async def test_a_rollback_past_the_release_that_added_an_agent_removes_it(
     process: Process, account: Account
 ) -> None:

@@ -9,7 +9,7 @@ from ci.release import Outcome, OutcomeKind
 from tests.unit.release.badday.day import Day, deploys, described, rolls_back, simulate
 from tests.unit.release.badday.tasks import Fate, Quality
 from tests.unit.release.badday.test_badday import morning
-from tests.unit.release.badday.weather import CLOUD, LOCK, Storm, Weather
+from tests.unit.release.badday.weather import CLOUD, LOCK, Lost, Storm, Weather
 
 
 async def silence(day: Day, name: str, *, after: str, cloud: float, lock: float) -> None:
@@ -57,6 +57,19 @@ def test_a_release_is_a_success_although_its_lock_cannot_be_removed(
         images = day.push("good")
         monkeypatch.setattr(records, "release_lease", unreachable)
         result = await day.run("good", deploys(images))
+        assert isinstance(result, Outcome), described(result)
+        assert result.kind is OutcomeKind.DEPLOYED, described(result)
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_the_answer_to_the_first_calls_takes_longer_than_a_lease(number: int) -> None:
+    async def story(day: Day) -> None:
+        await morning(day, [])
+        images = day.push("good")
+        weather = Weather(lost=(Lost(number, 2, 8.0),))
+        result = await day.run("good", deploys(images), weather)
         assert isinstance(result, Outcome), described(result)
         assert result.kind is OutcomeKind.DEPLOYED, described(result)
 

@@ -9,7 +9,8 @@ from tests.unit.release.badday.tasks import RETRIED, Fate
 #: Seconds without an answer from ECS or from the load balancer, and from the lock's table, that a
 #: good release survives: 30 s and a lease of 15 s, less the time of one call that is under way.
 CLOUD_PATIENCE, ANSWER_PATIENCE, LOCK_PATIENCE = 20.0, 18.0, 5.0
-THROTTLED = 0.6  # of that, for calls that are throttled
+#: Seconds for which calls of the cloud, and of the lock's table, may be throttled.
+CLOUD_THROTTLED, LOCK_THROTTLED = 100.0, 3.0
 CLOCKS = 30.0  # seconds that a clock may be off
 
 
@@ -63,20 +64,28 @@ CLOCK = st.floats(-CLOCKS, CLOCKS).map(lambda value: round(value, 3))
 NUMBERS = st.integers(0, 400)
 
 
-def _storm(services: frozenset[str], longest: float) -> st.SearchStrategy[Storm]:
-    seconds = st.floats(0.5, longest).map(lambda value: round(value, 1))
+def _storm(services: frozenset[str], longest: float, throttled: float) -> st.SearchStrategy[Storm]:
+    def seconds(most: float) -> st.SearchStrategy[float]:
+        return st.floats(0.5, most).map(lambda value: round(value, 1))
+
     start = st.floats(0.0, 80.0).map(lambda value: round(value, 1))
-    silent = st.builds(Storm, st.just("silent"), st.just(services), start, seconds)
+    silent = st.builds(Storm, st.just("silent"), st.just(services), start, seconds(longest))
     if services == ANSWERS:
         return silent
-    # botocore's attempts end sooner when each of them is answered.
-    shorter = seconds.map(lambda value: round(value * THROTTLED, 1))
-    return silent | st.builds(Storm, st.just("throttled"), st.just(services), start, shorter)
+    length = seconds(throttled)
+    return silent | st.builds(Storm, st.just("throttled"), st.just(services), start, length)
 
 
 def _storms(scale: float) -> st.SearchStrategy[tuple[Storm, ...]]:
-    limits = ((CLOUD, CLOUD_PATIENCE), (LOCK, LOCK_PATIENCE), (ANSWERS, ANSWER_PATIENCE))
-    each = [st.none() | _storm(services, scale * longest) for services, longest in limits]
+    limits = (
+        (CLOUD, CLOUD_PATIENCE, CLOUD_THROTTLED),
+        (LOCK, LOCK_PATIENCE, LOCK_THROTTLED),
+        (ANSWERS, ANSWER_PATIENCE, 0.0),
+    )
+    each = [
+        st.none() | _storm(services, scale * silent, scale * throttled)
+        for services, silent, throttled in limits
+    ]
     return st.tuples(*each).map(lambda found: tuple(storm for storm in found if storm))
 
 

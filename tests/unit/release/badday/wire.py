@@ -18,7 +18,7 @@ from botocore.validate import ParamValidator
 
 from ci.aws import elb
 from ci.aws.failures import failure
-from ci.aws.session import QUICK_TIMEOUT, Aws, loader
+from ci.aws.session import QUICK_TIMEOUT, Aws, loader, while_throttled
 from tests.unit.release.badday.timeline import RefusedError
 from tests.unit.release.badday.weather import CALM, Weather
 
@@ -88,13 +88,17 @@ class ModelAws(Aws):
 
     async def call(self, service: str, operation: str, /, **arguments: Any) -> dict[str, Any]:
         """Call one operation."""
-        try:
-            return await self._attempts(service, operation, arguments)
-        except Exception as error:
-            known = failure(self, service, operation, error, ())
-            if known is None:
-                raise
-            raise known from None
+
+        async def attempt() -> dict[str, Any]:
+            try:
+                return await self._attempts(service, operation, arguments)
+            except Exception as error:
+                known = failure(self, service, operation, error, ())
+                if known is None:
+                    raise
+                raise known from None
+
+        return await (attempt() if self._quick else while_throttled(attempt))
 
     async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> list[Any]:
         """Call an operation for all its pages."""
