@@ -30,6 +30,7 @@ from ci.release.records.history import ReleaseDetail, ReleaseList, history, rele
 from ci.release.records.lock import refuse_if_locked
 from ci.release.rollback import rollback
 from ci.release.run_task import TaskResult, run_task
+from ci.release.tokens import RotationResult, TokenResult, rotate_tokens, token
 from ci.release.unlock import UnlockResult, unlock
 from ci.release.verify import running_images, verify
 
@@ -56,6 +57,7 @@ __all__ = [
     "ReleaseOptions",
     "Report",
     "Request",
+    "RotationResult",
     "Say",
     "ServiceResult",
     "ServiceRevision",
@@ -64,6 +66,7 @@ __all__ = [
     "Stop",
     "TaskFailure",
     "TaskResult",
+    "TokenResult",
     "UnlockResult",
     "Validate",
     "Verification",
@@ -78,10 +81,12 @@ __all__ = [
     "release_detail",
     "release_of",
     "rollback",
+    "rotate_tokens",
     "run_task",
     "running_images",
     "services_of",
     "status",
+    "token",
     "unlock",
     "verify",
 ]
