@@ -147,7 +147,8 @@ async def contain(incident_id: str, request: Containment, caller: Who, parts: Pa
     if incident.status in ("contained", "resolved"):
         return incident
     approval = incident.approval
-    if incident.approval_required and incident.status == "open":
+    needed = incident.approval_required or request.approval is not None
+    if needed and incident.status == "open":
         approval = await _approved(request.approval, incident, parts)
     return await execute(parts, _target(parts), incident, f"{caller.role}:{caller.name}", approval)
 

@@ -73,6 +73,8 @@ class NewWorkflow(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=T
     goal: str = Field(min_length=1, max_length=2000)
     tasks: tuple[NewTask, ...] = Field(default=(), max_length=50, fail_fast=True)
     events: tuple[dict[str, Any], ...] = Field(default=(), max_length=1000, fail_fast=True)
+    # Whether a person must approve every containment, not only risky ones.
+    require_approval: bool = False
     approval_seconds: int = Field(default=common.DEFAULT, ge=common.SHORTEST, le=common.LONGEST)
     deadline_seconds: int = Field(default=3600, ge=1, le=7 * 86_400)
 
@@ -224,7 +226,7 @@ async def _workflow(new: NewWorkflow, caller: str, parts: Runtime) -> Workflow:
     if not tasks:
         plan = await planning.plan(new.goal, parts.model)
         planned_by, note = plan.planned_by, plan.note
-        tasks = planning.stored(plan.tasks, new.events)
+        tasks = planning.stored(plan.tasks, new.events, risk=float(new.require_approval))
     now = parts.clock.now()
     return Workflow(
         id=new_id(now),

@@ -150,6 +150,7 @@ def _tasks_for(findings: Iterable[dict[str, Any]], parent: Task) -> Iterable[Tas
                 description=f"{operation.capitalize()} the incident of {finding.get('rule')}",
                 priority=parent.priority,
                 depends_on=(before,),
+                risk=parent.risk if operation == "contain" else 0.0,
             )
 
 

@@ -50,8 +50,16 @@ async def plan(goal: str, model: Model) -> Plan:
     return Plan(tasks=tasks, planned_by="model", note=note)
 
 
-def stored(tasks: Sequence[logic.Task], events: Sequence[dict[str, Any]]) -> tuple[state.Task, ...]:
-    """Return the tasks of a plan as a new workflow has them; hunts get the events."""
+def stored(
+    tasks: Sequence[logic.Task], events: Sequence[dict[str, Any]], *, risk: float = 0.0
+) -> tuple[state.Task, ...]:
+    """Return the tasks of a plan as a new workflow has them.
+
+    Args:
+        tasks: the plan.
+        events: what hunts look at.
+        risk: the least risk of each containment that follows.
+    """
     found = []
     for index, task in enumerate(tasks):
         before = logic.dependency(tasks, index)
@@ -61,6 +69,7 @@ def stored(tasks: Sequence[logic.Task], events: Sequence[dict[str, Any]]) -> tup
                 operation=task.operation,
                 description=task.description,
                 priority=task.priority,
+                risk=risk if task.operation == "respond" else 0.0,
                 input={"events": list(events)} if task.operation == "hunt" and events else {},
                 depends_on=() if before is None else (f"{before + 1}-{tasks[before].operation}",),
             )

@@ -75,18 +75,12 @@ async def office(house: House) -> AsyncIterator[Office]:
 
 async def asked(office: Office, **more: Any) -> tuple[str, Any]:
     """Start the attack's workflow and work until a person is asked; return both."""
-    body = {"goal": "Look into the critical breach", "events": attack(), **more}
+    body = {"goal": "Look into the critical breach", "events": attack(), "require_approval": True}
+    body |= more
     workflow = await office.post("supervisor", "/workflows", body)
     await office.work()
     pending = await office.get("supervisor", "/approvals")
     return workflow["id"], next(iter(pending["items"]), None)
-
-
-@pytest.fixture(autouse=True)
-def _risky(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let an incident of one source on a working day need an approval: its risk is 0.5."""
-    monkeypatch.setattr("agents.incident_response.logic.APPROVAL", 5)
-    monkeypatch.setattr("agents.supervisor.workflow.RISK_THRESHOLD", 0.5)
 
 
 async def test_an_attack_becomes_a_finding_an_incident_an_approval_and_a_containment() -> None:
@@ -96,9 +90,9 @@ async def test_an_attack_becomes_a_finding_an_incident_an_approval_and_a_contain
         assert workflow["status"] == "waiting for approval" or workflow["by_id"]["ticket-1"]
         incident = workflow["by_id"]["open-1"]["result"]
         assert approval["subject"] == f"incident {incident['id']}"
-        assert approval["risk"] == 0.5
+        assert (approval["risk"], incident["risk"]) == (1.0, 0.5)
         assert "business hours" in approval["reason"]
-        assert (incident["status"], incident["approval_required"]) == ("open", True)
+        assert (incident["status"], incident["approval_required"]) == ("open", False)
         assert (await o.get("incident-response", f"/incidents/{incident['id']}/intents")) == {
             "items": []
         }
@@ -166,7 +160,7 @@ async def test_an_approval_that_nobody_gives_ends_with_its_deadline() -> None:
         assert late["decided"] == approval["deadline"]
 
 
-async def test_agents_cannot_approve_and_cannot_contain_without_an_approval() -> None:
+async def test_agents_cannot_approve_and_cannot_contain_with_a_pending_approval() -> None:
     async with office(House()) as o:
         _, approval = await asked(o)
         path = f"/approvals/{approval['id']}"
@@ -175,7 +169,7 @@ async def test_agents_cannot_approve_and_cannot_contain_without_an_approval() ->
         [found] = (await o.get("incident-response", "/incidents"))["items"]
         contain = f"/incidents/{found['id']}/containment"
         other = {"approval": approval["id"]}  # it is still pending
-        for body in ({}, {"approval": "unknown"}, other):
+        for body in ({"approval": "unknown"}, other):
             answer = await o.http["incident-response"].post(contain, json=body, headers=AGENT)
             assert answer.status_code == 403, body
 
@@ -299,3 +293,10 @@ async def test_without_a_valid_plan_of_the_model_the_rules_plan(text: str, note:
         assert workflow["planned_by"] == "rules"
         assert workflow["note"].startswith(note)
         assert [task["operation"] for task in workflow["tasks"]] == ["finance"]
+
+
+async def test_an_incident_of_low_risk_is_contained_without_asking() -> None:
+    async with office(House()) as o:
+        id_, approval = await asked(o, require_approval=False)
+        assert approval is None
+        assert (await o.workflow(id_))["status"] == "completed"
