@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
@@ -17,7 +16,7 @@ from agents.common.state import ConflictError, StateError
 
 _log = logging.getLogger("agents.errors")
 MEDIA_TYPE = "application/problem+json"
-#: Limit of the errors in a response 422. Each repeats its input, so all can be 100 times the body.
+#: Limit of the errors in a response 422; a body can have a million.
 MAX_ERRORS = 20
 
 
@@ -53,7 +52,7 @@ def response(
         "detail": detail,
     }
     if errors is not None:
-        document["errors"] = jsonable_encoder(errors)
+        document["errors"] = list(errors)
     # ASCII, because the input that an error repeats may have no valid encoding.
     content = json.dumps(document, default=str)
     return Response(content, status, headers, MEDIA_TYPE)
@@ -91,7 +90,9 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
     first = error.errors()[:MAX_ERRORS]
     where = ".".join(str(part) for part in first[0]["loc"]) if first else "the request"
     detail = f"{where}: {first[0]['msg']}" if first else "the request is invalid"
-    return response(422, detail, errors=first)
+    # Without the input: it may be secret, is repeated in each error, and may have no encoding.
+    errors = [{name: error[name] for name in ("loc", "msg", "type")} for error in first]
+    return response(422, detail, errors=errors)
 
 
 async def _refused(_: Request, error: HTTPException) -> Response:

@@ -20,9 +20,12 @@ import pytest
 from agents.common import logs
 from agents.common.app import create
 from agents.common.settings import Settings
+from tests.unit.agents.emulator import aws, dynamo_name
 from tests.unit.agents.house import PERSON, House
 
 ROOT = Path(__file__).parents[3]
+
+__all__ = ["aws", "dynamo_name"]
 
 Open = Callable[[Settings], httpx.AsyncClient]
 Start = Callable[..., "Process"]

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from agents.common.calls import Outgoing, Reply
+from agents.common.dynamo import DynamoTable
 from agents.supervisor.driver import Driver
 from tests.unit.agents.house import AGENT, START, House
 
@@ -83,8 +84,15 @@ async def asked(office: Office, **more: Any) -> tuple[str, Any]:
     return workflow["id"], next(iter(pending["items"]), None)
 
 
-async def test_an_attack_becomes_a_finding_an_incident_an_approval_and_a_containment() -> None:
-    async with office(House()) as o:
+@pytest.mark.parametrize("where", ["memory", "dynamodb"])
+async def test_an_attack_becomes_a_finding_an_incident_an_approval_and_a_containment(
+    where: str, request: pytest.FixtureRequest
+) -> None:
+    house = House()
+    if where == "dynamodb":
+        aws, name = map(request.getfixturevalue, ("aws", "dynamo_name"))
+        house = House(clock=house.clock, table=DynamoTable(aws, name, house.clock))
+    async with office(house) as o:
         id_, approval = await asked(o)
         workflow = await o.workflow(id_)
         assert workflow["status"] == "waiting for approval" or workflow["by_id"]["ticket-1"]

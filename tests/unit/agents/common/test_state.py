@@ -37,23 +37,6 @@ class Later(Note):
     author: str
 
 
-@pytest.fixture(scope="session")
-def dynamo_name(aws: Aws) -> str:
-    name = f"agents-{uuid.uuid4().hex[:8]}"
-    aws.client("dynamodb").create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[
-            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")
-        ],
-        KeySchema=[
-            {"AttributeName": "pk", "KeyType": "HASH"},
-            {"AttributeName": "sk", "KeyType": "RANGE"},
-        ],
-    )
-    return name
-
-
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -40,6 +41,23 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         finally:
             process.kill()
             process.wait()
+
+
+@pytest.fixture(scope="session")
+def dynamo_name(aws: Aws) -> str:
+    name = f"agents-{uuid.uuid4().hex[:8]}"
+    aws.client("dynamodb").create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")
+        ],
+        KeySchema=[
+            {"AttributeName": "pk", "KeyType": "HASH"},
+            {"AttributeName": "sk", "KeyType": "RANGE"},
+        ],
+    )
+    return name
 
 
 def _until_it_answers(url: str, process: "subprocess.Popen[bytes]") -> None:
