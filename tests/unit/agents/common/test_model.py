@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from agents.common.aws import Aws
 from agents.common.metrics import Metrics
-from agents.common.model import ATTEMPTS, MAX_TOKENS, Model, parsed
+from agents.common.model import ATTEMPTS, MAX_TOKENS, Model, bedrock, parsed
 from agents.common.settings import Settings
 
 
@@ -99,3 +100,19 @@ async def test_without_a_model_nothing_is_asked() -> None:
 def test_text_is_never_an_error(text: str) -> None:
     assert parsed(text, Number) is None or '"number"' in text
     assert parsed("{" * 100_000 + "}" * 100_000, Number) is None
+
+
+async def test_bedrock_is_asked_with_the_task_s_credentials(aws: Aws) -> None:
+    # The emulator answers with a fixed text, which is no plan.
+    asked = Model(
+        name="anthropic.claude-3-haiku-20240307-v1:0",
+        converse=bedrock(aws),
+        metrics=Metrics(Settings(agent="supervisor")),
+        timeout=60,
+    )
+    answer = await asked.ask("Count.", "How many?", Number)
+    assert answer.value is None
+    assert answer.reason == "the model's answer is not of the required form"
+    assert 'acso_model_calls_total{agent="supervisor",outcome="invalid"' in (
+        asked.metrics.text().decode()
+    )
