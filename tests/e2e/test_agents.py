@@ -1,13 +1,12 @@
 """The examples of docs/agents.md on deployed agents, through the load balancer."""
 
-import re
 import time
 
 import httpx
 import pytest
 
 from tests.e2e.checkout import Checkout, Done
-from tests.unit.repository.examples import examples, part, request
+from tests.unit.repository.examples import examples, filled, part, request
 
 pytestmark = pytest.mark.docker
 PATIENCE = 60  # seconds until a workflow has asked for an approval, or has ended
@@ -21,7 +20,7 @@ def test_an_attack_is_contained_on_deployed_agents_with_the_examples_as_written(
     known = {"TOKEN": token, "URL": service["url"].removesuffix(f"/{service['agent']}")}
     with httpx.Client(trust_env=False, timeout=30) as http:
         for example in examples():
-            curl = re.sub(r"\$([A-Z]+)", lambda match: known[match[1]], example["curl"])
+            curl = filled(example["curl"], known)
             known |= sent(http, curl, example["name"], example["part"])
         url = f"{known['URL']}/supervisor/workflows/{known['WORKFLOW']}"
         deadline = time.monotonic() + PATIENCE

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from tests.unit.repository.conftest import ROOT
@@ -23,6 +24,11 @@ def examples() -> list[re.Match[str]]:
     found = [EXAMPLE.fullmatch(text.strip()) for block in blocks for text in starts.split(block)]
     assert all(found)
     return [match for match in found if match]
+
+
+def filled(text: str, known: Mapping[str, str]) -> str:
+    """Return a command with its variables replaced."""
+    return re.sub(r"\$([A-Z]+)", lambda match: known[match[1]], text)
 
 
 def request(curl: str) -> tuple[str, str, dict[str, str], str | None]:

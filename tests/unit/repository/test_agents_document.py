@@ -8,7 +8,7 @@ import httpx
 from agents.supervisor.driver import Driver
 from tests.unit.agents.house import House
 from tests.unit.repository.conftest import ROOT
-from tests.unit.repository.examples import AGENTS, DOCUMENT, examples, part, request
+from tests.unit.repository.examples import AGENTS, DOCUMENT, examples, filled, part, request
 
 
 async def test_every_example_works_from_top_to_bottom() -> None:
@@ -16,7 +16,7 @@ async def test_every_example_works_from_top_to_bottom() -> None:
     known = {"URL": "http://balancer", "TOKEN": "person-token"}
     called: set[str] = set()
     for example in examples():
-        curl = re.sub(r"\$([A-Z]+)", lambda match: known[match[1]], example["curl"])
+        curl = filled(example["curl"], known)
         method, url, headers, body = request(curl)
         agent = httpx.URL(url).path.split("/")[1]
         async with house.client(agent) as http:
