@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import anyio
 
 from ci.aws import records
+from ci.aws.failures import throttled, unanswered
 from ci.aws.records import Lease
 from ci.aws.session import Aws
 from ci.common import processes
@@ -26,7 +27,7 @@ from ci.release.options import ReleaseOptions, unless_stopped
 LEASE_SECONDS = 15.0
 RENEWAL_SECONDS = 5.0
 POLL_SECONDS = 0.5  # while waiting for another holder
-RETRY_SECONDS = 1.0  # after a renewal that failed
+RETRY_SECONDS = 1.0  # after a renewal or a removal that failed
 TAKEOVER_SECONDS = LEASE_SECONDS + 1.0  # without a change, after which a holder counts as dead
 #: Seconds by which the clocks of two machines may differ, for what is only shown.
 CLOCK_SKEW = 30.0
@@ -116,12 +117,18 @@ async def under_lock(
 
 async def _release(context: ReleaseContext, held: HeldLock, say: Say) -> None:
     """Remove the lock; if that fails, it expires, and how the work ended is still reported."""
-    table = context.outputs.releases_table
-    with anyio.CancelScope(shield=True), anyio.move_on_after(RENEWAL_SECONDS):
-        try:
-            await records.release_lease(context.aws.quick(), table, held.token)
-        except AwsError as error:
-            say(f"the lock is not removed, and expires in {LEASE_SECONDS:g} s: {error}")
+    table, problem = context.outputs.releases_table, "no answer"
+    with anyio.CancelScope(shield=True), anyio.move_on_after(LEASE_SECONDS):
+        while True:
+            try:
+                await records.release_lease(context.aws.quick(), table, held.token)
+                return
+            except AwsError as error:
+                problem = str(error)
+                if held.lost.is_set() or not (throttled(error) or unanswered(error)):
+                    break
+            await context.clock.sleep(RETRY_SECONDS)
+    say(f"the lock is not removed, and expires in {LEASE_SECONDS:g} s: {problem}")
 
 
 async def refuse_if_locked(context: ReleaseContext, say: Say) -> None:

@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from ci.aws import records
+from ci.aws.session import Aws
 from ci.errors import AwsError, LockedError
 from ci.release import Outcome, OutcomeKind
 from tests.unit.release.badday.day import Day, deploys, described, rolls_back, simulate
@@ -72,5 +73,27 @@ def test_the_answer_to_the_first_calls_takes_longer_than_a_lease(number: int) ->
         result = await day.run("good", deploys(images), weather)
         assert isinstance(result, Outcome), described(result)
         assert result.kind is OutcomeKind.DEPLOYED, described(result)
+
+    simulate(story)
+
+
+@pytest.mark.parametrize("code", ["Unreachable", "ThrottlingException"])
+def test_a_lock_is_removed_although_the_first_requests_fail(
+    monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    original, calls = records.release_lease, []
+
+    async def failing(aws: Aws, table: str, token: str) -> bool:
+        calls.append(token)
+        if len(calls) <= 3:
+            raise AwsError("no", service="dynamodb", operation="delete_item", code=code)
+        return await original(aws, table, token)
+
+    async def story(day: Day) -> None:
+        images = day.push("good")
+        monkeypatch.setattr(records, "release_lease", failing)
+        result = await day.run("good", deploys(images))
+        assert isinstance(result, Outcome), described(result)
+        assert not day.wrong(images), "\n".join(day.account.journal)
 
     simulate(story)
