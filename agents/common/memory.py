@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agents.common.clock import Clock
-from agents.common.state import ConflictError, Row, Write
+from agents.common.state import ConflictError, Row, StateError, Write
 
 
 class MemoryTable:
@@ -32,6 +32,8 @@ class MemoryTable:
 
     async def write(self, writes: Sequence[Write]) -> None:
         """Make all changes or none; raises `ConflictError`."""
+        if len({(write.pk, write.sk) for write in writes}) < len(writes):
+            raise StateError("a transaction changes an item once")
         for write in writes:
             row = await self.get(write.pk, write.sk)
             if (row.version if row else 0) != write.expected:

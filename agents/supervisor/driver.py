@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import anyio
+from anyio.abc import TaskGroup
 
 from agents.common.approvals import Approval, approvals, settled
 from agents.common.calls import Call, CallError
@@ -36,32 +37,42 @@ class Driver:
 
     runtime: Runtime
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
+    _busy: set[str] = field(default_factory=set)
+    _limit: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(machine.CONCURRENT))
 
     async def run(self) -> None:
-        """Do tasks until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except StateError as error:
-                _log.warning("workflows cannot be read: %s", error)
-            # Random, so that copies of the supervisor do not look at the same moment.
-            await self.runtime.clock.sleep(POLL * random.uniform(0.5, 1.5))  # noqa: S311
+        """Do tasks until cancelled; a slow workflow does not delay the others."""
+        async with anyio.create_task_group() as group:
+            while True:
+                try:
+                    await self._look(group)
+                except StateError as error:
+                    _log.warning("workflows cannot be read: %s", error)
+                # Random, so that copies of the supervisor do not look at the same moment.
+                pause = POLL * random.uniform(0.5, 1.5)  # noqa: S311
+                await self.runtime.clock.sleep(pause)
 
     async def sweep(self) -> None:
-        """Do what can be done now in every unfinished workflow, oldest first."""
-        after = ""
-        limit = anyio.Semaphore(machine.CONCURRENT)
+        """Do what can be done now in every unfinished workflow."""
+        async with anyio.create_task_group() as group:
+            await self._look(group)
+
+    async def _look(self, group: TaskGroup) -> None:
+        """Start with every unfinished workflow that this process is not busy with, oldest first."""
+        after, seen = "", 0
         while True:
             rows = await self.runtime.table.query(
                 active(self.runtime).pk, limit=BATCH, after=after, newest=False
             )
-            self.runtime.metrics.queue(len(rows))
-            async with anyio.create_task_group() as group:
-                for row in rows:
-                    group.start_soon(self._guarded, row.sk, limit)
+            seen += len(rows)
+            for row in rows:
+                if row.sk not in self._busy:
+                    self._busy.add(row.sk)
+                    group.start_soon(self._guarded, row.sk)
             if len(rows) < BATCH:
-                return
+                break
             after = rows[-1].sk
+        self.runtime.metrics.queue(seen)
 
     async def advance(self, id_: str) -> None:
         """Do what can be done now in one workflow."""
@@ -77,13 +88,15 @@ class Driver:
                 for task in taken:
                     group.start_soon(self._do, id_, task)
 
-    async def _guarded(self, id_: str, limit: anyio.Semaphore) -> None:
-        async with limit:
-            try:
+    async def _guarded(self, id_: str) -> None:
+        try:
+            async with self._limit:
                 await self.advance(id_)
-            except Exception:
-                # One workflow must not stop the others; the next look tries it again.
-                _log.exception("workflow %s cannot be continued", id_)
+        except Exception:
+            # One workflow must not stop the others; the next look tries it again.
+            _log.exception("workflow %s cannot be continued", id_)
+        finally:
+            self._busy.discard(id_)
 
     async def _settle(self, document: Document[Workflow]) -> Document[Workflow] | None:
         """Store what follows from states and time; None: another writer was first, look again."""

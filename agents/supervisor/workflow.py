@@ -12,7 +12,7 @@ from agents.supervisor.state import FINAL, Task, Workflow
 TIMEOUT, MARGIN = 30.0, 15.0
 #: Attempts of a task, and seconds before the second; twice as many before each further one.
 ATTEMPTS, PAUSE = 5, 2.0
-#: Tasks that one process does at once.
+#: Workflows that one process works on at once, and tasks of each.
 CONCURRENT = 10
 
 

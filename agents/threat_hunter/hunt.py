@@ -1,6 +1,6 @@
 """Find attacks in a stream of events, with the windows and findings that are stored."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -124,12 +124,14 @@ class Hunter:
         marks = sliding.merge(known, signs.marks, span)
         episodes = sliding.episodes(marks, span, limit)
         touched = [e for e in episodes if any(e.first <= m.time <= e.last for m in signs.marks)]
-        opened, found = list(old.opened), []
-        writes: list[Write] = []
+        opened = list(old.opened)
+        changed: dict[str, Finding] = {}
+        writes: dict[str, Write] = {}
         for episode in touched[-MAX_EPISODES:]:
-            finding, write = await self._finding(rule, source, episode, signs, opened)
-            found.append(finding)
-            writes += [write] if write else []
+            finding, write = await self._finding(rule, source, episode, signs, opened, changed)
+            changed[finding.id] = finding
+            # A transaction writes an item once: the last write has the earlier ones in it.
+            writes |= {finding.id: write} if write else {}
         kept = [item for item in opened if not marks or item.last >= marks[0].time]
         window = old.model_copy(
             update={
@@ -138,50 +140,36 @@ class Hunter:
             }
         )
         if window != old:
-            writes.append(
+            stored = (
                 collection.change(document, window)
                 if document
                 else collection.creation(source, window)
             )
-            await self.runtime.table.write(writes)
-        return found
+            await self.runtime.table.write([*writes.values(), stored])
+        return list(changed.values())
 
     async def _finding(
-        self, rule: str, source: str, episode: Episode, signs: Signs, opened: list[Opened]
+        self,
+        rule: str,
+        source: str,
+        episode: Episode,
+        signs: Signs,
+        opened: list[Opened],
+        changed: Mapping[str, Finding],
     ) -> tuple[Finding, Write | None]:
         """Return the finding of an episode, new or extended, and the write that stores it."""
         collection = findings(self.runtime)
-        about = RULES[rule]
         known = next((item for item in opened if _overlaps(item, episode)), None)
-        id_ = derived_id(episode.first, rule, source)
-        document = await collection.get(known.finding if known else id_)
-        if document is not None:
-            value = document.value.model_copy(
-                update={
-                    "first": min(document.value.first, episode.first),
-                    "last": max(document.value.last, episode.last),
-                    "events": max(document.value.events, episode.events),
-                }
-            )
-            if known is not None:
-                opened.remove(known)
-            opened.append(_covering(document.id, value))
-            return value, None if value == document.value else collection.change(document, value)
-        value = Finding(
-            id=id_,
-            rule=rule,
-            technique=about.technique,
-            threat=about.threat,
-            severity=about.severity,
-            confidence=about.confidence,
-            source=source,
-            first=episode.first,
-            last=episode.last,
-            events=episode.events,
-            evidence=tuple(signs.evidence),
-        )
-        opened.append(_covering(id_, value))
-        return value, collection.creation(id_, value)
+        id_ = known.finding if known else derived_id(episode.first, rule, source)
+        document = await collection.get(id_)
+        now = changed.get(id_) or (document.value if document else None)
+        value = _extended(now, episode) if now else _new(id_, rule, source, episode, signs)
+        if known is not None:
+            opened.remove(known)
+        opened.append(Opened(finding=id_, first=value.first, last=value.last))
+        if document is None:
+            return value, collection.creation(id_, value)
+        return value, None if value == document.value else collection.change(document, value)
 
 
 def signs_of(event: Event, bad: frozenset[str]) -> Iterable[tuple[str, int]]:
@@ -229,5 +217,28 @@ def _overlaps(known: Opened, episode: Episode) -> bool:
     return known.first <= episode.last and episode.first <= known.last
 
 
-def _covering(id_: str, finding: Finding) -> Opened:
-    return Opened(finding=id_, first=finding.first, last=finding.last)
+def _extended(finding: Finding, episode: Episode) -> Finding:
+    return finding.model_copy(
+        update={
+            "first": min(finding.first, episode.first),
+            "last": max(finding.last, episode.last),
+            "events": max(finding.events, episode.events),
+        }
+    )
+
+
+def _new(id_: str, rule: str, source: str, episode: Episode, signs: Signs) -> Finding:
+    about = RULES[rule]
+    return Finding(
+        id=id_,
+        rule=rule,
+        technique=about.technique,
+        threat=about.threat,
+        severity=about.severity,
+        confidence=about.confidence,
+        source=source,
+        first=episode.first,
+        last=episode.last,
+        events=episode.events,
+        evidence=tuple(signs.evidence),
+    )

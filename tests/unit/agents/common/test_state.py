@@ -108,6 +108,12 @@ async def test_a_transaction_makes_all_changes_or_none(notes: Collection[Note]) 
     assert [note.text for note in (await notes.page()).items] == ["x"]
 
 
+async def test_a_transaction_changes_an_item_once(notes: Collection[Note]) -> None:
+    first = await notes.create("a", Note(text="a"))
+    with pytest.raises(StateError):
+        await notes.table.write([notes.change(first, Note(text="x")), notes.removal(first)])
+
+
 @pytest.mark.parametrize("newest", [True, False])
 async def test_pages_contain_every_document_once(notes: Collection[Note], newest: bool) -> None:
     for number in range(5):
