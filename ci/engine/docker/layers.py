@@ -66,7 +66,7 @@ class Layers:
         """
         name = hashlib.sha256(config).hexdigest()
         pushed = pushed and self._daemon.containerd
-        tag = f"{REPOSITORY}:{name[:40]}" + COMPRESSED * pushed
+        tag = f"{REPOSITORY}:{self._store.tag(name)}" + COMPRESSED * pushed
         self._store.set(key_of("image", tag), {"image": tag})  # used now, for prune
         found = await self._daemon.image_id(tag)
         if found is None:

@@ -296,7 +296,7 @@ class CommandRunner:
     async def commit(self, container: StepContainer, command: Command) -> tuple[str, bool]:
         """Commit what a command left; return the image and whether the container can be reused."""
         if container.dedicated:
-            return await self._daemon.commit(container.id, command.key[:40]), False
+            return await self._daemon.commit(container.id, self._store.tag(command.key)), False
         try:
             clean = await self._daemon.processes(container.id) == 1
         except DaemonError as error:
@@ -315,7 +315,7 @@ class CommandRunner:
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(look)
-                image = await self._daemon.commit(container.id, command.key[:40])
+                image = await self._daemon.commit(container.id, self._store.tag(command.key))
                 slow = time.monotonic() - start >= SLOW_COMMIT
         except ExceptionGroup as errors:
             raise first(errors) from errors

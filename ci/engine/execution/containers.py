@@ -16,7 +16,7 @@ import anyio
 
 from ci.common import locks
 from ci.common.certificates import CA_PATH
-from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonError
+from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, STORE, Daemon, DaemonError
 from ci.engine.options import Options
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
@@ -262,7 +262,8 @@ class StepContainers:
         if await look() is not None:
             return False
         try:
-            await self._daemon.create_volume({LABEL: "1", CACHE: cache}, volume)
+            labels = {LABEL: "1", CACHE: cache, STORE: self._store.identity}
+            await self._daemon.create_volume(labels, volume)
         except DaemonError:  # Podman refuses a name that another process has created meanwhile
             if await look() is None:
                 raise

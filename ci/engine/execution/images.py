@@ -196,7 +196,7 @@ class Images:
         key = key_of("build", context.key, dockerfile, options, found)
         known = store.get(key)
         if known is None or await daemon.image(known) is None:
-            tag = f"{REPOSITORY}:{key[:40]}"
+            tag = f"{REPOSITORY}:{store.tag(key)}"
             store.set(key_of("image", key), {"image": tag})  # in case this is killed: for prune
             known = await self._build(context, dockerfile, tag, options)
             store.set(key, known)
@@ -213,7 +213,8 @@ class Images:
         }
         layer = Layer(entries={"empty": FOLDER})
         image = await self._rootfs.image(State(layers=(layer,)))
-        name = key_of("empty directory", image)[:40]  # COPY --from takes a tag everywhere
+        # COPY --from takes a tag everywhere.
+        name = self._store.tag(key_of("empty directory", image))
         empty = f"{REPOSITORY}:{name}"
         self._store.set(key_of("image", empty), {"image": empty})  # used now, for prune
         await self._daemon.call(self._daemon.client.tag, image, REPOSITORY, name)
