@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from agents.common import logs
@@ -26,6 +27,10 @@ from tests.unit.agents.house import PERSON, House
 ROOT = Path(__file__).parents[3]
 
 __all__ = ["aws", "dynamo_name"]
+
+# An example may take as long as a loaded machine needs for it.
+hypothesis.settings.register_profile("agents", deadline=None)
+hypothesis.settings.load_profile("agents")
 
 Open = Callable[[Settings], httpx.AsyncClient]
 Start = Callable[..., "Process"]

@@ -26,10 +26,11 @@ def said(text: str) -> dict[str, Any]:
     }
 
 
-def model(answer: Callable[[dict[str, Any]], Any], *, name: str | None = "m") -> Model:
-    return Model(
-        name=name, converse=answer, metrics=Metrics(Settings(agent="supervisor")), timeout=0.2
-    )
+def model(
+    answer: Callable[[dict[str, Any]], Any], *, name: str | None = "m", timeout: float = 60
+) -> Model:
+    metrics = Metrics(Settings(agent="supervisor"))
+    return Model(name=name, converse=answer, metrics=metrics, timeout=timeout)
 
 
 class Script:
@@ -87,7 +88,7 @@ async def test_a_slow_model_is_not_waited_for() -> None:
         await anyio.sleep(3600)
         return {}
 
-    answer = await model(slow).ask("", "", Number)
+    answer = await model(slow, timeout=0.2).ask("", "", Number)
     assert answer.reason == "the model did not answer within 0.2 s"
 
 
