@@ -8,11 +8,19 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from agents.common.aws import Aws
 from agents.common.settings import Settings
+
+
+class Patient(Aws):
+    """Clients that wait for an emulator on a loaded machine."""
+
+    def client(self, service: str, *, timeout: float = 60.0, attempts: int = 1) -> Any:
+        return super().client(service, timeout=max(60.0, timeout), attempts=attempts)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +45,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
         patch.setenv("NO_PROXY", "127.0.0.1")
         try:
             _until_it_answers(f"{url}/_ministack/health", process)
-            yield Aws(Settings(agent="supervisor", region="us-east-1", endpoint=url))
+            yield Patient(Settings(agent="supervisor", region="us-east-1", endpoint=url))
         finally:
             process.kill()
             process.wait()

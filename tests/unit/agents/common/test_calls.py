@@ -210,4 +210,4 @@ async def test_a_request_ends_when_the_time_of_its_caller_is_over(
     async with httpx.AsyncClient(transport=transport, base_url="http://a", headers=PERSON) as http:
         answer = await http.get("/slow", headers={"X-Acso-Timeout": "1"})
     assert answer.status_code == 504
-    assert 0 < seen[0] <= 1
+    assert seen[0] <= 1
