@@ -368,6 +368,27 @@ class Acso:
         return _rendered(await release.unlock(await self.context(env), force=force), format)
 
     @uncached
+    async def token(
+        self,
+        env: Env,
+        caller: Annotated[str, Doc("Whose token.")] = "operator",
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Show a person's token for the agents' APIs; needs an administrator of the environment."""
+        return _rendered(await release.token(await self.context(env), caller), format)
+
+    @uncached
+    async def rotate_tokens(
+        self,
+        env: Env,
+        revoke: Annotated[bool, Doc("Refuse the old tokens, too: after a leak.")] = False,
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Replace the tokens of people and agents; nothing is rolled out."""
+        context = await self.context(env)
+        return _rendered(await release.rotate_tokens(context, revoke=revoke), format)
+
+    @uncached
     async def ci(
         self,
         event: Annotated[str, Doc("Event: push, pull_request or release.")],

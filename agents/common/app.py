@@ -1,22 +1,31 @@
-"""The app factory: adds the routes of every agent, `/health` and `/ready`, to an agent's own."""
+"""The app factory: adds the routes that every agent has to an agent's own."""
 
 import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exception_handlers import request_validation_exception_handler
-from fastapi.exceptions import RequestValidationError
+import anyio
+from fastapi import APIRouter, FastAPI, Response
 from starlette.types import ASGIApp
 
+from agents.common import errors
+from agents.common.dynamo import DynamoTable
+from agents.common.gate import Gate
 from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
+from agents.common.runtime import Runtime, from_settings
 from agents.common.settings import Settings
 
 #: Limit of a request's body, 1 MiB; a larger one is answered with 413. Every validation error costs
 #: about 1 kB of memory and time of the event loop, and a few bytes are enough for an error.
 MAX_BYTES = 1024 * 1024
-#: Limit of the errors in a response 422. Each repeats its input, so all can be 100 times the body.
-MAX_ERRORS = 20
+#: Paths under both prefixes that need no token.
+OPEN = ("/health", "/ready")
+
+#: Work that an agent does beside its requests, until it is cancelled.
+Background = Callable[[Runtime], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,35 +50,71 @@ class Readiness:
     dependencies: dict[str, Dependency]
 
 
-def create(settings: Settings, routes: APIRouter) -> ASGIApp:
+def create(
+    settings: Settings,
+    routes: APIRouter,
+    *,
+    runtime: Runtime | None = None,
+    background: Background | None = None,
+) -> ASGIApp:
     """Return the ASGI app of one agent.
 
     Every route exists twice: under `/` for the container's health check and calls inside the
     network, and under `/{agent}`, because the load balancer does not rewrite paths.
+
+    Args:
+        settings: of the process.
+        routes: the agent's own.
+        runtime: what they work with; None: what the settings say.
+        background: what the agent does beside its requests.
     """
-    # No OpenAPI pages: they load scripts from other hosts, and would list every path twice.
-    app = FastAPI(title=f"ACSO {settings.agent}", openapi_url=None, max_body_size=MAX_BYTES)
-    app.exception_handler(RequestValidationError)(_refuse)
-    common = _common(settings)
-    for prefix in ("", f"/{settings.agent}"):
-        app.include_router(common, prefix=prefix)
-        app.include_router(routes, prefix=prefix)
-    return AccessLog(app, quiet=frozenset({"/health", f"/{settings.agent}/health"}))
+    parts = runtime or from_settings(settings)
+    # No pages for OpenAPI: they load scripts from other hosts. The document itself is served.
+    app = FastAPI(
+        title=f"ACSO {settings.agent}",
+        version=settings.version,
+        openapi_url=None,
+        max_body_size=MAX_BYTES,
+        lifespan=_lifespan(parts, background),
+    )
+    app.state.runtime = parts
+    errors.install(app)
+    common = _common(app, parts)
+    under = f"/{settings.agent}"
+    for prefix in ("", under):
+        # The document lists each path once.
+        app.include_router(common, prefix=prefix, include_in_schema=not prefix)
+        app.include_router(routes, prefix=prefix, include_in_schema=not prefix)
+    # Under `/` alone: the load balancer, which sends `/{agent}/*`, does not publish the figures.
+    app.include_router(_figures(parts))
+    paths = frozenset({"/metrics", *(prefix + path for prefix in ("", under) for path in OPEN)})
+    quiet = frozenset({"/health", "/metrics", f"{under}/health"})
+    return AccessLog(Gate(app, parts, paths), quiet=quiet)
 
 
-async def _refuse(request: Request, error: RequestValidationError) -> Response:
-    """Answer 422 as FastAPI does, with the first errors only."""
-    first = RequestValidationError(error.errors()[:MAX_ERRORS])
-    return await request_validation_exception_handler(request, first)
+def _lifespan(parts: Runtime, background: Background | None) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with anyio.create_task_group() as group:
+            if isinstance(parts.table, DynamoTable):
+                group.start_soon(anyio.to_thread.run_sync, parts.table.warm)
+            if background is not None:
+                group.start_soon(background, parts)
+            yield
+            group.cancel_scope.cancel()
+
+    return lifespan
 
 
-def _common(settings: Settings) -> APIRouter:
+def _common(app: FastAPI, parts: Runtime) -> APIRouter:
     router = APIRouter()
     began = time.monotonic()
+    settings = parts.settings
     state = StateTable(settings)
 
     @router.get("/health")
     async def health() -> Health:
+        """Return that the process runs, and which build it is."""
         return Health(
             status="healthy",
             agent=settings.agent,
@@ -81,6 +126,7 @@ def _common(settings: Settings) -> APIRouter:
 
     @router.get("/ready")
     async def ready(response: Response) -> Readiness:
+        """Return whether the agent can work."""
         dependencies = {"state_table": await state.check()}
         blocked = any(dependency.failed for dependency in dependencies.values())
         response.status_code = 503 if blocked else 200
@@ -90,5 +136,20 @@ def _common(settings: Settings) -> APIRouter:
             version=settings.version,
             dependencies=dependencies,
         )
+
+    @router.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        return app.openapi()
+
+    return router
+
+
+def _figures(parts: Runtime) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Return the figures of this process in Prometheus' text format."""
+        return Response(parts.metrics.text(), media_type="text/plain; version=1.0.0")
 
     return router

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Id of the current request; empty outside a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+#: Role and name of the current request's caller; empty if it is not known.
+caller: ContextVar[str] = ContextVar("caller", default="")
 
 _access = logging.getLogger("agents.access")
 #: Valid request ids; a client's or load balancer's id is used if it cannot break a log line.
@@ -41,6 +43,7 @@ class JsonFormatter(logging.Formatter):
             **self._common,
             "message": record.getMessage(),
             **({"request_id": request_id.get()} if request_id.get() else {}),
+            **({"caller": caller.get()} if caller.get() else {}),
             **getattr(record, "fields", {}),
         }
         if record.exc_info:
@@ -73,7 +76,7 @@ class AccessLog:
             return
         began, status, failed = time.perf_counter(), 500, False
         identity = _identity(scope["headers"])
-        token = request_id.set(identity)
+        token, nobody = request_id.set(identity), caller.set("")
 
         async def answer(message: "Message") -> None:
             nonlocal status
@@ -94,6 +97,7 @@ class AccessLog:
             if not failed:
                 self._log(scope, status, began)
             request_id.reset(token)
+            caller.reset(nobody)
 
     def _log(self, scope: "Scope", status: int, began: float, *, failed: bool = False) -> None:
         path = scope["path"]

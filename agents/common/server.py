@@ -44,7 +44,8 @@ def _serve(settings: Settings, package: str) -> None:
 
     from agents.common.app import create
 
-    app = create(settings, importlib.import_module(f"{package}.api").router)
+    api = importlib.import_module(f"{package}.api")
+    app = create(settings, api.router, background=getattr(api, "background", None))
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -1,7 +1,11 @@
 """An agent's settings, read from environment variables at the start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
+
+Role = Literal["person", "agent"]
+_SECRETS: dict[Role, str] = {"person": "ACSO_PEOPLE_SECRET", "agent": "ACSO_AGENTS_SECRET"}
 
 
 class SettingsError(Exception):
@@ -22,7 +26,12 @@ class Settings:
     port: int = 8000  # PORT
     region: str | None = None  # AWS_REGION
     endpoint: str | None = None  # AWS_ENDPOINT_URL: an emulator instead of AWS itself
-    state_table: str | None = None  # ACSO_STATE_TABLE; None: the agent stores no state
+    state_table: str | None = None  # ACSO_STATE_TABLE; None: state in memory, for this process
+    url: str | None = None  # ACSO_URL: of the load balancer, to call other agents
+    model: str | None = None  # ACSO_MODEL: of Bedrock; None: rules alone
+    # ACSO_PEOPLE_SECRET and ACSO_AGENTS_SECRET: ARNs of the callers' tokens. A role without one
+    # has no callers.
+    secrets: Mapping[Role, str] = field(default_factory=dict)
 
 
 def read(agent: str, environ: Mapping[str, str]) -> Settings:
@@ -45,6 +54,9 @@ def read(agent: str, environ: Mapping[str, str]) -> Settings:
         region=known.get("AWS_REGION"),
         endpoint=known.get("AWS_ENDPOINT_URL"),
         state_table=known.get("ACSO_STATE_TABLE"),
+        url=known.get("ACSO_URL"),
+        model=known.get("ACSO_MODEL"),
+        secrets={role: known[name] for role, name in _SECRETS.items() if name in known},
     )
 
 

@@ -18,6 +18,15 @@ Category = Literal[
     "service_request",
 ]
 
+TaskKind = Literal[
+    "password_reset",
+    "account_creation",
+    "software_installation",
+    "patch_deployment",
+    "access_provisioning",
+    "manual",
+]
+
 #: Urgency of a ticket whose text does not indicate one.
 DEFAULT_URGENCY = 0.3
 
@@ -96,6 +105,14 @@ _TEAMS: tuple[tuple[Team, tuple[str, ...]], ...] = (
     ("infrastructure", ("server", "network", "database", "disk", "storage", "vpn", "patch")),
     ("application", ("application", "app", "bug", "website", "api", "integration")),
 )
+#: The first kind of task with a matching word applies; without one, a person does the task.
+_KINDS: tuple[tuple[TaskKind, tuple[str, ...]], ...] = (
+    ("password_reset", ("password",)),
+    ("patch_deployment", ("patch", "update", "upgrade")),
+    ("software_installation", ("install", "installation", "software")),
+    ("access_provisioning", ("access", "permission", "role")),
+    ("account_creation", ("account", "onboarding", "user")),
+)
 _URGENCIES: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.9, ("outage", "down", "critical", "emergency", "breach")),
     (0.7, ("urgent", "urgently", "immediately", "blocked", "asap")),
@@ -115,6 +132,11 @@ def triage(ticket: Ticket) -> Triage:
         sla=sla(ticket.level, priority),
         team=_first(ticket.text, _TEAMS, "service_desk"),
     )
+
+
+def kind_of(text: str) -> TaskKind:
+    """Return the kind of service task that a text asks for."""
+    return _first(text, _KINDS, "manual")
 
 
 def urgency_of(text: str) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import groupby
 from typing import Literal
@@ -146,13 +147,25 @@ def _brute_force(times: Sequence[datetime]) -> bool:
     return any(end - start <= BRUTE_FORCE_WINDOW for start, end in zip(times, ends, strict=False))
 
 
-def _exfiltrates(entry: Entry) -> bool:
+def exfiltrates(entry: Entry) -> bool:
+    """Return whether an entry alone moves too much data to a public address."""
     if entry.destination is None or entry.sent <= EXFILTRATION_BYTES:
         return False
+    return is_public(entry.destination)
+
+
+@lru_cache(maxsize=10_000)
+def is_public(address: str) -> bool:
+    """Return whether an address is outside the own networks."""
     try:
-        return ip_address(entry.destination).is_global
+        return ip_address(address).is_global
     except ValueError:
         return True  # a host name: internal destinations are logged by address
+
+
+def is_escalation(entry: Entry) -> bool:
+    """Return whether an entry grants permissions."""
+    return entry.event.lower() in _ESCALATIONS
 
 
 def _off_hours(entry: Entry) -> bool:
@@ -173,13 +186,13 @@ _SIGNS: tuple[tuple[Indicator, Callable[[Entry, frozenset[str]], bool]], ...] = 
         Indicator(
             name="data_exfiltration_pattern", kind="rule", threat="data_exfiltration", weight=6
         ),
-        lambda entry, _: _exfiltrates(entry),
+        lambda entry, _: exfiltrates(entry),
     ),
     (
         Indicator(
             name="privilege_escalation", kind="pattern", threat="privilege_escalation", weight=6
         ),
-        lambda entry, _: entry.event.lower() in _ESCALATIONS,
+        lambda entry, _: is_escalation(entry),
     ),
     (
         Indicator(name="failed_login", kind="pattern", threat="intrusion", weight=4),

@@ -64,6 +64,8 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "run-task": "acso run-task --env development --agent supervisor -- python -c 'print(1)'",
         "history": "acso history --env development --limit 5",
         "unlock": "acso unlock --env development",
+        "token": "acso token --env development",
+        "rotate-tokens": "acso rotate-tokens --env development",
         "ci": "acso ci --event push --ref refs/heads/develop",
         "exec": "acso exec --env development --agent supervisor -- python",
         "doctor": "acso doctor",

@@ -37,6 +37,8 @@ class Outputs:
     url: str  # base URL of the load balancer
     releases_table: str
     state_table: str
+    people_secret: str  # ARN of the tokens of people who use the agents
+    agents_secret: str  # ARN of the token with which agents call each other
     topic: str
     kms_key: str
 
@@ -249,6 +251,9 @@ def outputs_of(target: Target, stack: Stack, agents: Iterable[str]) -> Outputs:
         url=pattern.format(name=name) if pattern else address,
         releases_table=found["ReleasesTable"],
         state_table=found["StateTable"],
+        # A stack of an earlier version has none; the next deploy creates them.
+        people_secret=found.get("PeopleSecret", PENDING),
+        agents_secret=found.get("AgentsSecret", PENDING),
         topic=found["Topic"],
         kms_key=found["KeyArn"],
     )

@@ -31,6 +31,7 @@ from ci.release.records.history import ReleaseDetail, ReleaseList, history, rele
 from ci.release.records.lock import refuse_if_locked
 from ci.release.rollback import rollback
 from ci.release.run_task import TaskResult, run_task
+from ci.release.tokens import RotationResult, TokenResult, rotate_tokens, token
 from ci.release.unlock import UnlockResult, unlock
 from ci.release.verify import running_images, verify
 
@@ -59,6 +60,7 @@ __all__ = [
     "ReleaseOptions",
     "Report",
     "Request",
+    "RotationResult",
     "Say",
     "ServiceResult",
     "ServiceRevision",
@@ -67,6 +69,7 @@ __all__ = [
     "Stop",
     "TaskFailure",
     "TaskResult",
+    "TokenResult",
     "UnlockResult",
     "Validate",
     "Verification",
@@ -82,10 +85,12 @@ __all__ = [
     "release_of",
     "require_contained",
     "rollback",
+    "rotate_tokens",
     "run_task",
     "running_images",
     "services_of",
     "status",
+    "token",
     "unlock",
     "verify",
     "would_undo",

@@ -83,6 +83,14 @@ class Outputs(Protocol):
         """Name of the table that agents store their state in."""
 
     @property
+    def people_secret(self) -> str:
+        """ARN of the secret with the tokens of people who use the agents."""
+
+    @property
+    def agents_secret(self) -> str:
+        """ARN of the secret with the token with which agents call each other."""
+
+    @property
     def topic(self) -> str:
         """ARN of the SNS topic for alerts and notifications."""
 

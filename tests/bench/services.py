@@ -153,6 +153,8 @@ class Outputs:
     log_group: str = ""
     releases_table: str = ""
     state_table: str = ""
+    people_secret: str = ""
+    agents_secret: str = ""
     topic: str = ""
 
 

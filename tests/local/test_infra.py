@@ -297,7 +297,7 @@ async def test_production_is_protected_and_keeps_its_data(aws: Aws, config: Conf
     async def tables() -> list[str]:
         return await aws.pages("dynamodb", "list_tables", "TableNames")
 
-    kept = {"acso-production-releases", "acso-production-agent-state"}
+    kept = {f"acso-production-{name}" for name in ("releases", "agent-state", "agents")}
     await cloudformation.protect(aws, production.prefix, protected=False)
     await infra.delete(_target(aws, config, production), silent)
     assert kept == set(await tables())

@@ -5,7 +5,7 @@ parameters".
 """
 
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -136,9 +136,25 @@ def with_static_credentials(original: Callable[..., Any]) -> Callable[..., Any]:
         env.pop("AWS_CONTAINER_AUTHORIZATION_TOKEN", None)
         env.setdefault("AWS_ACCESS_KEY_ID", "test")
         env.setdefault("AWS_SECRET_ACCESS_KEY", "test")
+        env.update(with_reachable_addresses(env))
         return token
 
     return register
+
+
+def with_reachable_addresses(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables with this server's address as containers reach it.
+
+    Outside of containers it is `http://127.0.0.1:PORT`, the load balancer's address among others.
+    """
+    reachable = env.get("AWS_ENDPOINT_URL", "")
+    port = reachable.rpartition(":")[2]
+    here = f"http://127.0.0.1:{port}/"
+    return {
+        name: value.replace(here, f"{reachable}/", 1)
+        for name, value in env.items()
+        if reachable and value.startswith(here)
+    }
 
 
 def with_stop_timeout(original: Callable[..., None]) -> Callable[..., None]:

@@ -206,9 +206,12 @@ def _environment(context: ReleaseContext, agent: Agent, image: Image) -> dict[st
     return {
         **context.env.task(agent).environment,
         "ACSO_AGENT": agent.name,
+        "ACSO_AGENTS_SECRET": context.outputs.agents_secret,
         "ACSO_DIGEST": image.digest,
         "ACSO_ENVIRONMENT": context.env.name,
+        "ACSO_PEOPLE_SECRET": context.outputs.people_secret,
         "ACSO_STATE_TABLE": context.outputs.state_table,
+        "ACSO_URL": context.outputs.url,
         "ACSO_VERSION": image.version,
         "AWS_REGION": context.env.region,
         "PORT": str(agent.port),

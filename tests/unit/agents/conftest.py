@@ -1,3 +1,4 @@
+import dataclasses
 import importlib
 import io
 import json
@@ -14,13 +15,22 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import pytest
 
 from agents.common import logs
 from agents.common.app import create
 from agents.common.settings import Settings
+from tests.unit.agents.emulator import aws, dynamo_name
+from tests.unit.agents.house import PERSON, House
 
 ROOT = Path(__file__).parents[3]
+
+__all__ = ["aws", "dynamo_name"]
+
+# An example may take as long as a loaded machine needs for it.
+hypothesis.settings.register_profile("agents", deadline=None)
+hypothesis.settings.load_profile("agents")
 
 Open = Callable[[Settings], httpx.AsyncClient]
 Start = Callable[..., "Process"]
@@ -28,12 +38,15 @@ Start = Callable[..., "Process"]
 
 @pytest.fixture
 def client() -> Open:
-    """Open an agent's own application, without a socket between."""
+    """Open an agent's own application, without a socket between; the caller is a person."""
 
     def open_(settings: Settings) -> httpx.AsyncClient:
         package = settings.agent.replace("-", "_")
-        app = create(settings, importlib.import_module(f"agents.{package}.api").router)
-        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent")
+        router = importlib.import_module(f"agents.{package}.api").router
+        runtime = dataclasses.replace(House().runtime(settings.agent), settings=settings)
+        app = create(settings, router, runtime=runtime)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://agent", headers=PERSON)
 
     return open_
 

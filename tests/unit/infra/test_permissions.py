@@ -14,6 +14,10 @@ ADMINISTRATORS = {
     "cloudformation:DeleteStack",
     "cloudformation:ExecuteChangeSet",
     "cloudformation:UpdateTerminationProtection",
+    # Tokens of the agents' callers are no business of a release.
+    "secretsmanager:DescribeSecret",
+    "secretsmanager:PutSecretValue",
+    "secretsmanager:UpdateSecretVersionStage",
 }
 NOTHING = {"Ref": "AWS::NoValue"}
 

@@ -39,6 +39,8 @@ class Outputs:
     url: str = "http://balancer"
     releases_table: str = "releases"
     state_table: str = "state"
+    people_secret: str = "arn:aws:secretsmanager:us-east-1:0:secret:people"
+    agents_secret: str = "arn:aws:secretsmanager:us-east-1:0:secret:agents"
     topic: str = "arn:aws:sns:us-east-1:0:acso-staging-alerts"
     target_groups: dict[str, str] = field(
         default_factory=lambda: {a.name: f"arn/{ENV.service(a)}" for a in CONFIG.agents}

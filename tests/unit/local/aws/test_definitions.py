@@ -2,7 +2,12 @@
 
 import pytest
 
-from ci.local.aws.containers import local_image, run_options, task_volumes
+from ci.local.aws.containers import (
+    local_image,
+    run_options,
+    task_volumes,
+    with_reachable_addresses,
+)
 from ci.local.aws.scheduler import restart_delay
 from ci.local.aws.task_health import health_rule
 from ci.local.aws.templates import camel_case_keys
@@ -43,6 +48,18 @@ def test_a_folder_of_the_host_is_no_volume_of_the_task() -> None:
 )
 def test_only_the_registry_of_an_aws_account_is_replaced(image: str, expected: str) -> None:
     assert local_image(image, "localhost:4566") == expected
+
+
+def test_the_load_balancer_s_address_is_the_one_that_containers_reach() -> None:
+    env = {
+        "AWS_ENDPOINT_URL": "http://172.17.0.1:4566",
+        "ACSO_URL": "http://127.0.0.1:4566/_alb/acso-development-alb",
+        "OTHER": "http://127.0.0.1:45660/x",
+    }
+    assert with_reachable_addresses(env) == {
+        "ACSO_URL": "http://172.17.0.1:4566/_alb/acso-development-alb"
+    }
+    assert with_reachable_addresses({"ACSO_URL": "http://127.0.0.1:1/"}) == {}
 
 
 def test_a_template_s_keys_become_those_of_the_api_except_keys_chosen_by_users() -> None:

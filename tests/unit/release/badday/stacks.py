@@ -125,6 +125,8 @@ class CloudFormation:
             "LoadBalancerHost": f"{stack.name}-alb.us-east-1.elb.amazonaws.com",
             "ReleasesTable": f"{stack.name}-releases",
             "StateTable": f"{stack.name}-state",
+            "PeopleSecret": f"arn:aws:secretsmanager:us-east-1:{self.account}:secret:people",
+            "AgentsSecret": f"arn:aws:secretsmanager:us-east-1:{self.account}:secret:agents",
             "Topic": f"arn:aws:sns:us-east-1:{self.account}:{stack.name}-alerts",
             "KeyArn": f"arn:aws:kms:us-east-1:{self.account}:key/1",
         }

@@ -173,9 +173,12 @@ def test_the_task_definition_is_what_the_agents_need() -> None:
     environment = {item["name"]: item["value"] for item in container["environment"]}
     assert environment == {
         "ACSO_AGENT": "threat-hunter",
+        "ACSO_AGENTS_SECRET": "arn:aws:secretsmanager:us-east-1:0:secret:agents",
         "ACSO_DIGEST": "sha256:1",
         "ACSO_ENVIRONMENT": "staging",
+        "ACSO_PEOPLE_SECRET": "arn:aws:secretsmanager:us-east-1:0:secret:people",
         "ACSO_STATE_TABLE": "state",
+        "ACSO_URL": "http://balancer",
         "ACSO_VERSION": "v1",
         "AWS_REGION": "us-east-1",
         "PORT": "8000",

@@ -20,6 +20,10 @@ def test_everything_comes_from_the_environment() -> None:
         "AWS_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:4566",
         "ACSO_STATE_TABLE": "t",
+        "ACSO_URL": "http://127.0.0.1:1",
+        "ACSO_MODEL": "m",
+        "ACSO_PEOPLE_SECRET": "arn:people",
+        "ACSO_AGENTS_SECRET": "arn:agents",
     }
     assert read("supervisor", environ) == Settings(
         agent="supervisor",
@@ -31,6 +35,9 @@ def test_everything_comes_from_the_environment() -> None:
         region="eu-west-1",
         endpoint="http://127.0.0.1:4566",
         state_table="t",
+        url="http://127.0.0.1:1",
+        model="m",
+        secrets={"person": "arn:people", "agent": "arn:agents"},
     )
 
 

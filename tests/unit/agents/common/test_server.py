@@ -56,7 +56,9 @@ def package(path: Path, api: str, before: str = "") -> tuple[str, ...]:
     (path / "odd_agent").mkdir()
     (path / "odd_agent" / "__init__.py").touch()
     (path / "odd_agent" / "api.py").write_text(api)
-    return ("-c", f'{before}\nfrom agents.common.server import run; run("odd_agent")')
+    unprotected = "from agents.common import app; app.OPEN += ('/slow',)"
+    program = f'{before}\n{unprotected}\nfrom agents.common.server import run; run("odd_agent")'
+    return ("-c", program)
 
 
 def test_an_agent_starts_serves_and_stops_with_exit_code_0(start: Start) -> None:

@@ -1,0 +1,113 @@
+"""ASGI middleware in front of an agent's routes: callers, rates, deadlines and figures."""
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from agents.common import logs
+from agents.common.calls import TIMEOUT_HEADER, time_left
+from agents.common.errors import ProblemError, response
+from agents.common.rates import Rates
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from agents.common.auth import Caller
+    from agents.common.runtime import Runtime
+
+#: Seconds that a request may take, if its caller allows no less.
+LONGEST = 60.0
+
+
+class Gate:
+    """Lets a request with a known caller through, and ends it when its time is over."""
+
+    def __init__(self, app: "ASGIApp", runtime: "Runtime", open_paths: frozenset[str]) -> None:
+        self._app = app
+        self._runtime = runtime
+        self._open = open_paths
+        self._rates = Rates()
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Handle one HTTP request; other events pass through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 500
+
+        async def answer(message: "Message") -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._guarded(scope, receive, answer)
+        finally:
+            seconds = time.monotonic() - began
+            self._runtime.metrics.request(scope["method"], _route(scope), status, seconds)
+
+    async def _guarded(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        headers = dict(scope["headers"])
+        try:
+            if scope["path"] not in self._open:
+                caller = await self._caller(headers)
+                logs.caller.set(f"{caller.role}:{caller.name}")
+                scope.setdefault("state", {})["caller"] = caller
+        except ProblemError as problem:
+            refusal = response(problem.status, problem.detail, headers=problem.headers)
+            await refusal(scope, receive, send)
+            return
+        await self._timed(scope, receive, send, _seconds(headers))
+
+    async def _caller(self, headers: dict[bytes, bytes]) -> "Caller":
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        known = scheme.lower() == "bearer" and token
+        caller = await self._runtime.tokens.caller(token.strip()) if known else None
+        if caller is None:
+            raise ProblemError(
+                401, "a valid bearer token is required", headers={"WWW-Authenticate": "Bearer"}
+            )
+        wait = self._rates.wait(f"{caller.role}:{caller.name}")
+        if wait:
+            headers_ = {"Retry-After": str(int(wait) + 1)}
+            raise ProblemError(429, f"{caller.name} sends too many requests", headers=headers_)
+        return caller
+
+    async def _timed(
+        self, scope: "Scope", receive: "Receive", send: "Send", seconds: float
+    ) -> None:
+        started = False
+        end = time.monotonic() + seconds
+
+        async def answer(message: "Message") -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        token = time_left.set(lambda: end - time.monotonic())
+        try:
+            with anyio.fail_after(seconds):
+                await self._app(scope, receive, answer)
+        except TimeoutError:
+            if started:
+                raise
+            refusal = response(504, f"the request was not done within {seconds:g} s")
+            await refusal(scope, receive, send)
+        finally:
+            time_left.reset(token)
+
+
+def _seconds(headers: dict[bytes, bytes]) -> float:
+    """Return the seconds that a request may take."""
+    try:
+        given = float(headers.get(TIMEOUT_HEADER.lower().encode(), b""))
+    except ValueError:
+        return LONGEST
+    return min(LONGEST, given) if given > 0 else LONGEST
+
+
+def _route(scope: "Scope") -> str:
+    """Return the path with names in place of values; paths of no route are one."""
+    return getattr(scope.get("route"), "path", "none")
