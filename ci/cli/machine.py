@@ -52,15 +52,16 @@ async def doctor(_: argparse.Namespace) -> str | int:
     )
 
 
-async def up(_: argparse.Namespace) -> str | int:
+async def up(options: argparse.Namespace) -> str | int:
     """Start what a deployment needs on this machine: container engine, base image, embedded AWS.
 
-    What already runs is used as it is. `acso deploy` does the same by itself.
+    What already runs is used as it is. `acso deploy` does the same by itself. The base image stays
+    the same until --renew is given; a new one changes the version of every agent.
     """
     from ci.local import stack  # late: Docker's client
 
     async with stage("up") as span:
-        running = await stack.up(span.say, base=_base_image())
+        running = await stack.up(span.say, base=_base_image(), renew=options.renew)
     return f"embedded AWS at {running.emulator.endpoint}"
 
 
@@ -152,14 +153,14 @@ async def cache(options: argparse.Namespace) -> str | int:
     process, are always kept. Images and volumes are also kept while an engine with another cache
     directory is running.
     """
-    from ci.engine import prune  # late: the engine
-    from ci.local import container_engine
+    from ci.engine import Options, prune  # late: the engine
+    from ci.local import container_engine, paths
 
     found = await container_engine.find()
     if found is None:
         message = "no container engine answers; the cache keeps images and volumes there"
         raise HostError(message, hint="./acso up")
-    where = engine_options(found, {}, lambda _line: None)
+    where = Options(cache_dir=paths.cache_dir() / "engine", docker=found.url)
     policy = prune.PrunePolicy(
         older_than=options.older_than, keep=options.keep, everything=options.all
     )
@@ -284,14 +285,21 @@ def _cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 HOST_COMMANDS = (
     HostCommand(run=doctor),
-    HostCommand(run=up),
+    HostCommand(
+        run=up,
+        arguments=lambda parser: parser.add_argument(
+            "--renew",
+            action="store_true",
+            help="pull or build the base image again, with what is published today",
+        ),
+    ),
     HostCommand(
         run=down,
         arguments=lambda parser: parser.add_argument(
             "--cache",
             action="store_true",
-            help="also remove images and caches of all instances, and stop the container engine "
-            "if acso started it and nothing else runs in it",
+            help="also remove the caches of all instances with the images made from them, and "
+            "stop the container engine if acso started it and nothing else runs in it",
         ),
     ),
     HostCommand(run=selftest, arguments=_selftest_arguments),

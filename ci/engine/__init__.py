@@ -4,9 +4,8 @@ It serves the protocol of Dagger v0.21 and imports nothing of the pipeline.
 """
 
 from ci.common.certificates import CA_PATH
-from ci.engine.docker.docker_api import remove_caches
 from ci.engine.errors import EngineError
 from ci.engine.options import Options
 from ci.engine.server import Session, serve
 
-__all__ = ["CA_PATH", "EngineError", "Options", "Session", "remove_caches", "serve"]
+__all__ = ["CA_PATH", "EngineError", "Options", "Session", "serve"]

@@ -12,7 +12,7 @@ it may use the same.
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ from pathlib import Path
 import anyio.to_thread
 
 from ci.common import locks
-from ci.engine.docker.docker_api import SESSION, STORE, Daemon, own_tags, real_tags
+from ci.common.owners import is_dead
+from ci.engine.docker.docker_api import CACHE, REPOSITORY, SESSION, STORE, Daemon, own_tags
 from ci.engine.options import Options
-from ci.engine.session_names import is_dead
 from ci.engine.store.cache import Store
 from ci.engine.usage import (
     CachedResult,
+    ImageLayers,
     Inventory,
     Usage,
     images_of,
@@ -97,7 +98,7 @@ async def prune(
     async with locks.held(store.root / "locks" / "prune"):
         now = time.time()
         cutoff = min([now, *running_sessions(store).values()]) - MARGIN
-        found = take_inventory(store, await images_of(daemon), await volumes_of(daemon))
+        found = await _inventory(store, daemon)
         shared = set() if exclusive else {*found.images, *found.volumes}
         removed = [
             item for item in select_results(found, policy, now, cutoff) if not item.needs & shared
@@ -106,9 +107,8 @@ async def prune(
         loose = found.needed - kept.needed
         unneeded = loose & found.images.keys()
         if exclusive:
-            whose = {} if policy.everything else {STORE: store.identity}
-            unneeded |= await untracked_images(daemon, whose, kept, cutoff)
-        tags = [tag for image in unneeded for tag in found.images[image].tags or [image]]
+            unneeded |= await untracked_images(daemon, store, kept, cutoff)
+        tags = [tag for image in unneeded for tag in removable_names(image, found.images[image])]
         images = [tag for tag in sorted(tags) if await daemon.try_remove(client.remove_image, tag)]
         names = sorted(loose & found.volumes.keys())
         volumes = [name for name in names if await daemon.try_remove(client.remove_volume, name)]
@@ -123,23 +123,31 @@ async def prune(
     )
 
 
-async def untracked_images(
-    daemon: Daemon, whose: Mapping[str, str], kept: Inventory, cutoff: float
-) -> set[str]:
-    """Return images of steps that no result needs: of killed processes and repeated steps.
+def removable_names(image: str, known: ImageLayers) -> list[str]:
+    """Return the names by which an image is removed, without those that others gave it."""
+    return list(known.tags) or [image] * (not known.shared)
 
-    They have the labels of the session that made them; those with a tag of the user's stay.
+
+async def untracked_images(
+    daemon: Daemon, store: Store, kept: Inventory, cutoff: float
+) -> set[str]:
+    """Return images of this store's steps that no result needs: of killed processes, repeated ones.
+
+    They have the label of the store whose session made them; those with a tag of others stay.
     """
-    wanted = {name: value for name, value in daemon.labels.items() if name != SESSION}
-    labels = [f"{name}={value}" for name, value in {**wanted, **whose}.items()]
-    found = await daemon.call(daemon.client.images, filters={"label": labels})
+    filters = {"label": [f"{STORE}={store.identity}"]}
+    found = await daemon.call(daemon.client.images, filters=filters)
     return {
         each["Id"]
         for each in found
         if each["Id"] in kept.images.keys() - kept.needed
         and each["Created"] < cutoff
-        and len(own_tags(each)) == len(real_tags(each))
+        and not kept.images[each["Id"]].shared
     }
+
+
+async def _inventory(store: Store, daemon: Daemon) -> Inventory:
+    return take_inventory(store, await images_of(daemon, store), await volumes_of(daemon, store))
 
 
 async def has_exclusive_use(store: Store, daemon: Daemon) -> bool:
@@ -214,8 +222,25 @@ async def prune_cache(options: Options, policy: PrunePolicy) -> PruneResult:
 async def cache_usage(options: Options) -> Usage:
     """Return numbers and sizes of the cache of these options; nothing is changed."""
     async with _opened(options) as (store, daemon):
-        found = take_inventory(store, await images_of(daemon), await volumes_of(daemon))
+        found = await _inventory(store, daemon)
         return usage(store, found, len(running_sessions(store)))
+
+
+async def remove_from_daemon(options: Options) -> list[str]:
+    """Remove the images and volumes of the cache of these options; return their names.
+
+    What a container uses stays, and so does what belongs to other caches.
+    """
+    async with _opened(options) as (store, daemon):
+        client, mine = daemon.client, f"{STORE}={store.identity}"
+        tagged = await daemon.call(client.images, REPOSITORY)
+        images = [tag for each in tagged for tag in own_tags(each, store.identity)]
+        filters = {"label": mine, "dangling": True}
+        images += [each["Id"] for each in await daemon.call(client.images, filters=filters)]
+        volumes = await daemon.call(client.volumes, filters={"label": [CACHE, mine]})
+        found = [(name, client.remove_image) for name in images]
+        found += [(each["Name"], client.remove_volume) for each in volumes["Volumes"] or []]
+        return [name for name, remove in found if await daemon.try_remove(remove, name, force=True)]
 
 
 # --- sizes and ages ----------------------------------------------------------------------------

@@ -13,7 +13,15 @@ from typing import Any
 
 import anyio
 
-from ci.engine.docker.docker_api import CACHE, REPOSITORY, Daemon, DaemonError, own_tags
+from ci.engine.docker.docker_api import (
+    CACHE,
+    REPOSITORY,
+    STORE,
+    Daemon,
+    DaemonError,
+    own_tags,
+    real_tags,
+)
 from ci.engine.errors import CacheError
 from ci.engine.store.cache import Store, key_of
 from ci.engine.store.tree import FILE
@@ -38,7 +46,8 @@ class ImageLayers:
 
     size: int  # all of it, bytes
     layers: tuple[str, ...]
-    tags: tuple[str, ...] = ()  # the engine's own; none for another image
+    tags: tuple[str, ...] = ()  # of this store; none for another image
+    shared: bool = False  # it also has tags of others: of another store, of the user
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,16 +156,19 @@ def _contents(store: Store) -> Iterator[tuple[str, tuple[int, float]]]:
 
 
 # --- the container engine's part ----------------------------------------------------------------
-async def images_of(daemon: Daemon) -> dict[str, ImageLayers]:
+async def images_of(daemon: Daemon, store: Store) -> dict[str, ImageLayers]:
     """Return every image of the container engine by id."""
     found: dict[str, ImageLayers] = {}
 
     async def look(each: Mapping[str, Any]) -> None:
         known = await daemon.image(each["Id"])
         if known is not None:
-            layers, tags = known["RootFS"].get("Layers") or (), own_tags(each)
+            layers, tags = known["RootFS"].get("Layers") or (), own_tags(each, store.identity)
             found[each["Id"]] = ImageLayers(
-                size=known["Size"], layers=tuple(layers), tags=tuple(tags)
+                size=known["Size"],
+                layers=tuple(layers),
+                tags=tuple(tags),
+                shared=len(tags) < len(real_tags(each)),
             )
 
     async with anyio.create_task_group() as group:
@@ -165,9 +177,13 @@ async def images_of(daemon: Daemon) -> dict[str, ImageLayers]:
     return found
 
 
-async def volumes_of(daemon: Daemon) -> dict[str, int]:
-    """Return the cache volumes with their sizes, 0 where the container engine has none."""
-    found = await daemon.call(daemon.client.volumes, filters={"label": CACHE})
+async def volumes_of(daemon: Daemon, store: Store) -> dict[str, int]:
+    """Return the cache volumes that a store created, with their sizes where they are known.
+
+    All stores use one volume for a cache of the same name, and each may fill it again.
+    """
+    mine = {"label": [CACHE, f"{STORE}={store.identity}"]}
+    found = await daemon.call(daemon.client.volumes, filters=mine)
     sizes = {
         each["Name"]: max(0, (each.get("UsageData") or {}).get("Size", 0))
         for each in await _measured(daemon)

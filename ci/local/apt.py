@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
@@ -76,7 +76,7 @@ async def run(
     command: Sequence[str],
     say: Say,
     *,
-    environ: dict[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
     keep: Sequence[int] = (),
 ) -> tuple[int, list[str]]:
     """Run a program; return its exit code and all lines of its output.
@@ -84,17 +84,19 @@ async def run(
     Args:
         command: the program and its arguments.
         say: receives the lines that show progress.
-        environ: variables added to those of this process.
+        environ: its environment variables; None: those of this process.
         keep: file descriptors that the program inherits.
     """
-    variables = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    variables = dict(os.environ if environ is None else environ)
+    variables |= {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
     lines: list[str] = []
     async with await anyio.open_process(
         command,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
-        env=variables | (environ or {}),
+        env=variables,
         pass_fds=keep,
+        umask=0o022,
     ) as child:
         if child.stdout is None:
             raise AssertionError

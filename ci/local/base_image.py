@@ -1,24 +1,30 @@
 """The base image of everything built here: pulled from a registry, or built from Debian packages.
 
 If a registry can be reached, it is the image that acso.toml names, at the digest that the name has
-there now. Otherwise mmdebstrap builds an image with Debian's Python, under a name of its own. In
-both cases `digest` identifies its content and is part of the versions of what is built on it.
+there now. Otherwise mmdebstrap builds an image with Debian's Python, under a name of its own, or
+an image that it built before for another cache is used. In all cases `digest` identifies its
+content and is part of the versions of what is built on it.
+
+Several caches may use one image. Each of them gives it a tag of its own, and it is removed with
+the last of these tags. An image stays in use until it is removed or `renew` is asked for.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 
 from ci.errors import HostError
-from ci.local import debian_image, lock, paths
+from ci.local import debian_image, leftovers, lock, paths
 from ci.local.container_engine import Docker, client
 
 Say = Callable[[str], None]
 NAME = "python:3.11-slim"
+#: Repository of the tags that caches give to the images that they use.
+CLAIMS = "acso/base-of"
 #: Seconds until a registry counts as unreachable, and seconds that a pull (50 MB) may take.
 ANSWER_TIMEOUT, PULL_TIMEOUT = 8, 120
 
@@ -34,26 +40,37 @@ class BaseImage:
     pulled: bool = False  # pulled by us, so `down --cache` removes it
     recipe: str = ""  # id of the recipe it was built with; "" if it was not built here
 
+    @property
+    def ours(self) -> bool:
+        """Whether acso pulled or built it, for this or for another cache."""
+        return self.pulled or self.origin == "debian"
 
-async def ensure(docker: Docker, say: Say, *, name: str = NAME) -> BaseImage:
+
+async def ensure(docker: Docker, say: Say, *, name: str = NAME, renew: bool = False) -> BaseImage:
     """Return the base image; pull or build it if it does not exist yet.
 
     Args:
         docker: the container engine that needs it.
         say: receives lines of progress.
         name: its name in a registry.
+        renew: pull or build it in any case, with what is published now.
 
     Raises:
         HostError: no registry answers and it cannot be built here either.
     """
-    found = await current(docker, name)
+    found = None if renew else await current(docker, name)
     if found is not None:
         return found
     async with lock.held(paths.cache_dir() / "base.lock", say) as descriptor:
-        found = await current(docker, name)
+        found = None if renew else await current(docker, name)
         if found is None:
-            found = await _create(docker, say, name, descriptor)
+            before = _read(_path(name))  # also one of an earlier recipe
+            found = await _create(docker, say, name, descriptor, renew=renew)
+            if found.ours:
+                await anyio.to_thread.run_sync(_claim, docker, found)
             _record(name, found)
+            if before is not None and before.reference != found.reference:
+                await anyio.to_thread.run_sync(release, docker, before)
     return found
 
 
@@ -66,19 +83,49 @@ async def current(docker: Docker, name: str = NAME) -> BaseImage | None:
     return found if image_id == found.image_id else None
 
 
-def pulled_references() -> list[str]:
-    """Return the references of the base images that we pulled, so that they can be removed."""
+def recorded() -> list[BaseImage]:
+    """Return the base images that this cache uses."""
     records = sorted(_path(NAME).parent.glob("*.json"))
-    found = [image for path in records if (image := _read(path))]
-    return [image.reference for image in found if image.pulled]
+    return [image for path in records if (image := _read(path))]
 
 
-async def _create(docker: Docker, say: Say, name: str, descriptor: int) -> BaseImage:
-    found = await anyio.to_thread.run_sync(_from_registry, docker, name, say)
+def release(docker: Docker, image: BaseImage) -> list[str]:
+    """Remove this cache's tag of a base image, and the image unless another cache uses it.
+
+    An image that acso neither pulled nor built is kept. Return the names removed.
+    """
+    if not image.ours:
+        return []
+    names = [_claim_name(image)]
+    attrs = _attrs(docker, image.reference) or {}
+    others = {tag.removeprefix("localhost/") for tag in attrs.get("RepoTags") or []} - set(names)
+    if not any(tag.startswith(f"{CLAIMS}:") for tag in others):
+        names.append(image.reference)
+    return [name for name in names if leftovers.remove_image(docker, name)]
+
+
+def _claim(docker: Docker, image: BaseImage) -> None:
+    """Give a base image this cache's tag."""
+    repository, _, tag = _claim_name(image).partition(":")
+    docker.client.api.tag(image.reference, repository, tag)
+
+
+def _claim_name(image: BaseImage) -> str:
+    return f"{CLAIMS}:{paths.cache_id()}-{image.digest.removeprefix('sha256:')[:12]}"
+
+
+async def _create(
+    docker: Docker, say: Say, name: str, descriptor: int, *, renew: bool
+) -> BaseImage:
+    found = await anyio.to_thread.run_sync(_from_registry, docker, name, say, renew)
     if found is not None:
         return found
-    say(f"{name} cannot be pulled: building a base image from Debian packages instead")
-    built = await debian_image.build(docker, say, descriptor)
+    built = None if renew else await anyio.to_thread.run_sync(debian_image.find, docker)
+    if built is None:
+        say(f"{name} cannot be pulled: building a base image from Debian packages instead")
+        built = await debian_image.build(docker, say, descriptor)
+    else:
+        say(f"{name} cannot be pulled: using {built.reference}, which exists")
     return BaseImage(
         reference=built.reference,
         digest=built.digest,
@@ -88,13 +135,13 @@ async def _create(docker: Docker, say: Say, name: str, descriptor: int) -> BaseI
     )
 
 
-def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
+def _from_registry(docker: Docker, name: str, say: Say, renew: bool) -> BaseImage | None:
     from docker.errors import DockerException
     from docker.utils import parse_repository_tag
     from requests import RequestException
 
     local = _find_local(docker, name)
-    if local is not None:
+    if local is not None and not renew:
         return local
     try:
         digest = str(client(docker.url, timeout=ANSWER_TIMEOUT).images.get_registry_data(name).id)
@@ -104,7 +151,7 @@ def _from_registry(docker: Docker, name: str, say: Say) -> BaseImage | None:
         image_id = _image_id(docker, f"{repository}@{digest}")
     except (DockerException, RequestException, OSError) as error:
         say(f"{name} is not available from a registry: {_cause(error)}")
-        return None
+        return local
     return BaseImage(
         reference=f"{repository}@{digest}",
         digest=digest,
@@ -128,14 +175,11 @@ def unreachable(docker: Docker, name: str = NAME) -> str:
 
 def _find_local(docker: Docker, name: str) -> BaseImage | None:
     """Return the image with this name if it was pulled or loaded here before."""
-    from docker.errors import ImageNotFound
-
-    try:
-        image = docker.client.images.get(name)
-    except ImageNotFound:
+    attrs = _attrs(docker, name)
+    if attrs is None:
         return None
-    digests = [item.partition("@")[2] for item in image.attrs.get("RepoDigests") or []]
-    image_id = str(image.id)
+    digests = [item.partition("@")[2] for item in attrs.get("RepoDigests") or []]
+    image_id = str(attrs["Id"])
     return BaseImage(
         reference=name, digest=(digests or [image_id])[0], origin="registry", image_id=image_id
     )
@@ -162,12 +206,18 @@ def _cause(error: Exception) -> str:
 
 
 def _image_id(docker: Docker, reference: str) -> str | None:
+    attrs = _attrs(docker, reference)
+    return None if attrs is None else str(attrs["Id"])
+
+
+def _attrs(docker: Docker, reference: str) -> dict[str, Any] | None:
     from docker.errors import ImageNotFound
 
     try:
-        return str(docker.client.images.get(reference).id)
+        found: dict[str, Any] = docker.client.images.get(reference).attrs
     except ImageNotFound:
         return None
+    return found
 
 
 def _path(name: str) -> Path:

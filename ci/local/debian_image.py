@@ -1,16 +1,23 @@
-"""Build a base image from Debian packages with mmdebstrap, reproducibly."""
+"""Build a base image from Debian packages with mmdebstrap, reproducibly.
+
+The same packages make the same image with the same id, on every machine and at any time: its name,
+its layer and its configuration depend on nothing else. So a name never moves to another image.
+"""
 
 import hashlib
 import json
 import os
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 
+from ci.engine.store import archive
 from ci.errors import HostError
 from ci.local import apt, disk_space, paths
 from ci.local.container_engine import Docker
@@ -23,6 +30,16 @@ PACKAGES = ("ca-certificates", "python3", "python3-venv")
 EPOCH = 1_686_355_200
 #: Bytes of disk for the archive, the unpacked tree and the image, with a margin.
 SPACE_NEEDED = 1_000_000_000
+#: Environment variables of this process that mmdebstrap gets. Others would reach the programs that
+#: it runs in the image: Python, for example, puts compiled modules where PYTHONPYCACHEPREFIX says.
+PASSED_ENVIRONMENT = ("PATH", "http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY")
+#: Further ones, the same everywhere. Debian's own tools in Python leave no compiled modules.
+ENVIRONMENT = {
+    "HOME": "/root",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
+    "SOURCE_DATE_EPOCH": str(EPOCH),
+}
 #: Remove what differs between machines or runs; add the `python` that python:3.11-slim has.
 HOOKS = (
     'rm -f "$1"/etc/resolv.conf "$1"/etc/hostname',
@@ -32,12 +49,13 @@ HOOKS = (
     'ln -s ../../bin/python3 "$1"/usr/local/bin/python',
 )
 #: The configuration of python:3.11-slim, as far as it applies.
-CONFIGURATION = (
-    "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "ENV LANG=C.UTF-8",
-    f"LABEL {paths.CACHE_LABEL}=1",
-    'CMD ["python3"]',
-)
+CONFIGURATION = {
+    "Env": ["PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"],
+    "Cmd": ["python3"],
+    "Labels": {paths.CACHE_LABEL: "1"},
+}
+#: Architectures of Linux as container images name them.
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 HINT = "make a container registry reachable, or load the image: docker load < python.tar"
 
 
@@ -51,7 +69,7 @@ class BuiltImage:
 
 
 async def build(docker: Docker, say: Say, descriptor: int) -> BuiltImage:
-    """Build the image and import it into Docker.
+    """Build the image and load it into Docker.
 
     Nothing of an interrupted run is reused, and the image gets its name only when it is complete.
 
@@ -70,10 +88,10 @@ async def build(docker: Docker, say: Say, descriptor: int) -> BuiltImage:
     disk_space.require(work, SPACE_NEEDED, "the base image")
     try:
         work.mkdir(parents=True)
-        archive = work / "root.tar"
-        await _bootstrap(archive, say, descriptor)
-        say("importing the image")
-        return await anyio.to_thread.run_sync(_import, docker, archive)
+        files = work / "root.tar"
+        await _bootstrap(files, say, descriptor)
+        say("loading the image")
+        return await anyio.to_thread.run_sync(_load, docker, files)
     except OSError as error:
         message = f"the base image cannot be built in {work}: {error.strerror}"
         raise HostError(message, hint=apt.advice([str(error)])) from error
@@ -98,7 +116,7 @@ async def _require_mmdebstrap(say: Say) -> None:
         await apt.install(["mmdebstrap"], say, failure=HostError)
 
 
-async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
+async def _bootstrap(files: Path, say: Say, descriptor: int) -> None:
     hooks = [f"--customize-hook={hook}" for hook in HOOKS]
     command = [
         # mmdebstrap ends with this process, even if that is killed. Its mounts of /proc, /sys and
@@ -112,9 +130,10 @@ async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
             f"--include={','.join(PACKAGES)}",
             *hooks,
         ),
-        *(SUITE, str(archive)),
+        *(SUITE, str(files)),
     ]
-    environ = {"SOURCE_DATE_EPOCH": str(EPOCH), "TMPDIR": str(archive.parent)}
+    environ = {name: os.environ[name] for name in PASSED_ENVIRONMENT if name in os.environ}
+    environ |= ENVIRONMENT | {"TMPDIR": str(files.parent)}
     code, lines = await apt.run(command, say, environ=environ, keep=[descriptor])
     if code != 0:
         last = "\n".join(f"  {line}" for line in lines[-5:])
@@ -122,40 +141,105 @@ async def _bootstrap(archive: Path, say: Say, descriptor: int) -> None:
         raise HostError(message, hint=apt.advice(lines) or HINT)
 
 
-def _import(docker: Docker, archive: Path) -> BuiltImage:
+def _load(docker: Docker, files: Path) -> BuiltImage:
     from docker.errors import DockerException
 
-    digest = content_id(archive)
-    answer: object = ""
-    # The tag is part of the name because Podman ignores a separate one.
-    name = f"{REPOSITORY}:{SUITE}-{digest.removeprefix('sha256:')[:12]}"
+    with files.open("rb") as file:
+        layer = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = content_id(f"sha256:{layer}")
+    name, reason = reference(digest), ""
+    config, config_id = image_config(f"sha256:{layer}"), digest.removeprefix("sha256:")
     try:
-        answer = docker.client.api.import_image(
-            str(archive), repository=name, changes=list(CONFIGURATION)
-        )
+        chunks = archive.image(config, config_id, name, [(f"sha256:{layer}", files)])
+        events = docker.client.api.load_image(chunks)  # type: ignore[no-untyped-call]
+        reason = load_error(events)
         image_id = str(docker.client.images.get(name).id)
     except DockerException as error:
-        reason = import_error(str(answer)) or str(error)
-        message = f"Docker could not import the base image: {reason}"
+        reason = reason or str(error)
+        message = f"Docker could not load the base image: {reason}"
         raise HostError(message, hint=apt.advice([reason])) from error
     return BuiltImage(reference=name, digest=digest, image_id=image_id)
 
 
-def import_error(answer: str) -> str:
-    """Return the error in Docker's progress events (one JSON object per line), "" if none."""
-    events = [json.loads(line) for line in answer.splitlines() if line.startswith("{")]
-    return next((str(event["error"]) for event in events if "error" in event), "")
+def load_error(events: Iterable[Mapping[str, Any]]) -> str:
+    """Return the error among the events of a load, "" if there is none; reads all of them."""
+    errors = [str(event["error"]) for event in events if "error" in event]
+    return errors[0] if errors else ""
+
+
+def image_config(diff_id: str) -> bytes:
+    """Return the configuration of the image with this layer.
+
+    Source of the format: Docker Image Specification v1.2, "Image JSON Field Descriptions".
+    """
+    created = datetime.fromtimestamp(EPOCH, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    config = {
+        "architecture": ARCHITECTURES.get(platform.machine(), platform.machine()),
+        "os": "linux",
+        "created": created,
+        "config": CONFIGURATION,
+        "history": [{"created": created, "created_by": "mmdebstrap"}],
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    }
+    return json.dumps(config, sort_keys=True).encode()
 
 
 def recipe() -> str:
     """Return an id of the way in which the image is built; it changes if that changes."""
-    text = json.dumps([SUITE, PACKAGES, EPOCH, HOOKS, CONFIGURATION])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    text = json.dumps([SUITE, PACKAGES, ENVIRONMENT, HOOKS, CONFIGURATION])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def content_id(archive: Path) -> str:
-    """Return an id of the content of the image: its architecture, files and configuration."""
-    with archive.open("rb") as file:
-        files = hashlib.file_digest(file, "sha256").hexdigest()
-    text = json.dumps([platform.machine(), files, CONFIGURATION])
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+def content_id(diff_id: str) -> str:
+    """Return an id of the content of the image: its architecture, files and configuration.
+
+    Args:
+        diff_id: the SHA-256 of its layer, not compressed; container engines check it.
+    """
+    return "sha256:" + hashlib.sha256(image_config(diff_id)).hexdigest()
+
+
+def reference(digest: str) -> str:
+    """Return the name of the image with this content."""
+    return f"{REPOSITORY}:{SUITE}-{recipe()}-{digest.removeprefix('sha256:')[:12]}"
+
+
+def find(docker: Docker) -> BuiltImage | None:
+    """Return an image that this recipe built already, for whichever cache; the newest of several.
+
+    An image counts only if its name says what its content is.
+    """
+    tags = [tag for item in docker.client.images.list(REPOSITORY) for tag in item.tags]
+    prefix = f"{REPOSITORY}:{SUITE}-{recipe()}-"
+    # Podman's names have a registry: localhost/acso/...
+    names = {tag.removeprefix("localhost/") for tag in tags}
+    found = [_attrs(docker, name) for name in names if name.startswith(prefix)]
+    known = sorted(filter(None, found), key=_tagged, reverse=True)
+    return next(filter(None, map(_verified, known)), None)
+
+
+def _attrs(docker: Docker, name: str) -> dict[str, Any]:
+    from docker.errors import ImageNotFound
+
+    try:
+        return dict(docker.client.images.get(name).attrs)
+    except ImageNotFound:  # removed since the list was made
+        return {}
+
+
+def _tagged(image: Mapping[str, Any]) -> str:
+    """Return when an image got its last name here; Podman does not say."""
+    return str((image.get("Metadata") or {}).get("LastTagTime"))
+
+
+def _verified(image: Mapping[str, Any]) -> BuiltImage | None:
+    """Return what an image is if its content is the one in its name, else None."""
+    layers = image["RootFS"].get("Layers") or []
+    config = image.get("Config") or {}
+    if len(layers) != 1 or any(config.get(name) != value for name, value in CONFIGURATION.items()):
+        return None
+    digest = content_id(layers[0])
+    tags = {tag.removeprefix("localhost/") for tag in image.get("RepoTags") or []}
+    if reference(digest) not in tags:
+        return None
+    return BuiltImage(reference=reference(digest), digest=digest, image_id=str(image["Id"]))

@@ -116,6 +116,8 @@ async def start(command: list[str], answers: Callable[[], Awaitable[bool]]) -> p
     )
     await child.stop(seconds=10)
     _record().unlink(missing_ok=True)
+    if await answers():  # another user's command has started one meanwhile
+        return child
     message = f"{command[0]} {what}; its last log lines:\n{tail(log_file())}"
     raise ContainerEngineError(message, hint=f"see its log: {log_file()}")
 

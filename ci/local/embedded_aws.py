@@ -155,7 +155,9 @@ async def _launch(
     docker: Docker, port: int, addresses: list[str], *, plain: bool
 ) -> Emulator | None:
     passed = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
-    settings = server.environ(port=port, instance=paths.instance(), docker=docker.url)
+    settings = server.environ(
+        port=port, instance=paths.instance(), state=paths.state_id(), docker=docker.url
+    )
     binds = [item for address in addresses for item in ("--bind", address)]
     child = process.launch(
         [

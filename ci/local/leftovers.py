@@ -1,13 +1,14 @@
-"""Find and remove what acso created in the container engine, by labels and names.
+"""Find and remove what acso created in the container engine, by its labels.
 
-An image inherits the labels of the image it is built on, so one that a user built on ours has our
-labels too. Therefore an image counts as ours only if all of its names are ours.
+Several users, state folders and sessions may share a container engine. Nothing is removed that
+belongs to a running process: a container's labels name the process that owns it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from ci.common import owners
 from ci.local import paths
 from ci.local.container_engine import Docker
 
@@ -16,16 +17,24 @@ if TYPE_CHECKING:
 
 #: The label of every container that the embedded AWS starts.
 TASK_LABEL = "ministack"
-OUR_REPOSITORIES = ("acso/", "localhost:")
+#: The label of what a session of the local engine creates: its owner.
+SESSION_LABEL = "acso.engine.session"
 
 
 def remove_tasks(docker: Docker) -> list[str]:
-    """Remove the containers of this instance's embedded AWS; return their names."""
+    """Remove the containers of this instance's embedded AWS, which has ended; return their names.
+
+    Those of an instance with the same name in another state folder are removed if their owner has
+    ended too.
+    """
     return _remove_containers(docker, [TASK_LABEL, _instance_filter()])
 
 
 def remove_instance(docker: Docker) -> list[str]:
-    """Remove containers, networks and volumes of this instance; return their names."""
+    """Remove containers, networks and volumes of this instance; return their names.
+
+    What belongs to a running session stays.
+    """
     removed = _remove_containers(docker, [_instance_filter()])
     mine = {"label": _instance_filter()}
     for kind, found in (
@@ -33,9 +42,32 @@ def remove_instance(docker: Docker) -> list[str]:
         ("volume", docker.client.volumes.list(filters=mine)),
     ):
         for item in found:
-            _ignore_if_gone(item.remove)
-            removed.append(f"{kind} {item.name}")
+            labels = item.attrs.get("Labels") or {}
+            if is_removable(labels) and _remove_unless_used(item.remove):
+                removed.append(f"{kind} {item.name}")
     return removed
+
+
+def running_sessions(docker: Docker) -> set[str]:
+    """Return the sessions of the local engine that run in this instance, by their owners' names."""
+    found = _containers(docker, [SESSION_LABEL, _instance_filter()])
+    names = {str(_labels(item)[SESSION_LABEL]) for item in found}
+    return {name for name in names if not owners.is_dead(name)}
+
+
+def is_removable(labels: Mapping[str, str]) -> bool:
+    """Return whether something of this instance may be removed, as its labels show.
+
+    Its own containers stay only while their owner is seen to run. Those of sessions, and of an
+    instance with the same name in another state folder, go only if their owner is known to have
+    ended: it may run where it cannot be seen from here.
+    """
+    if session := labels.get(SESSION_LABEL):
+        return owners.is_dead(session)
+    owner = labels.get(paths.OWNER_LABEL)
+    if labels.get(paths.STATE_LABEL) == paths.state_id():
+        return owner is None or not owners.is_alive(owner)
+    return owner is not None and owners.is_dead(owner)
 
 
 def remove_registry_images(docker: Docker, registry: str) -> list[str]:
@@ -52,36 +84,9 @@ def remove_registry_images(docker: Docker, registry: str) -> list[str]:
     return [f"image {name}" for name in names]
 
 
-def remove_cache(docker: Docker) -> list[str]:
-    """Remove our cached images, children before parents; return their names.
-
-    An image that another container or image needs is kept.
-    """
-    removed: list[str] = []
-    filters = {"label": f"{paths.CACHE_LABEL}=1"}
-    while True:
-        found = [
-            item for item in docker.client.api.images(all=True, filters=filters) if is_ours(item)
-        ]
-        done = [item for item in found if _remove_listed(docker, item)]
-        removed += [f"image {_image_name(item)}" for item in done]
-        if not done:
-            return removed
-
-
-def is_ours(image: dict[str, Any]) -> bool:
-    """Return whether all names of a listed image are ours; True if it has no names."""
-    tags: Iterable[str] = image.get("RepoTags") or []
-    return all(tag.startswith(OUR_REPOSITORIES) for tag in tags if "<none>" not in tag)
-
-
-def foreign_containers(docker: Docker) -> list[str]:
-    """Return the names of the running containers that acso did not start."""
-    return [
-        _name(item)
-        for item in docker.client.containers.list(sparse=True)
-        if paths.INSTANCE_LABEL not in (item.attrs.get("Labels") or {})
-    ]
+def running_containers(docker: Docker) -> list[str]:
+    """Return the names of all running containers."""
+    return [_name(item) for item in docker.client.containers.list(sparse=True)]
 
 
 def _instance_filter() -> str:
@@ -89,7 +94,7 @@ def _instance_filter() -> str:
 
 
 def _remove_containers(docker: Docker, labels: Sequence[str]) -> list[str]:
-    found = _containers(docker, labels)
+    found = [item for item in _containers(docker, labels) if is_removable(_labels(item))]
     with ThreadPoolExecutor(max_workers=8) as pool:
         list(pool.map(_remove_container, found))
     return [f"container {_name(item)}" for item in found]
@@ -122,8 +127,17 @@ def remove_image(docker: Docker, reference: str, *, force: bool = False) -> bool
     return True
 
 
-def _remove_listed(docker: Docker, image: dict[str, Any]) -> bool:
-    return remove_image(docker, image["Id"], force=len(image.get("RepoTags") or []) > 1)
+def _remove_unless_used(remove: Callable[[], Any]) -> bool:
+    """Remove something; return False if a container uses it or it is gone."""
+    from docker.errors import APIError
+
+    try:
+        remove()
+    except APIError as error:
+        if error.status_code in (403, 404, 409):  # 403: a network with endpoints
+            return False
+        raise
+    return True
 
 
 def _ignore_if_gone(remove: Callable[[], Any]) -> None:
@@ -143,6 +157,5 @@ def _name(container: "Container") -> str:
     return str((container.attrs.get("Names") or [container.id])[0]).lstrip("/")
 
 
-def _image_name(image: dict[str, Any]) -> str:
-    names = [name for name in image.get("RepoTags") or [] if "<none>" not in name]
-    return str((names or [image["Id"].removeprefix("sha256:")[:12]])[0])
+def _labels(container: "Container") -> Mapping[str, str]:
+    return container.attrs.get("Labels") or {}

@@ -36,12 +36,13 @@ class Removed:
         return ", ".join(counts) or "nothing to remove"
 
 
-async def up(say: Say, *, base: str = base_image.NAME) -> Stack:
+async def up(say: Say, *, base: str = base_image.NAME, renew: bool = False) -> Stack:
     """Start the container engine and embedded AWS and get the base image, as far as missing.
 
     Args:
         say: receives lines of progress.
         base: name of the base image, as acso.toml has it.
+        renew: pull or build the base image even if it exists.
 
     Raises:
         HostError: one of them cannot be started or created.
@@ -50,7 +51,7 @@ async def up(say: Say, *, base: str = base_image.NAME) -> Stack:
     images: dict[str, base_image.BaseImage] = {}
 
     async def prepare_base() -> None:
-        images["base"] = await base_image.ensure(found, say, name=base)
+        images["base"] = await base_image.ensure(found, say, name=base, renew=renew)
 
     async with anyio.create_task_group() as group:
         group.start_soon(prepare_base)
@@ -63,36 +64,46 @@ async def down(say: Say, *, cache: bool) -> Removed:
 
     Args:
         say: receives lines of progress.
-        cache: also remove images and caches of all instances, and stop the container engine if it
-            was started here and runs no other containers.
+        cache: also remove the images and caches of this cache folder, and stop the container
+            engine if it was started here and runs no other containers.
     """
     found = await container_engine.find()
     async with lock.held(paths.state_dir() / "aws.lock", say):
         known = embedded_aws.recorded()
         items = await embedded_aws.stop(found, say)
         if found is not None:
-            items += await anyio.to_thread.run_sync(leftovers.remove_instance, found)
-            if known is not None:
-                items += await anyio.to_thread.run_sync(
-                    leftovers.remove_registry_images, found, known.registry
-                )
+            items += await anyio.to_thread.run_sync(_remove_instance, found, known)
+            if sessions := await anyio.to_thread.run_sync(leftovers.running_sessions, found):
+                say(f"containers of running commands are kept ({len(sessions)} of this instance)")
         shutil.rmtree(paths.state_dir())
     if cache:
         items += await _remove_cache(found, say)
     return Removed(items=tuple(items))
 
 
+def _remove_instance(
+    docker: container_engine.Docker, known: embedded_aws.Emulator | None
+) -> list[str]:
+    removed = leftovers.remove_instance(docker)
+    # If something answers at its port, that is the registry of another instance now.
+    if known is None or embedded_aws.identity(known.port):
+        return removed
+    return removed + leftovers.remove_registry_images(docker, known.registry)
+
+
 async def _remove_cache(found: container_engine.Docker | None, say: Say) -> list[str]:
     items: list[str] = []
     if found is not None:
-        from ci import engine  # late: only needed here
+        from ci.engine import Options, prune  # late: only needed here
 
-        items += [f"cache {name}" for name in await engine.remove_caches(found.url)]
-        items += await anyio.to_thread.run_sync(_remove_images, found)
+        engine = Options(cache_dir=paths.cache_dir() / "engine", docker=found.url)
+        if engine.cache_dir.exists():
+            items += [f"cache {name}" for name in await prune.remove_from_daemon(engine)]
+        items += await anyio.to_thread.run_sync(_remove_base_images, found)
     if paths.cache_dir().exists():
         shutil.rmtree(paths.cache_dir())
         items.append(f"folder {paths.cache_dir()}")
-    others = await anyio.to_thread.run_sync(leftovers.foreign_containers, found) if found else []
+    others = await anyio.to_thread.run_sync(leftovers.running_containers, found) if found else []
     if others and dockerd.running() is not None:
         say(f"dockerd is kept: it runs other containers ({', '.join(others)})")
     elif await dockerd.stop(say):
@@ -100,7 +111,6 @@ async def _remove_cache(found: container_engine.Docker | None, say: Say) -> list
     return items
 
 
-def _remove_images(found: container_engine.Docker) -> list[str]:
-    pulled = base_image.pulled_references()
-    removed = leftovers.remove_cache(found)
-    return removed + [f"image {name}" for name in pulled if leftovers.remove_image(found, name)]
+def _remove_base_images(found: container_engine.Docker) -> list[str]:
+    images = base_image.recorded()
+    return [f"image {name}" for image in images for name in base_image.release(found, image)]

@@ -21,16 +21,18 @@ pytestmark = pytest.mark.docker
 ABSENT = "localhost:1/python:3.11-slim"  # nothing listens on port 1: refused immediately
 #: Stands in for mmdebstrap, which takes 20 seconds: builds a small archive and counts its calls.
 STAND_IN = """#!/bin/sh
-echo once >>"$COUNT"
+echo once >>"{home}/count"
 for last; do :; done
 echo half >"$last"
 {then}
-mkdir "$TMPDIR/root" && echo "$CONTENT" >"$TMPDIR/root/file"
+mkdir "$TMPDIR/root" && echo "{content}" >"$TMPDIR/root/file"
 tar -C "$TMPDIR/root" --mtime=@0 -cf "$last" .
 """
 RUN = """
-import anyio
-from ci.local import base_image, container_engine
+import anyio, sys
+from ci.local import base_image, container_engine, debian_image
+
+debian_image.PACKAGES = (sys.argv[1],)
 
 async def main() -> None:
     engine = await container_engine.ensure(lambda line: None)
@@ -45,12 +47,13 @@ class StandIn:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self.content = str(home)
         self.count = home / "count"
         self.gate = home / "gate"
 
     def write(self, then: str = "") -> None:
         program = self.home / "mmdebstrap"
-        program.write_text(STAND_IN.format(then=then))
+        program.write_text(STAND_IN.format(then=then, home=self.home, content=self.content))
         program.chmod(0o755)
 
     @property
@@ -63,14 +66,15 @@ def made_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Docker) -> 
     stand_in = StandIn(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("COUNT", str(stand_in.count))
-    monkeypatch.setenv("CONTENT", str(tmp_path))
+    # A recipe of its own: images that others built are not used.
+    monkeypatch.setattr(debian_image, "PACKAGES", (str(tmp_path),))
     monkeypatch.setattr(apt, "system_ids", lambda: {"debian"})
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     yield stand_in
-    for path in (paths.cache_dir() / "base").glob("*.json"):
-        reference = path.read_text().partition('"reference": "')[2].partition('"')[0]
-        engine.client.images.remove(reference)
+    for found in base_image.recorded():
+        base_image.release(engine, found)
+    left = f"{debian_image.REPOSITORY}:*{debian_image.recipe()}*"
+    assert not [image.tags for image in engine.client.images.list(left)]
 
 
 def test_it_has_both_python_commands_venv_and_certificates_and_no_logs_or_lists(
@@ -118,7 +122,7 @@ async def test_an_image_of_a_registry_is_pulled_by_digest(
     found = await base_image.ensure(engine, print, name=f"{name}:1")
     assert (found.origin, found.reference) == ("registry", f"{name}@{found.digest}")
     assert engine.client.images.get(found.reference).id == found.image_id
-    assert base_image.pulled_references() == [found.reference]
+    assert [image.reference for image in base_image.recorded()] == [found.reference]
     assert await base_image.ensure(engine, print, name=f"{name}:1") == found
     assert made_by.asked == 0
 
@@ -128,7 +132,8 @@ async def test_an_image_that_exists_under_the_name_is_used(
 ) -> None:
     found = await base_image.ensure(engine, print, name=aws.image)
     assert (found.origin, found.reference, found.pulled) == ("registry", aws.image, False)
-    base_image._path(aws.image).unlink()  # or the fixture would remove the image
+    assert base_image.release(engine, found) == []  # the user's image stays
+    assert engine.client.images.get(aws.image).id == found.image_id
     assert made_by.asked == 0
 
 
@@ -155,6 +160,89 @@ async def test_two_calls_at_the_same_time_build_it_once(engine: Docker, made_by:
     assert labels == {paths.CACHE_LABEL: "1"}
 
 
+async def test_a_second_cache_uses_the_image_of_the_first_and_each_removes_only_its_tag(
+    engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by.write()
+    first = await base_image.ensure(engine, print, name=ABSENT)
+    with monkeypatch.context() as second_user:
+        second_user.setenv("XDG_CACHE_HOME", str(made_by.home / "second"))
+        printed: list[str] = []
+        assert await base_image.ensure(engine, printed.append, name=ABSENT) == first
+        assert f"{ABSENT} cannot be pulled: using {first.reference}, which exists" in printed
+        assert made_by.asked == 1
+        removed = base_image.release(engine, first)
+        assert [name.partition(":")[0] for name in removed] == [base_image.CLAIMS]
+    assert await base_image.current(engine, ABSENT) == first
+    assert base_image.release(engine, first)[1:] == [first.reference]
+    assert await base_image.current(engine, ABSENT) is None
+
+
+async def test_the_same_content_is_the_same_image_whoever_builds_it_wherever(
+    engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by.content = "$PYTHONPYCACHEPREFIX $HOME $(umask) $USER"
+    made_by.write()
+    first = await base_image.ensure(engine, print, name=ABSENT)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "/somewhere/else")
+    monkeypatch.setenv("USER", "someone else")
+    monkeypatch.delenv("HOME")
+    before = os.umask(0o077)
+    try:
+        again = await base_image.ensure(engine, print, name=ABSENT, renew=True)
+    finally:
+        os.umask(before)
+    assert made_by.asked == 2
+    assert again == first
+    assert engine.client.images.get(first.reference).id == first.image_id
+
+
+async def test_newer_packages_are_used_when_the_user_asks_and_move_no_name(
+    engine: Docker, made_by: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_by.write()
+    first = await base_image.ensure(engine, print, name=ABSENT)
+    made_by.content = "newer"
+    made_by.write()
+    assert await base_image.ensure(engine, print, name=ABSENT) == first
+    with monkeypatch.context() as second_user:
+        second_user.setenv("XDG_CACHE_HOME", str(made_by.home / "second"))
+        renewed = await base_image.ensure(engine, print, name=ABSENT, renew=True)
+        assert renewed.digest != first.digest
+        assert await base_image.current(engine, ABSENT) == renewed
+        base_image.release(engine, renewed)
+    assert await base_image.current(engine, ABSENT) == first
+
+
+async def test_an_image_that_is_not_what_its_name_says_is_not_used(
+    engine: Docker, made_by: StandIn, image: base_image.BaseImage
+) -> None:
+    made_by.write()
+    name = debian_image.reference("sha256:" + "0" * 64)
+    repository, _, tag = name.partition(":")
+    engine.client.images.get(image.reference).tag(repository, tag)
+    try:
+        found = await base_image.ensure(engine, print, name=ABSENT)
+    finally:
+        engine.client.images.remove(name)
+    assert made_by.asked == 1
+    assert found.reference != name
+
+
+@pytest.mark.matrix  # mmdebstrap itself, twice: 60 s
+async def test_debian_s_packages_make_the_same_image_twice(
+    engine: Docker, image: base_image.BaseImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del image
+    found = []
+    for number in (1, 2):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"cache-{number}"))
+        monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / f"bytecode-{number}"))
+        found.append(await base_image.ensure(engine, print, name=ABSENT, renew=True))
+        base_image.release(engine, found[-1])
+    assert found[0] == found[1]
+
+
 def mounted(path: Path) -> bool:
     """Return whether a folder is a mount for this process."""
     return f" {path} " in Path("/proc/self/mountinfo").read_text()
@@ -164,9 +252,10 @@ async def test_the_next_build_succeeds_after_one_that_was_killed(
     engine: Docker, made_by: StandIn
 ) -> None:
     mount = 'mkdir "$TMPDIR/sys"; mount -t tmpfs none "$TMPDIR/sys"'
-    made_by.write(then=f'{mount}; echo $$ >"$COUNT.pid"; while :; do sleep 0.05; done')
+    made_by.write(then=f'{mount}; echo $$ >"{made_by.count}.pid"; while :; do sleep 0.05; done')
     environ = {**os.environ, "PYTHONPATH": str(Path(base_image.__file__).parents[2])}
-    child = subprocess.Popen([sys.executable, "-c", RUN], env=environ)  # noqa: ASYNC220 (killed below)
+    command = [sys.executable, "-c", RUN, *debian_image.PACKAGES]
+    child = subprocess.Popen(command, env=environ)  # noqa: ASYNC220 (killed below)
     pid = made_by.home / "count.pid"
     assert blocking(lambda: pid.exists() and pid.read_text().strip() != "", seconds=20)
     work = paths.cache_dir() / "base" / "work"

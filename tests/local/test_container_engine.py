@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from ci.errors import ContainerEngineError
-from ci.local import container_engine, dockerd, leftovers, paths, stack
+from ci.local import base_image, container_engine, dockerd, leftovers, paths, stack
 
 pytestmark = pytest.mark.docker
 
@@ -198,10 +198,11 @@ async def test_down_with_cache_removes_images_caches_and_a_daemon_that_nobody_el
         found.client.api.import_image_from_data(
             archive.getvalue(), repository=name, tag="1", changes=changes
         )
-    paths.cache_dir().mkdir(parents=True)
+    base = base_image.BaseImage(reference="acso/x:1", digest="sha256:0", origin="debian")
+    base_image._record("x", base)
     printed: list[str] = []
     with monkeypatch.context() as patch:
-        patch.setattr(leftovers, "foreign_containers", lambda _: ["postgres"])
+        patch.setattr(leftovers, "running_containers", lambda _: ["postgres"])
         removed = await stack.down(printed.append, cache=True)
     assert "image acso/x:1" in removed.items
     assert "dockerd is kept: it runs other containers (postgres)" in printed

@@ -138,10 +138,11 @@ async def test_down_removes_everything_of_this_instance_and_nothing_of_others(
     engine: Docker, image: BaseImage
 ) -> None:
     running = (await stack.up(print)).emulator
-    mine = {paths.INSTANCE_LABEL: paths.instance()}
-    other = {paths.INSTANCE_LABEL: paths.instance() + "-x"}
+    mine = paths.instance_labels()
+    other = mine | {paths.INSTANCE_LABEL: paths.instance() + "-x"}
+    elsewhere = mine | {paths.STATE_LABEL: "elsewhere"}  # of the same name, by another user
     client = engine.client
-    for labels, name in ((mine, "mine"), (other, "other")):
+    for labels, name in ((mine, "mine"), (other, "other"), (elsewhere, "elsewhere")):
         full = f"{paths.instance()}-{name}"
         client.volumes.create(full, labels=labels)
         client.networks.create(full, labels=labels)
@@ -150,14 +151,15 @@ async def test_down_removes_everything_of_this_instance_and_nothing_of_others(
         removed = await stack.down(print, cache=False)
         assert not running.process.alive()
         assert str(removed) == "1 process, 1 container, 1 network, 1 volume"
-        assert not leftovers(engine)
+        assert set(leftovers(engine)) == {f"{paths.instance()}-elsewhere"}
         assert not paths.state_dir().exists()
         assert str(await stack.down(print, cache=False)) == "nothing to remove"
     finally:
-        full = f"{paths.instance()}-other"
-        client.containers.get(full).remove()
-        client.networks.get(full).remove()
-        client.volumes.get(full).remove()
+        for name in ("other", "elsewhere"):
+            full = f"{paths.instance()}-{name}"
+            client.containers.get(full).remove()
+            client.networks.get(full).remove()
+            client.volumes.get(full).remove()
 
 
 @pytest.mark.usefixtures("apart")

@@ -43,7 +43,7 @@ class BorrowedTags:
                 return
             record.parent.mkdir(exist_ok=True)
             if before:
-                await self._tag(before, _keeper(digest))
+                await self._tag(before, self._keeper(digest))
             self._store.replace(record, json.dumps([name, before, image]).encode())
             try:
                 await self._tag(image, name)
@@ -72,7 +72,7 @@ class BorrowedTags:
             if await self._daemon.image_id(name) == image:  # and no one else has moved it
                 await self._return(name, before)
             if before:
-                await self._untag(_keeper(record.name))
+                await self._untag(self._keeper(record.name))
         except DaemonError as error:
             self._log(f"the tag {name} is given back by the next session: {error}")
             return
@@ -92,6 +92,5 @@ class BorrowedTags:
         remove = partial(self._daemon.client.remove_image, noprune=True)
         await self._daemon.try_remove(remove, name)
 
-
-def _keeper(digest: str) -> str:
-    return f"{REPOSITORY}:borrowed-{digest[:40]}"
+    def _keeper(self, digest: str) -> str:
+        return f"{REPOSITORY}:{self._store.tag(f'borrowed-{digest}')}"

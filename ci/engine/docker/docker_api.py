@@ -20,11 +20,12 @@ import requests
 import urllib3
 from docker.utils.socket import SocketError
 
+from ci.common.owners import is_dead, owner_name
 from ci.engine import requirements
 from ci.engine.docker import podman, transfers
 from ci.engine.docker.client import THREADS, connect
+from ci.engine.docker.idle import Lookers
 from ci.engine.errors import EngineError
-from ci.engine.session_names import is_dead, session_name
 from ci.engine.store import archive
 from ci.engine.store.tree import LINK, Entry
 
@@ -53,7 +54,7 @@ class Daemon:
 
     def __init__(self, url: str | None, labels: Mapping[str, str]) -> None:
         self.client = connect(url)
-        self.session = session_name()
+        self.session = owner_name()
         self.labels = {**labels, LABEL: "1", SESSION: self.session}
         self._threads = anyio.CapacityLimiter(THREADS)
         version = self.client.version()
@@ -67,8 +68,14 @@ class Daemon:
         self.client.build_limits = self._limits
         at_once = partial(podman.remove, self.client)
         self.remove_container = at_once if self.podman else self.client.remove_container
+        self.lookers = Lookers(self.client)
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
+
+    def close(self) -> None:
+        """Close the connections to the container engine."""
+        self.lookers.close_all()
+        self.client.close()
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a blocking function of the client in a thread; its errors become `DaemonError`."""
@@ -193,6 +200,7 @@ class Daemon:
 
     async def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, whether it runs, stopped or is missing."""
+        self.lookers.close(container)
         await self.try_remove(self.remove_container, container, v=True, force=True)
 
     async def processes(self, container: str) -> int | None:
@@ -358,26 +366,12 @@ async def remove_dead_sessions(daemon: Daemon, labels: Mapping[str, str]) -> Non
     await remove_sessions(daemon, [session for session in found if is_dead(session)])
 
 
-async def remove_caches(url: str | None) -> list[str]:
-    """Remove the images of steps and the cache volumes of every engine; return their names.
-
-    What a container uses stays.
-    """
-    daemon = Daemon(url, {})
-    client = daemon.client
-    images = await daemon.call(client.images, REPOSITORY)
-    names = [(tag, client.remove_image) for each in images for tag in own_tags(each)]
-    volumes = await daemon.call(client.volumes, filters={"label": CACHE})
-    names += [(each["Name"], client.remove_volume) for each in volumes["Volumes"] or []]
-    return [name for name, remove in names if await daemon.try_remove(remove, name, force=True)]
-
-
 def real_tags(image: Mapping[str, Any]) -> list[str]:
     """Return an image's tags in a list of images; Docker 20.10 has a word for none."""
     return [tag for tag in image.get("RepoTags") or [] if tag != "<none>:<none>"]
 
 
-def own_tags(image: Mapping[str, Any]) -> list[str]:
-    """Return an image's tags that are this engine's, without the registry that Podman adds."""
+def own_tags(image: Mapping[str, Any], store: str) -> list[str]:
+    """Return an image's tags of a store, by its identity, without the registry that Podman adds."""
     tags = map(basename, real_tags(image))
-    return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:")]
+    return [tag for tag in tags if tag.startswith(f"{REPOSITORY}:{store}-")]

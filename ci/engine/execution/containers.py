@@ -16,7 +16,7 @@ import anyio
 
 from ci.common import locks
 from ci.common.certificates import CA_PATH
-from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, Daemon, DaemonError
+from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, STORE, Daemon, DaemonError
 from ci.engine.options import Options
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
@@ -48,6 +48,7 @@ class StepContainer:
     volumes: list[str] = field(default_factory=list)
     reused: bool = False  # it idled before this command, and may have been removed meanwhile
     dedicated: bool = False  # its own process is the one command that it runs
+    start_seconds: float = 0.0  # that its creation and start took
     mark_valid: bool = True  # MARK is newer than the mounted content
     mount_points: list[list[str]] = field(default_factory=list)  # see `ExecResult.mount_points`
     files_added: bool = False  # files were put into it, so its mount points are in its layer
@@ -262,7 +263,8 @@ class StepContainers:
         if await look() is not None:
             return False
         try:
-            await self._daemon.create_volume({LABEL: "1", CACHE: cache}, volume)
+            labels = {LABEL: "1", CACHE: cache, STORE: self._store.identity}
+            await self._daemon.create_volume(labels, volume)
         except DaemonError:  # Podman refuses a name that another process has created meanwhile
             if await look() is None:
                 raise

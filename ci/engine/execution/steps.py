@@ -215,7 +215,7 @@ class Steps:
         """
         bare = await self._rootfs.compose(State(image=image), {})
         remove = self._daemon.client.remove_image
-        await self._daemon.call(remove, f"{REPOSITORY}:{command.key[:40]}")
+        await self._daemon.call(remove, f"{REPOSITORY}:{self._store.tag(command.key)}")
         return bare
 
     async def _container(self, step: Exec, command: Command) -> tuple[StepContainer, State]:

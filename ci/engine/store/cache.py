@@ -301,6 +301,10 @@ class Store:
         """A name of this store that is not the name of its directory."""
         return self.hash_secret(b"the store itself")[:16]
 
+    def tag(self, name: str) -> str:
+        """Return the tag of one of this store's images; other stores have other tags."""
+        return f"{self.identity}-{name[:40]}"
+
     def hash_secret(self, secret: bytes) -> str:
         """Return the keyed hash of a secret, which reveals nothing without this store's key."""
         return hmac.new(self._secret, secret, hashlib.sha256).hexdigest()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ci.local import paths
+from ci.local.aws import ownership
 from ci.local.aws.patching import replace, require
 
 #: Seconds between SIGTERM and SIGKILL if the definition has no stopTimeout ("the default is 30").
@@ -184,12 +184,9 @@ def with_decryption_for_tasks(original: Callable[..., Any]) -> Callable[..., Any
 
 
 def _volume(path: str) -> Any:
-    import os
-
     from docker.types import Mount
 
-    labels = {paths.INSTANCE_LABEL: os.environ["ACSO_INSTANCE"]}
-    return Mount(target=path, source=None, type="volume", labels=labels)
+    return Mount(target=path, source=None, type="volume", labels=ownership.labels())
 
 
 def _ulimits(items: list[dict[str, Any]]) -> list[Any]:

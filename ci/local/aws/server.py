@@ -15,6 +15,7 @@ from ci.local.aws import (
     patching,
     ports,
     probes,
+    restrictions,
     scheduler,
     targets,
     task_health,
@@ -30,23 +31,27 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
-def environ(*, port: int, instance: str, docker: str | None) -> dict[str, str]:
+def environ(*, port: int, instance: str, state: str, docker: str | None) -> dict[str, str]:
     """Return the environment variables of the server, which ministack reads at import.
 
     Args:
         port: the port to listen on.
         instance: the instance's name; every container is labelled with it.
+        state: the identity of the state folder, which is in the labels too.
         docker: the container engine's URL, None if DOCKER_HOST gives it.
     """
     settings = {
         "GATEWAY_PORT": str(port),
-        "MINISTACK_HOSTNAME": f"acso-{instance}",  # part of ministack's label on containers
+        # Part of ministack's label on containers: it removes those that have the same.
+        "MINISTACK_HOSTNAME": f"acso-{instance}-{state}",
         "MINISTACK_REGION": "us-east-1",
         "MINISTACK_DOCKER_TIMEOUT": "60",  # seconds; a pull on a busy machine is slow
         "IOT_MTLS_ENABLED": "0",  # this would listen on all addresses
         "SFTP_ENABLED": "0",
         "PERSIST_STATE": "0",
+        "SERVICES": ",".join(restrictions.SERVICES),
         "ACSO_INSTANCE": instance,
+        "ACSO_STATE": state,
     }
     return settings | ({"DOCKER_HOST": docker} if docker else {})
 
@@ -63,6 +68,10 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
     from hypercorn.config import Config
 
     ownership.apply()
+    from ministack.services import ec2, ecs
+    from ministack.services.cloudformation import provisioners
+
+    restrictions.apply(ecs, ec2, provisioners)
     corrections = [] if plain else apply_corrections(f"localhost:{port}")
     from ministack.app import app
 
@@ -80,7 +89,8 @@ async def run(*, port: int, addresses: Sequence[str], plain: bool) -> None:
         "ministack": version("ministack"),
         "corrections": corrections,
     }
-    await serve(with_identity(app, identity), config, shutdown_trigger=stop.wait)  # type: ignore[arg-type]
+    served = restrictions.without_administration(with_identity(app, identity))
+    await serve(served, config, shutdown_trigger=stop.wait)
 
 
 def apply_corrections(registry: str) -> list[str]:

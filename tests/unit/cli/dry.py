@@ -22,7 +22,7 @@ from ci.cli.signatures import Function, from_module
 from ci.engine import program as engine_program
 from ci.engine import prune
 from ci.engine.usage import Usage
-from ci.local import base_image, container_engine, stack
+from ci.local import base_image, container_engine, paths, stack
 from ci.local.doctor import Finding
 from ci.pipeline.types import Format
 from ci.release.observe import logs
@@ -80,6 +80,7 @@ def _replace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(stack, "up", _up)
     patch.setattr(stack, "down", _down)
     patch.setattr(engine_program, "run", _engine_run)
+    patch.setattr(paths, "state_id", lambda: "0" * 16)  # the labels of what a session creates
     patch.setattr(prune, "cache_usage", _usage)
     patch.setattr(prune, "prune_cache", _prune)
     patch.setattr(machine, "subprocess", SimpleNamespace(run=_subprocess))

@@ -7,7 +7,7 @@ import sys
 import anyio
 import pytest
 
-from ci.engine import session_names
+from ci.common import owners
 from ci.engine.api import sdl
 from ci.engine.errors import EngineError
 from ci.engine.execution.dockerfile import with_substitutes
@@ -54,23 +54,23 @@ def test_a_secret_or_volatile_variable_is_named_where_it_would_be_expanded() -> 
 
 
 def test_a_session_is_dead_when_its_process_is() -> None:
-    own = session_names.session_name()
-    assert not session_names.is_dead(own)
-    script = "from ci.engine import session_names; print(session_names.session_name())"
+    own = owners.owner_name()
+    assert not owners.is_dead(own)
+    script = "from ci.common import owners; print(owners.owner_name())"
     told = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert session_names.is_dead(told.stdout.strip())
+    assert owners.is_dead(told.stdout.strip())
     place, process, started, rest = own.rsplit("/", 3)
     host, boot, *namespace = place.split("/")
     assert process == str(os.getpid())
-    assert session_names.is_dead("/".join([place, process, "1", rest]))  # the number is another's
+    assert owners.is_dead("/".join([place, process, "1", rest]))  # the number is another's
     other_boot = "/".join([host, "boot", *namespace, process, started, rest])
-    assert session_names.is_dead(other_boot)
+    assert owners.is_dead(other_boot)
     elsewhere = "/".join(["elsewhere", boot, *namespace, process, "1", rest])
-    assert not session_names.is_dead(elsewhere)
+    assert not owners.is_dead(elsewhere)
     container = "/".join([host, boot, "another namespace", process, "1", rest])
-    assert not session_names.is_dead(container)  # its processes cannot be seen from here
+    assert not owners.is_dead(container)  # its processes cannot be seen from here
 
 
 async def test_the_same_work_runs_once_and_its_error_reaches_all() -> None:
@@ -129,11 +129,11 @@ def test_the_committed_schema_is_the_installed_clients() -> None:
 
 
 def test_a_process_of_another_pid_namespace_is_not_dead() -> None:
-    place, process, _, rest = session_names.session_name().rsplit("/", 3)
+    place, process, _, rest = owners.owner_name().rsplit("/", 3)
     node, boot, namespace = place.split("/")
     gone = "/".join([node, boot, namespace, process, "1", rest])
-    assert session_names.is_dead(gone)
-    assert not session_names.is_dead(gone.replace(namespace, "pid:[1]"))
-    assert session_names.is_dead(gone.replace(namespace, "pid:[1]").replace(boot, "other"))
+    assert owners.is_dead(gone)
+    assert not owners.is_dead(gone.replace(namespace, "pid:[1]"))
+    assert owners.is_dead(gone.replace(namespace, "pid:[1]").replace(boot, "other"))
     # Of an earlier version, without the namespace: it may be any.
-    assert not session_names.is_dead("/".join([node, boot, process, "1", rest]))
+    assert not owners.is_dead("/".join([node, boot, process, "1", rest]))

@@ -1,16 +1,19 @@
 """The parts of ci.local that need no container engine: paths, processes, locks, ports, ..."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from ci.common import owners
+from ci.engine.docker.docker_api import REPOSITORY, own_tags
+from ci.engine.store.cache import Store
 from ci.errors import HostError, UsageError
 from ci.local import (
     apt,
@@ -39,7 +42,7 @@ def test_an_instance_has_its_own_state_and_shares_the_caches(
     monkeypatch.setenv("ACSO_INSTANCE", "two")
     assert (first, paths.state_dir()) == (tmp_path / "acso" / "one", tmp_path / "acso" / "two")
     assert paths.cache_dir() == caches
-    assert paths.instance_labels() == {"acso.instance": "two"}
+    assert paths.instance_labels() == {"acso.instance": "two", "acso.state": paths.state_id()}
 
 
 @pytest.mark.parametrize("name", ["../x", "A", ".machine", "a b", "x" * 41, "-a"])
@@ -175,10 +178,10 @@ def test_the_embedded_aws_gives_its_endpoint_registry_and_load_balancer() -> Non
 
 
 def test_the_server_knows_its_instance_and_opens_no_other_ports() -> None:
-    found = server.environ(port=1, instance="x", docker="unix:///d.sock")
-    assert (found["MINISTACK_HOSTNAME"], found["DOCKER_HOST"]) == ("acso-x", "unix:///d.sock")
+    found = server.environ(port=1, instance="x", state="y", docker="unix:///d.sock")
+    assert (found["MINISTACK_HOSTNAME"], found["DOCKER_HOST"]) == ("acso-x-y", "unix:///d.sock")
     assert found["IOT_MTLS_ENABLED"] == found["SFTP_ENABLED"] == "0"
-    assert "DOCKER_HOST" not in server.environ(port=1, instance="x", docker=None)
+    assert "DOCKER_HOST" not in server.environ(port=1, instance="x", state="y", docker=None)
 
 
 def test_containers_without_our_label_are_not_removed() -> None:
@@ -186,38 +189,80 @@ def test_containers_without_our_label_are_not_removed() -> None:
     assert sweep(None, include_unlabelled=True) == 0
 
 
-@pytest.mark.parametrize(
-    ("tags", "ours"),
-    [
-        (["acso/debian-python3:x"], True),
-        (["localhost:4566/acso-a:1"], True),
-        (["<none>:<none>"], True),
-        (None, True),
-        (["mine:1"], False),
-        (["acso/debian-python3:x", "mine:1"], False),
-    ],
-)
-def test_an_image_with_another_name_is_not_ours(tags: list[str] | None, ours: bool) -> None:
-    assert leftovers.is_ours({"RepoTags": tags}) is ours
+def test_what_belongs_to_a_running_owner_or_may_do_so_is_not_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    me = owners.owner_name()
+    place, process_id, _, token = me.rsplit("/", 3)
+    dead = "/".join([place, process_id, "1", token])
+    unseen = "/".join([f"another-host/{place.partition('/')[2]}", process_id, "1", token])
+    mine, other = {paths.STATE_LABEL: paths.state_id()}, {paths.STATE_LABEL: "other"}
+
+    def removable(labels: dict[str, str], owner: str = "", session: str = "") -> bool:
+        owned = {paths.OWNER_LABEL: owner, leftovers.SESSION_LABEL: session}
+        return leftovers.is_removable(labels | {k: v for k, v in owned.items() if v})
+
+    assert [removable(mine, owner) for owner in ("", dead, unseen, me)] == [True, True, True, False]
+    assert [removable(other, owner) for owner in ("", dead, unseen, me)] == [
+        *(False, True, False, False)
+    ]
+    for labels in (mine, other):
+        assert [removable(labels, session=each) for each in (dead, unseen, me)] == [
+            *(True, False, False)
+        ]
+
+
+def test_a_folder_has_one_identity_whoever_asks_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "one"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with ThreadPoolExecutor(8) as pool:
+        found = {each.result() for each in [pool.submit(paths.state_id) for _ in range(8)]}
+    assert len(found) == 1
+    assert [path.name for path in (tmp_path / "one" / "acso").iterdir()] == ["id"]
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "two"))
+    assert len({*found, paths.state_id(), paths.cache_id()}) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "acso").write_text("a file")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with pytest.raises(HostError, match=f"cannot use {tmp_path}/acso/id: ") as caught:
+        paths.instance_labels()
+    assert "XDG_STATE_HOME" in caught.value.hint
+
+
+def test_the_images_of_a_cache_are_told_by_its_tags(tmp_path: Path) -> None:
+    one, two = Store(tmp_path / "one"), Store(tmp_path / "two")
+    try:
+        tags = [f"{REPOSITORY}:{store.tag('0' * 64)}" for store in (one, two)]
+        image = {"RepoTags": [*tags, f"localhost/{tags[0]}", "python:3", "<none>:<none>"]}
+        assert own_tags(image, one.identity) == [tags[0], tags[0]]
+        assert own_tags(image, two.identity) == [tags[1]]
+    finally:
+        one.close()
+        two.close()
 
 
 def test_a_content_id_depends_on_files_and_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    archive = tmp_path / "a"
-    archive.write_text("x")
-    first = debian_image.content_id(archive)
+    first = debian_image.content_id("sha256:1")
     assert first.startswith("sha256:")
-    assert debian_image.content_id(archive) == first
-    monkeypatch.setattr(debian_image, "CONFIGURATION", ("ENV A=b",))
-    assert debian_image.content_id(archive) != first
+    assert debian_image.content_id("sha256:1") == first
+    assert debian_image.content_id("sha256:2") != first
+    monkeypatch.setattr(debian_image, "CONFIGURATION", {"Env": ["A=b"]})
+    assert debian_image.content_id("sha256:1") != first
 
 
-def test_an_import_error_is_found_among_docker_s_events() -> None:
-    events = [{"status": "x"}, {"error": "no space left on device"}]
-    answer = "\r\n".join(json.dumps(item) for item in events)
-    assert debian_image.import_error(answer) == "no space left on device"
-    assert debian_image.import_error('{"status": "sha256:0"}') == ""
+def test_a_load_error_is_found_among_docker_s_events() -> None:
+    events = [{"stream": "x"}, {"error": "no space left on device"}]
+    assert debian_image.load_error(events) == "no space left on device"
+    assert debian_image.load_error([{"stream": "Loaded image: x"}]) == ""
 
 
 def test_a_base_image_built_with_another_recipe_is_not_used(
