@@ -62,8 +62,9 @@ class Terminal:
 
     def began(self, span: Span) -> None:
         """Add a stage to the running ones."""
-        self._running[id(span)] = span
+        # The spinner first: another thread draws what runs.
         self._spinners[id(span)] = Spinner("dots", style="cyan")
+        self._running[id(span)] = span
 
     def noted(self, span: Span, line: str) -> None:
         """Print nothing: a running stage is shown with its last note."""
@@ -85,7 +86,9 @@ class Terminal:
         now = time.monotonic()
         rows = []
         for key, span in list(self._running.items()):
-            spinner = self._spinners[key]
+            spinner = self._spinners.get(key)
+            if spinner is None:  # it has just ended
+                continue
             note = span.notes[-1] if span.notes else ""
             text = f"{span.name:<18}{now - span.began:6.1f} s  {note}"
             spinner.update(text=Text(text, no_wrap=True, overflow="ellipsis"))
