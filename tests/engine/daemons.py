@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import shutil
 import signal
 import socket
@@ -173,7 +174,8 @@ class _Forward(socketserver.BaseRequestHandler):
 def _pump(source: socket.socket, target: socket.socket) -> None:
     with suppress(OSError):  # one side has hung up
         while chunk := source.recv(1 << 16):
-            if chunk.startswith(b"HTTP/1.1 101 "):  # what a command says first comes with this
+            # What a command says first comes with this; an idle process says nothing by itself.
+            if chunk.startswith(b"HTTP/1.1 101 ") and select.select([source], [], [], 0.2)[0]:
                 chunk += source.recv(1 << 16)
             target.sendall(chunk)
     with suppress(OSError):
