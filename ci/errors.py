@@ -94,6 +94,12 @@ class LockedError(AcsoError):
     exit_code = 23
 
 
+class NewerReleaseError(AcsoError):
+    """A deploy would undo somebody else's newer release; nothing was changed."""
+
+    exit_code = 24
+
+
 class PlanOutdatedError(AcsoError):
     """The environment or the source has changed since a plan was saved; nothing was changed."""
 

@@ -5,6 +5,7 @@ The docstrings are the help of both.
 """
 
 import datetime
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -19,8 +20,8 @@ from ci.aws.target import Target
 from ci.config import Config, Environment, policies
 from ci.errors import ConfigError, UsageError, ValidationError
 from ci.infra.trust import DEPLOY, PROMOTE
+from ci.pipeline import ancestry, credentials, environments, images, preview, promoting
 from ci.pipeline import bootstrap as first_time
-from ci.pipeline import credentials, environments, images, preview, promoting
 from ci.pipeline.arguments import check_number, check_url
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
 from ci.pipeline.releasing import Releasing
@@ -172,6 +173,9 @@ class Acso:
             dagger.File | None, Doc("Saved plan: refuse to deploy if it is outdated.")
         ] = None,
         dry_run: Annotated[bool, Doc("Only plan: same output and exit code as `plan`.")] = False,
+        over: Annotated[
+            bool, Doc("Deploy also if that undoes somebody's newer release of another checkout.")
+        ] = False,
         format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
     ) -> str:
         """Check, build, push, roll out and validate; roll back if that fails.
@@ -186,12 +190,15 @@ class Acso:
             message = f"the source has uncommitted changes; {env} accepts commits only"
             raise UsageError(message, hint="commit them, or deploy to development")
         saved = preview.parse(await plan.contents(), env) if plan else None
-        releasing = await self._releasing(wait, on_cancel)
+        request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
+        relate = ancestry.relation(over=over)
+        releasing = replace(await self._releasing(wait, on_cancel), relate=relate)
         async with stage("preconditions") as span:
             if saved:
                 await preview.require_same_environment(saved, target)
             if not wait:
                 await environments.require_unlocked(target, span.say)
+            await ancestry.require_contained(target, request, relate, self._versions(target.config))
         built = await self._check_and_build(
             target.config, audit_required=target.aws.endpoint is None
         )
@@ -199,7 +206,6 @@ class Acso:
             await preview.require_current(saved, target, built)
         context = await environments.prepare(target)
         pushed = await images.push(target, built)
-        request = release.Request(commit=commit, branch=branch, actor=actor, dirty=dirty)
         expected = saved.services if saved else None
         return _rendered(await releasing.deploy(context, pushed, request, expected), format)
 
@@ -396,14 +402,16 @@ class Acso:
         """Promote the validated release of this source's commit or content."""
         target = await self._target(env)
         source = await self.context(from_, PROMOTE)
-        project, agents = target.config.project, target.config.agents
+        versions = self._versions(target.config)
         async with stage("validated release") as span:
-            versions = partial(content_versions, self.source, project, agents)
             span.result = await release.release_of(source, request.commit, versions)
         releasing = await self._releasing(wait, OnCancel.KEEP)
         return _rendered(
             await promoting.promote(source, span.result, target, request, releasing), Format.TEXT
         )
+
+    def _versions(self, config: Config) -> ancestry.Versions:
+        return partial(content_versions, self.source, config.project, config.agents)
 
     async def _config(self) -> Config:
         """Read acso.toml from the source; the module's own copy may be of another commit."""

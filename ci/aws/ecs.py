@@ -84,6 +84,7 @@ class Task:
     health: str = "UNKNOWN"
     started_by: str = ""
     created_at: datetime.datetime | None = None
+    stopped_at: datetime.datetime | None = None
     address: str = ""
     stop_code: str = ""
     stopped_reason: str = ""
@@ -195,6 +196,13 @@ async def tasks(aws: Aws, cluster: str, ids: Iterable[str]) -> list[Task]:
     return found
 
 
+async def all_tasks(aws: Aws, cluster: str) -> list[Task]:
+    """Return a cluster's tasks: running and starting ones, and those stopped in the last hour."""
+    # Running tasks first: one that stops between the calls is then in both, not in neither.
+    ids = [*await task_ids(aws, cluster), *await task_ids(aws, cluster, stopped=True)]
+    return await tasks(aws, cluster, dict.fromkeys(ids))
+
+
 async def run_task(aws: Aws, request: Mapping[str, Any]) -> Task:
     """Start one task that belongs to no service; raises `AwsError` if ECS has no capacity."""
     answer = await aws.call("ecs", "run_task", **request)
@@ -286,6 +294,7 @@ def _task(data: Mapping[str, Any]) -> Task:
         health=data.get("healthStatus") or _health(containers),
         started_by=data.get("startedBy") or "",
         created_at=data.get("createdAt"),
+        stopped_at=data.get("stoppedAt"),
         address=_address(data),
         stop_code=data.get("stopCode") or "",
         stopped_reason=data.get("stoppedReason") or "",

@@ -6,6 +6,8 @@ from ci.aws.session import Aws
 from ci.errors import AwsError
 
 ABSENT = "ResourceNotFoundException"
+#: Pages that are read at most for the last lines of a stream.
+TAIL_PAGES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +27,34 @@ async def group_exists(aws: Aws, group: str) -> bool:
 
 
 async def tail(aws: Aws, group: str, stream: str, *, lines: int) -> list[str]:
-    """Return the last lines of a stream, oldest first; none if it does not exist (yet)."""
-    try:
-        answer = await aws.call(
-            "logs",
-            "get_log_events",
-            logGroupName=group,
-            logStreamName=stream,
-            limit=lines,
-            startFromHead=False,
-        )
-    except AwsError as error:
-        if error.code == ABSENT:
-            return []
-        raise
-    return [str(event["message"]).rstrip() for event in answer["events"]]
+    """Return the last lines of a stream, oldest first; none if it does not exist (yet).
+
+    Source: Amazon CloudWatch Logs API Reference, GetLogEvents: a page that is empty or not full
+    need not be the last one.
+    """
+    found: list[str] = []
+    position: dict[str, str] = {}
+    for _ in range(TAIL_PAGES):
+        try:
+            answer = await aws.call(
+                "logs",
+                "get_log_events",
+                logGroupName=group,
+                logStreamName=stream,
+                limit=lines,
+                startFromHead=False,
+                **position,
+            )
+        except AwsError as error:
+            if error.code == ABSENT:
+                return []
+            raise
+        found = [*(str(event["message"]).rstrip() for event in answer["events"]), *found]
+        before = {"nextToken": str(answer.get("nextBackwardToken") or "")}
+        if len(found) >= lines or before == (position or {"nextToken": ""}):
+            break
+        position = before
+    return found[-lines:]
 
 
 async def events_between(

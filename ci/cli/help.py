@@ -22,6 +22,7 @@ exit codes of all commands:
    21  the account or region is not the one of the environment in acso.toml
    22  a CloudFormation stack failed
    23  the environment is locked by another release
+   24  a deploy would undo a newer release of another checkout
    25  the saved plan is outdated
    26  the environment lacks something that a release needs: acso verify
    27  the release cannot be promoted

@@ -32,8 +32,9 @@ def _base_image() -> str:
 async def doctor(_: argparse.Namespace) -> str | int:
     """Check that this machine has what a deployment needs; changes nothing.
 
-    missing: `acso up` or `acso deploy` creates or starts it. BROKEN: it has to be fixed by hand,
-    as shown below it. The exit code is 4 if anything is broken, 0 otherwise.
+    missing: `acso up` or `acso deploy` creates or starts it, or a deployment works without it.
+    BROKEN: it has to be fixed by hand, as shown below it. The exit code is 4 if anything is broken,
+    0 otherwise.
     """
     from ci.local import stack  # late: Docker's client
 

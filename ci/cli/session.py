@@ -3,19 +3,19 @@
 The container engine, base image and embedded AWS are started first, as far as the call needs them.
 """
 
-import getpass
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
+from ci.cli import checkout
 from ci.cli.signatures import Function
 from ci.config import FILE, Config, load
 from ci.errors import UsageError
@@ -247,6 +247,7 @@ async def _call_function(
     from dagger import dag
 
     from ci.main import Acso
+    from ci.pipeline import ancestry
     from ci.pipeline.decorators import in_process
     from ci.pipeline.types import Format, OnCancel
     from ci.stages.base import IGNORE
@@ -262,7 +263,7 @@ async def _call_function(
         values["source"] = dag.host().directory(str(values.get("source", ROOT)), exclude=IGNORE)
         given = dict(arguments)
         if function.takes("actor"):
-            state = await anyio.to_thread.run_sync(_source_state)
+            state = await anyio.to_thread.run_sync(checkout.state, ROOT)
             given = {name: state[name] for name in state if function.takes(name)} | given
         if "format" in given:
             given["format"] = Format(given["format"])
@@ -274,37 +275,6 @@ async def _call_function(
         if handler is not None:
             with in_process():
                 return await handler(Acso(**values), given)
-        with in_process():
+        with in_process(), ancestry.checkout(partial(checkout.relation, ROOT)):
             result: str = await getattr(Acso(**values), function.name)(**given)
         return result
-
-
-def _source_state() -> dict[str, Any]:
-    """Return the source's commit and branch, whether it has uncommitted changes, and the user."""
-
-    def git(*arguments: str) -> str:
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(ROOT), *arguments],
-                capture_output=True,
-                encoding="utf-8",
-                errors="backslashreplace",
-                check=False,
-            )
-        except OSError:  # without git there is no commit to record
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "branch": git("rev-parse", "--abbrev-ref", "HEAD"),
-        "dirty": bool(git("status", "--porcelain")),
-        "actor": _user(),
-    }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return str(os.getuid())

@@ -28,7 +28,7 @@ from ci.cli.signatures import Function, Parameter
 from ci.errors import ExecError
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
-from ci.release.observe.status import Status, changes, status
+from ci.release.observe.status import Status, changes, lasting, status
 from ci.release.run_task import DEFAULT_TIMEOUT
 from ci.release.run_task import run_task as run_once
 from ci.report import streams
@@ -203,7 +203,7 @@ async def _print_changes(context: ReleaseContext, *, as_json: bool) -> None:
     while True:
         found = await status(context)
         at = context.clock.now()
-        if as_json and found != before:
+        if as_json and (before is None or lasting(found) != lasting(before)):
             _print(json.dumps({"time": at.isoformat(timespec="milliseconds"), **found.data()}))
         elif not as_json:
             for line in changes(before, found):

@@ -5,14 +5,19 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from typing import TextIO
 
 EMPTY = frozenset({"", "-"})
 #: Keeps a column's name and its value on one line.
 TOGETHER = "\N{NO-BREAK SPACE}"
 
 
-def terminal_width() -> int:
-    """Return the columns of the terminal that shows standard output, 0 if there is none.
+#: A command to copy, up to the punctuation that ends it.
+COMMAND = re.compile(r"(?:\./)?acso [a-z][^;,()]*[^;,()\s]|\S+://\S+")
+
+
+def terminal_width(stream: TextIO | None = None) -> int:
+    """Return the columns of the terminal that shows a stream (standard output), 0 if there is none.
 
     COLUMNS, if set, takes precedence, as in most programs.
     """
@@ -20,7 +25,7 @@ def terminal_width() -> int:
     if re.fullmatch(r"[1-9][0-9]{0,3}", columns):
         return int(columns)
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
+        return os.get_terminal_size((stream or sys.stdout).fileno()).columns
     except (OSError, ValueError, AttributeError):
         return 0
 
@@ -56,6 +61,22 @@ def folded(line: str, *, width: int, indent: str = "") -> list[str]:
     if not width or len(indent + line) <= width:
         return [indent + line]
     return _fill(line, width, indent, indent + "  ")
+
+
+def fitted(text: str, *, width: int) -> str:
+    """Return a text whose lines have at most this width, 0 for any; the rest is indented further.
+
+    Commands to copy and the lines that a task wrote (`| ...`) are not broken.
+    """
+    lines: list[str] = []
+    for line in text.split("\n"):
+        content = line.lstrip(" ")
+        kept = content.startswith("| ")
+        whole = COMMAND.sub(lambda found: found[0].replace(" ", TOGETHER), content)
+        indent = " " * (len(line) - len(content))
+        wrapped = [line] if kept else folded(whole, width=width, indent=indent)
+        lines += [item.replace(TOGETHER, " ") for item in wrapped]
+    return "\n".join(lines)
 
 
 def _paragraph(heads: Sequence[str], row: Sequence[str], *, width: int, indent: str) -> list[str]:

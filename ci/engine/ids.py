@@ -1,7 +1,8 @@
 """Objects as the chain of calls that made them, and ids that contain that chain.
 
 A call is frozen: its field, its arguments and its parent. Its id is the chain itself, each call
-once, so an id stays valid after the query, the session and the process.
+once, so an id stays valid after the query, the session and the process. It is packed in a message
+that Dagger's Go client can read.
 """
 
 import base64
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from ci.engine import dagql_id
 from ci.engine.errors import EngineError
 
 
@@ -46,7 +48,8 @@ def encode(call: Call) -> str:
         places[each.digest] = len(rows)
         rows.append(_row(each, lambda part: places[part.digest]))
     packed = zlib.compress(json.dumps(rows, separators=(",", ":")).encode(), 6)
-    return base64.urlsafe_b64encode(packed).decode()
+    text = base64.b85encode(packed).decode()
+    return base64.b64encode(dagql_id.wrap(text, kind=call.type, digest=call.digest)).decode()
 
 
 @lru_cache(maxsize=10_000)
@@ -54,7 +57,8 @@ def decode(text: str) -> Call:
     """Return the object of an id; raises `EngineError` if it is not an id of this engine."""
     calls: list[Call] = []
     try:
-        for kind, name, parent, args in json.loads(zlib.decompress(base64.urlsafe_b64decode(text))):
+        packed = base64.b85decode(dagql_id.unwrap(base64.b64decode(text, validate=True)))
+        for kind, name, parent, args in json.loads(zlib.decompress(packed)):
             calls.append(
                 Call(
                     kind,

@@ -124,7 +124,7 @@ class _Worker(threading.Thread):
             with anyio.move_on_after(STOP_TIMEOUT, shield=True):
                 own = partial(remove_sessions, self._daemon, [self._daemon.session])
                 await self._clean_up("of this session", own)
-            self._daemon.client.close()
+            self._daemon.close()
 
     async def _clean_up(self, whose: str, remove: Callable[[], Awaitable[None]]) -> None:
         try:

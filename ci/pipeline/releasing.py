@@ -16,12 +16,14 @@ class Releasing:
     """How releases are run.
 
     `wait` is the seconds to wait for the environment's lock, `on_cancel` is what Ctrl-C does, and
-    `webhook` is the URL that notifications go to beside the SNS topic (empty: none).
+    `webhook` is the URL that notifications go to beside the SNS topic (empty: none). `relate` tells
+    how commits relate to the source that is deployed.
     """
 
     wait: int
     on_cancel: OnCancel
     webhook: str
+    relate: release.Relate | None = None
 
     async def deploy(
         self,
@@ -33,7 +35,7 @@ class Releasing:
         """Release images to an environment; raises an `AcsoError` unless it succeeds."""
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
-            ready = replace(options, expected=expected, verify=verify)
+            ready = replace(options, expected=expected, verify=verify, relate=self.relate)
             validate = environments.smoke
             return await release.deploy(context, pushed, request, validate, say, ready)
 

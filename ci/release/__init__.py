@@ -19,12 +19,13 @@ from ci.release.observe import logs
 from ci.release.observe.failures import TaskFailure
 from ci.release.observe.logs import Line, Query
 from ci.release.observe.status import ServiceStatus, Status, status
-from ci.release.options import OnCancel, ReleaseOptions, Stop
+from ci.release.options import OnCancel, Relate, Relation, ReleaseOptions, Stop
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
 from ci.release.plan.changes import Action, Change, Plan, current_services, plan, services_of
 from ci.release.plan.saved import Facts
 from ci.release.prerequisites.findings import Finding, Verification
 from ci.release.promote import Promotion, promotion
+from ci.release.records.ancestry import require_contained, would_undo
 from ci.release.records.by_source import release_of
 from ci.release.records.history import ReleaseDetail, ReleaseList, history, release_detail
 from ci.release.records.lock import refuse_if_locked
@@ -50,6 +51,8 @@ __all__ = [
     "Plan",
     "Promotion",
     "Query",
+    "Relate",
+    "Relation",
     "ReleaseContext",
     "ReleaseDetail",
     "ReleaseList",
@@ -77,6 +80,7 @@ __all__ = [
     "refuse_if_locked",
     "release_detail",
     "release_of",
+    "require_contained",
     "rollback",
     "run_task",
     "running_images",
@@ -84,4 +88,5 @@ __all__ = [
     "status",
     "unlock",
     "verify",
+    "would_undo",
 ]

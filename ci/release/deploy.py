@@ -10,18 +10,19 @@ from ci.release.execute import (
     complete,
     execute,
     extend,
-    invalid,
-    problems,
     take_over,
     way_back,
 )
 from ci.release.model import Image, ReleaseContext, Request, Say, Validate
+from ci.release.observe import crash_loops
+from ci.release.observe.crash_loops import Examined
 from ci.release.options import ReleaseOptions, unless_stopped
-from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
+from ci.release.outcome import Outcome
 from ci.release.plan.changes import Plan, plan, services_of
 from ci.release.plan.saved import facts_of, require_same
 from ci.release.records import images as kept_images
 from ci.release.records import table
+from ci.release.records.ancestry import require_contained, would_undo
 from ci.release.records.lock import HeldLock, under_lock
 from ci.release.records.release import (
     Entry,
@@ -35,8 +36,8 @@ from ci.release.records.release import (
     with_first_step,
 )
 from ci.release.records.stacks import recorded
-from ci.release.rollout.services import ServiceUpdate, limits, unchanged, updates_for
-from ci.release.rollout.watch import ProgressReporter, watch
+from ci.release.rollout.services import updates_for
+from ci.release.unchanged import check_unchanged
 
 
 async def deploy(
@@ -66,17 +67,22 @@ async def deploy(
     Raises:
         LockedError: another process holds the lock of the environment.
         InterruptedReleaseError: the user stopped it before anything was changed.
+        NewerReleaseError: the source does not contain the current release, which is somebody
+            else's (`options.relate`); nothing was changed.
         PlanOutdatedError: the environment differs from the saved plan; nothing was changed.
         AwsError: an AWS call failed; nothing was changed.
     """
 
     async def work(held: HeldLock) -> Outcome:
-        history = await table.history(context)
-        execution = await _prepare(
-            Execution(context=context, held=held, say=say, validate=validate, options=options),
-            history,
-        )
-        return await _release(execution, history, images, request)
+        found = await crash_loops.examine(context, await table.history(context))
+        execution = Execution(
+            context=context, held=held, say=say, validate=validate, options=options
+        ).reporting(*found.notes)
+        versions = {image.agent: image.version for image in images}
+        undone = would_undo(found.history, request, options.relate)
+        require_contained(context.env, undone, versions, options.relate)
+        execution = await _prepare(execution, found.history)
+        return await _release(execution, found, images, request)
 
     return await under_lock(context, "deploy", say, work, options=options)
 
@@ -99,13 +105,13 @@ async def _prepare(execution: Execution, history: History) -> Execution:
 
 
 async def _release(
-    execution: Execution, history: History, images: Sequence[Image], request: Request
+    execution: Execution, found: Examined, images: Sequence[Image], request: Request
 ) -> Outcome:
-    context, options = execution.context, execution.options
+    context, options, history = execution.context, execution.options, found.history
     planned = await unless_stopped(lambda: plan(context, images, history.services), options)
     updates = updates_for(planned.changes)
     if is_done(planned, history, recorded(execution.stack)):
-        return await unless_stopped(lambda: _check_unchanged(execution, history, updates), options)
+        return await unless_stopped(lambda: check_unchanged(execution, found, updates), options)
     await kept_images.keep(context, images)
     release = _new_release(execution, request, history, planned)
     outcome = await execute(await take_over(execution, history, release), release, updates)
@@ -148,49 +154,10 @@ def _new_release(execution: Execution, request: Request, history: History, plan:
         request=request,
         created_at=timestamp(now),
         holder=execution.held.holder,
-        base=history.current.id if history.current else "",
+        base=history.stable.id if history.stable else "",
         origin=id_,
         took_over=tuple(old.id for old in history.unfinished),
         agents=context.config.agents,
         stack=recorded(execution.stack),
     )
     return with_first_step(release, now)
-
-
-async def _check_unchanged(
-    execution: Execution, history: History, updates: Sequence[ServiceUpdate]
-) -> Outcome:
-    """Check that the services work although nothing is to be changed."""
-    context = execution.context
-    left = await complete(context, execution.stack, execution.say)
-    began = context.clock.monotonic()
-    watched = [unchanged(context, item) for item in updates]
-    expectations = {expectation.service: expectation for expectation in watched}
-    patience = limits(context, context.env.health_grace)
-    result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
-    why, failures = await problems(context, result, expectations)
-    if not why:
-        why = await invalid(execution)
-    return Outcome(
-        kind=OutcomeKind.UNHEALTHY if why else OutcomeKind.NOTHING_TO_DO,
-        environment=context.env.name,
-        release=history.current.id if history.current else "",
-        services=tuple(
-            ServiceResult(
-                agent=item.agent.name,
-                service=item.service,
-                action=str(item.action),
-                url=context.url(item.agent.name),
-                run=item.run,
-            )
-            for item in updates
-        ),
-        seconds=context.clock.monotonic() - began,
-        why=why,
-        failures=failures,
-        notes=(left,) if left else (),
-    )
-
-
-def _ignore(line: str) -> None:
-    """Report no progress: the outcome says that nothing changed."""

@@ -51,6 +51,12 @@ class Execution:
         """Return the same execution with more notes for the outcome."""
         return replace(self, notes=(*self.notes, *notes))
 
+    def reporting(self, *notes: str) -> "Execution":
+        """Report notes now, and return the same execution with them."""
+        for note in notes:
+            self.say(note)
+        return self.noted(*notes)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _StepsResult:
@@ -107,11 +113,11 @@ async def execute(
 
 
 async def way_back(context: ReleaseContext, history: History) -> WayBack:
-    """Return what the next release returns to if it fails: the last validated release's state.
+    """Return what the next release returns to if it fails: the last stable release's state.
 
     What its record does not have, because an earlier version wrote it, is returned as it is now.
     """
-    known = history.current
+    known = history.stable
     recorded = await stacks.read(context, known.stack) if known else None
     if recorded is None and context.infrastructure is not None:
         recorded = await context.infrastructure.current()

@@ -21,6 +21,19 @@ class OnCancel(StrEnum):
     ROLLBACK = "rollback"
 
 
+class Relation(StrEnum):
+    """How the commit of a release relates to the source that is deployed."""
+
+    CONTAINED = "contained"  # the source contains it, or nobody can say
+    UNKNOWN = "unknown"  # this checkout does not have it
+    NEWER = "newer"  # it contains the source
+    DIVERGED = "diverged"  # neither contains the other
+
+
+#: Returns how a commit relates to the source.
+Relate = Callable[[str], Relation]
+
+
 class Stop(Protocol):
     """How the user interrupts a running release."""
 
@@ -54,7 +67,8 @@ class ReleaseOptions:
     `wait` is the seconds to wait for the lock; `expected` is what the saved plan found:
     if anything differs, the release does not start. `notify` receives a notification at the start,
     at a rollback and at the end. `verify` is called with the infrastructure in place, before a
-    service is changed; it raises if anything that the release needs is missing.
+    service is changed; it raises if anything that the release needs is missing. `relate` tells
+    whether the source contains the current release; None: nobody asks.
     """
 
     wait: float = 0.0
@@ -62,6 +76,7 @@ class ReleaseOptions:
     stop: Stop = field(default_factory=Unstoppable)
     expected: Mapping[str, str] | None = None
     notify: Notify = ignore_notification
+    relate: Relate | None = None
     verify: Callable[[ReleaseContext], Awaitable[None]] = verify_nothing
 
 

@@ -139,7 +139,8 @@ class Outcome:
             case OutcomeKind.DEPLOYED:
                 return f"release {release} is live in {env}: {changed} of {count} services rolled"
             case OutcomeKind.RESTORED:
-                return f"{env} is back on release {self.back_on} (as release {release})"
+                moved = f"{changed} of {count} services moved"
+                return f"{env} is back on release {self.back_on} (as release {release}): {moved}"
             case OutcomeKind.UNDONE:
                 return f"release {release} is undone: {env} has no services left"
             case OutcomeKind.UNHEALTHY:

@@ -10,7 +10,7 @@ from ci.config import Agent, Environment
 from ci.errors import PromotionError, UsageError
 from ci.release.model import Image, ReleaseContext, Request
 from ci.release.records import table
-from ci.release.records.release import History, Release, State, key
+from ci.release.records.release import History, Release, key
 from ci.release.records.target import validated_releases
 
 
@@ -51,17 +51,17 @@ async def promotion(
 def _chosen(history: History, environment: str, id_: str | None) -> Release:
     """Return a release that its environment has validated; pure."""
     if id_ is None:
-        if history.current is None:
+        if history.stable is None:
             message = f"{environment} has no validated release"
             raise PromotionError(message, hint=f"./acso deploy --env {environment}")
-        return history.current
+        return history.stable
     key(id_)  # raises if it is not a release id
     found = next((item for item in history.releases if item.id == id_), None)
     if found is None:
         message = f"release {id_} of {environment} is not on record"
         raise UsageError(message, hint=validated_releases(history))
-    if found.state is not State.SUCCEEDED:
-        words = str(found.state).replace("_", " ")
+    if not found.stable:
+        words = (found.outcome or str(found.state)).replace("_", " ")
         message = f"release {id_} did not pass validation in {environment} ({words})"
         raise PromotionError(message, hint=validated_releases(history))
     return found

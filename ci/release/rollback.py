@@ -1,5 +1,6 @@
 """Roll back by command: to the last validated release before the current one, or to a named one."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ci.aws import ecr, ecs
@@ -10,6 +11,8 @@ from ci.release.completion import finish
 from ci.release.execute import Execution, execute, extend, problems, take_over, way_back
 from ci.release.model import ReleaseContext, Request, Say, ServiceRevision, Validate, agents_of
 from ci.release.notifications import ended
+from ci.release.observe import crash_loops
+from ci.release.observe.crash_loops import Examined
 from ci.release.options import ReleaseOptions, unless_stopped
 from ci.release.outcome import Outcome, OutcomeKind
 from ci.release.plan.changes import Action, services_of
@@ -29,7 +32,8 @@ from ci.release.records.release import (
 from ci.release.records.stacks import recorded
 from ci.release.records.target import find_target, validated_releases
 from ci.release.rollout import strategy
-from ci.release.rollout.services import updates_to
+from ci.release.rollout.services import ServiceUpdate, updates_to
+from ci.release.unchanged import check_unchanged
 
 
 async def rollback(
@@ -63,10 +67,11 @@ async def rollback(
     """
 
     async def work(held: HeldLock) -> Outcome:
+        found = await crash_loops.examine(context, await table.history(context))
         execution = Execution(
             context=context, held=held, say=say, validate=validate, options=options
-        )
-        history = await table.history(context)
+        ).reporting(*found.notes)
+        history = found.history
         target = find_target(history, to)
         if target is None and history.unfinished:
             outcome = await _undo(execution, history)
@@ -80,26 +85,51 @@ async def rollback(
         )
         known = " (the current one: services that differ from it are restored)"
         say(f"rolling back to release {target.id}{known * (target is history.current)}")
-        return await _return_to(execution, history, target, request)
+        return await _return_to(execution, found, target, request)
 
     return await under_lock(context, "rollback", say, work, options=options)
 
 
 async def _return_to(
-    execution: Execution, history: History, target: Release, request: Request
+    execution: Execution, found: Examined, target: Release, request: Request
 ) -> Outcome:
     """Execute a new release that returns to an earlier one: agents, infrastructure, services."""
-    context, say = execution.context, execution.say
+    context, say, history = execution.context, execution.say, found.history
     back = await way_back(context, history)
     stack = await stacks.read(context, target.stack)
     ready = await extend(context.with_agents(_agents(context, target)), stack, say, back=True)
     execution = replace(execution, context=ready, stack=stack, back=back)
     release = await _new_release(execution, request, history, target)
     updates = await updates_to(ready, release.after)
+    if _moves_nothing(release, updates, history):
+        execution = execution.noted(f"release {target.id} runs already; no release was made")
+        return await check_unchanged(execution, found, updates)
     outcome = await execute(await take_over(execution, history, release), release, updates)
     if outcome.kind is OutcomeKind.DEPLOYED:
-        outcome = replace(outcome, kind=OutcomeKind.RESTORED, back_on=target.origin)
+        notes = (*outcome.notes, *_moved(release))
+        outcome = replace(outcome, kind=OutcomeKind.RESTORED, back_on=target.origin, notes=notes)
     return await finish(execution, outcome, release)
+
+
+def _moves_nothing(release: Release, updates: Sequence[ServiceUpdate], history: History) -> bool:
+    """Return whether everything is as the target lists it, and nothing is left unfinished; pure."""
+    current = history.current
+    same = current is not None and current.stack == release.stack and not history.unfinished
+    removed = any(entry.action == Action.REMOVE for entry in release.entries)
+    return same and not removed and all(item.action is Action.NONE for item in updates)
+
+
+def _moved(release: Release) -> list[str]:
+    """Return a line for each service that a rollback moved: from which version to which."""
+
+    def version(run: ServiceRevision | None) -> str:
+        return f"{run.version or 'unknown'} (revision {run.number})" if run else "none"
+
+    return [
+        f"{entry.agent}: {version(entry.before)} -> {version(entry.after)}"
+        for entry in release.entries
+        if entry.action != Action.NONE
+    ]
 
 
 def _agents(context: ReleaseContext, target: Release) -> tuple[Agent, ...]:
@@ -164,7 +194,7 @@ async def _new_release(
         request=request,
         created_at=timestamp(now),
         holder=execution.held.holder,
-        base=history.current.id if history.current else "",
+        base=history.stable.id if history.stable else "",
         origin=target.origin,
         took_over=tuple(item.id for item in history.unfinished),
     )

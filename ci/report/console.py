@@ -79,7 +79,7 @@ class Terminal:
             (f"{span.seconds:6.1f} s  ", "dim"),
             span.headline,
         )
-        self._console.print(line, soft_wrap=True)
+        self._console.print(line, overflow="fold")
 
     def _render(self) -> RenderableType:
         now = time.monotonic()

@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 from rich.console import Console
 from rich.text import Text
 
+from ci.common import tables
 from ci.errors import AcsoError, EngineError, HostError, UsageError
 from ci.report import github, streams
 from ci.report.console import Timeline, make_listener
@@ -83,7 +84,8 @@ class Report:
         if self._json and self._streaming != "lines":
             self._document(out, code, result=None if isinstance(result, int) else _parsed(result))
         elif text:
-            streams.write(text, out)
+            width = tables.terminal_width() if isinstance(result, RenderedResult) else 0
+            streams.write(tables.fitted(text, width=width), out)
         return code
 
     def _failed(self, error: BaseException, out: TextIO) -> int:
@@ -101,11 +103,16 @@ class Report:
         if github.active():
             sys.stderr.write(github.failure(self._command, message, hint) + "\n")
             return code
-        error_line = Text.assemble(("error:", "bold red"), " ", CONTROL.sub("", message))
-        self._errors.print(error_line, soft_wrap=True)
+        self._print_error(f"error: {message}")
         if hint:
-            self._errors.print(Text(f"  next: {CONTROL.sub('', hint)}"), soft_wrap=True)
+            self._print_error(f"  next: {hint}")
         return code
+
+    def _print_error(self, text: str) -> None:
+        width = tables.terminal_width(sys.stderr)
+        shown = Text(tables.fitted(CONTROL.sub("", text), width=width))
+        shown.highlight_regex(r"\Aerror:", "bold red")
+        self._errors.print(shown, soft_wrap=True)
 
     def _document(self, out: TextIO, code: int, **end: object) -> None:
         """Print the JSON document (docs/json-output.schema.json)."""

@@ -99,3 +99,59 @@ def test_wrong_usage_is_reported(checkout: Checkout) -> None:
     done = checkout.acso("deploi")
     assert done.code == 2
     assert "deploi" in done.err
+
+
+def read_only(root: Path) -> list[str]:
+    """Make a folder read-only; return how a command that sees it so begins."""
+    if os.geteuid() != 0:
+        root.chmod(0o555)
+        return []
+    mount = f"mount --bind {root} {root} && mount -o remount,ro,bind {root}"
+    return ["unshare", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+
+
+def test_a_read_only_checkout_has_its_environment_in_the_cache(tmp_path: Path) -> None:
+    root, cache = tmp_path / "checkout", tmp_path / "cache"
+    root.mkdir()
+    shutil.copy(ROOT / "acso", root)
+    for name in ("ci", "locks", "validation", "acso.toml"):
+        (root / name).symlink_to(ROOT / name)
+    begins = read_only(root)
+
+    def start(**environ: str) -> "subprocess.CompletedProcess[str]":
+        kept = {"PATH": os.environ["PATH"], **environ}
+        line = [*begins, str(root / "acso"), "--help"]
+        return subprocess.run(line, env=kept, capture_output=True, text=True, check=False)
+
+    refused = start()
+    assert refused.returncode == 4
+    assert f"error: {root} cannot be written" in refused.stderr
+    number = subprocess.run(
+        ["cksum"], input=str(root), capture_output=True, text=True, check=True
+    ).stdout
+    venv = cache / "acso" / "venv" / number.replace(" ", "").strip()
+    venv.parent.mkdir(parents=True)
+    venv.symlink_to(ROOT / ".venv")  # the one that exists: another takes long to install
+    done = start(XDG_CACHE_HOME=str(cache))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "deploy" in done.stdout
+
+
+def test_an_old_python_alone_is_refused(tmp_path: Path) -> None:
+    for name in ("sh", "readlink", "dirname", "cmp", "flock", "id"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")  # what `sys.version_info < (3, 11)` gives
+    old.chmod(0o755)
+    shutil.copy(ROOT / "acso", tmp_path)
+    for name in ("locks", "ci"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    done = subprocess.run(
+        [tmp_path / "acso", "doctor"],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 4
+    assert "error: acso needs Python 3.11 or later, and none is on PATH" in done.stderr

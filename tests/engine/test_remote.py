@@ -27,6 +27,7 @@ class Web:
     pages: dict[str, bytes] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    private: str = "/private/"  # below this path it asks for a password
 
 
 @pytest.fixture
@@ -38,7 +39,11 @@ def web() -> Iterator[Web]:
             found.asked.append((self.path, dict(self.headers)))
             path = self.path.partition("?")[0]
             page = found.pages.get(path)
-            self.send_response(302 if path in found.moved else 404 if page is None else 200)
+            denied = path.startswith(found.private)
+            status = 302 if path in found.moved else 404 if page is None else 200
+            self.send_response(401 if denied else status)
+            if denied:
+                self.send_header("WWW-Authenticate", "Basic realm=private")
             if path in found.moved:
                 self.send_header("Location", found.moved[path])
             self.send_header("Content-Length", str(len(page or b"")))
@@ -184,6 +189,40 @@ async def test_a_commit_is_fetched_once_for_all_sessions(lab: Lab, repository: P
     await anyio.Path(repository).rename(repository.with_name("gone"))
     again = lab.dag.git(f"file://{repository}", ssh_known_hosts="# other").commit(commit).tree()
     assert await again.file("f").contents() == "two"
+
+
+async def test_a_tree_of_git_is_the_same_bytes_at_any_time(lab: Lab, repository: Path) -> None:
+    digests = set()
+    for url in (str(repository), f"file://{repository}"):
+        tree = lab.dag.git(url).head().tree()
+        digests.add(await tree.file(".git/index").digest())
+        found = lab.base.with_directory("/r", tree).with_exec(
+            ["stat", "-c", "%Y", "/r/f", "/r/.git"]
+        )
+        assert await found.stdout() == "1\n1\n"
+    assert len(digests) == 1
+
+
+async def test_a_repository_without_a_protocol_is_at_https_or_else_at_ssh(
+    lab: Lab, web: Web, repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    web.private = "/"
+    elsewhere = {
+        f"file://{repository}": ["https://public.test/r", "ssh://git@private.test/r"],
+        f"{web.url}/": ["https://private.test/"],
+    }
+    lines = [
+        f'[url "{to}"]\n' + "".join(f"insteadOf = {url}\n" for url in urls)
+        for to, urls in elsewhere.items()
+    ]
+    (tmp_path / "gitconfig").write_text("".join(lines))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    for name, url in (("public", "https://"), ("private", "ssh://git@")):
+        repo = lab.dag.git(f"{name}.test/r")
+        assert await repo.url() == f"{url}{name}.test/r"
+        assert await repo.head().commit() == commit_of(repository, "main")
+    with pytest.raises(dagger.QueryError, match=r"https://none.invalid/r"):
+        await lab.dag.git("none.invalid/r").url()
 
 
 async def test_a_repository_that_cannot_be_had_says_why(lab: Lab, repository: Path) -> None:

@@ -59,10 +59,19 @@ def test_every_flag_that_the_table_names_is_there(module: Description) -> None:
     }
     named = {flag for cell in theirs.values() for flag in re.findall(r"--[a-z-]+", cell)}
     assert {"--commit", "--dirty", "--endpoint", "--format"} <= named <= parameters
-    arguments = ["--engine", "--aws", "--json", "--output", "--follow", "--watch", "--on-cancel"]
+    arguments = [
+        "--engine",
+        "--aws",
+        "--json",
+        "--output",
+        "--follow",
+        "--watch",
+        "--on-cancel",
+        "--over",
+    ]
     named = {flag for cell in ours.values() for flag in re.findall(r"--[a-z-]+", cell)}
     assert named - {"--help"} == set(arguments)
-    values = {"--engine": "local", "--aws": "local", "--output": "/tmp/x", "--on-cancel": "keep"}
+    values = {"--engine": "local", "--aws": "local", "--output": "/dev/null", "--on-cancel": "keep"}
     parser = make_parser(module)
     for flag in arguments:
         command = {"--follow": "logs", "--watch": "status"}.get(flag, "deploy")

@@ -22,8 +22,7 @@ from ci.engine.errors import EngineError
 from ci.engine.execution.outputs import stream_text
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, register
-from ci.engine.store.oci import ArchiveFormat
-from ci.engine.store.tree import FILE, FOLDER, Entry, Tree
+from ci.engine.store.tree import FILE, FOLDER, Entry, Tree, not_found
 from ci.engine.values import (
     CONTENT_MOUNTS,
     CacheVolume,
@@ -49,6 +48,8 @@ def _image_ref(_engine: Engine, old: Container, _args: Args) -> str:
 
 
 async def _as_tarball(engine: Engine, old: Container, args: Args) -> File:
+    from ci.engine.store.oci import ArchiveFormat
+
     chosen = await engine.images.variant(old, args.platformVariants or [])
     form = ArchiveFormat.parse(args.mediaTypes, args.forcedCompression, dict(chosen.annotations))
     content, size = await engine.images.tarball(chosen, form)
@@ -76,12 +77,13 @@ async def _import(engine: Engine, old: Container, args: Args) -> Container:
 
 
 # --- commands -------------------------------------------------------------------------------
-def _command(old: Container, args: Args) -> tuple[str, ...]:
+def _command(old: Container, args: Args, what: str = "command") -> tuple[str, ...]:
     found = tuple(expand(old, arg, args) for arg in args.args) or old.args
     if args.useEntrypoint:
         found = old.entrypoint + found
     if not found:
-        raise EngineError("no command: give `args`, or set withDefaultArgs or withEntrypoint")
+        hint = "give `args`, or set withDefaultArgs or withEntrypoint"
+        raise EngineError(f"no {what} has been set: {hint}")
     return found
 
 
@@ -89,7 +91,8 @@ def _serving(old: Container, args: Args) -> Service:
     container = replace(old, volatile=())  # a service does not get them, as in Dagger
     # The image's entrypoint runs unless the arguments are the caller's own.
     entrypoint = args.useEntrypoint or not (args.args or old.args_set)
-    return Service(container=container, args=_command(old, Args(args, useEntrypoint=entrypoint)))
+    chosen = Args(args, useEntrypoint=entrypoint)
+    return Service(container=container, args=_command(old, chosen, "service command"))
 
 
 def _with_exec(engine: Engine, old: Container, args: Args) -> Container:
@@ -213,10 +216,12 @@ async def _file(engine: Engine, old: Container, args: Args) -> File:
 
 
 def _require_content(place: str, mount: Mount | None) -> None:
-    if mount is not None and mount.kind not in CONTENT_MOUNTS:
-        raise EngineError(
-            f"{place}: cannot retrieve path from {mount.kind}: commands can read and write it"
-        )
+    if mount is None or mount.kind in CONTENT_MOUNTS:
+        return
+    if mount.kind == "secret":
+        raise not_found(place)
+    kind = "tmpfs" if mount.kind == "temp" else mount.kind
+    raise EngineError(f"{place}: cannot retrieve path from {kind}: only commands can")
 
 
 async def _look(

@@ -1,17 +1,21 @@
-"""Fields of remote sources: files over HTTP, git repositories."""
+"""Fields of remote sources: files over HTTP, git repositories.
+
+What reads them is imported when a program asks for it: httpx takes as long as the whole engine.
+"""
 
 import base64
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
 
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, Resolver, register
-from ci.engine.sources import git, http
-from ci.engine.sources.git import Ref, Remote
 from ci.engine.store.tree import FILE, Entry
 from ci.engine.values import Directory, File
+
+if TYPE_CHECKING:
+    from ci.engine.sources.git import Ref, Remote
 
 
 async def _text(engine: Engine, secret: Any) -> str:
@@ -19,6 +23,8 @@ async def _text(engine: Engine, secret: Any) -> str:
 
 
 async def _http(engine: Engine, _query: None, args: Args) -> File:
+    from ci.engine.sources import http
+
     header = await _text(engine, args.authHeader)
     headers = {"Authorization": header} if header else {}
     fetch = partial(http.fetch, engine.store, args.url, headers, args.checksum or "")
@@ -29,17 +35,20 @@ async def _http(engine: Engine, _query: None, args: Args) -> File:
     return File(name=name, entry=Entry(FILE, mode, size=size, content=digest))
 
 
-async def _git(engine: Engine, _query: None, args: Args) -> Remote:
+async def _git(engine: Engine, _query: None, args: Args) -> "Remote":
+    from ci.engine.sources import git
+
     header = await _text(engine, args.httpAuthHeader)
     if token := await _text(engine, args.httpAuthToken):
         pair = f"{args.httpAuthUsername or 'x-access-token'}:{token}"
         header = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    return Remote(
+    remote = git.Remote(
         url=args.url,
         known_hosts=args.sshKnownHosts,
         header=header,
         keep_git_dir=args.keepGitDir,
     )
+    return await git.with_protocol(remote)
 
 
 register(
@@ -53,7 +62,9 @@ register(
 def _ref(prefix: str, argument: str = "name") -> Resolver:
     """Return the resolver of the name in the arguments."""
 
-    async def find(engine: Engine, old: Remote, args: Args) -> Ref:
+    async def find(engine: Engine, old: "Remote", args: Args) -> "Ref":
+        from ci.engine.sources import git
+
         found = await git.resolve(old, prefix + args[argument].removeprefix(prefix))
         engine.options.log(f"git {old.url} {found.name} {found.commit}")
         return found
@@ -62,10 +73,29 @@ def _ref(prefix: str, argument: str = "name") -> Resolver:
 
 
 def _names(kind: str) -> Resolver:
-    return lambda _engine, old, args: git.names(old, kind, args.patterns or [])
+    async def names(_engine: Engine, old: "Remote", args: Args) -> list[str]:
+        from ci.engine.sources import git
+
+        return await git.names(old, kind, args.patterns or [])
+
+    return names
 
 
-async def _tree(engine: Engine, old: Ref, args: Args) -> Directory:
+async def _head(_engine: Engine, old: "Remote", _args: Args) -> "Ref":
+    from ci.engine.sources import git
+
+    return await git.resolve(old, "HEAD")
+
+
+async def _latest(_engine: Engine, old: "Remote", _args: Args) -> "Ref":
+    from ci.engine.sources import git
+
+    return await git.latest(old)
+
+
+async def _tree(engine: Engine, old: "Ref", args: Args) -> Directory:
+    from ci.engine.sources import git
+
     keep = old.remote.keep_git_dir and not args.discardGitDir
     found = await git.tree(
         engine.store, old, depth=args.depth, tags=bool(args.includeTags), keep_git_dir=keep
@@ -73,7 +103,9 @@ async def _tree(engine: Engine, old: Ref, args: Args) -> Directory:
     return Directory(tree=found)
 
 
-async def _common_ancestor(engine: Engine, old: Ref, args: Args) -> Ref:
+async def _common_ancestor(engine: Engine, old: "Ref", args: Args) -> "Ref":
+    from ci.engine.sources import git
+
     return await git.common_ancestor(engine.store, old, await engine.value(args.other))
 
 
@@ -83,8 +115,8 @@ register(
         "branch": _ref("refs/heads/"),
         "branches": _names("heads"),
         "commit": _ref("", "id"),
-        "head": lambda _engine, old, _args: git.resolve(old, "HEAD"),
-        "latestVersion": lambda _engine, old, _args: git.latest(old),
+        "head": _head,
+        "latestVersion": _latest,
         "ref": _ref(""),
         "tag": _ref("refs/tags/"),
         "tags": _names("tags"),

@@ -5,7 +5,6 @@ from dataclasses import replace
 import anyio
 
 from ci.engine.errors import EngineError
-from ci.engine.execution.port_forwards import forwarded_ports, require_tcp
 from ci.engine.execution.session import Engine
 from ci.engine.fields import Args, plain_object, register
 from ci.engine.ids import Call
@@ -54,6 +53,8 @@ async def up(engine: Engine, service: Service | PortForward, args: Args) -> None
         await engine.port_forwards.start(service)
         await anyio.sleep_forever()
         return
+    from ci.engine.execution.port_forwards import forwarded_ports
+
     pairs = forwarded_ports(
         service, args.ports or [], native=not args.ports, random=bool(args.random)
     )
@@ -85,6 +86,8 @@ register(
 def _host_service(_engine: Engine, _host: str, args: Args) -> PortForward:
     if not args.ports:
         raise EngineError("host.service: at least one port is needed")
+    from ci.engine.execution.port_forwards import require_tcp
+
     require_tcp(args.ports)
     pairs = tuple((each.get("frontend") or each["backend"], each["backend"]) for each in args.ports)
     name = key_of("host service", pairs, args.host)[:12]
@@ -92,6 +95,8 @@ def _host_service(_engine: Engine, _host: str, args: Args) -> PortForward:
 
 
 async def _tunnel(engine: Engine, _host: str, args: Args) -> PortForward:
+    from ci.engine.execution.port_forwards import forwarded_ports
+
     service = await engine.value(args.service)
     if not isinstance(service, Service):
         raise EngineError("host.tunnel: the service must be one of a container, not of this host")

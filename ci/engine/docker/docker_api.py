@@ -24,6 +24,7 @@ from ci.common.owners import is_dead, owner_name
 from ci.engine import requirements
 from ci.engine.docker import podman, transfers
 from ci.engine.docker.client import THREADS, connect
+from ci.engine.docker.idle import Lookers
 from ci.engine.errors import EngineError
 from ci.engine.store import archive
 from ci.engine.store.tree import LINK, Entry
@@ -67,8 +68,14 @@ class Daemon:
         self.client.build_limits = self._limits
         at_once = partial(podman.remove, self.client)
         self.remove_container = at_once if self.podman else self.client.remove_container
+        self.lookers = Lookers(self.client)
         self._probes: dict[str, str] = {}
         self._probing = anyio.Lock()
+
+    def close(self) -> None:
+        """Close the connections to the container engine."""
+        self.lookers.close_all()
+        self.client.close()
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a blocking function of the client in a thread; its errors become `DaemonError`."""
@@ -193,6 +200,7 @@ class Daemon:
 
     async def remove(self, container: str) -> None:
         """Remove a container with its anonymous volumes, whether it runs, stopped or is missing."""
+        self.lookers.close(container)
         await self.try_remove(self.remove_container, container, v=True, force=True)
 
     async def processes(self, container: str) -> int | None:

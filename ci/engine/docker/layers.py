@@ -16,10 +16,9 @@ from typing import Any
 
 from ci.engine.docker.docker_api import REPOSITORY, Daemon, DaemonError
 from ci.engine.errors import EngineError
-from ci.engine.store import archive, oci
+from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
 
-OCI = oci.ArchiveFormat()
 #: End of the tag of an image whose layers all have a compression.
 COMPRESSED = "-gzip"
 #: Diff id and file of every layer, lowest first; None for a layer of the image below.
@@ -92,6 +91,8 @@ class Layers:
             name = hashlib.sha256(config).hexdigest()
             await self._daemon.load(archive.image(config, name, tag, layers))
             return
+        from ci.engine.store import oci
+
         known = dict(zip(await self.diff_ids(below), await self._described(below), strict=True))
         files = [
             (known[diff] if path is None else oci.described_layer(diff, path), path)
@@ -104,17 +105,19 @@ class Layers:
                 else (descriptor, path)
                 for (diff, _), (descriptor, path) in zip(layers, files, strict=True)
             ]
-        await self._daemon.load(oci.layout(config, files, OCI, name=tag))
+        await self._daemon.load(oci.layout(config, files, oci.PLAIN, name=tag))
 
     async def _compressed(
         self, diff: str, path: Path | None, below: str
     ) -> tuple[dict[str, Any], Path]:
         """Return the descriptor and the file of a layer with compression."""
+        from ci.engine.store import oci
+
         path = path or self._store.path(diff.partition(":")[2])
         if not path.exists():
             path = dict(await self.files(below))[diff]
         digest, packed = await self._daemon.call(oci.compress_layer, self._store, path)
-        return oci.described_layer(digest, packed, replace(OCI, gzip=True)), packed
+        return oci.described_layer(digest, packed, replace(oci.PLAIN, gzip=True)), packed
 
     async def _described(self, image: str) -> list[dict[str, Any]]:
         """Return the descriptors of an image's layers as the containerd store has them."""
@@ -123,6 +126,8 @@ class Layers:
         key = key_of("descriptors", image)
         known: list[dict[str, Any]] | None = self._store.get(key)
         if known is None:
+            from ci.engine.store import oci
+
             read = partial(oci.saved_layers, diff_ids=await self.diff_ids(image))
             known = await self._daemon.save(image, read)
             self._store.set(key, known)
@@ -130,6 +135,8 @@ class Layers:
 
 
 def _store_layers(store: Store, chunks: Iterable[bytes]) -> None:
+    from ci.engine.store import oci
+
     for _, file in archive.members(chunks):
         if file is not None:
             store.add(oci.decompressed(file))

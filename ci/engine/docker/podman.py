@@ -1,6 +1,7 @@
 """What Podman needs besides the Docker API."""
 
 import resource
+from pathlib import Path
 from typing import Any
 
 from docker.types import Ulimit
@@ -8,6 +9,7 @@ from docker.types import Ulimit
 #: Podman's own default of both limits, also where its process may not have as much.
 _DEFAULT = 1 << 20
 _LIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+_PROCESSES = Path("/proc/sys/kernel/pid_max")  # Podman's process lowers its own limit to this
 
 
 def limits(url: str) -> list[Ulimit]:
@@ -18,12 +20,18 @@ def limits(url: str) -> list[Ulimit]:
     """
     if not url.startswith("http+docker://"):  # docker-py's form of a socket of this host
         return []
-    found = {name: resource.getrlimit(kind)[1] for name, kind in _LIMITS.items()}
+    found = {name: _hard(kind) for name, kind in _LIMITS.items()}
+    if _PROCESSES.exists():
+        found["nproc"] = min(found["nproc"], int(_PROCESSES.read_text()))
     return [
-        Ulimit(name=name, soft=hard, hard=hard)
-        for name, hard in found.items()
-        if hard != resource.RLIM_INFINITY and hard < _DEFAULT
+        Ulimit(name=name, soft=hard, hard=hard) for name, hard in found.items() if hard < _DEFAULT
     ]
+
+
+def _hard(kind: int) -> int:
+    """Return the hard limit of this process; what has none is as good as Podman's default."""
+    hard = resource.getrlimit(kind)[1]
+    return _DEFAULT if hard == resource.RLIM_INFINITY else hard
 
 
 def remove(client: Any, container: str, *, v: bool, force: bool) -> None:

@@ -1,17 +1,19 @@
 """Services that a container is bound to: of containers, or of this host by forwarded ports."""
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import anyio
 
 from ci.common.concurrency import parallel, until
 from ci.engine.errors import EngineError
-from ci.engine.execution.port_forwards import PortForwards
 from ci.engine.execution.resources import Evaluate
 from ci.engine.execution.services import Services
 from ci.engine.ids import Call
 from ci.engine.values import Container, Port, PortForward, Service
+
+if TYPE_CHECKING:
+    from ci.engine.execution.port_forwards import PortForwards
 
 T = TypeVar("T")
 
@@ -19,7 +21,9 @@ T = TypeVar("T")
 class Bindings:
     """Both kinds of services under one interface."""
 
-    def __init__(self, services: Services, port_forwards: PortForwards, evaluate: Evaluate) -> None:
+    def __init__(
+        self, services: Services, port_forwards: Callable[[], "PortForwards"], evaluate: Evaluate
+    ) -> None:
         self._services = services
         self._port_forwards = port_forwards
         self._evaluate = evaluate
@@ -30,7 +34,7 @@ class Bindings:
         if isinstance(service, Service):
             address = (await self._services.start(service)).address
         else:
-            address = (await self._port_forwards.start(service)).address
+            address = (await self._port_forwards().start(service)).address
             if service.service is not None:  # containers do not reach a tunnel's listener
                 return address
         self._started[await self.hostname(service)] = address
@@ -39,7 +43,7 @@ class Bindings:
     async def stop(self, service: Service | PortForward, *, kill: bool = False) -> None:
         """Stop a service if it runs; see `Services.stop`."""
         if isinstance(service, PortForward):
-            await self._port_forwards.stop(service)
+            await self._port_forwards().stop(service)
         else:
             await self._services.stop(service, kill=kill)
         self._started.pop(await self.hostname(service), None)
@@ -47,7 +51,7 @@ class Bindings:
     async def ports(self, service: Service | PortForward) -> tuple[Port, ...]:
         """Return the ports on which a service listens."""
         if isinstance(service, PortForward):
-            return await self._port_forwards.ports(service)
+            return await self._port_forwards().ports(service)
         return service.container.ports
 
     async def hostname(self, service: Service | PortForward) -> str:

@@ -1,26 +1,27 @@
 """Commands in containers.
 
 The container of a command stays alive and idle. The next command runs in it (0.05 s) if its files
-and mounts are those that the command before left. The files of every step are committed (0.05 s),
-so a branch, another process or a later session starts from that image. Only one command can
-continue in an idle container; a second one gets a new container of the same image.
+and mounts are those that the command before left. The files of every step are committed (0.05 s)
+while the idle process looks for what no image holds; so a branch, another process or a later
+session starts from that image. Only one command can continue in an idle container; a second one
+gets a new container of the same image.
 """
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import IO, Any
+from typing import Any
 
 import anyio
 import docker.errors
 
 from ci.common.concurrency import first
-from ci.engine.docker.docker_api import Daemon, DaemonError
+from ci.engine.docker.docker_api import IDLE, Daemon, DaemonError
+from ci.engine.docker.idle import OUTSIDE_IMAGE, SHELL, Leftovers, frames
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import (
     MARK,
@@ -35,8 +36,8 @@ from ci.engine.store.cache import Store
 from ci.engine.store.overlay import Layer
 from ci.engine.values import Mount
 
-#: A commit copies all changes since the container's start: beyond this many seconds a new
-#: container is cheaper.
+#: A commit copies all changes since the container's start: beyond this many seconds, and beyond
+#: what its start took, a new container is cheaper.
 SLOW_COMMIT = 0.4
 #: How the output begins if a command could not be started: Docker; Podman, by its runtime.
 FAILED_TO_START = (b"OCI runtime exec failed", b"Error: runc: exec failed", b"Error: crun: ")
@@ -48,19 +49,8 @@ KILLED = (
 END_REPORTED = 0.5
 #: Longest pause, seconds, between two checks of a command that has closed its streams.
 LONGEST_PAUSE = 0.64
-#: Bytes of output that are read at once.
-PIECE = 1 << 16
 #: Containers that idle at a time; the one that idled longest is removed first.
 IDLE_CONTAINERS = 8
-
-
-#: Prints what a command left in a container and no image holds: shared memory, and changes of the
-#: files that the container engine mounts, which are older than /dev/pts.
-OUTSIDE_IMAGE = (
-    *("find", "/dev/shm", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),  # noqa: S108  # nosec B108
-    *("(", "-path", "/dev/shm/*", "-o", "-path", "/etc/*", "-newer", "/dev/pts", ")"),  # noqa: S108  # nosec B108
-    *("-print", "-quit"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +95,7 @@ class CommandRunner:
         self._containers = containers
         # By the key of the step whose files a container holds: its shape, itself.
         self._idle: dict[str, tuple[str, StepContainer]] = {}
-        self._cannot_idle: set[str] = set()  # images without `sleep`
+        self._cannot_idle: set[tuple[str, ...]] = set()  # an image, a program that it has not got
 
     def take_idle(self, key: str, shape: str) -> StepContainer | None:
         """Return the idle container that a step left, if it has this shape (see `Keys.shape`)."""
@@ -128,20 +118,35 @@ class CommandRunner:
     ) -> StepContainer:
         """Return a new idle container of an image, or a dedicated one.
 
-        A container of an image without `sleep` cannot idle, so it runs the command itself.
+        A container of an image without `sh` and `sleep` cannot idle: it runs the command itself.
         """
-        if image not in self._cannot_idle:
-            container = await self._containers.create(image, contents, command.hosts)
-            try:
-                await self._daemon.call(self._daemon.client.start, container.id)
-            except BaseException as error:
-                await self._containers.drop(container)
-                if not (isinstance(error, DaemonError) and NOT_STARTED in str(error)):
-                    raise
-            else:
-                return container
-            self._cannot_idle.add(image)
+        for idle in (SHELL, IDLE):
+            if (image, *idle) not in self._cannot_idle:
+                if container := await self._idling(image, contents, command, idle):
+                    return container
+                self._cannot_idle.add((image, *idle))
         return await self.dedicated(image, contents, command)
+
+    async def _idling(
+        self, image: str, contents: list[MountContent], command: Command, idle: list[str]
+    ) -> StepContainer | None:
+        """Return a running container that idles by a program; None if the image has not got it."""
+        looks = idle is SHELL and not self._daemon.podman
+        started = time.monotonic()
+        container = await self._containers.create(
+            image, contents, command.hosts, idle, stdin_open=looks
+        )
+        try:
+            if looks:
+                await self._daemon.call(self._daemon.lookers.attach, container.id)
+            await self._daemon.call(self._daemon.client.start, container.id)
+        except BaseException as error:
+            await self._containers.drop(container)
+            if isinstance(error, DaemonError) and NOT_STARTED in str(error):
+                return None
+            raise
+        container.start_seconds = time.monotonic() - started
+        return container
 
     async def dedicated(
         self, image: str, contents: list[MountContent], command: Command, **settings: Any
@@ -296,38 +301,59 @@ class CommandRunner:
     async def commit(self, container: StepContainer, command: Command) -> tuple[str, bool]:
         """Commit what a command left; return the image and whether the container can be reused."""
         if container.dedicated:
-            return await self._daemon.commit(container.id, self._store.tag(command.key)), False
-        try:
-            clean = await self._daemon.processes(container.id) == 1
-        except DaemonError as error:
-            if error.status == 404:  # removed since the command ended
-                raise EngineError(KILLED) from error
-            raise
-        if not clean:  # processes that a command leaves behind end with it
-            await self._daemon.call(self._daemon.client.kill, container.id)
-        temporary = any(mount.kind == "temp" for mount in command.mounts)
-        reusable: list[bool] = []
+            return await self._commit(container, command), False
+        left: list[Leftovers] = []
 
         async def look() -> None:
-            reusable.append(clean and not temporary and await self._forgets(container))
+            left.append(await self._leftovers(container))
 
         start = time.monotonic()
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(look)
-                image = await self._daemon.commit(container.id, self._store.tag(command.key))
-                slow = time.monotonic() - start >= SLOW_COMMIT
+                image = await self._commit(container, command)
+                seconds = time.monotonic() - start
         except ExceptionGroup as errors:
             raise first(errors) from errors
-        return image, reusable[0] and not slow
+        if left[0].processes:  # they end with the command, and may have changed files meanwhile
+            await self._daemon.call(self._daemon.client.kill, container.id)
+            image = await self._commit(container, command, instead_of=image)
+        temporary = any(mount.kind == "temp" for mount in command.mounts)
+        slow = seconds >= max(SLOW_COMMIT, container.start_seconds)
+        return image, not (slow or temporary or left[0].processes or left[0].files)
 
-    async def _forgets(self, container: StepContainer) -> bool:
-        """Return whether a container holds nothing that its image does not."""
+    async def _commit(
+        self, container: StepContainer, command: Command, *, instead_of: str = ""
+    ) -> str:
+        """Commit a container; remove the image that had the command's tag before."""
         try:
-            found = await self.run(container, Command(key="", args=OUTSIDE_IMAGE, user="0"))
+            image = await self._daemon.commit(container.id, self._store.tag(command.key))
+        except DaemonError as error:
+            if error.status == 404:  # removed since the command ended
+                raise EngineError(KILLED) from error
+            raise
+        if instead_of not in ("", image):
+            await self._daemon.try_remove(self._daemon.client.remove_image, instead_of)
+        return image
+
+    async def _leftovers(self, container: StepContainer) -> Leftovers:
+        """Return what a command left in a container beside its files."""
+        found = await self._daemon.call(self._daemon.lookers.look, container.id)
+        return found or await self._counted(container)
+
+    async def _counted(self, container: StepContainer) -> Leftovers:
+        """Do the same where a container's own process cannot look."""
+        try:
+            run = await self.run(container, Command(key="", args=OUTSIDE_IMAGE, user="0"))
+        except GoneError:
+            raise
         except EngineError:  # the container has ended
-            return False
-        return found.code == 0 and not self._store.head_and_tail(found.combined)[2]
+            return Leftovers(processes=False, files=True)
+        found = Leftovers.parse(self._store.read(run.stdout)) if run.code == 0 else None
+        if found is not None:
+            return found
+        # Docker 20.10 takes half a second to count.
+        return Leftovers(processes=await self._daemon.processes(container.id) != 1, files=True)
 
     async def changed(self, container: StepContainer, mount: Mount) -> bool:
         """Return whether anything below a mounted directory may have changed since its filling."""
@@ -347,17 +373,3 @@ class CommandRunner:
         chunks = archive.layer(self._store, layer, int(time.time()))
         await self._daemon.put(container.id, path, chunks)
         container.files_added = True
-
-
-def frames(reader: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield the pieces of a command's output, each with the number of its stream (1 or 2).
-
-    The reader is the response's own buffer, not the socket below it as in docker-py: output that
-    arrives in one packet with the response's headers is in that buffer. Format: Docker's API,
-    "Stream format" of ContainerAttach.
-    """
-    while len(head := reader.read(8)) == 8:
-        stream, left = struct.unpack(">BxxxL", head)
-        while left and (data := reader.read(min(left, PIECE))):
-            yield stream, data
-            left -= len(data)

@@ -48,6 +48,7 @@ class StepContainer:
     volumes: list[str] = field(default_factory=list)
     reused: bool = False  # it idled before this command, and may have been removed meanwhile
     dedicated: bool = False  # its own process is the one command that it runs
+    start_seconds: float = 0.0  # that its creation and start took
     mark_valid: bool = True  # MARK is newer than the mounted content
     mount_points: list[list[str]] = field(default_factory=list)  # see `ExecResult.mount_points`
     files_added: bool = False  # files were put into it, so its mount points are in its layer

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio.to_thread
 from docker.auth import resolve_repository_name
@@ -13,18 +13,19 @@ from ci.engine.docker.borrowed_tags import BorrowedTags
 from ci.engine.docker.docker_api import REPOSITORY, DaemonError
 from ci.engine.docker.transfers import reported_error
 from ci.engine.errors import EngineError, UnsupportedError
-from ci.engine.execution import dockerfile as dockerfiles
 from ci.engine.execution.resources import Evaluate, Resources, Reveal
 from ci.engine.execution.steps import Steps
 from ci.engine.files.rootfs import State
 from ci.engine.healthcheck import Healthcheck
 from ci.engine.ids import Call
-from ci.engine.store import archive, oci
+from ci.engine.store import archive
 from ci.engine.store.cache import key_of
-from ci.engine.store.oci import ArchiveFormat
 from ci.engine.store.overlay import Layer
 from ci.engine.store.tree import FOLDER, Tree, lookup, with_file
 from ci.engine.values import Container, File, Image, Port
+
+if TYPE_CHECKING:
+    from ci.engine.store.oci import ArchiveFormat
 
 #: A registry that fails after more than so many seconds is not asked again in the session.
 SLOW_ANSWER = 2
@@ -180,6 +181,8 @@ class Images:
     # --- build ------------------------------------------------------------------------------
     async def build(self, context: Tree, dockerfile: str, **options: Any) -> Container:
         """Build a Dockerfile with Docker's own builder."""
+        from ci.engine.execution import dockerfile as dockerfiles
+
         store, daemon = self._store, self._daemon
         context = dockerfiles.without_ignored(store, context, dockerfile, podman=daemon.podman)
         _, entry = lookup(context, dockerfile)
@@ -206,6 +209,8 @@ class Images:
     async def _with_owned_workdirs(
         self, text: str, bases: Mapping[str, Mapping[str, Any] | None]
     ) -> str:
+        from ci.engine.execution import dockerfile as dockerfiles
+
         users = {
             name: str((base.get("Config") or {}).get("User") or "")
             for name, base in bases.items()
@@ -263,8 +268,10 @@ class Images:
         self._options.log(f"publish {address}@{digest}")
         return f"{name}@{digest}"
 
-    async def tarball(self, container: Container, form: ArchiveFormat) -> tuple[str, int]:
+    async def tarball(self, container: Container, form: "ArchiveFormat") -> tuple[str, int]:
         """Write an image as an OCI archive into the store; return its SHA-256 and size."""
+        from ci.engine.store import oci
+
         layers = await self._rootfs.layers.files(await self.image(container))
         store, daemon = self._store, self._daemon
         chunks = oci.write(store, config_of(container), daemon.architecture, layers, form)
@@ -284,6 +291,8 @@ class Images:
 
     async def from_archive(self, container: Container, file: File, tag: str) -> Container:
         """Return a container of an image in an archive."""
+        from ci.engine.store import oci
+
         store, machine = self._store, self._daemon.architecture
         path = store.path(file.entry.content)
         config, layers = await anyio.to_thread.run_sync(oci.read, store, path, tag, machine)

@@ -39,7 +39,7 @@ _CONTAINER = {
     "labels": "a process does not see them",
     "auth": "only pull and push use it",
     "annotations": "only manifests of images hold them",
-    "volatile": "variables that are in no key by definition",
+    "volatile": "by definition their values are in no key; their names are",
     "last_exec": "part of the files",
 }
 #: What a command does not see of its container.
@@ -102,7 +102,10 @@ class Keys:
         if isinstance(value, Mount) and value.after is not None:
             left_out.add("source")  # the content that the command in `after` started with
         names = [field.name for field in fields(value) if field.name not in left_out]
-        return {name: await self._part(getattr(value, name), excluded) for name in names}
+        found = {name: await self._part(getattr(value, name), excluded) for name in names}
+        if isinstance(value, Container) and value.volatile:
+            found["volatile"] = sorted(name for name, _ in value.volatile)
+        return found
 
     async def _part(self, part: Any, excluded: Exclusions) -> Any:  # noqa: PLR0911 (one a type)
         match part:

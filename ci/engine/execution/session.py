@@ -2,8 +2,8 @@
 
 import inspect
 from dataclasses import replace
-from functools import partial
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio.abc import TaskGroup
 
@@ -13,7 +13,6 @@ from ci.engine.execution.bindings import Bindings
 from ci.engine.execution.containers import StepContainers
 from ci.engine.execution.images import Images
 from ci.engine.execution.keys import Keys, unknown
-from ci.engine.execution.port_forwards import PortForwards
 from ci.engine.execution.resources import Resources
 from ci.engine.execution.services import Services
 from ci.engine.execution.single_flight import SingleFlight
@@ -26,6 +25,9 @@ from ci.engine.store.cache import Store
 from ci.engine.store.edits import TreeView
 from ci.engine.store.tree import DIRECTORY, Entry, Tree, found, inside, lookup
 from ci.engine.values import CONTENT_MOUNTS, Change, Directory, Edit, Secret
+
+if TYPE_CHECKING:
+    from ci.engine.execution.port_forwards import PortForwards
 
 
 class Engine:
@@ -56,9 +58,15 @@ class Engine:
         self.steps = Steps(self.resources, self.keys, self.reveal, lambda: self.bindings)
         self.files = self.steps.files
         self.services = Services(self.resources, self.keys, self.steps, lambda: self.bindings)
-        self.port_forwards = PortForwards(self.resources, self.services)
-        self.bindings = Bindings(self.services, self.port_forwards, self.value)
+        self.bindings = Bindings(self.services, lambda: self.port_forwards, self.value)
         self.images = Images(self.resources, self.steps, self.value, self.reveal)
+
+    @cached_property
+    def port_forwards(self) -> "PortForwards":
+        """The port forwards of the session; most have none."""
+        from ci.engine.execution.port_forwards import PortForwards
+
+        return PortForwards(self.resources, self.services)
 
     async def value(self, call: Call) -> Any:
         """Return the value of a call; each call is evaluated once in a session."""

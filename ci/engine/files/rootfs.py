@@ -7,10 +7,10 @@ with almost as many layers as Docker allows gets one in place of most of them.
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from posixpath import dirname, relpath
+from posixpath import relpath
 from typing import Any
 
 from ci.engine.docker.docker_api import Daemon
@@ -19,6 +19,7 @@ from ci.engine.store import archive, overlay
 from ci.engine.store.cache import CHUNK, Store, key_of
 from ci.engine.store.edits import resolve
 from ci.engine.store.overlay import Layer
+from ci.engine.store.patterns import parents
 from ci.engine.store.tree import DIRECTORY, FOLDER, LINK, Entry, Tree, not_found
 
 CREATED = "1980-01-01T00:00:00Z"
@@ -29,6 +30,8 @@ DOCKERS_OWN = (
     *("dev/console", "dev/pts", "dev/shm", "dev", "proc", "sys"),
     *("etc/hostname", "etc/hosts", "etc/mtab", "etc/resolv.conf"),
 )
+#: Empty files by which Docker and Podman mark a container; they are no files of an image.
+MARKS = (".dockerenv", "run/.containerenv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,9 @@ class Rootfs:
 
     def _is_below_nothing(self, image: str, path: str) -> bool:
         """Return whether a path is known to be below something that is no directory of an image."""
-        above = self._image_entries.get((image, dirname(path)), FOLDER)
+        known = (each for each in parents(path) if (image, each) in self._image_entries)
+        nearest = next(known, None)
+        above = FOLDER if nearest is None else self._image_entries[image, nearest]
         return above is None or above.kind != DIRECTORY
 
     async def tree(self, state: State, path: str) -> Tree:
@@ -136,14 +141,34 @@ class Rootfs:
 
         `pushed` says that it is for a registry.
         """
+        layers = await self._layers(state)
+        return await self._load(state.image, layers, config, pushed=pushed)
+
+    async def _layers(self, state: State) -> LayerFiles:
         ids = await self._diff_ids(state)
-        layers: LayerFiles
+        known: LayerFiles = [(diff, None) for diff in ids]
         if len(ids) + len(state.layers) > MAX_LAYERS:
-            layers = [(diff, None) for diff in ids[:KEPT_LAYERS]]
-            layers = [*layers, await self._pack(await self._merged(state))]
-        else:
-            layers = [(diff, None) for diff in ids]
-            layers = [*layers, *[await self._pack(layer) for layer in state.layers]]
+            kept, merged = known[:KEPT_LAYERS], await self._merged(state)
+            below = State(image=await self._load(state.image, kept, {}) if merged.removed else "")
+            return [*kept, await self._pack(await self._effective(below, merged))]
+        below = State(image=state.image)
+        added = []
+        for layer in state.layers:
+            added.append(await self._pack(await self._effective(below, layer)))
+            below = replace(below, layers=(*below.layers, layer))
+        return [*known, *added]
+
+    async def _effective(self, below: State, layer: Layer) -> Layer:
+        """Return a layer that removes only what is below it.
+
+        In a directory that no layer below has, overlayfs lists other removed names as files.
+        """
+        removed = {p for p in layer.removed if await self.entry_at(below, p)}
+        return replace(layer, removed=frozenset(removed))
+
+    async def _load(
+        self, below: str, layers: LayerFiles, config: dict[str, Any], *, pushed: bool = False
+    ) -> str:
         body = {
             "architecture": self.daemon.architecture,
             "os": "linux",
@@ -153,7 +178,7 @@ class Rootfs:
             "history": [{"created": CREATED, "created_by": "acso"} for _ in layers],
         }
         data = json.dumps(body, sort_keys=True).encode()
-        return await self.layers.load(data, layers, state.image, pushed=pushed)
+        return await self.layers.load(data, layers, below, pushed=pushed)
 
     async def _diff_ids(self, state: State) -> list[str]:
         return await self.layers.diff_ids(state.image)
@@ -203,8 +228,10 @@ class StateView:
 def without_dockers_own(tree: Tree, place: str) -> Tree:
     """Return the tree at a place without what Docker adds, and its times where it must stay."""
     entries = dict(tree.entries)
-    if not place:
-        entries.pop(".dockerenv", None)
+    for path in MARKS:
+        inner = relpath(path, place or ".")
+        if inner in entries and not entries[inner].size:
+            del entries[inner]
     for path in DOCKERS_OWN:
         inner = relpath(path, place or ".")
         if inner in entries and (entries[inner].kind == LINK or not entries[inner].size):

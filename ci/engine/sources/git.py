@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +20,10 @@ from ci.engine.store.tree import Tree
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)\Z")
+#: Time of all files, as in Dagger: some programs take the time 0 for that of a missing file.
+_TIME = 1
+#: What git says where a repository needs credentials that it has not.
+_REFUSED = re.compile(r"Authentication failed|could not read (Username|Password)")
 #: Variables by which a git hook around this process names another repository.
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
 
@@ -74,6 +78,26 @@ def _environment(remote: Remote) -> Iterator[dict[str, str]]:
             options = f"-o UserKnownHostsFile={hosts.name} -o StrictHostKeyChecking=yes"
             env["GIT_SSH_COMMAND"] = f"ssh {options}"
         yield env
+
+
+async def with_protocol(remote: Remote) -> Remote:
+    """Return a repository whose URL has a protocol: HTTPS, or SSH if that needs credentials.
+
+    A path of this host stays as it is.
+    """
+    url = remote.url
+    if "://" in url or ":" in url.partition("/")[0] or await anyio.Path(url).exists():
+        return remote
+    if url.startswith(("/", ".")):
+        return remote
+    found = replace(remote, url=f"https://{url}")
+    try:
+        await refs(found)
+    except EngineError as error:
+        if not _REFUSED.search(str(error)):
+            raise
+        return replace(remote, url=f"ssh://git@{url}")
+    return found
 
 
 # --- names ----------------------------------------------------------------------------------
@@ -132,7 +156,7 @@ async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep_git_dir: 
 
     With `keep_git_dir`, `.git` has `depth` commits of history (0: all), and `tags`.
     """
-    key = key_of("git", ref.remote.url, ref.commit, [depth, tags] if keep_git_dir else [])
+    key = key_of("git tree", ref.remote.url, ref.commit, [depth, tags] if keep_git_dir else [])
     if known := store.get_tree(key):
         return known
     with tempfile.TemporaryDirectory(dir=store.root / "tmp") as folder:
@@ -141,6 +165,7 @@ async def tree(store: Store, ref: Ref, *, depth: int, tags: bool, keep_git_dir: 
         if await anyio.Path(folder, ".gitmodules").exists():
             words = ("submodule", "--quiet", "update", "--init", "--recursive", "--depth", "1")
             await run(ref.remote, "-C", folder, *words)
+        await run(ref.remote, "-C", folder, "read-tree", "HEAD")  # an index without times
         found = await anyio.to_thread.run_sync(_read, store, Path(folder), keep_git_dir)
     store.set(key, store.save(found))
     return found
@@ -163,9 +188,10 @@ def _read(store: Store, folder: Path, keep_git_dir: bool) -> Tree:
     inner = folder / ".git"
     (inner / "FETCH_HEAD").unlink(missing_ok=True)
     shutil.rmtree(inner / "logs", ignore_errors=True)
-    return host_files.upload(
+    found = host_files.upload(
         store, folder, exclude=[] if keep_git_dir else [".git"], remember=False
     )
+    return Tree({path: entry._replace(mtime=_TIME) for path, entry in found.entries.items()})
 
 
 async def common_ancestor(store: Store, one: Ref, other: Ref) -> Ref:

@@ -69,7 +69,7 @@ class ArchiveFormat:
         return cls(types=types, gzip=wanted == "gzip", annotations=annotations)
 
 
-_PLAIN = ArchiveFormat()
+PLAIN = ArchiveFormat()
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def write(
     yield from layout(data, [(described_layer(*each, form), each[1]) for each in files], form)
 
 
-def described_layer(digest: str, path: Path, form: ArchiveFormat = _PLAIN) -> dict[str, Any]:
+def described_layer(digest: str, path: Path, form: ArchiveFormat = PLAIN) -> dict[str, Any]:
     """Return the descriptor of a layer's file."""
     kind = _TYPES[form.types]["gzip" if form.gzip else "layer"]
     return {"mediaType": kind, "digest": digest, "size": path.stat().st_size}

@@ -103,8 +103,7 @@ def _require_length(path: str) -> None:
     longest = max(len(os.fsencode(part)) for part in path.split("/"))
     if longest > MAX_NAME:
         raise EngineError(
-            f"{path}: file name too long: file name length exceeds the maximum supported "
-            f"{MAX_NAME} characters"
+            f"{path}: File name length exceeds the maximum supported {MAX_NAME} characters"
         )
     if len(os.fsencode(path)) > MAX_PATH:
         raise EngineError(f"{path}: file name too long: a path has at most {MAX_PATH} bytes")

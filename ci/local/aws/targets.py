@@ -22,6 +22,11 @@ REASONS = {
     "unhealthy": ("Target.FailedHealthChecks", "Health checks failed"),
     "draining": ("Target.DeregistrationInProgress", "Target deregistration is in progress"),
 }
+#: Reason codes of failed health checks, by how the description begins.
+CODES = (
+    ("Request timed out", "Target.Timeout"),
+    ("Health checks failed with these codes", "Target.ResponseCodeMismatch"),
+)
 
 
 class Targets:
@@ -167,6 +172,7 @@ class Targets:
         health = self._probes.health(key(arn, target))
         if state == "unhealthy" and health is not None and health.reason:
             text = health.reason
+            reason = next((code for start, code in CODES if text.startswith(start)), reason)
         why = f"<Reason>{reason}</Reason><Description>{self._alb._esc(text)}</Description>"
         return (
             f"<member><Target><Id>{target['Id']}</Id><Port>{target['Port']}</Port></Target>"

@@ -124,7 +124,7 @@ async def collect(
         TaskFailure(
             agent=expectation.agent,
             task=task.id,
-            what=describe(task),
+            what=_silence(context, expectation, task, snapshot) or describe(task),
             stop_code=task.stop_code,
             reason=task.stopped_reason,
             exit_code=task.exit_code,
@@ -146,6 +146,27 @@ def link(context: ReleaseContext, task: str) -> str:
     host = next((host for start, host in CONSOLES if region.startswith(start)), CONSOLE)
     page = f"ecs/v2/clusters/{cluster}/tasks/{task}/configuration?region={region}"
     return f"https://{region}.{host}/{page}"
+
+
+def _silence(
+    context: ReleaseContext, expectation: Expectation, task: Task, snapshot: Snapshot | None
+) -> str:
+    """Describe a running task that accepts no connection; empty for any other.
+
+    Source: Elastic Load Balancing User Guide, "Target health reason codes": with
+    Target.FailedHealthChecks and no response codes, the load balancer could not connect.
+    """
+    targets = (snapshot.targets or ()) if snapshot and task.status == "RUNNING" else ()
+    refused = any(
+        item.address == task.address
+        and item.code == "Target.FailedHealthChecks"
+        and "codes" not in item.reason
+        for item in targets
+    )
+    if snapshot is None or not refused:
+        return ""
+    port, age = context.config.agent(expectation.agent).port, snapshot.ages.get(task.id, 0.0)
+    return f"nothing listened on port {port} for {age:.0f} s"
 
 
 def _target(task: Task, snapshot: Snapshot | None) -> str:

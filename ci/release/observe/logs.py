@@ -208,8 +208,7 @@ async def _events(context: ReleaseContext, wanted: Scope, start: int) -> list[lo
 async def _others(context: ReleaseContext, release: Release) -> frozenset[str]:
     """Return the tasks, of those that ECS still lists, that run revisions of other releases."""
     aws, cluster = context.aws, context.outputs.cluster
-    ids = [*await ecs.task_ids(aws, cluster), *await ecs.task_ids(aws, cluster, stopped=True)]
-    known = await ecs.tasks(aws, cluster, dict.fromkeys(ids))
+    known = await ecs.all_tasks(aws, cluster)
     revisions = {run.revision for run in release.after.values()}
     return frozenset(task.id for task in known if task.revision not in revisions)
 

@@ -1,23 +1,30 @@
 """The status of an environment: what runs, of which release, and drift from the record."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ci.aws import elb
+from ci.aws import ecs, elb
+from ci.aws.ecs import Task
 from ci.common import tables
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from ci.release.model import ReleaseContext, ServiceRevision, agents_of
+from ci.release.observe import crash_loops
+from ci.release.observe.crash_loops import LOOP, Examined, age_text
 from ci.release.observe.one_off_tasks import one_off_tasks
-from ci.release.plan.changes import CurrentService, services_of
+from ci.release.plan.changes import CurrentService, current_services, services_of
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
 
-HEADS = ("agent", "release", "revision", "version", "digest", "tasks", "health", "last event")
+HEADS = (
+    *("agent", "release", "revision", "version", "digest"),
+    *("tasks", "age", "restarts", "health", "last event"),
+)
 #: Health of an agent of acso.toml that the current release does not have: the next deploy adds it.
 NOT_RELEASED = "not in this release"
 FINE = ("healthy", NOT_RELEASED)
+UNKNOWN = "in no acso.toml known here, and in no release on record"
 EVENT_WIDTH = 60  # characters of ECS's last event
 
 
@@ -25,7 +32,9 @@ EVENT_WIDTH = 60  # characters of ECS's last event
 class ServiceStatus:
     """One service: what it runs, how many tasks, its health, and its drift from the record.
 
-    `release` is the one that deployed its revision; empty if none on record did.
+    `release` is the one that deployed its revision; empty if none on record did. `age` is the
+    seconds since its newest running task was created, None if none runs; `restarts` counts the
+    tasks of its revision that failed in the last hour, as far as ECS lists them.
     """
 
     agent: str
@@ -36,6 +45,8 @@ class ServiceStatus:
     drift: str = ""
     last_event: str = ""
     release: str = ""
+    age: float | None = None
+    restarts: int = 0
 
     def data(self) -> dict[str, Any]:
         """Return the service for machines."""
@@ -49,6 +60,8 @@ class ServiceStatus:
             "digest": run.digest if run else None,
             "running": self.running,
             "desired": run.desired if run else 0,
+            "age": None if self.age is None else round(self.age, 3),
+            "restarts": self.restarts,
             "health": self.health,
             "drift": self.drift,
             "last_event": self.last_event,
@@ -96,34 +109,78 @@ class Status:
 
 
 async def status(context: ReleaseContext) -> Status:
-    """Read the status of every service; changes nothing and takes no lock."""
-    history = await table.history(context)
-    states = await services_of(context, history.services)
+    """Read the status of every service; takes no lock, and changes no service.
+
+    A release that crash-loops is marked on record, so that nothing returns to it.
+    """
+    tasks = await ecs.all_tasks(context.aws, context.outputs.cluster)
+    found = await crash_loops.mark(context, await table.history(context), tasks)
+    history = found.history
+    known = await services_of(context, history.services)
     agents = _agents(context, history)
 
     async def one(service: str) -> ServiceStatus:
-        found, agent = states[service], agents[service]
-        state = found.service
-        absent = state is None and history.current and service not in history.current.after
-        return ServiceStatus(
-            agent=agent.name,
-            service=service,
-            run=found.run,
-            running=state.running if state else 0,
-            health=NOT_RELEASED if absent else await _health(context, agent, found),
-            drift=drift(history.current, service, found.run),
-            last_event=state.last_event if state else "",
-            release=brought_by(history, service, found.run),
-        )
+        return await _service(context, history, agents[service], known[service], tasks)
 
-    services = await parallel(one, states)
+    services = [*await parallel(one, known), *await _unknown(context, known)]
     release = history.current.id if history.current else ""
     return Status(
         environment=context.env.name,
         release=release,
         services=tuple(services),
-        notes=tuple(await _notes(context, history)),
+        notes=tuple(await _notes(context, found)),
     )
+
+
+async def _service(
+    context: ReleaseContext,
+    history: History,
+    agent: Agent,
+    found: CurrentService,
+    tasks: Sequence[Task],
+) -> ServiceStatus:
+    state, run, now = found.service, found.run, context.clock.now()
+    service = context.env.service(agent)
+    failed = crash_loops.failures(tasks, run.revision) if run else []
+    recent = crash_loops.recent(failed, now)
+    health = NOT_RELEASED
+    if state or not history.current or service in history.current.after:
+        health = await _health(context, agent, found)
+    if len(recent) >= LOOP:
+        health = crash_loops.restarts_text(recent, now)
+    return ServiceStatus(
+        agent=agent.name,
+        service=service,
+        run=run,
+        running=state.running if state else 0,
+        health=health,
+        drift=drift(history.current, service, run),
+        last_event=state.last_event if state else "",
+        release=brought_by(history, service, run),
+        age=crash_loops.newest_age(tasks, run.revision, now) if run else None,
+        restarts=len(failed),
+    )
+
+
+async def _unknown(
+    context: ReleaseContext, known: Mapping[str, CurrentService]
+) -> list[ServiceStatus]:
+    """Return the cluster's other services: another checkout, or somebody by hand, created them."""
+    names = await ecs.service_names(context.aws, context.outputs.cluster)
+    others = await current_services(context, [name for name in names if name not in known])
+    return [
+        ServiceStatus(
+            agent=name.removeprefix(f"{context.env.prefix}-"),
+            service=name,
+            run=found.run,
+            running=found.service.running,
+            health="not checked",
+            drift=UNKNOWN,
+            last_event=found.service.last_event,
+        )
+        for name, found in others.items()
+        if found.service
+    ]
 
 
 def _agents(context: ReleaseContext, history: History) -> dict[str, Agent]:
@@ -178,11 +235,13 @@ async def _health(context: ReleaseContext, agent: Agent, found: CurrentService) 
     return "healthy"
 
 
-async def _notes(context: ReleaseContext, history: History) -> Sequence[str]:
-    """Describe who holds the lock, and each unfinished release."""
+async def _notes(context: ReleaseContext, found: Examined) -> Sequence[str]:
+    """Describe a crash loop, who holds the lock, and each unfinished release."""
+    history = found.history
     lease = await lock.current(context)
     alive = lock.is_active(context, lease)
-    notes = [f"locked by {lock.describe(lease)}"] if lease and alive else []
+    notes = [*(found.notes or _mark(history))]
+    notes += [f"locked by {lock.describe(lease)}"] if lease and alive else []
     for release in history.unfinished:
         if alive and lease and release.holder == lease.holder.get("who"):
             notes.append(f"release {release.id} is {_words(release)}")
@@ -194,20 +253,38 @@ async def _notes(context: ReleaseContext, history: History) -> Sequence[str]:
     return notes + [task.text() for task in await one_off_tasks(context)]
 
 
+def _mark(history: History) -> list[str]:
+    """Describe a mark of an earlier look."""
+    release = history.current
+    if release is None or release.stable:
+        return []
+    return [f"release {release.id} is no rollback target: {release.why}"]
+
+
 def _words(release: Release) -> str:
     return str(release.state).replace("_", " ")
 
 
 def changes(before: Status | None, after: Status) -> list[str]:
     """Return one line for each new note and each service that changed; pure."""
-    known = {item.agent: item for item in before.services} if before else {}
+    known = {item.agent: _lasting(item) for item in before.services} if before else {}
     notes = [note for note in after.notes if before is None or note not in before.notes]
-    moved = [item for item in after.services if known.get(item.agent) != item]
+    moved = [item for item in after.services if known.get(item.agent) != _lasting(item)]
     return notes + [_change(item) for item in moved]
+
+
+def lasting(found: Status) -> Status:
+    """Return a status without the ages, which always change."""
+    return replace(found, services=tuple(map(_lasting, found.services)))
+
+
+def _lasting(item: ServiceStatus) -> ServiceStatus:
+    return replace(item, age=None)
 
 
 def _change(item: ServiceStatus) -> str:
     parts = [f"{head} {cell}" for head, cell in zip(HEADS[1:6], _row(item)[1:6], strict=True)]
+    parts += [f"restarts {item.restarts}"] * bool(item.restarts)
     return ", ".join([f"{item.agent}: {item.health}", *parts, *([item.drift] * bool(item.drift))])
 
 
@@ -220,6 +297,8 @@ def _row(item: ServiceStatus) -> tuple[str, ...]:
         run.version if run else "-",
         run.digest.removeprefix("sha256:")[:12] if run else "-",
         f"{item.running}/{run.desired if run else 0}",
+        "-" if item.age is None else age_text(item.age),
+        str(item.restarts or "-"),
         item.health + (" (drift)" if item.drift else ""),
         _event(item.last_event),
     )

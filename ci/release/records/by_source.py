@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from ci.errors import PromotionError
 from ci.release.model import ReleaseContext
 from ci.release.records import table
-from ci.release.records.release import History, Release, State
+from ci.release.records.release import History, Release
 
 Versions = Callable[[], Awaitable[Mapping[str, str]]]  # content version of each agent
 
@@ -51,7 +51,7 @@ def _commit(release: Release) -> str:
 
 
 def _validated(history: History) -> list[Release]:
-    return [item for item in history.releases if item.state is State.SUCCEEDED]
+    return [item for item in history.releases if item.stable]
 
 
 def _not_validated(context: ReleaseContext, commit: str) -> PromotionError:

@@ -138,6 +138,13 @@ def summary(release: Release) -> dict[str, Any]:
     }
 
 
+def summary_of(release: Release) -> str:
+    """Describe a release in a few words: its id, who made it, of which commit, and when."""
+    who = release.request.actor or release.holder or "somebody"
+    at = release.created_at[:16].replace("T", " ")
+    return f"release {release.id} ({who}, commit {release.request.commit[:12]}, {at} UTC)"
+
+
 def state_label(release: Release) -> str:
     """Return the state of a release, or how it ended, as words."""
     return (release.outcome or str(release.state)).replace("_", " ").replace("ecs", "ECS")

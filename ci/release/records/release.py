@@ -16,6 +16,8 @@ FORMAT = 2
 #: What a record keeps of an agent: what a rollback needs beside its revision and the stack.
 AGENT = ("name", "port", "health_path", "calls")
 ID = re.compile(r"(\d{4}\.\d{2}\.\d{2})-(\d{1,6})")
+#: `outcome` of a release that succeeded, and whose tasks crash-looped afterwards.
+UNSTABLE = "unstable"
 
 
 class Kind(StrEnum):
@@ -89,8 +91,8 @@ class Release:
     `base` is the validated release that a failure returns to. `origin` is the release with the
     same content: a rollback's target, otherwise its own id. `took_over` are the unfinished
     releases that it closed. `why` is why it did not succeed, `outcome` the `OutcomeKind` of one
-    that was rolled back automatically. `agents` are those of acso.toml, and `stack` is the
-    infrastructure: what a rollback to this release restores besides the services. Records of
+    that was rolled back automatically, or `UNSTABLE`. `agents` are those of acso.toml, and `stack`
+    is the infrastructure: what a rollback to this release restores besides the services. Records of
     version 1 have neither.
     """
 
@@ -116,6 +118,11 @@ class Release:
     def finished(self) -> bool:
         """Whether the release is in a final state."""
         return self.state in FINAL_STATES
+
+    @property
+    def stable(self) -> bool:
+        """Whether it succeeded, and its tasks did not crash-loop afterwards: worth returning to."""
+        return self.state is State.SUCCEEDED and self.outcome != UNSTABLE
 
     @property
     def after(self) -> dict[str, ServiceRevision]:
@@ -230,6 +237,11 @@ class History:
         return next((item for item in self.releases if item.state is State.SUCCEEDED), None)
 
     @property
+    def stable(self) -> Release | None:
+        """The last release that succeeded and did not crash-loop: what a failure returns to."""
+        return next((item for item in self.releases if item.stable), None)
+
+    @property
     def unfinished(self) -> tuple[Release, ...]:
         """Releases that are not in a final state, newest first."""
         return tuple(item for item in self.releases if not item.finished)
@@ -244,40 +256,44 @@ class History:
     def before(self, service: str, running: ServiceRevision | None) -> ServiceRevision | None:
         """Return what a service returns to if the next release fails.
 
-        It is the revision in the last validated release; without one, what ran before the oldest
+        It is the revision in the last stable release; without one, what ran before the oldest
         unfinished release; without one, what runs now.
         """
-        if self.current and service in self.current.after:
-            return _with_settings(self.current.after[service], running)
+        if self.stable and service in self.stable.after:
+            return _with_settings(self.stable.after[service], running)
         for release in reversed(self.unfinished):
             if service in release.before:
                 return release.before[service]
         return running
 
     def target(self, to: str | None) -> Release | None:
-        """Return the target of a rollback: the release of this id, or the last validated before.
+        """Return the target of a rollback: the release of this id, or the last stable one before.
 
-        With an unfinished release, it is the last validated one: the rollback undoes the rest.
-        Raises `UsageError` if `to` is not on record or did not pass validation.
+        With an unfinished release, or a current one that is not stable, it is the last stable one:
+        the rollback undoes the rest. Raises `UsageError` if `to` is not on record or not stable.
         """
-        validated = [item for item in self.releases if item.state is State.SUCCEEDED]
         if to is not None:
-            key(to)
-            for release in validated:
-                if release.id == to:
-                    return release
-            message = f"no validated release {to} is on record"
-            failed = next((item for item in self.releases if item.id == to), None)
-            if failed:
-                words = str(failed.state).replace("_", " ")
-                message = f"cannot roll back to release {to}: it did not succeed ({words})"
-            known = ", ".join(item.id for item in validated[:5]) or "none"
-            raise UsageError(message, hint=f"validated releases: {known}")
-        if self.unfinished or not validated:
-            return self.current
-        content = validated[0].origin
-        older = [r for r in validated if r.kind is Kind.DEPLOY and key(r.id) < key(content)]
-        return next((item for item in older if _differ(item, validated[0])), None)
+            return self._named(to)
+        if self.unfinished or self.current is None or not self.current.stable:
+            return self.stable
+        content = self.current.origin
+        stable = [item for item in self.releases if item.stable]
+        older = [r for r in stable if r.kind is Kind.DEPLOY and key(r.id) < key(content)]
+        return next((item for item in older if _differ(item, stable[0])), None)
+
+    def _named(self, to: str) -> Release:
+        key(to)
+        found = next((item for item in self.releases if item.id == to), None)
+        if found and found.stable:
+            return found
+        message = f"no validated release {to} is on record"
+        if found and found.state is State.SUCCEEDED:
+            message = f"cannot roll back to release {to}: {found.why}"
+        elif found:
+            words = str(found.state).replace("_", " ")
+            message = f"cannot roll back to release {to}: it did not succeed ({words})"
+        known = ", ".join([item.id for item in self.releases if item.stable][:5]) or "none"
+        raise UsageError(message, hint=f"validated releases: {known}")
 
 
 def _differ(one: Release, other: Release) -> bool:

@@ -59,10 +59,10 @@ def rollback_revisions(history: History) -> set[str]:
 def must_keep(release: Release, history: History) -> bool:
     """Return whether a record stays however old it is; pure.
 
-    These are the current release, the target of a rollback, and unfinished releases.
+    These are the current release, what a failure and a rollback return to, and unfinished ones.
     """
     target = history.target(None)
-    pinned = {item.id for item in (history.current, target) if item}
+    pinned = {item.id for item in (history.current, history.stable, target) if item}
     return not release.finished or release.id in pinned
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from ci.errors import UsageError
 from ci.release.model import ServiceRevision
-from ci.release.records.release import ID, History, Release, State
+from ci.release.records.release import ID, History, Release
 
 REVISION = re.compile(r"(?:arn:aws[\w-]*:ecs:[\w-]+:\d{12}:task-definition/)?([\w-]+):(\d+)")
 DIGEST = re.compile(r"sha256:[0-9a-f]{7,64}")
@@ -45,7 +45,7 @@ def find_target(history: History, to: str | None) -> Release | None:
 
 def validated_releases(history: History) -> str:
     """List the newest releases that a rollback can return to."""
-    known = [item.id for item in history.releases if item.state is State.SUCCEEDED]
+    known = [item.id for item in history.releases if item.stable]
     more = f" and {len(known) - SHOWN} older ones" if len(known) > SHOWN else ""
     return f"validated releases: {', '.join(known[:SHOWN]) or 'none'}{more}"
 
@@ -53,11 +53,11 @@ def validated_releases(history: History) -> str:
 def _newest(history: History, what: str, holds: Callable[[ServiceRevision], bool]) -> Release:
     """Return the newest validated release with a matching service; raises `UsageError`."""
     holding = [item for item in history.releases if any(map(holds, item.after.values()))]
-    good = next((item for item in holding if item.state is State.SUCCEEDED), None)
+    good = next((item for item in holding if item.stable), None)
     if good is not None:
         return good
     if holding:
-        words = str(holding[0].state).replace("_", " ")
+        words = (holding[0].outcome or str(holding[0].state)).replace("_", " ")
         message = f"{what} is only in release {holding[0].id}, which did not succeed ({words})"
     else:
         message = f"{what} is in no release on record"

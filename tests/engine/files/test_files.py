@@ -6,6 +6,7 @@ from typing import Any
 import dagger
 import pytest
 
+from ci.engine.files import rootfs
 from tests.engine.behaviours import Behaviours, Lab, Shows
 
 pytestmark = pytest.mark.docker
@@ -142,6 +143,21 @@ async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
 
 
 # --- beyond the recorded behaviours ------------------------------------------------------------
+@pytest.mark.parametrize("most", [rootfs.MAX_LAYERS, 1])
+async def test_a_name_that_was_created_and_removed_is_not_listed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(rootfs, "MAX_LAYERS", most)
+    monkeypatch.setattr(rootfs, "KEPT_LAYERS", 1)
+    new = f"/new{most}"
+    c = (
+        lab.base.with_new_file(f"{new}/a", "")
+        .with_new_file(f"{new}/b", "")
+        .without_file(f"{new}/a")
+    )
+    assert await c.with_exec(["ls", new]).stdout() == "b\n"
+
+
 async def test_edits_reach_a_live_container_and_deletions_a_new_one(lab: Lab) -> None:
     c = lab.sh("mkdir -p /w/deep; echo old > /w/a; echo stay > /w/deep/b")
     c = lab.sh("cat /w/a /w/n", c.with_new_file("/w/a", "new\n").with_new_file("/w/n", "n\n"))

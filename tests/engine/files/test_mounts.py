@@ -113,6 +113,24 @@ async def test_a_cache_starts_with_its_source_and_owner(lab: Lab) -> None:
         await cached.directory("/c").entries()
 
 
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("/c/f", "cannot retrieve path from cache"),
+        ("/t/f", "cannot retrieve path from tmpfs"),
+        ("/s", "/s: no such file or directory"),
+    ],
+)
+async def test_what_only_commands_can_read_says_so(lab: Lab, path: str, error: str) -> None:
+    mounted = (
+        lab.base.with_mounted_cache("/c", lab.dag.cache_volume(FRESH))
+        .with_mounted_temp("/t")
+        .with_mounted_secret("/s", lab.dag.set_secret("only commands", "x"))
+    )
+    with pytest.raises(dagger.QueryError, match=error):
+        await mounted.file(path).contents()
+
+
 async def test_a_locked_cache_has_one_user_at_a_time(lab: Lab) -> None:
     volume = lab.dag.cache_volume(FRESH + "-locked")
     locked = dagger.CacheSharingMode.LOCKED

@@ -108,7 +108,7 @@ async def test_the_default_command_and_entrypoint_serve(lab: Lab) -> None:
     c = c.with_default_args(["http.server", "8000"])
     user = lab.base.with_service_binding("s", c.as_service(use_entrypoint=True))
     assert "Directory listing for /" in await get(user, "http://s:8000/").stdout()
-    with pytest.raises(dagger.QueryError, match="no command: give `args`"):
+    with pytest.raises(dagger.QueryError, match="no service command has been set"):
         await lab.dag.container().as_service().start()
 
 

@@ -156,6 +156,22 @@ async def test_the_last_lines_of_a_stream_are_read(aws: Aws) -> None:
             await logs.tail(aws, "g", "s", lines=20)
 
 
+async def test_the_last_lines_are_read_from_several_pages_if_one_is_not_full(aws: Aws) -> None:
+    asked = {"logGroupName": "g", "logStreamName": "s", "limit": 2, "startFromHead": False}
+    pages = [
+        ({"events": [{"message": "last"}], "nextBackwardToken": "b1"}, {}),
+        ({"events": [], "nextBackwardToken": "b2"}, {"nextToken": "b1"}),
+        ({"events": [{"message": "cause"}], "nextBackwardToken": "b3"}, {"nextToken": "b2"}),
+        ({"events": [{"message": "only"}], "nextBackwardToken": "b"}, {}),
+        ({"events": [], "nextBackwardToken": "b"}, {"nextToken": "b"}),
+    ]
+    with Stubber(aws.client("logs")) as stub:
+        for answer, position in pages:
+            stub.add_response("get_log_events", answer, asked | position)
+        assert await logs.tail(aws, "g", "s", lines=2) == ["cause", "last"]
+        assert await logs.tail(aws, "g", "s", lines=2) == ["only"]
+
+
 async def test_lines_of_all_streams_come_by_time_from_every_page(aws: Aws) -> None:
     first = {"logStreamName": "a/c/1", "timestamp": 2000, "message": "two\n", "eventId": "e2"}
     second = {"logStreamName": "b/c/2", "timestamp": 1000, "message": "one", "eventId": "e1"}

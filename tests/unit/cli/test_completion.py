@@ -4,8 +4,11 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from ci.cli import completion
@@ -73,6 +76,19 @@ def test_releases_are_those_on_record_of_the_named_environment(
     assert VALUES["release_"](CONFIG, given) == ["staging-release"]
     assert VALUES["release"](CONFIG, argparse.Namespace()) == []
     assert VALUES["release"](CONFIG, argparse.Namespace(env="nosuch")) == []
+
+
+def test_an_aws_that_does_not_answer_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    async def recorded(*_: object) -> list[str]:
+        await anyio.to_thread.run_sync(answered.wait)
+        return ["too late"]
+
+    monkeypatch.setattr(completion, "_recorded", recorded)
+    monkeypatch.setattr(completion, "TIMEOUT", 0.01)
+    assert VALUES["to"](CONFIG, argparse.Namespace(env="staging")) == []
+    answered.set()
 
 
 def test_a_failure_offers_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

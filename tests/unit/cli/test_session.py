@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from ci.cli import session
+from ci.cli import checkout, session
 from ci.cli.session import RunOptions
 from ci.cli.signatures import Function
 from ci.config import FILE, load
 from ci.local import base_image, container_engine, paths
 
 CONFIG = load(Path(__file__).parents[2] / FILE)
+ROOT = Path(__file__).parents[3]
 
 
 def test_without_git_and_without_a_name_there_is_still_a_source_and_an_actor(
@@ -29,7 +30,7 @@ def test_without_git_and_without_a_name_there_is_still_a_source_and_an_actor(
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(getpass, "getuser", nobody)
     expected = {"commit": "", "branch": "", "dirty": False, "actor": str(os.getuid())}
-    assert session._source_state() == expected
+    assert checkout.state(ROOT) == expected
 
 
 async def test_the_base_image_of_acso_toml_is_the_one_that_is_used(

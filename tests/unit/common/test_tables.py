@@ -2,7 +2,7 @@
 
 import pytest
 
-from ci.common.tables import folded, table, terminal_width
+from ci.common.tables import fitted, folded, table, terminal_width
 
 HEADS = ("agent", "release", "health", "last event")
 ROWS = [
@@ -53,3 +53,20 @@ def test_the_width_is_that_of_columns_or_of_the_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert terminal_width() == width
+
+
+def test_a_text_is_folded_with_its_indent_and_commands_stay_in_one_line() -> None:
+    text = (
+        "error: agent supervisor does not stay up in staging (revision 14)\n"
+        "    | a line that a task wrote and that is longer than the terminal is wide\n"
+        "  next: ./acso logs --env staging --agent supervisor; ./acso status --env staging"
+    )
+    assert fitted(text, width=50).split("\n") == [
+        "error: agent supervisor does not stay up in",
+        "  staging (revision 14)",
+        "    | a line that a task wrote and that is longer than the terminal is wide",
+        "  next:",
+        "    ./acso logs --env staging --agent supervisor;",
+        "    ./acso status --env staging",
+    ]
+    assert fitted(text, width=0) == text

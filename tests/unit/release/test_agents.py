@@ -108,7 +108,11 @@ async def test_a_rollback_brings_a_removed_agent_back(process: Process, account:
     fewer = process(SUPERVISOR)
     await deploy(fewer, "good-2")
     outcome = await fewer.rollback()
-    assert (outcome.kind, outcome.notes) == (OutcomeKind.RESTORED, ())
+    assert outcome.kind is OutcomeKind.RESTORED
+    assert outcome.notes == (
+        "supervisor: good-2 (revision 2) -> good (revision 1)",
+        "threat-hunter: none -> good (revision 1)",
+    )
     assert running(fewer) == {"supervisor": "good", "threat-hunter": "good"}
     assert set(account.agents) == {"supervisor", "threat-hunter"}
     assert (await release.status(fewer.context)).ok
@@ -138,7 +142,11 @@ async def test_a_rollback_past_the_release_that_added_an_agent_removes_it(
     more = process(SUPERVISOR, HUNTER)
     await deploy(more, "good-2")
     outcome = await more.rollback()
-    assert (outcome.kind, outcome.notes) == (OutcomeKind.RESTORED, ())
+    assert outcome.kind is OutcomeKind.RESTORED
+    assert outcome.notes == (
+        "supervisor: good-2 (revision 2) -> good (revision 1)",
+        "threat-hunter: good-2 (revision 1) -> none",
+    )
     assert running(more) == {"supervisor": "good"}
     assert set(account.agents) == {"supervisor"}
     assert (await release.status(more.context)).ok

@@ -74,7 +74,8 @@ async def test_a_rollback_is_notified_with_its_target(
     assert events(told) == ["started", "restored"]
     assert told[0].text.endswith("rolls back to release 2026.11.24-1 (by tests)")
     assert told[1].text == (
-        "success: staging is back on release 2026.11.24-1 (as release 2026.11.24-3)"
+        "success: staging is back on release 2026.11.24-1 (as release 2026.11.24-3): "
+        "5 of 5 services moved"
     )
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from ci import release
-from ci.errors import NothingToRollBackError, UsageError
+from ci.errors import NothingToRollBackError, ReleaseFailedError, UsageError
 from ci.release import OutcomeKind
 from ci.release.observe.status import drift
 from ci.release.records.release import Kind, State
@@ -92,7 +92,7 @@ async def test_status_shows_release_version_and_health_of_every_service(
     assert found.ok
     assert found.release == "2026.11.24-1"
     assert {item["version"] for item in found.data()["services"]} == {"good"}
-    assert found.text().count("1/1    healthy") == COUNT
+    assert found.text().count(" s  -         healthy") == COUNT
 
 
 async def test_status_shows_changes_made_by_hand(pipeline: Pipeline) -> None:
@@ -124,3 +124,47 @@ async def test_another_revision_than_the_record_lists_is_drift(pipeline: Pipelin
     assert drift(current, service, other) == "revision 9; the record lists 1"
     assert drift(None, service, run) == "not part of a validated release"
     assert drift(None, service, None) == ""
+
+
+async def test_a_rollback_says_where_to_and_what_it_moved(pipeline: Pipeline) -> None:
+    first = await pipeline.deploy("good")
+    await pipeline.deploy("good", supervisor="good-2")
+    outcome = await pipeline.rollback()
+    assert f"rolling back to release {first.release}" in pipeline.lines
+    assert outcome.summary() == (
+        "staging is back on release 2026.11.24-1 (as release 2026.11.24-3): 1 of 5 services moved"
+    )
+    assert outcome.notes == ("supervisor: good-2 (revision 2) -> good (revision 1)",)
+
+
+async def test_a_rollback_that_moves_nothing_makes_no_release(pipeline: Pipeline) -> None:
+    first = await pipeline.deploy("good")
+    outcome = await pipeline.rollback(first.release)
+    assert outcome.kind is OutcomeKind.NOTHING_TO_DO
+    assert outcome.notes == (f"release {first.release} runs already; no release was made",)
+    assert len((await history(pipeline.context)).releases) == 1
+    pipeline.world.update_service("acso-staging-supervisor", desiredCount=0)
+    assert (await pipeline.rollback(first.release)).kind is OutcomeKind.RESTORED
+
+
+async def test_status_shows_a_service_that_is_in_no_file(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    copy = pipeline.world.services["acso-staging-supervisor"].request
+    request = {**copy, "serviceName": "acso-staging-billing", "clientToken": "other"}
+    pipeline.world.create_service(**request)
+    found = await release.status(pipeline.context)
+    other = found.services[-1]
+    assert not found.ok
+    assert (other.agent, other.service) == ("billing", "acso-staging-billing")
+    assert "billing: in no acso.toml known here, and in no release on record" in found.text()
+
+
+async def test_a_failed_validation_is_reported_once(pipeline: Pipeline) -> None:
+    await pipeline.deploy("good")
+    outcome = await pipeline.deploy("good-2", valid=False)
+    with pytest.raises(ReleaseFailedError) as failed:
+        outcome.raise_for_failure()
+    assert str(failed.value).splitlines() == [
+        "validation failed: the moon is in the wrong quarter",
+        f"  all {COUNT} services are back on release 2026.11.24-1 (validated)",
+    ]

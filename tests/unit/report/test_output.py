@@ -142,3 +142,29 @@ def test_every_error_a_user_can_meet_has_an_exit_code_of_its_own() -> None:
     ]
     codes = [kind.exit_code for kind in kinds]
     assert len(set(codes)) == len(codes) > 10
+
+
+def test_results_and_errors_fit_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    text = "  agents  every agent answers with the version that was deployed to staging"
+    of(lambda: RenderedResult(text, document="{}"))
+    of(lambda: "code of a shell " + "x" * 60)  # no result for people: as it is
+    error = errors.LockedError(
+        "staging is locked by ann@host (deploy since 12:00), and its holder is alive",
+        hint="wait for it: ./acso deploy --env staging --wait SECONDS; or --force",
+    )
+    of(raising(error))
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "  agents  every agent answers with the version that was",
+        "    deployed to staging",
+        "code of a shell " + "x" * 60,
+    ]
+    assert err.splitlines() == [
+        "error: staging is locked by ann@host (deploy since 12:00),",
+        "  and its holder is alive",
+        "  next: wait for it:",
+        "    ./acso deploy --env staging --wait SECONDS; or --force",
+    ]

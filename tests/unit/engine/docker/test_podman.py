@@ -2,6 +2,7 @@
 
 import json
 import resource
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -16,9 +17,10 @@ SOCKET = "http+docker://localhost"
 
 
 @pytest.fixture
-def _few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def _few_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     hard = {resource.RLIMIT_NOFILE: 20_000, resource.RLIMIT_NPROC: -1}
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, hard[kind]))
+    monkeypatch.setattr(podman, "_PROCESSES", tmp_path / "no such file")
 
 
 @pytest.mark.usefixtures("_few_files")
@@ -30,6 +32,17 @@ def test_a_container_gets_the_limits_that_this_host_allows(
     assert podman.limits("http://elsewhere:2375") == []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 1 << 20))
     assert podman.limits(SOCKET) == []
+
+
+@pytest.mark.usefixtures("_few_files")
+@pytest.mark.parametrize(("kernel", "limits"), [(32_768, [32_768]), (1 << 22, [])])
+def test_a_container_gets_no_more_processes_than_this_kernel_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: int, limits: list[int]
+) -> None:
+    (tmp_path / "pid_max").write_text(f"{kernel}\n")
+    monkeypatch.setattr(podman, "_PROCESSES", tmp_path / "pid_max")
+    found = podman.limits(SOCKET)
+    assert [each.hard for each in found if each.name == "nproc"] == limits
 
 
 @pytest.mark.usefixtures("_few_files")

@@ -122,7 +122,7 @@ VALUES: dict[type, dict[str, tuple[Any, Any]]] = {
         "auth": ((), (("r", ("u", call("one"))),)),
         "annotations": ((), (("a", "1"),)),
         "healthcheck": (None, Healthcheck(test=("CMD", "a"))),
-        "volatile": ((), (("V", "1"),)),
+        "volatile": ((("V", "0"),), (("V", "1"),)),
         "last_exec": (None, Exec(before=Container(platform="p"), args=("a",))),
     },
     Service: {
@@ -235,6 +235,12 @@ async def test_a_change_of_what_a_command_sees_changes_its_key(
     served = [Service(container=each, args=("a",)) for each in (base, changed)]
     differ = await keys.of_service(served[0]) != await keys.of_service(served[1])
     assert differ == included(Container, name, SERVICE)
+
+
+async def test_the_names_of_volatile_variables_are_in_the_key(keys: Keys) -> None:
+    """A name hides a variable of the container, so what a command sees depends on it."""
+    containers = [(), (("V", "1"),), (("V", "1"), ("W", "2"))]
+    assert len({await keys.of(step(volatile=each)) for each in containers}) == 3
 
 
 @pytest.mark.parametrize(("name", "base", "changed"), variants(Mount))

@@ -1,6 +1,7 @@
 """States: an image and layers are the same files as one tree."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -96,7 +97,8 @@ def test_a_change_of_nothing_is_no_layer() -> None:
 
 def test_what_docker_adds_to_a_container_is_no_change_of_its_files() -> None:
     now = 1_900_000_000
-    tree = of(".dockerenv", "etc/hosts/", "etc/own", **{"etc/mtab": link("/proc/mounts")})
+    added = {".dockerenv": file(), "etc/mtab": link("/proc/mounts")}
+    tree = of("etc/hosts/", "etc/own", **added)
     dated = Tree({path: entry._replace(mtime=now) for path, entry in tree.entries.items()})
     dated.entries["etc/hostname"] = file()._replace(mtime=now)  # type: ignore[index]
     whole = without_dockers_own(dated, "")
@@ -107,3 +109,28 @@ def test_what_docker_adds_to_a_container_is_no_change_of_its_files() -> None:
     inner = without_dockers_own(etc, "etc").entries
     assert (inner["mtab"].mtime, inner["own"].mtime) == (None, 1)
     assert "etc/mtab" in DOCKERS_OWN
+
+
+def test_a_mark_of_a_container_is_no_file_of_its_image() -> None:
+    marked = of("run/own", **{".dockerenv": file(), "run/.containerenv": file()})
+    assert set(without_dockers_own(marked, "").entries) == {"", "run", "run/own"}
+    run = of("own", **{".containerenv": file()})
+    assert set(without_dockers_own(run, "run").entries) == {"", "own"}
+    written = of(**{"run/.containerenv": file()._replace(size=7)})
+    assert "run/.containerenv" in without_dockers_own(written, "").entries
+
+
+async def test_nothing_is_asked_below_a_directory_that_an_image_lacks(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Empty:
+        async def read_entry(self, _image: str, path: str) -> None:
+            asked.append(path)
+
+    rootfs = Rootfs(Store(tmp_path), cast("Any", Empty()))
+    state = State(image="sha256:1")
+    for number in range(100):
+        content = Tree({"": FOLDER, "f": file("f")})
+        layer = await edits.copy_directory(rootfs.view(state), f"/new/{number}/a", content)
+        state = state.after(layer)
+    assert asked == ["new"]

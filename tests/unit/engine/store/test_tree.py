@@ -65,7 +65,7 @@ def test_a_path_is_relative_to_its_root(path: str, cleaned: str) -> None:
 
 @pytest.mark.parametrize("path", ["a" * 256, "d/" + "ä" * 128, "/".join(["a" * 200] * 21), "a\0b"])
 def test_a_path_that_no_file_system_has_is_an_error(path: str) -> None:
-    with pytest.raises(EngineError, match=r"too long|null byte"):
+    with pytest.raises(EngineError, match=r"exceeds the maximum|too long|null byte"):
         tree.clean(path)
     assert tree.clean("ä" * 127) == "ä" * 127
 

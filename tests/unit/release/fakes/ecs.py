@@ -300,6 +300,10 @@ def _reason(task: Task) -> str:
     return "OutOfMemoryError: Container killed due to memory usage" if killed else ""
 
 
+def _moment(at: float | None) -> datetime.datetime | None:
+    return None if at is None else EPOCH + datetime.timedelta(seconds=at)
+
+
 def _task(task: Task, at: float) -> dict[str, Any]:
     return {
         "taskArn": f"arn/{task.id}",
@@ -308,6 +312,7 @@ def _task(task: Task, at: float) -> dict[str, Any]:
         "lastStatus": task.status(at),
         "startedBy": task.deployment,
         "createdAt": EPOCH + datetime.timedelta(seconds=task.created),
+        "stoppedAt": _moment(task.stopped),
         "stopCode": task.stop_code,
         "stoppedReason": task.reason,
         "containers": [{"name": "main", "exitCode": task.exit_code, "reason": _reason(task)}],

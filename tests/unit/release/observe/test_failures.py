@@ -87,6 +87,28 @@ async def test_a_failure_shows_task_container_health_target_and_console(
 
 
 @pytest.mark.parametrize(
+    ("code", "reason", "what"),
+    [
+        ("Target.FailedHealthChecks", "Health checks failed", "nothing listened on port 8000"),
+        ("Target.FailedHealthChecks", "failed with these codes: [500]", "its health check fails"),
+        ("Target.Timeout", "Request timed out", "its health check fails"),
+    ],
+)
+async def test_a_task_that_never_listened_is_described_as_such_with_its_last_lines(
+    code: str, reason: str, what: str, pipeline: Pipeline
+) -> None:
+    task = Task(
+        id="mute", service="s", revision="r", status="RUNNING", health="UNHEALTHY", address="10.9"
+    )
+    silent = Target(address="10.9", state="unhealthy", code=code, reason=reason)
+    looked = snapshot(targets=(silent,), tasks=(task,), ages={"mute": 30.4})
+    verdict = Verdict(kind=Kind.FAILED, text="", failed_tasks=(task,))
+    (found,) = await collect(pipeline.context, EXPECTATION, verdict, looked)
+    assert found.what == what + " for 30 s" * what.startswith("nothing")
+    assert found.log[-1] == "RuntimeError: boom"
+
+
+@pytest.mark.parametrize(
     ("region", "begins"),
     [
         ("eu-west-1", "https://eu-west-1.console.aws.amazon.com/ecs/v2/clusters/"),

@@ -93,10 +93,11 @@ def test_a_status_is_a_table_with_what_differs_below() -> None:
     assert found.text().splitlines() == [
         "staging: release r2",
         "  locked by ci since 12:00",
-        "  agent  release  revision  version  digest        tasks  health           last event",
-        "  a      r1       8         v8       0123456789ab  1/2    healthy          "
+        "  agent  release  revision  version  digest        tasks  age  restarts  health           "
+        "last event",
+        "  a      r1       8         v8       0123456789ab  1/2    -    -         healthy          "
         "has reached a steady state.",
-        "  bb     -        -         -        -             0/0    missing (drift)",
+        "  bb     -        -         -        -             0/0    -    -         missing (drift)",
         "  bb: missing; the record says 8",
     ]
 
@@ -129,7 +130,7 @@ def test_on_a_narrow_terminal_each_service_is_a_paragraph(monkeypatch: pytest.Mo
     ],
 )
 def test_an_event_is_shown_without_the_service_and_as_far_as_it_fits(told: str, shown: str) -> None:
-    assert status(item(last_event=told)).text().endswith(("1/2    healthy  " + shown).rstrip())
+    assert status(item(last_event=told)).text().endswith(("-         healthy  " + shown).rstrip())
 
 
 def test_a_change_is_a_new_note_or_a_service_that_is_not_as_it_was() -> None:

@@ -1,66 +1,48 @@
-"""Check whether this machine has what a deployment needs; change nothing."""
+"""The container engine, the base image, the embedded AWS, and where packages come from."""
 
 import os
 import shutil
 import sys
 import sysconfig
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import anyio
 
 from ci.errors import ContainerEngineError
 from ci.local import base_image, container_engine, disk_space, dockerd, embedded_aws, paths
+from ci.local.doctor.findings import Finding
 
 SPACE_NEEDED = 3_000_000_000  # bytes: base image, agents' images, tools of the quality gates
 TIMEOUT = 8  # seconds for the package index to answer
 
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """The state of one thing that a deployment needs."""
-
-    name: str
-    state: Literal[
-        "ok", "missing", "broken"
-    ]  # missing: `up` creates it; broken: a person has to act
-    detail: str
-    fix: str = ""
-
-
-async def doctor(*, base: str = base_image.NAME) -> list[Finding]:
-    """Return the state of everything that a deployment needs on this machine.
+async def findings(base: str) -> list[Finding]:
+    """Return the state of the local stack and of its sources.
 
     Args:
         base: name of the base image, as acso.toml has it.
     """
     found = await container_engine.find()
     checks: list[Callable[[], Awaitable[Finding]]] = [
-        _python,
         partial(_engine, found),
+        partial(_cgroups, found),
         partial(_base, found, base),
         partial(_aws, found),
         partial(_registry, found, base),
         _index,
         partial(_space, found),
     ]
-    findings: dict[int, Finding] = {}
+    done: dict[int, Finding] = {}
 
     async def run(index: int, check: Callable[[], Awaitable[Finding]]) -> None:
-        findings[index] = await check()
+        done[index] = await check()
 
     async with anyio.create_task_group() as group:
         for index, check in enumerate(checks):
             group.start_soon(run, index, check)
-    return [findings[index] for index in sorted(findings)]
-
-
-async def _python() -> Finding:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding(name="Python", state="ok", detail=f"{version} at {sys.executable}")
+    return [done[index] for index in sorted(done)]
 
 
 async def _engine(found: container_engine.Docker | None) -> Finding:
@@ -79,6 +61,18 @@ async def _engine(found: container_engine.Docker | None) -> Finding:
     except ContainerEngineError as error:
         return Finding(name=name, state="broken", detail=str(error), fix=error.hint)
     return Finding(name=name, state="missing", detail="none answers", fix="start one: ./acso up")
+
+
+async def _cgroups(found: container_engine.Docker | None) -> Finding:
+    name = "control groups"
+    if found is None:
+        return Finding(name=name, state="missing", detail="not checked: needs a container engine")
+    info = await anyio.to_thread.run_sync(found.client.info)
+    detail = f"v{info.get('CgroupVersion', '1')}, managed by {info.get('CgroupDriver', 'cgroupfs')}"
+    if info.get("MemoryLimit") is False:
+        fix = "enable the memory controller of this machine's control groups"
+        return Finding(name=name, state="missing", detail=f"{detail}, no memory limits", fix=fix)
+    return Finding(name=name, state="ok", detail=detail)
 
 
 async def _base(found: container_engine.Docker | None, base: str) -> Finding:
