@@ -131,7 +131,7 @@ def test_more_secrets_than_a_role_s_policy_can_name_are_refused() -> None:
         )
         environment.desired(Target(aws=AWS, config=config, env=PLACE))
 
-    stack(80)
+    stack(50)
     with pytest.raises(ConfigError, match="its 300 secrets are too many") as raised:
         stack(300)
     assert "json-key" in raised.value.hint
