@@ -93,7 +93,7 @@ async def selftest(options: argparse.Namespace) -> str | int:
     selection = ["-m", ""] if options.all else []
     arguments = [item for item in options.pytest if item != "--"]
     # Some tests wait for containers, others compute: two processes take a third less time than one.
-    parallel = [] if arguments else ["--numprocesses=2", "--dist=loadgroup"]
+    parallel = [] if arguments else ["--numprocesses=2", "--dist=loadscope"]
     # Not run through a pipe: pytest writes to the terminal itself; its summary is the last line.
     done = subprocess.run(  # noqa: ASYNC221 (nothing else runs in this process meanwhile)
         [sys.executable, "-m", "pytest", *parallel, *selection, *arguments], cwd=ROOT, check=False

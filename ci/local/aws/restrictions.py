@@ -18,13 +18,15 @@ from ci.local.aws.templates import camel_case_keys
 
 #: The services that exist: what an environment, its agents and its notifications use.
 SERVICES = (
-    *("cloudformation", "dynamodb", "ec2", "ecr", "ecs", "ecs-metadata", "elasticloadbalancing"),
-    *("iam", "kms", "logs", "monitoring", "secretsmanager", "sns", "sqs", "ssm", "sts", "tagging"),
+    *("acm", "bedrock", "bedrock-runtime", "cloudformation", "dynamodb", "ec2", "ecr", "ecs"),
+    *("ecs-metadata", "elasticloadbalancing", "iam", "kms", "logs", "monitoring", "route53", "s3"),
+    *("secretsmanager", "sns", "sqs", "ssm", "sts", "tagging", "wafv2"),
 )
 #: CloudFormation's names of the services whose resources exist.
 RESOURCES = (
-    *("CloudFormation", "CloudWatch", "DynamoDB", "EC2", "ECR", "ECS", "ElasticLoadBalancingV2"),
-    *("IAM", "KMS", "Logs", "SNS", "SQS", "SSM", "SecretsManager"),
+    *("CertificateManager", "CloudFormation", "CloudWatch", "DynamoDB", "EC2", "ECR", "ECS"),
+    *("ElasticLoadBalancingV2", "IAM", "KMS", "Logs", "Route53", "S3", "SNS", "SQS", "SSM"),
+    *("SecretsManager", "WAFv2"),
 )
 #: Instances of EC2 would be containers.
 EC2_ACTIONS = ("RegisterImage", "RunInstances")
