@@ -3,8 +3,9 @@
 An anomaly is a day whose modified z-score against the 28 days before it exceeds 4.5, and that
 differs from their median by at least one unit of currency and a tenth. The modified z-score is
 0.6745 * (x - median) / MAD. Source: Iglewicz and Hoaglin, How to Detect and Handle Outliers (1993),
-who recommend 3.5 where median and MAD are those of all data; with 28 days before the tested one,
-3.5 is exceeded by 1 in 100 days of normally distributed costs, 4.5 by fewer than 1 in 200 (tested).
+who recommend 3.5 where median and MAD are those of all data. Here they are those of 28 days or
+fewer, without the unusual ones; fewer than 1 in 200 days of normally distributed costs exceed 4.5
+(tested).
 
 The forecast is a line through the last 56 days: the median of the slopes of all pairs (Theil and
 Sen), and an interval that is the spread of the residuals. Single peaks change neither.
