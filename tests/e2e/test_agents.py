@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.checkout import Checkout, Done
 from tests.unit.repository.examples import examples, filled, part, request
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]  # with nothing cached
 PATIENCE = 60  # seconds until a workflow has asked for an approval, or has ended
 
 
