@@ -4,7 +4,10 @@
 """
 
 import os
+import tempfile
+from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,14 @@ os.environ.pop("COLUMNS", None)
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("long", deadline=None, print_blob=True, max_examples=2000)
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder for sockets: the path of one has at most 108 characters."""
+    with tempfile.TemporaryDirectory(prefix="acso-", ignore_cleanup_errors=True) as path:
+        yield Path(path)
+
 
 #: Folders whose tests share an embedded AWS, a checkout or an engine: one process runs them all.
 GROUPS = {"tests/e2e": "releases", "tests/local": "releases", "tests/engine": "engine"}

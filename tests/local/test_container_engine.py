@@ -45,11 +45,11 @@ anyio.run(main)
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def home(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Folders for state and caches, so that the machine's own record of a daemon is not used."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    yield tmp_path
+    monkeypatch.setenv("XDG_STATE_HOME", str(short_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(short_path / "cache"))
+    yield short_path
     anyio.run(dockerd.stop, print)  # if a test failed: killing it instead would leave mounts behind
 
 

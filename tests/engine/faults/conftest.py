@@ -23,8 +23,8 @@ def _collect_sockets() -> Iterator[None]:
 
 
 @pytest.fixture
-async def own(archive: bytes, tmp_path: Path) -> AsyncIterator[OwnDaemon]:
-    daemon = OwnDaemon(home=tmp_path, image=archive)
+async def own(archive: bytes, short_path: Path) -> AsyncIterator[OwnDaemon]:
+    daemon = OwnDaemon(home=short_path, image=archive)
     try:
         yield daemon
     finally:
