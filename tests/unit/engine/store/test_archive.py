@@ -102,11 +102,13 @@ def test_a_name_that_would_delete_another_is_refused(store: Store) -> None:
 
 
 def test_names_of_one_file_stay_names_of_one_file(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"same")
-    (tmp_path / "b").hardlink_to(tmp_path / "a")
+    top = tmp_path / "names"  # apart from the store's own files
+    top.mkdir()
+    (top / "a").write_bytes(b"same")
+    (top / "b").hardlink_to(top / "a")
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
-        tar.add(tmp_path, "top")
+        tar.add(top, "top")
     made = archive.receive(store, [buffer.getvalue()])
     assert made.entries["a"] == made.entries["b"]
     assert made.entries["a"].inode
