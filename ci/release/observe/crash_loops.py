@@ -76,6 +76,7 @@ def crash_loop(release: Release, tasks: Iterable[Task], now: datetime.datetime) 
     """
     ended = release.at(State.SUCCEEDED)
     since = max(now - WINDOW, datetime.datetime.fromisoformat(ended) if ended else now)
+    since = since.replace(microsecond=0)  # times of tasks may be whole seconds
     crashes = [
         task
         for task in failures(tasks)

