@@ -11,12 +11,12 @@ from fastapi import APIRouter, FastAPI, Response
 from starlette.types import ASGIApp
 
 from agents.common import errors
-from agents.common.dynamo import DynamoTable
 from agents.common.gate import Gate
 from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
 from agents.common.runtime import Runtime, from_settings
 from agents.common.settings import Settings
+from agents.common.store.dynamo import DynamoTable
 
 #: Limit of a request's body, 1 MiB; a larger one is answered with 413. Every validation error costs
 #: about 1 kB of memory and time of the event loop, and a few bytes are enough for an error.

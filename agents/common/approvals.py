@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from agents.common.clock import Clock
-from agents.common.state import Collection, Stored, Table
+from agents.common.store.state import Collection, Stored, Table
 
 #: Seconds that an approval waits for a person: shortest, default and longest.
 SHORTEST, DEFAULT, LONGEST = 1, 300, 86_400

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from agents.common.state import ConflictError, StateError
+from agents.common.store.state import ConflictError, StateError
 
 _log = logging.getLogger("agents.errors")
 MEDIA_TYPE = "application/problem+json"

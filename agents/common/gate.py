@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import anyio
 
 from agents.common import logs
-from agents.common.calls import TIMEOUT_HEADER, time_left
+from agents.common.callers.calls import TIMEOUT_HEADER, time_left
+from agents.common.callers.rates import Rates
 from agents.common.errors import ProblemError, response
-from agents.common.rates import Rates
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from agents.common.auth import Caller
+    from agents.common.callers.auth import Caller
     from agents.common.runtime import Runtime
 
 #: Seconds that a request may take, if its caller allows no less.

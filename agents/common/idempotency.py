@@ -9,7 +9,7 @@ from fastapi import Header
 
 from agents.common.clock import Clock
 from agents.common.errors import ProblemError
-from agents.common.state import (
+from agents.common.store.state import (
     Collection,
     ConflictError,
     Document,

@@ -6,17 +6,18 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from agents.common import auth, calls, model
-from agents.common.auth import Tokens
+from agents.common import model
 from agents.common.aws import Aws
-from agents.common.calls import Peers
+from agents.common.callers import auth, calls
+from agents.common.callers.auth import Tokens
+from agents.common.callers.calls import Peers
 from agents.common.clock import Clock, SystemClock
-from agents.common.dynamo import DynamoTable
-from agents.common.memory import MemoryTable
 from agents.common.metrics import Metrics
 from agents.common.model import Model
 from agents.common.settings import Settings
-from agents.common.state import Collection, Table, Value
+from agents.common.store.dynamo import DynamoTable
+from agents.common.store.memory import MemoryTable
+from agents.common.store.state import Collection, Table, Value
 
 
 @dataclass(frozen=True, kw_only=True)

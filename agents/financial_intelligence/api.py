@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agents.common.errors import ProblemError
 from agents.common.runtime import Parts, Runtime
-from agents.common.state import ConflictError, digest
+from agents.common.store.state import ConflictError, digest
 from agents.financial_intelligence import logic, records, reports
 from agents.financial_intelligence.reports import Report, ServiceAnomaly
 from agents.financial_intelligence.state import MonthlyCosts, costs

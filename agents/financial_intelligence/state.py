@@ -1,7 +1,7 @@
 """What financial intelligence stores: the cost of each service on each day of a month."""
 
 from agents.common.runtime import Runtime
-from agents.common.state import Collection, Stored
+from agents.common.store.state import Collection, Stored
 
 
 class MonthlyCosts(Stored):

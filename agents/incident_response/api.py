@@ -7,11 +7,11 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AwareDatetime, BaseModel, Field, model_validator
 
 from agents.common.approvals import approvals, settled
-from agents.common.auth import Person, Who
+from agents.common.callers.auth import Person, Who
 from agents.common.errors import ProblemError, missing
 from agents.common.idempotency import Key, Keyed, create_once
 from agents.common.runtime import Parts, Runtime
-from agents.common.state import ConflictError, derived_id, new_id
+from agents.common.store.state import ConflictError, derived_id, new_id
 from agents.incident_response import containment, logic
 from agents.incident_response.execution import execute, found, revert
 from agents.incident_response.logic import Assessment, Kind, Severity, assess

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from agents.common.errors import missing
 from agents.common.runtime import Runtime
-from agents.common.state import digest
+from agents.common.store.state import digest
 from agents.incident_response import containment
 from agents.incident_response.state import Incident, Step, StepStatus, incidents
 from agents.incident_response.targets import Target

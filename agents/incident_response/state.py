@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from agents.common.runtime import Runtime
-from agents.common.state import Collection, Stored
+from agents.common.store.state import Collection, Stored
 from agents.incident_response.logic import Action, Factor, Kind, Severity
 
 StepStatus = Literal["planned", "started", "done", "failed", "undone"]

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from agents.common.clock import Clock
-from agents.common.state import Collection, ConflictError
+from agents.common.store.state import Collection, ConflictError
 from agents.incident_response.state import Incident, Intent, Step
 
 

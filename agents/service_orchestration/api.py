@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo, available_timezones
 from fastapi import APIRouter, Query, Response
 from pydantic import AfterValidator, BaseModel, Field
 
-from agents.common.auth import Who
+from agents.common.callers.auth import Who
 from agents.common.errors import missing
 from agents.common.idempotency import Key, Keyed, create_once
 from agents.common.runtime import Parts, Runtime
-from agents.common.state import new_id
+from agents.common.store.state import new_id
 from agents.service_orchestration import logic
 from agents.service_orchestration import tickets as life
 from agents.service_orchestration.logic import LEVELS, Level, TaskKind, Tier, Triage, triage

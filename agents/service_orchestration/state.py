@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal
 
 from agents.common.runtime import Runtime
-from agents.common.state import Collection, Stored
+from agents.common.store.state import Collection, Stored
 from agents.service_orchestration.logic import Category, Level, Priority, TaskKind, Team
 from agents.service_orchestration.sla import Clock
 

@@ -9,11 +9,11 @@ from pydantic import BaseModel, Field, model_validator
 
 from agents.common import approvals as common
 from agents.common.approvals import Approval, approvals, settled
-from agents.common.auth import Person, Who
+from agents.common.callers.auth import Person, Who
 from agents.common.errors import ProblemError, missing
 from agents.common.idempotency import Key, Keyed, create_once
 from agents.common.runtime import Parts, Runtime
-from agents.common.state import ConflictError, new_id
+from agents.common.store.state import ConflictError, new_id
 from agents.supervisor import planning
 from agents.supervisor import workflow as machine
 from agents.supervisor.driver import Driver

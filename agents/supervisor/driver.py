@@ -14,10 +14,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from agents.common.approvals import Approval, approvals, settled
-from agents.common.calls import Call, CallError
+from agents.common.callers.calls import Call, CallError
 from agents.common.errors import ProblemError
 from agents.common.runtime import Runtime
-from agents.common.state import ConflictError, Document, StateError, derived_id
+from agents.common.store.state import ConflictError, Document, StateError, derived_id
 from agents.supervisor import operations
 from agents.supervisor import workflow as machine
 from agents.supervisor.operations import InputError

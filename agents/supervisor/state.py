@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from agents.common.runtime import Runtime
-from agents.common.state import Collection, Stored
+from agents.common.store.state import Collection, Stored
 from agents.supervisor.logic import Operation, Priority
 
 TaskStatus = Literal[

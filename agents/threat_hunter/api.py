@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
 
-from agents.common.auth import Person
+from agents.common.callers.auth import Person
 from agents.common.errors import ProblemError, missing
 from agents.common.runtime import Parts
-from agents.common.state import ConflictError
+from agents.common.store.state import ConflictError
 from agents.threat_hunter import events as shapes
 from agents.threat_hunter import state
 from agents.threat_hunter.hunt import Hunt, hunter, recent

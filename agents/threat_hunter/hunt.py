@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 
 from agents.common.runtime import Runtime
-from agents.common.state import ConflictError, Write, derived_id
+from agents.common.store.state import ConflictError, Write, derived_id
 from agents.threat_hunter import windows as sliding
 from agents.threat_hunter.events import Event, Problems
 from agents.threat_hunter.logic import exfiltrates, is_escalation, is_public

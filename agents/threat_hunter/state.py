@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from agents.common.runtime import Runtime
-from agents.common.state import Collection, Stored
+from agents.common.store.state import Collection, Stored
 from agents.threat_hunter.logic import Severity, Threat
 
 #: How long findings are kept, and windows after their last change.

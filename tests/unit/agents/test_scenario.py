@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agents.common.calls import Outgoing, Reply
-from agents.common.dynamo import DynamoTable
+from agents.common.callers.calls import Outgoing, Reply
+from agents.common.store.dynamo import DynamoTable
 from agents.supervisor.driver import Driver
 from tests.unit.agents.house import AGENT, START, House
 

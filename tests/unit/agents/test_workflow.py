@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.common.approvals import approvals
-from agents.common.auth import Caller
-from agents.common.calls import Outgoing, Reply
+from agents.common.callers.auth import Caller
+from agents.common.callers.calls import Outgoing, Reply
 from agents.common.errors import ProblemError
 from agents.common.idempotency import Keyed, create_once
-from agents.common.memory import MemoryTable
 from agents.common.runtime import Runtime
-from agents.common.state import Collection, Stored
+from agents.common.store.memory import MemoryTable
+from agents.common.store.state import Collection, Stored
 from agents.supervisor import api
 from agents.supervisor import workflow as machine
 from agents.supervisor.api import Decision, NewWorkflow, background, view

@@ -6,10 +6,10 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from agents.common.auth import Caller, Stage, Tokens, from_secrets_manager, parse
 from agents.common.aws import Aws
+from agents.common.callers.auth import Caller, Stage, Tokens, from_secrets_manager, parse
+from agents.common.callers.rates import Rates
 from agents.common.errors import ProblemError
-from agents.common.rates import Rates
 from agents.common.settings import Settings
 from tests.unit.agents.house import AGENT, ManualClock
 

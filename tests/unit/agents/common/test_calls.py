@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.common import logs
 from agents.common.app import create
-from agents.common.calls import (
+from agents.common.callers.calls import (
     ATTEMPTS,
     BREAK_AFTER,
     BREAK_SECONDS,
@@ -22,7 +22,7 @@ from agents.common.calls import (
     over_http,
     time_left,
 )
-from agents.common.rates import Rates
+from agents.common.callers.rates import Rates
 from tests.unit.agents.house import PERSON, House, ManualClock
 
 GET = Call(agent="threat-hunter", method="GET", path="/findings")

@@ -8,12 +8,12 @@ import anyio
 import pytest
 
 from agents.common.aws import Aws
-from agents.common.dynamo import DynamoTable
 from agents.common.errors import ProblemError
 from agents.common.idempotency import Keyed, create_once
-from agents.common.memory import MemoryTable
 from agents.common.settings import Settings
-from agents.common.state import (
+from agents.common.store.dynamo import DynamoTable
+from agents.common.store.memory import MemoryTable
+from agents.common.store.state import (
     Collection,
     ConflictError,
     StateError,

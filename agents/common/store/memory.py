@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agents.common.clock import Clock
-from agents.common.state import ConflictError, Row, StateError, Write
+from agents.common.store.state import ConflictError, Row, StateError, Write
 
 
 class MemoryTable:

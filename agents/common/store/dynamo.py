@@ -7,7 +7,7 @@ import anyio
 
 from agents.common.aws import Aws
 from agents.common.clock import Clock
-from agents.common.state import ConflictError, Row, StateError, Write
+from agents.common.store.state import ConflictError, Row, StateError, Write
 
 Result = TypeVar("Result")
 #: Threads that wait for DynamoDB at once.

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 from agents.common import logs
-from agents.common.auth import Tokens
+from agents.common.callers.auth import Tokens
 
 #: Seconds left for the current request; its calls of other agents may take no longer.
 time_left: ContextVar[Callable[[], float] | None] = ContextVar("time_left", default=None)

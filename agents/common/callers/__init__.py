@@ -1,0 +1,1 @@
+"""Who calls an agent and how often; how an agent calls others."""

@@ -1,0 +1,1 @@
+"""What agents keep: items with optimistic locking, in DynamoDB or in memory."""
