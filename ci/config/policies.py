@@ -14,7 +14,8 @@ from ci.config.model import Config
 from ci.errors import ConfigError
 
 ACTION = re.compile(r"[a-z0-9-]+:[A-Za-z*]+")
-RESOURCE = re.compile(r"arn:(aws[a-z-]*|\*):[a-z0-9-]+:[^:]*:[^:]*:.+")
+#: An ARN whose last part names something.
+RESOURCE = re.compile(r"arn:(aws[a-z-]*|\*):[a-z0-9-]+:[^:]*:[^:]*:.*[^*?/:].*")
 KEYS = {"Sid", "Effect", "Action", "Resource", "Condition"}
 #: Services whose actions give permissions, to itself or to others.
 POWERFUL = ("iam", "organizations", "sts", "account")

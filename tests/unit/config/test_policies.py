@@ -27,6 +27,10 @@ def document(*statements: Mapping[str, Any]) -> str:
         ({"Action": "iam:PassRole"}, "Statement[0].Action: 'iam:PassRole'"),
         ({"Action": "sts:AssumeRole"}, "Statement[0].Action: 'sts:AssumeRole'"),
         ({"Resource": "*"}, "Statement[0].Resource: '*': name the resources by ARN"),
+        (
+            {"Resource": "arn:aws:s3:::*"},
+            "Statement[0].Resource: 'arn:aws:s3:::*': name the resources",
+        ),
         ({"Principal": "*"}, "Statement[0].Principal: not allowed here"),
         ({"NotAction": "s3:*"}, "Statement[0].NotAction: not allowed here"),
         ({"Effect": "allow"}, "Statement[0].Effect: must be Allow or Deny"),
