@@ -27,8 +27,8 @@ CONNECT_TIMEOUT, READ_TIMEOUT = 5, 60  # seconds
 QUICK_SERVICES = frozenset({"sns"})
 QUICK_TIMEOUT = 3
 #: Seconds for which a throttled call is repeated after all of botocore's own attempts, which end
-#: after some 15 s. ECS throttles by bursts of a bucket that fills again at one call a second or
-#: more. Source: Amazon ECS API reference, "Request throttling for the Amazon ECS API".
+#: after some 15 s. ECS refills its buckets of requests at one a second or more.
+#: Source: Amazon ECS API Reference, "Request throttling for the Amazon ECS API".
 THROTTLE_PATIENCE = 120.0
 THROTTLE_PAUSES = (2.0, 10.0)  # seconds: the first pause, and the longest
 T = TypeVar("T")

@@ -3,9 +3,8 @@
 import dataclasses
 import http.client
 import json
-import os
 import urllib.parse
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +13,19 @@ import pytest
 
 from ci import infra
 from ci.aws import cloudformation
-from ci.aws.session import Aws, Credentials
+from ci.aws.session import Aws
 from ci.aws.target import Target
 from ci.config import LoadBalancer, load
 from ci.errors import InfrastructureError
 from ci.infra import phases
 from ci.infra.stacks import changes
-from ci.local import container_engine, embedded_aws
 from ci.pipeline import environments
 from ci.pipeline.bootstrap import bootstrap
 from tests.unit.infra.combinations import COMBINATIONS, combination
 
 pytestmark = pytest.mark.docker
-CONFIG = load(Path(__file__).parents[2] / "tests" / "acso.toml")
+CONFIG = load(Path(__file__).parents[3] / "tests" / "acso.toml")
 LARGE = "forty agents with everything"
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACSO_INSTANCE", f"combinations-{os.getpid()}")
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(scope="module")
-async def aws(anyio_backend: str, instance: None) -> AsyncIterator[Aws]:  # noqa: ARG001
-    found = await container_engine.ensure(print)
-    running = await embedded_aws.ensure(found, print)
-    keys = Credentials(access_key_id="test", secret_access_key="test")
-    yield Aws(
-        region="us-east-1",
-        endpoint=running.endpoint,
-        load_balancer=running.load_balancer,
-        credentials=keys,
-    )
-    await embedded_aws.stop(found, print)
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import dataclasses
 import datetime
 import json
-import os
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,16 +14,15 @@ import pytest
 
 from ci import infra
 from ci.aws import cloudformation, ecs
-from ci.aws.session import Aws, Credentials
+from ci.aws.session import Aws
 from ci.aws.target import Target
 from ci.config import Config, Environment, load
 from ci.errors import AwsError, InfrastructureError
 from ci.infra.stacks import changes as changes_of
 from ci.infra.stacks import create_or_update
-from ci.local import container_engine, embedded_aws
 
 pytestmark = pytest.mark.docker
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BROKEN = """
 Resources:
   Topic:
@@ -58,33 +56,6 @@ Resources:
 def _target(aws: Aws, config: Config, environment: Environment | None = None) -> Target:
     chosen = environment or config.environment("development")
     return Target(aws=aws, config=config, env=chosen)
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACSO_INSTANCE", f"infra-{os.getpid()}")
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
-        yield
-
-
-@pytest.fixture(scope="module")
-async def aws(anyio_backend: str, instance: None) -> AsyncIterator[Aws]:  # noqa: ARG001
-    found = await container_engine.ensure(print)
-    running = await embedded_aws.ensure(found, print)
-    keys = Credentials(access_key_id="test", secret_access_key="test")
-    yield Aws(
-        region="us-east-1",
-        endpoint=running.endpoint,
-        load_balancer=running.load_balancer,
-        credentials=keys,
-    )
-    await embedded_aws.stop(found, print)
 
 
 @pytest.fixture
