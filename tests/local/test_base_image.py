@@ -15,6 +15,7 @@ from ci.errors import HostError
 from ci.local import apt, base_image, debian_image, lock, paths
 from ci.local.container_engine import Docker
 from ci.local.wait import blocking, until
+from tests.containers import output_of
 from tests.local.aws import Aws
 
 pytestmark = pytest.mark.docker
@@ -77,6 +78,11 @@ def made_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Docker) -> 
     assert not [image.tags for image in engine.client.images.list(left)]
 
 
+def output_of_image(engine: Docker, image: base_image.BaseImage, *command: str) -> str:
+    labels = paths.instance_labels()
+    return output_of(engine.client, image.reference, list(command), labels=labels).decode()
+
+
 def test_it_has_both_python_commands_venv_and_certificates_and_no_logs_or_lists(
     engine: Docker, image: base_image.BaseImage
 ) -> None:
@@ -85,9 +91,7 @@ def test_it_has_both_python_commands_venv_and_certificates_and_no_logs_or_lists(
         "test -s /etc/ssl/certs/ca-certificates.crt;"
         'test -z "$(find /var/lib/apt/lists /var/log -type f)"; echo $LANG'
     )
-    output = engine.client.containers.run(
-        image.reference, ["sh", "-c", script], remove=True, labels=paths.instance_labels()
-    ).decode()
+    output = output_of_image(engine, image, "sh", "-c", script)
     assert output.count("Python 3.11.") == 2
     assert output.splitlines()[-1] == "C.UTF-8"
 
@@ -97,10 +101,7 @@ def test_its_compiled_modules_are_valid_although_timestamps_are_changed(
 ) -> None:
     # Stale ones would be compiled again at every start if the file system is read-only.
     script = "import sys, json; print(sys.modules['json'].__cached__); sys.exit(0)"
-    verbose = ["python3", "-v", "-c", script]
-    output = engine.client.containers.run(
-        image.reference, verbose, remove=True, stderr=True, labels=paths.instance_labels()
-    ).decode()
+    output = output_of_image(engine, image, "python3", "-v", "-c", script)
     assert not re.findall(r"code object from '[^']+\.py'", output)
     assert "matches /usr/lib/python3.11/json/__init__.py" in output
 

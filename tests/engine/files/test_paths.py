@@ -14,6 +14,7 @@ import pytest
 
 from ci import engine
 from ci.engine.files import rootfs
+from tests.containers import output_of
 from tests.engine.behaviours import IMAGE, Behaviours, Lab, Shows
 from tests.engine.conftest import INSTANCE, Open
 
@@ -261,7 +262,7 @@ async def test_an_exported_image_is_its_users_alone_and_docker_loads_it(
     with (tmp_path / "i.tar").open("rb") as file:
         (loaded,) = client.images.load(file)
     try:
-        assert client.containers.run(loaded, ["cat", "/x"], remove=True) == b"1"
+        assert output_of(client, str(loaded.id), ["cat", "/x"]) == b"1"
     finally:
         client.api.remove_image(str(loaded.id), force=True)
 
