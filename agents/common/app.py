@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from agents.common import errors
 from agents.common.gate import Gate
+from agents.common.inspection import routes as routes_of_inspection
 from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
 from agents.common.runtime import Runtime, from_settings
@@ -79,11 +80,12 @@ def create(
     )
     app.state.runtime = parts
     errors.install(app)
-    common = _common(app, parts)
+    common, inspection = _common(app, parts), routes_of_inspection()
     under = f"/{settings.agent}"
     for prefix in ("", under):
         # The document lists each path once.
         app.include_router(common, prefix=prefix, include_in_schema=not prefix)
+        app.include_router(inspection, prefix=prefix, include_in_schema=not prefix)
         app.include_router(routes, prefix=prefix, include_in_schema=not prefix)
     # Under `/` alone: the load balancer, which sends `/{agent}/*`, does not publish the figures.
     app.include_router(_figures(parts))

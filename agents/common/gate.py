@@ -1,5 +1,6 @@
 """ASGI middleware in front of an agent's routes: callers, rates, deadlines and figures."""
 
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from agents.common import logs
 from agents.common.callers.calls import TIMEOUT_HEADER, time_left
 from agents.common.callers.rates import Rates
 from agents.common.errors import ProblemError, response
+from agents.common.store import drill
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -55,6 +57,7 @@ class Gate:
                 caller = await self._caller(headers)
                 logs.caller.set(f"{caller.role}:{caller.name}")
                 scope.setdefault("state", {})["caller"] = caller
+                drill.current.set(_drill(headers))
         except ProblemError as problem:
             refusal = response(problem.status, problem.detail, headers=problem.headers)
             await refusal(scope, receive, send)
@@ -97,6 +100,14 @@ class Gate:
             await refusal(scope, receive, send)
         finally:
             time_left.reset(token)
+
+
+def _drill(headers: dict[bytes, bytes]) -> str:
+    """Return the drill that a request belongs to; raises `ProblemError` 400 for no possible id."""
+    name = headers.get(drill.HEADER.lower().encode(), b"").decode("latin-1")
+    if name and not re.fullmatch(drill.PATTERN, name):
+        raise ProblemError(400, f"{drill.HEADER} must match {drill.PATTERN}")
+    return name
 
 
 def _seconds(headers: dict[bytes, bytes]) -> float:

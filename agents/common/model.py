@@ -62,6 +62,19 @@ class Model:
             reason = f"the model did not answer within {self.timeout:g} s"
         return Answer(value=None, reason=reason)
 
+    async def problem(self) -> str:
+        """Ask for one word; return why there is no answer, empty if there is one."""
+        try:
+            with anyio.fail_after(self.timeout):
+                await self.converse(self._request("Answer with one word.", "Are you there?", 1))
+        except TimeoutError:
+            self.metrics.model("timeout")
+            return f"the model did not answer within {self.timeout:g} s"
+        except Exception as error:
+            self.metrics.model("error")
+            return f"the model failed: {type(error).__name__}: {error}"[:300]
+        return ""
+
     async def _once(self, system: str, question: str, schema: type[Schema]) -> Answer[Schema]:
         try:
             answer = await self.converse(self._request(system, question))
@@ -77,12 +90,12 @@ class Model:
         reason = "" if value else "the model's answer is not of the required form"
         return Answer(value=value, reason=reason)
 
-    def _request(self, system: str, question: str) -> dict[str, Any]:
+    def _request(self, system: str, question: str, most: int = MAX_TOKENS) -> dict[str, Any]:
         return {
             "modelId": self.name,
             "system": [{"text": system}],
             "messages": [{"role": "user", "content": [{"text": question[:MAX_QUESTION]}]}],
-            "inferenceConfig": {"maxTokens": MAX_TOKENS, "temperature": 0.0},
+            "inferenceConfig": {"maxTokens": most, "temperature": 0.0},
         }
 
 

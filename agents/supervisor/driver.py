@@ -17,6 +17,7 @@ from agents.common.approvals import Approval, approvals, settled
 from agents.common.callers.calls import Call, CallError
 from agents.common.errors import ProblemError
 from agents.common.runtime import Runtime
+from agents.common.store import drill
 from agents.common.store.state import ConflictError, Document, StateError, derived_id
 from agents.supervisor import operations
 from agents.supervisor import workflow as machine
@@ -80,6 +81,7 @@ class Driver:
             document = await workflows(self.runtime).get(id_)
             if document is None:
                 return
+            drill.current.set(drill.of(document.value))
             document = await self._settle(document)
             taken = [] if document is None else await self._take(document)
             if document is not None and not taken:

@@ -12,6 +12,7 @@ import anyio
 
 from agents.common import logs
 from agents.common.callers.auth import Tokens
+from agents.common.store import drill
 
 #: Seconds left for the current request; its calls of other agents may take no longer.
 time_left: ContextVar[Callable[[], float] | None] = ContextVar("time_left", default=None)
@@ -157,6 +158,8 @@ class Peers:
         }
         if logs.request_id.get():
             headers["X-Request-Id"] = logs.request_id.get()
+        if drill.current.get():
+            headers[drill.HEADER] = drill.current.get()
         if call.key is not None:
             headers["Idempotency-Key"] = call.key
         return Outgoing(

@@ -7,7 +7,7 @@ import anyio
 
 from agents.common.aws import Aws
 from agents.common.clock import Clock
-from agents.common.store.state import ConflictError, Row, StateError, Write
+from agents.common.store.state import ConflictError, Row, StateError, Write, listed
 
 Result = TypeVar("Result")
 #: Threads that wait for DynamoDB at once.
@@ -72,6 +72,7 @@ class DynamoTable:
 
     async def write(self, writes: Sequence[Write]) -> None:
         """Make all changes or none; raises `ConflictError` and `StateError`."""
+        writes = listed(writes)
         if len(writes) != 1:
             items = [{kind: request} for kind, request in map(self._request, writes)]
             await self._call(lambda: self._client().transact_write_items(TransactItems=items))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agents.common.clock import Clock
-from agents.common.store.state import ConflictError, Row, StateError, Write
+from agents.common.store.state import ConflictError, Row, StateError, Write, listed
 
 
 class MemoryTable:
@@ -32,6 +32,7 @@ class MemoryTable:
 
     async def write(self, writes: Sequence[Write]) -> None:
         """Make all changes or none; raises `ConflictError`."""
+        writes = listed(writes)
         if len({(write.pk, write.sk) for write in writes}) < len(writes):
             raise StateError("a transaction changes an item once")
         for write in writes:

@@ -17,6 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from agents.common.clock import Clock
+from agents.common.store import drill
 
 #: Attempts of `update` while other copies of the agent change the same document.
 ATTEMPTS = 20
@@ -49,13 +50,17 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Write:
-    """One change: it replaces `expected` (0: no row may exist); `data` None deletes the row."""
+    """One change: it replaces `expected` (0: no row may exist); `data` None deletes the row.
+
+    A new row of a `drill` is listed with it, so that the drill can be removed.
+    """
 
     pk: str
     sk: str
     data: str | None
     expected: int
     expires: int | None = None
+    drill: str = ""
 
 
 class Table(Protocol):
@@ -166,15 +171,42 @@ class Collection(Generic[Value]):
         return Write(pk=self.pk, sk=document.id, data=None, expected=document.version)
 
     def _write(self, id_: str, value: Value, *, expected: int) -> Write:
-        expires = None
-        if self.lifetime is not None:
-            expires = int((self.clock.now() + self.lifetime).timestamp())
-        data = value.model_dump_json()
-        return Write(pk=self.pk, sk=id_, data=data, expected=expected, expires=expires)
+        new = expected == 0
+        value = drill.marked(value) if new else value
+        lifetime = drill.lifetime(value, self.lifetime)
+        return Write(
+            pk=self.pk,
+            sk=id_,
+            data=value.model_dump_json(),
+            expected=expected,
+            expires=int((self.clock.now() + lifetime).timestamp()) if lifetime else None,
+            drill=drill.of(value) if new else "",
+        )
 
     def _document(self, row: Row) -> Document[Value]:
         value = self.model.model_validate_json(row.data)
         return Document(id=row.sk, value=value, version=row.version)
+
+
+def listed(writes: Sequence[Write]) -> list[Write]:
+    """Return changes, and the rows that list what they add to a drill."""
+    entries = [
+        Write(
+            pk=drill_pk(write.pk.partition("#")[0]),
+            sk=f"{write.drill}|{write.pk}|{write.sk}",
+            data="{}",
+            expected=0,
+            expires=write.expires,
+        )
+        for write in writes
+        if write.drill
+    ]
+    return [*writes, *entries]
+
+
+def drill_pk(agent: str) -> str:
+    """Return the partition key of the rows that list what an agent's drills have stored."""
+    return f"{agent}#drill"
 
 
 def new_id(now: datetime) -> str:

@@ -1,6 +1,6 @@
 """Agents in one process, with a clock that tests set and without sockets between them."""
 
-import importlib
+import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -112,6 +112,8 @@ class House:
         self.before(request)
         url = httpx.URL(request.url)
         agent = url.path.split("/")[1]
+        if not importlib.util.find_spec(f"agents.{agent.replace('-', '_')}"):
+            return Reply(status=404)  # of the load balancer
         if agent not in self._clients:
             self._clients[agent] = self.client(agent, **AGENT)
         answer = await self._clients[agent].request(
