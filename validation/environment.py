@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ci.aws import ecs
+from ci.aws import cloudformation, ecs
 from ci.common.concurrency import parallel
+from ci.errors import AwsError
 from validation.model import CheckContext
 
 
@@ -32,6 +33,19 @@ async def cluster_status(context: CheckContext) -> str:
         return await ecs.cluster_status(context.aws, context.env.cluster) or "missing"
 
     return await context.reads.get("cluster", read)
+
+
+async def outputs(context: CheckContext) -> Mapping[str, str]:
+    """Return the outputs of the environment's stack; raises `AwsError` if there is no stack."""
+
+    async def read() -> Mapping[str, str]:
+        stack = await cloudformation.stack(context.aws, context.env.prefix)
+        if stack is None:
+            message = f"the stack {context.env.prefix} does not exist"
+            raise AwsError(message, hint=f"./acso deploy --env {context.env.name}")
+        return stack.outputs
+
+    return await context.reads.get("outputs", read)
 
 
 async def running(context: CheckContext) -> Running:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ci.aws import elb
 from ci.aws.target import Target
 from ci.config import Accepted
 from validation.reads import Reads
@@ -37,9 +38,15 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckContext(Target):
-    """What a check is run on: an environment, its load balancer's base URL, and shared reads."""
+    """What a check is run on: an environment, its load balancer's base URL, and shared reads.
+
+    `send` sends a request to an agent: tests send it elsewhere.
+    """
 
     url: str
+    send: Callable[[elb.Request], Awaitable[elb.Answer]] = field(
+        default=elb.send, compare=False, repr=False
+    )
     reads: Reads = field(default_factory=Reads, compare=False, repr=False)
 
 

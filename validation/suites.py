@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 
-from validation import smoke
+from validation import integration, smoke
 from validation.model import Check
 
-SUITES: Mapping[str, tuple[Check, ...]] = {"smoke": smoke.CHECKS}
+SUITES: Mapping[str, tuple[Check, ...]] = {
+    "smoke": smoke.CHECKS,
+    "integration": integration.CHECKS,
+}
 
 
 def known_checks() -> dict[str, Check]:

@@ -108,13 +108,36 @@ async def target_group(aws: Aws, arn: str) -> TargetGroup | None:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """An HTTP request with a JSON document as its body, or with text, or without one."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may have a token
+    body: Any = None
+    seconds: float = 5.0
+
+
 async def get(url: str, *, seconds: float = 5.0) -> Answer:
     """Request JSON from a URL; an error is in the returned answer, nothing is raised."""
-    return await anyio.to_thread.run_sync(_get, url, seconds, abandon_on_cancel=True)
+    return await send(Request(method="GET", url=url, seconds=seconds))
 
 
-def _get(url: str, seconds: float) -> Answer:
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310
+async def send(request: Request) -> Answer:
+    """Send a request; an error is in the returned answer, nothing is raised."""
+    return await anyio.to_thread.run_sync(_send, request, abandon_on_cancel=True)
+
+
+def _send(wanted: Request) -> Answer:
+    headers = {"Accept": "application/json", **wanted.headers}
+    data = None
+    if wanted.body is not None:
+        headers.setdefault("Content-Type", "application/json")
+        text = wanted.body if isinstance(wanted.body, str) else json.dumps(wanted.body)
+        data = text.encode()
+    url, seconds = wanted.url, wanted.seconds
+    request = urllib.request.Request(url, data=data, headers=headers, method=wanted.method)  # noqa: S310
     try:
         with _opener(url).open(request, timeout=seconds) as answer:
             return _answer(answer.status, answer.read(MAX_BYTES))

@@ -1,6 +1,7 @@
 """The secrets of the agents' callers in AWS Secrets Manager: read, rotated, revoked."""
 
 from ci.aws.session import Aws
+from ci.errors import AwsError
 
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
@@ -8,6 +9,38 @@ CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 async def text(aws: Aws, secret: str) -> str:
     """Return a secret's current text."""
     answer = await aws.call("secretsmanager", "get_secret_value", SecretId=secret)
+    return str(answer["SecretString"])
+
+
+async def previous(aws: Aws, secret: str) -> str | None:
+    """Return a secret's text before its last rotation; None if there is none, or it is revoked."""
+    return await _version(aws, secret, VersionStage=PREVIOUS)
+
+
+async def retired(aws: Aws, secret: str) -> list[str]:
+    """Return the texts of versions that are neither current nor previous and still readable.
+
+    Source: AWS Secrets Manager API Reference, ListSecretVersionIds, IncludeDeprecated.
+    """
+    versions = await aws.pages(
+        "secretsmanager",
+        "list_secret_version_ids",
+        "Versions",
+        SecretId=secret,
+        IncludeDeprecated=True,
+    )
+    old = [item["VersionId"] for item in versions if not item.get("VersionStages")]
+    found = [await _version(aws, secret, VersionId=version) for version in old]
+    return [text for text in found if text is not None]
+
+
+async def _version(aws: Aws, secret: str, **which: str) -> str | None:
+    try:
+        answer = await aws.call("secretsmanager", "get_secret_value", SecretId=secret, **which)
+    except AwsError as error:
+        if error.code == "ResourceNotFoundException":
+            return None
+        raise
     return str(answer["SecretString"])
 
 

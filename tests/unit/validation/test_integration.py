@@ -1,0 +1,379 @@
+"""The integration checks against all five agents in this process: each can pass and fail."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from agents.common.store import drill
+from agents.common.store.memory import MemoryTable
+from agents.supervisor.driver import Driver
+from ci.aws.elb import Answer, Request
+from ci.errors import AwsError
+from tests.unit.agents.house import House
+from tests.unit.release.conftest import CONFIG, ENV
+from validation import CheckContext, Status, run_checks
+from validation.integration import CHECKS, alarm, approvals, client, work
+from validation.model import Result
+
+ACCOUNT = "123456789012"
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:acso-staging-alerts"
+OUTPUTS = {"PeopleSecret": "people", "AgentsSecret": "agents", "Topic": TOPIC} | {
+    f"TaskRole{agent.name}": f"arn:aws:iam::{ACCOUNT}:role/{agent.name}" for agent in CONFIG.agents
+}
+
+
+@dataclass
+class Cloud:
+    """The AWS that the integration checks use, with answers of documented shape."""
+
+    region: str = "us-east-1"
+    allowed: tuple[str, ...] = ()
+    wired: bool = True
+    secrets: dict[tuple[str, str], str] = field(
+        default_factory=lambda: {
+            ("people", "AWSCURRENT"): json.dumps({"alice": "person-token"}),
+            ("agents", "AWSCURRENT"): "agent-token",
+        }
+    )
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    queues: dict[str, list[str]] = field(default_factory=dict)
+    states: dict[str, str] = field(default_factory=dict)
+    subscriptions: set[str] = field(default_factory=set)
+    calls: list[str] = field(default_factory=list)
+    fails: str = ""
+
+    async def call(self, service: str, operation: str, /, **given: Any) -> Any:
+        self.calls.append(f"{service}:{operation}")
+        await anyio.sleep(0.05)
+        if operation == self.fails:
+            message = f"{service} {operation}: AccessDeniedException"
+            raise AwsError(message, action=operation, code="AccessDeniedException")
+        return getattr(self, operation)(**given)
+
+    async def pages(self, service: str, operation: str, key: str, /, **given: Any) -> Any:
+        return (await self.call(service, operation, **given)).get(key, [])
+
+    def describe_stacks(self, StackName: str) -> Any:  # noqa: N803
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]
+        stack = {"StackName": StackName, "StackStatus": "CREATE_COMPLETE", "Outputs": outputs}
+        return {"Stacks": [stack]}
+
+    def get_secret_value(
+        self,
+        SecretId: str,  # noqa: N803
+        VersionStage: str = "AWSCURRENT",  # noqa: N803
+        VersionId: str = "",  # noqa: N803
+    ) -> Any:
+        text = self.secrets.get((SecretId, VersionId or VersionStage))
+        if text is None:
+            raise AwsError("no such version", code="ResourceNotFoundException")
+        return {"SecretString": text}
+
+    def list_secret_version_ids(self, SecretId: str, IncludeDeprecated: bool) -> Any:  # noqa: ARG002, N803
+        return {"Versions": self.versions}
+
+    def simulate_principal_policy(self, ActionNames: list[str], **_: Any) -> Any:  # noqa: N803
+        decisions = {True: "allowed", False: "implicitDeny"}
+        return {
+            "EvaluationResults": [
+                {"EvalActionName": name, "EvalDecision": decisions[name in self.allowed]}
+                for name in ActionNames
+            ]
+        }
+
+    def list_queues(self, QueueNamePrefix: str) -> Any:  # noqa: N803
+        return {"QueueUrls": [url for url in self.queues if QueueNamePrefix in url]}
+
+    def get_queue_attributes(self, **_: Any) -> Any:
+        return {"Attributes": {"CreatedTimestamp": "0"}}
+
+    def create_queue(self, QueueName: str, Attributes: Any) -> Any:  # noqa: ARG002, N803
+        self.queues[f"https://queue/{QueueName}"] = []
+        return {"QueueUrl": f"https://queue/{QueueName}"}
+
+    def subscribe(self, Endpoint: str, **_: Any) -> Any:  # noqa: N803
+        self.subscriptions.add(Endpoint)
+        return {"SubscriptionArn": Endpoint}
+
+    def unsubscribe(self, SubscriptionArn: str) -> Any:  # noqa: N803
+        self.subscriptions.discard(SubscriptionArn)
+
+    def set_alarm_state(self, AlarmName: str, StateValue: str, StateReason: str) -> Any:  # noqa: ARG002, N803
+        if self.states.get(AlarmName) != StateValue and StateValue == "ALARM" and self.wired:
+            for messages in self.queues.values():
+                messages.append(json.dumps({"AlarmName": AlarmName}))
+        self.states[AlarmName] = StateValue
+
+    def receive_message(self, QueueUrl: str, **_: Any) -> Any:  # noqa: N803
+        found, self.queues[QueueUrl] = self.queues[QueueUrl], []
+        return {"Messages": [{"Body": text} for text in found]}
+
+    def delete_queue(self, QueueUrl: str) -> Any:  # noqa: N803
+        del self.queues[QueueUrl]
+
+
+Answering = Callable[[str, Request, Answer], Answer]
+
+
+@dataclass
+class Site:
+    """The agents behind a load balancer; `change` may change what they answer."""
+
+    house: House = field(default_factory=House)
+    cloud: Cloud = field(default_factory=Cloud)
+    change: Answering = lambda _agent, _request, answer: answer
+    works: bool = True
+    clients: dict[str, httpx.AsyncClient] = field(default_factory=dict)
+
+    async def send(self, request: Request) -> Answer:
+        url = httpx.URL(request.url)
+        _, agent, rest = url.raw_path.decode().split("/", 2)
+        if agent == "supervisor" and request.method == "GET" and self.works:
+            self.house.clock.advance(1)
+            await Driver(runtime=self.house.runtime("supervisor")).sweep()
+        if agent not in self.clients:
+            self.clients[agent] = self.house.client(agent, Accept="application/json")
+        answer = await self.clients[agent].request(
+            request.method, f"/{rest}", headers=dict(request.headers), json=request.body
+        )
+        body = answer.json()
+        found = Answer(status=answer.status_code, body=body if isinstance(body, dict) else {})
+        return self.change(agent, request, found)
+
+    async def result(self, name: str) -> Result:
+        aws: Any = self.cloud
+        context = CheckContext(
+            aws=aws, config=CONFIG, env=ENV, url="http://balancer", send=self.send
+        )
+        check = next(check for check in CHECKS if check.id == f"integration.{name}")
+        return (await run_checks("integration", [check], context, ACCOUNT)).results[0]
+
+    def left(self) -> dict[str, list[str]]:
+        """Return the ids of what is stored, apart from the addresses of attackers."""
+        table = self.house.table
+        assert isinstance(table, MemoryTable)
+        return {pk: list(rows) for pk, rows in table._rows.items() if rows}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The agents work in threads, which a loop whose time is not real would not wait for."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
+    for module, name in ((work, "WORK_SECONDS"), (approvals, "WORK_SECONDS"), (alarm, "ARRIVAL")):
+        monkeypatch.setattr(module, name, 1.0)  # for work that never ends
+    monkeypatch.setattr(client, "PAUSE", 0.01)
+    site = Site()
+    site.house.clock.time = _now()
+    yield site
+    for opened in site.clients.values():
+        await opened.aclose()
+
+
+def _now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+NAMES = [check.id.partition(".")[2] for check in CHECKS]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_check_passes_on_good_agents_and_leaves_nothing(site: Site, name: str) -> None:
+    found = await site.result(name)
+    assert found.status is Status.PASS, found.finding
+    assert found.finding.warnings == ()
+    assert site.left() == {}
+    assert (site.cloud.queues, site.cloud.subscriptions) == ({}, set())
+    assert set(site.cloud.states.values()) <= {"OK"}
+
+
+def answers(agent: str, part: str, method: str = "GET", **changes: Any) -> Answering:
+    """Return a change of one agent's answers to paths that have a part."""
+
+    def change(asked: str, request: Request, answer: Answer) -> Answer:
+        if asked != agent or part not in request.url or request.method != method:
+            return answer
+        status = changes.get("status", answer.status)
+        return Answer(status=status, body={**answer.body, **changes.get("body", {})})
+
+    return change
+
+
+def approved_without_waiting(agent: str, request: Request, answer: Answer) -> Answer:
+    if agent != "supervisor" or "/workflows/" not in request.url:
+        return answer
+    tasks = [task | {"result": "done"} for task in answer.body.get("tasks", ())]
+    return replace(answer, body={**answer.body, "tasks": tasks})
+
+
+def lazy(site: Site) -> None:
+    site.works = False
+
+
+def deaf(site: Site) -> None:
+    site.cloud.wired = False
+
+
+def mighty(site: Site) -> None:
+    site.cloud.allowed = ("iam:PassRole",)
+
+
+def open_to_all(_agent: str, request: Request, answer: Answer) -> Answer:
+    return Answer(status=200) if "/whoami" in request.url else answer
+
+
+def changed(change: Answering) -> Callable[[Site], None]:
+    return lambda site: setattr(site, "change", change)
+
+
+BREAKS: list[tuple[str, Callable[[Site], None], str]] = [
+    ("goal", lazy, "is still running after 1 s"),
+    ("goal", changed(answers("supervisor", "/workflows", "POST", status=500)), "/workflows: HTTP"),
+    ("attack", lazy, "is still running after 1 s"),
+    (
+        "attack",
+        changed(answers("threat-hunter", "/findings", body={"technique": "T1"})),
+        "technique is 'T1', not 'T1110'",
+    ),
+    (
+        "attack",
+        changed(answers("incident-response", "/intents", body={"items": []})),
+        "no action was recorded",
+    ),
+    (
+        "ticket",
+        changed(answers("service-orchestration", "/tickets", "POST", body={"team": None})),
+        "it has no team",
+    ),
+    (
+        "ticket",
+        changed(
+            answers("service-orchestration", "/tickets", "POST", body={"resolution_due": None})
+        ),
+        "its clocks are wrong",
+    ),
+    (
+        "costs",
+        changed(answers("financial-intelligence", "/anomalies", body={"items": []})),
+        "is not among 0 anomalies",
+    ),
+    (
+        "calls",
+        changed(answers("supervisor", "/peers/threat-hunter", status=502)),
+        "supervisor cannot call threat-hunter",
+    ),
+    (
+        "calls",
+        changed(answers("supervisor", "/peers/threat-hunter", body={"role": "person"})),
+        "threat-hunter takes supervisor for a person",
+    ),
+    ("approval-granted", changed(approved_without_waiting), "the task did not wait"),
+    (
+        "approval-denied",
+        changed(answers("incident-response", "/intents", body={"items": [{"action": "x"}]})),
+        "1 actions were executed",
+    ),
+    (
+        "approval-denied",
+        changed(answers("supervisor", "/approvals", "POST", status=200)),
+        "a later approval was answered with 200, not 409",
+    ),
+    (
+        "approval-timeout",
+        changed(answers("incident-response", "/incidents", body={"status": "contained"})),
+        "the incident is contained",
+    ),
+    ("alarm", deaf, "no notification of acso-staging-supervisor-errors within 1 s"),
+    ("authentication", changed(open_to_all), "supervisor answers no token with HTTP 200"),
+    (
+        "authentication",
+        changed(answers("supervisor", "/approvals", "POST", status=404)),
+        "an agent that approves is answered with HTTP 404",
+    ),
+    ("task-role", mighty, "supervisor may iam:PassRole"),
+]
+
+
+@pytest.mark.parametrize(("name", "broken", "observed"), BREAKS)
+async def test_every_check_fails_on_what_it_is_for(
+    site: Site, name: str, broken: Callable[[Site], None], observed: str
+) -> None:
+    broken(site)
+    found = await site.result(name)
+    assert found.status is Status.FAIL, found.finding
+    assert observed in found.finding.observed
+
+
+def test_every_check_has_a_test_that_sees_it_fail() -> None:
+    assert {name for name, _, _ in BREAKS} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", ["attack", "costs", "alarm"])
+async def test_what_was_created_is_removed_after_a_failure_too(site: Site, name: str) -> None:
+    for broken_name, broken, _ in BREAKS:
+        if broken_name == name:
+            broken(site)
+            await site.result(name)
+            assert site.left() == {}
+            assert (site.cloud.queues, site.cloud.subscriptions) == ({}, set())
+
+
+async def test_what_cannot_be_removed_is_a_warning(site: Site) -> None:
+    site.change = answers("threat-hunter", "/drills/", "DELETE", status=503)
+    found = await site.result("costs")
+    assert found.status is Status.PASS
+    (warning,) = found.finding.warnings
+    assert warning.startswith("threat-hunter keeps what the drill stored for an hour: HTTP 503")
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [
+        ("attack", "get_secret_value"),
+        ("calls", "describe_stacks"),
+        ("alarm", "create_queue"),
+        ("alarm", "set_alarm_state"),
+        ("authentication", "list_secret_version_ids"),
+        ("task-role", "simulate_principal_policy"),
+    ],
+)
+async def test_a_missing_permission_is_not_examined(site: Site, name: str, operation: str) -> None:
+    site.cloud.fails = operation
+    found = await site.result(name)
+    assert found.status is Status.NOT_EXAMINED
+    assert "AccessDenied" in found.finding.observed
+
+
+async def test_tokens_before_a_rotation_are_accepted_and_retired_ones_are_not(site: Site) -> None:
+    site.cloud.secrets["people", "AWSPREVIOUS"] = json.dumps({"alice": "person-token"})
+    site.cloud.versions = [
+        {"VersionId": "v0"},
+        {"VersionId": "v1", "VersionStages": ["AWSCURRENT"]},
+    ]
+    site.cloud.secrets["people", "v0"] = json.dumps({"alice": "an-old-token"})
+    found = await site.result("authentication")
+    assert found.status is Status.PASS, found.finding
+    assert found.finding.observed == "5 agents, 6 kinds of tokens each"
+    site.cloud.secrets["people", "v0"] = json.dumps({"alice": "agent-token"})  # still accepted
+    found = await site.result("authentication")
+    assert "answers a retired token with HTTP 200" in found.finding.observed
+
+
+async def test_a_leftover_queue_of_an_earlier_run_is_removed(site: Site) -> None:
+    site.cloud.queues["https://queue/acso-staging-validation-0"] = []
+    await site.result("alarm")
+    assert site.cloud.queues == {}
+
+
+def test_the_header_of_drills_is_the_agents_own() -> None:
+    assert client.DRILL == drill.HEADER

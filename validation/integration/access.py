@@ -1,0 +1,113 @@
+"""Checks of who may do what: callers of the agents, and the agents' own roles."""
+
+import secrets
+
+from ci.aws import iam, tokens
+from ci.common.concurrency import parallel
+from validation import environment
+from validation.integration.client import Agents, agents_of, named, secret
+from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
+
+#: What no agent's role may do: actions, and the resource that they are tried on.
+FORBIDDEN = (
+    (("iam:CreateUser", "iam:AttachRolePolicy", "iam:PassRole"), "*"),
+    (("sts:AssumeRole",), "*"),
+    (("ecs:UpdateService", "ecs:RegisterTaskDefinition"), "*"),
+    (("s3:GetObject", "s3:PutObject"), "arn:aws:s3:::another-bucket/key"),
+    (("secretsmanager:PutSecretValue",), "*"),
+    (("dynamodb:DeleteTable",), "*"),
+)
+
+
+async def callers(context: CheckContext) -> Finding:
+    """Call every agent with each kind of token, and without one."""
+    agents = await agents_of(context)
+    people = await secret(context, "PeopleSecret")
+    before = named(await tokens.previous(context.aws, people) or "")
+    old = [token for text in await tokens.retired(context.aws, people) for token in named(text)]
+    known = {*before, agents.tokens.person}
+    cases = [("no token", "", 401), ("a wrong token", secrets.token_hex(24), 401)]
+    cases += [("a person's token", agents.tokens.person, 200)]
+    cases += [("the agents' token", agents.tokens.agent, 200)]
+    cases += [("the token before the last rotation", token, 200) for token in before[:1]]
+    cases += [("a retired token", token, 401) for token in old[:1] if token not in known]
+    names = [agent.name for agent in context.config.agents]
+    asked = [(name, *case) for name in names for case in cases]
+
+    async def one(item: tuple[str, str, str, int]) -> str:
+        agent, what, token, wanted = item
+        answer = await agents.ask(agent, "GET", "/whoami", token=token)
+        return (
+            "" if answer.status == wanted else f"{agent} answers {what} with {answer}, not {wanted}"
+        )
+
+    problems = [text for text in await parallel(one, asked) if text]
+    problems += await _agent_that_approves(agents, names)
+    return judged(
+        problems,
+        Evidence("requests", len(asked), len(asked)),
+        observed=f"{len(names)} agents, {len(cases)} kinds of tokens each",
+        expected="401 without a valid token, 403 for an agent that approves, 200 for the others",
+        hint="./acso rotate-tokens --env " + context.env.name,
+    )
+
+
+async def _agent_that_approves(agents: Agents, names: list[str]) -> list[str]:
+    if "supervisor" not in names:
+        return []
+    body = {"decision": "approve"}
+    path, token = "/approvals/none", agents.tokens.agent
+    answer = await agents.ask("supervisor", "POST", path, body, token=token)
+    return [f"an agent that approves is answered with {answer}, not 403"] * (answer.status != 403)
+
+
+async def roles(context: CheckContext) -> Finding:
+    """Simulate what no agent's role may do."""
+    found = await environment.outputs(context)
+    arns = {key: arn for key, arn in found.items() if key.startswith("TaskRole")}
+    cases = [(arn, actions, resource) for arn in arns.values() for actions, resource in FORBIDDEN]
+
+    async def one(case: tuple[str, tuple[str, ...], str]) -> list[str]:
+        arn, actions, resource = case
+        denied = await iam.denied_actions(context.aws, arn, actions, resource)
+        return [
+            f"{arn.rpartition('/')[2]} may {action}" for action in actions if action not in denied
+        ]
+
+    problems = [text for texts in await parallel(one, cases) for text in texts]
+    agents = len(context.config.agents)
+    return judged(
+        problems,
+        Evidence("task roles", len(arns), agents),
+        Evidence("simulations", len(cases), len(cases)),
+        observed=f"{len(arns)} roles, {len(cases)} simulations",
+        expected="every simulated action is denied",
+        hint="infra/environment.yaml has the roles; `permissions` in acso.toml adds to them",
+    )
+
+
+CHECKS = (
+    Check(
+        id="integration.authentication",
+        title="only known callers are answered",
+        run=callers,
+        severity=Severity.CRITICAL,
+        reads=(
+            "GET /whoami",
+            "secretsmanager:GetSecretValue",
+            "secretsmanager:ListSecretVersionIds",
+        ),
+        why="an agent that answers anybody gives the incidents away, and lets anybody contain",
+        remedy="./acso rotate-tokens --env ENV --revoke after a leak; ./acso logs says who called",
+    ),
+    Check(
+        id="integration.task-role",
+        title="an agent's role may not do more than its work",
+        run=roles,
+        severity=Severity.CRITICAL,
+        reads=("iam:SimulatePrincipalPolicy",),
+        why="an agent that is taken over can do what its role may do",
+        remedy="remove what the role does not need",
+        controls=("FSBP IAM.21",),
+    ),
+)
