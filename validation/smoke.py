@@ -10,6 +10,7 @@ from ci.aws import ecs, elb, logs
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from validation import environment
+from validation.client import agents_of
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, failed, judged
 
 LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
@@ -134,15 +135,19 @@ async def logs_written(context: CheckContext) -> Finding:
 
 
 async def bedrock_reachable(context: CheckContext) -> Finding:
-    """Check that Bedrock offers at least one model in the region."""
-    answer = await context.aws.call("bedrock", "list_foundation_models")
-    models = answer["modelSummaries"]
-    return judged(
-        [] if models else [f"no model in {context.aws.region}"],
-        Evidence("models", len(models), len(models)),
-        observed=f"{len(models)} models in {context.aws.region}",
-        expected="one model or more",
-    )
+    """Check that the model answers every agent: asked by its task, with its task's role."""
+    agents = await agents_of(context)
+
+    async def one(agent: Agent) -> list[str]:
+        answer = await agents.ask(agent.name, "GET", "/model")
+        status = answer.body.get("status")
+        if answer.status == 200 and status == "ok":
+            return []
+        return [f"{agent.name}: {answer.body.get('detail') or answer}"]
+
+    model = context.env.model
+    expected = "the model answers from a task, with the task's role"
+    return await _all(context, one, f"answered by {model}", expected)
 
 
 async def agents_healthy(context: CheckContext) -> Finding:
@@ -229,6 +234,10 @@ async def _silent(context: CheckContext, group: str, streams: list[str]) -> list
         await anyio.sleep(PAUSE)
 
 
+def _without_model(context: CheckContext) -> str:
+    return "" if context.env.model else "no model is configured"
+
+
 def _short(revision: str) -> str:
     return revision.rsplit("/", 1)[-1]
 
@@ -275,9 +284,12 @@ CHECKS = (
         title="Bedrock is reachable",
         run=bedrock_reachable,
         severity=Severity.HIGH,
-        reads=("bedrock:ListFoundationModels",),
+        reads=("GET /model",),
         why="without a model the supervisor plans by rules alone",
-        remedy="allow the model in the account, and the network's way to Bedrock",
+        remedy="allow the model in the account, the role's way to it, and the network's to Bedrock",
+        applies=_without_model,
+        patience=20,
+        seconds=60,
     ),
     Check(
         id="smoke.health",

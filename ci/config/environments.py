@@ -124,6 +124,14 @@ class Environment:
     load_balancer: LoadBalancer = field(default_factory=LoadBalancer)
     network: Network = field(default_factory=Network)
     scaling: Scaling | None = None
+    model: Annotated[
+        str | None,
+        About(
+            "id of the Bedrock model (or inference profile) that agents may ask; none: rules alone",
+            "",
+            "tasks",
+        ),
+    ] = None
     permissions_boundary: Annotated[
         str | None, About("ARN of the policy that bounds every role", "", "stack")
     ] = None

@@ -1,7 +1,7 @@
 """The tokens of people and agents who call the agents: shown, replaced, revoked.
 
-The agents read them again within 30 seconds; no service is rolled out. Reading and changing them
-needs an administrator: the deploy role may do neither.
+The agents read them again within 30 seconds; no service is rolled out. Changing them needs an
+administrator; the deploy role reads them for validation.
 """
 
 import json

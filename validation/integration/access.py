@@ -5,7 +5,7 @@ import secrets
 from ci.aws import iam, tokens
 from ci.common.concurrency import parallel
 from validation import environment
-from validation.integration.client import Agents, agents_of, named, secret
+from validation.client import Agents, agents_of, named, secret
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
 
 #: What no agent's role may do: actions, and the resource that they are tried on.

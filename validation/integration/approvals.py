@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from validation.integration.client import Agents, drilled
+from validation.client import Agents, drilled
 from validation.integration.work import (
     RESPONSE,
     SUPERVISOR,

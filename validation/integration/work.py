@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ci.common.concurrency import parallel
-from validation.integration.client import Agents, agents_of, drilled
+from validation.client import Agents, agents_of, drilled
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
 
 WORK_SECONDS = 40.0  # for a workflow; a process that takes over needs a while

@@ -203,8 +203,10 @@ def _container(context: ReleaseContext, agent: Agent, image: Image) -> dict[str,
 
 
 def _environment(context: ReleaseContext, agent: Agent, image: Image) -> dict[str, str]:
+    model = {"ACSO_MODEL": context.env.model} if context.env.model else {}
     return {
         **context.env.task(agent).environment,
+        **model,
         "ACSO_AGENT": agent.name,
         "ACSO_AGENTS_SECRET": context.outputs.agents_secret,
         "ACSO_DIGEST": image.digest,

@@ -14,7 +14,7 @@ ADMINISTRATORS = {
     "cloudformation:DeleteStack",
     "cloudformation:ExecuteChangeSet",
     "cloudformation:UpdateTerminationProtection",
-    # Tokens of the agents' callers are no business of a release.
+    # A release reads the tokens of the agents' callers for its validation, and changes none.
     "secretsmanager:DescribeSecret",
     "secretsmanager:PutSecretValue",
     "secretsmanager:UpdateSecretVersionStage",
@@ -22,10 +22,9 @@ ADMINISTRATORS = {
 NOTHING = {"Ref": "AWS::NoValue"}
 
 #: Called as the execution role, if the caller may assume it; never as CI's role.
-AS_EXECUTION_ROLE = {"secretsmanager:GetSecretValue", "ssm:GetParameters"}
+AS_EXECUTION_ROLE = {"ssm:GetParameters"}
 #: Actions for which the Service Authorization Reference lists no narrower resource.
 WITHOUT_RESOURCE = {
-    "bedrock:ListFoundationModels",
     "ec2:DescribeAvailabilityZones",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSubnets",
@@ -40,6 +39,7 @@ WITHOUT_RESOURCE = {
     "elasticloadbalancing:DescribeTargetHealth",
     "iam:ListOpenIDConnectProviders",
     "logs:DescribeLogGroups",
+    "sqs:ListQueues",
     "ssmmessages:CreateControlChannel",
     "ssmmessages:CreateDataChannel",
     "ssmmessages:OpenControlChannel",

@@ -16,8 +16,8 @@ from ci.aws.elb import Answer, Request
 from ci.errors import AwsError
 from tests.unit.agents.house import House
 from tests.unit.release.conftest import CONFIG, ENV
-from validation import CheckContext, Status, run_checks
-from validation.integration import CHECKS, alarm, approvals, client, work
+from validation import CheckContext, Status, client, run_checks, smoke
+from validation.integration import CHECKS, alarm, approvals, work
 from validation.model import Result
 
 ACCOUNT = "123456789012"
@@ -182,6 +182,14 @@ def _now() -> Any:
     from datetime import UTC, datetime
 
     return datetime.now(UTC)
+
+
+async def answering(_: dict[str, Any]) -> dict[str, Any]:
+    return {"output": {"message": {"content": [{"text": "Yes"}]}}}
+
+
+async def refusing(_: dict[str, Any]) -> dict[str, Any]:
+    raise PermissionError("no access")
 
 
 NAMES = [check.id.partition(".")[2] for check in CHECKS]
@@ -373,6 +381,27 @@ async def test_a_leftover_queue_of_an_earlier_run_is_removed(site: Site) -> None
     site.cloud.queues["https://queue/acso-staging-validation-0"] = []
     await site.result("alarm")
     assert site.cloud.queues == {}
+
+
+@pytest.mark.parametrize(
+    ("converse", "status", "observed"),
+    [
+        (answering, Status.PASS, "5 agents are answered by m at http://balancer"),
+        (refusing, Status.FAIL, "supervisor: the model failed: PermissionError: no access"),
+    ],
+)
+async def test_the_model_is_asked_by_every_task(
+    site: Site, converse: Any, status: Status, observed: str
+) -> None:
+    site.house.model_name, site.house.converse = "m", converse
+    aws: Any = site.cloud
+    env = replace(ENV, model="m")
+    context = CheckContext(aws=aws, config=CONFIG, env=env, url="http://balancer", send=site.send)
+    check = next(check for check in smoke.CHECKS if check.id == "smoke.bedrock")
+    check = replace(check, patience=0)
+    found = (await run_checks("smoke", [check], context, ACCOUNT)).results[0]
+    assert found.status is status
+    assert observed in found.finding.observed
 
 
 def test_the_header_of_drills_is_the_agents_own() -> None:

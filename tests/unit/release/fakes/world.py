@@ -66,9 +66,6 @@ class World(Ecs, Table, Registry):
     def describe_log_groups(self, logGroupNamePrefix: str) -> list[dict[str, str]]:  # noqa: N803
         return [{"logGroupName": logGroupNamePrefix}]
 
-    def list_foundation_models(self) -> dict[str, Any]:
-        return {"modelSummaries": [{"modelId": "one"}]}
-
     def get_caller_identity(self) -> dict[str, str]:
         return {"Account": "123456789012"}
 
