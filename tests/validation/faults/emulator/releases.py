@@ -1,6 +1,6 @@
 """Faults of release records, and of what they refer to, in the embedded AWS."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.validation.faults.emulator.running import (
 )
 from tests.validation.faults.fault import on_emulator
 
+Ecr = Callable[..., Awaitable[dict[str, Any]]]
 NOBODY = f"sha256:{'0' * 64}"  # the digest of no image
 LAST = "financial-intelligence"
 
@@ -93,20 +94,25 @@ async def _image(place: ReleaseContext) -> tuple[str, str]:
     needs="releases",
 )
 async def previous_image_deleted(place: ReleaseContext) -> AsyncIterator[None]:
-    repository, digest = await _image(place)
-    ecr = partial(place.aws.call, "ecr", repositoryName=repository)
-    id_ = {"imageDigest": digest}
-    kept = (await ecr("batch_get_image", imageIds=[id_]))["images"][0]
-    described = await ecr("describe_images", imageIds=[id_])
+    ecr, id_, restore = await _kept(place)
     await ecr("batch_delete_image", imageIds=[id_])
     yield
-    for tag in described["imageDetails"][0].get("imageTags", ()):
-        await ecr(
-            "put_image",
-            imageManifest=kept["imageManifest"],
-            imageManifestMediaType=kept["imageManifestMediaType"],
-            imageTag=tag,
-        )
+    await restore()
+
+
+async def _kept(place: ReleaseContext) -> tuple[Ecr, dict[str, str], Callable[[], Awaitable[None]]]:
+    """Return calls of the previous image's repository, the image's id, and its restoration."""
+    repository, digest = await _image(place)
+    ecr, id_ = partial(place.aws.call, "ecr", repositoryName=repository), {"imageDigest": digest}
+    manifest = (await ecr("batch_get_image", imageIds=[id_]))["images"][0]
+    kept = {key: manifest[key] for key in ("imageManifest", "imageManifestMediaType")}
+    before = await tags(place)
+
+    async def restore() -> None:
+        for tag in before:
+            await ecr("put_image", imageTag=tag, **kept)
+
+    return ecr, id_, restore
 
 
 async def previous_revision(place: ReleaseContext) -> str:
@@ -153,9 +159,10 @@ async def tags(place: ReleaseContext) -> list[str]:
     needs="releases",
 )
 async def harmless_second_tag(place: ReleaseContext) -> AsyncIterator[None]:
-    repository, digest = await _image(place)
-    ecr = partial(place.aws.call, "ecr", repositoryName=repository)
-    kept = (await ecr("batch_get_image", imageIds=[{"imageDigest": digest}]))["images"][0]
-    await ecr("put_image", imageManifest=kept["imageManifest"], imageTag="planted")
+    ecr, id_, restore = await _kept(place)
+    manifest = (await ecr("batch_get_image", imageIds=[id_]))["images"][0]["imageManifest"]
+    await ecr("put_image", imageManifest=manifest, imageTag="planted")
     yield
-    await ecr("batch_delete_image", imageIds=[{"imageTag": "planted"}])
+    # The embedded AWS removes an image by any of its tags, so it is put back.
+    await ecr("batch_delete_image", imageIds=[id_])
+    await restore()
