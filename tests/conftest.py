@@ -28,7 +28,12 @@ def short_path() -> Iterator[Path]:
 
 
 #: Folders whose tests share an embedded AWS, a checkout or an engine: one process runs them all.
-GROUPS = {"tests/e2e": "releases", "tests/local": "releases", "tests/engine": "engine"}
+GROUPS = {
+    "tests/e2e": "releases",
+    "tests/local": "releases",
+    "tests/validation": "releases",
+    "tests/engine": "engine",
+}
 
 
 @pytest.hookimpl(optionalhook=True)  # there is no pytest-xdist in the container of the gate
