@@ -69,11 +69,11 @@ async def peer(agent: str = Path(pattern="^[a-z][a-z0-9-]{0,63}$"), *, parts: Pa
     try:
         reply = await parts.peers.send(call)
     except CallError as error:
-        raise ProblemError(502, str(error)) from error
+        raise ProblemError(424, str(error)) from error
     try:
         known = Caller.model_validate(reply.body if reply.ok else None)
     except ValidationError:
-        raise ProblemError(502, f"{agent} answered {reply.status}") from None
+        raise ProblemError(424, f"{agent} answered {reply.status}") from None
     return Peer(agent=agent, name=known.name, role=known.role)
 
 
