@@ -43,6 +43,7 @@ _PIPELINE = (
 _FAULTS = tuple(
     f"tests/unit/release/{name}" for name in ("badday", "test_invariant.py", "test_killed.py")
 )
+_INTEGRATION = "tests/unit/validation/test_integration.py"
 #: What the fast tests are about, with all that they read: an edit reruns its own parts alone.
 TESTS = {
     "agents": (
@@ -58,16 +59,33 @@ TESTS = {
     "release": _PIPELINE,
     "faults": _PIPELINE,
     "engine": _PIPELINE,
+    # The validation's own work with the agents, in one process.
+    "integration": (
+        "acso.toml",
+        "agents",
+        "ci",
+        "pyproject.toml",
+        "tests/acso.toml",
+        "tests/unit/agents/house.py",
+        "tests/unit/conftest.py",
+        "tests/unit/release",
+        "tests/unit/validation",
+        "validation",
+    ),
     # These compare the documents with all files, because any of them may be named.
     "repository": ("**",),
 }
 #: What of the tests each part runs.
 SELECTIONS = {
     "agents": ("tests/unit",),
-    "pipeline": ("tests/unit", "--ignore=tests/unit/release", "--ignore=tests/unit/engine"),
+    "pipeline": (
+        "tests/unit",
+        *(f"--ignore={path}" for path in ("tests/unit/release", "tests/unit/engine", _INTEGRATION)),
+    ),
     "release": ("tests/unit/release", *(f"--ignore={path}" for path in _FAULTS)),
     "faults": _FAULTS,
     "engine": ("tests/unit/engine",),
+    "integration": (_INTEGRATION,),
     "repository": ("tests/unit/repository",),
 }
 #: The packages whose coverage each part measures.

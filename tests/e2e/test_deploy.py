@@ -71,6 +71,7 @@ def test_a_fresh_checkout_becomes_agents_that_answer_with_the_deployed_version(
         "test pipeline",
         "test release",
         "test faults",
+        "test integration",
         "infrastructure",
         "release",
     } <= set(stages)
