@@ -1,6 +1,7 @@
 """Start the `acso` program: `python ci ...` from anywhere."""
 
 import gc
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ try:
     from ci.cli.program import main  # needs the path set above
 
     code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the result is printed
 except KeyboardInterrupt:  # before the command began, or after it ended
     sys.stderr.write("error: interrupted\n  next: run the same command again\n")
     code = 130

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from ci.cli import mistakes
 from ci.cli.session import SECRETS
 from ci.config import nearest
 from ci.errors import AcsoError, UsageError
@@ -60,22 +61,13 @@ class Parser(argparse.ArgumentParser):
         raise NotRunError(self.command, UsageError(message, hint=f"./{self.prog} --help"))
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse all arguments; an unknown option is reported with the nearest of the command."""
+        """Parse all arguments; a mistyped or misplaced word is reported before a missing one."""
+        mistakes.check(self, args)
         options, rest = self.parse_known_args(args, namespace)
         if rest:
-            parser = self._parser_of(getattr(options, "command", None))
-            known = [name for action in parser._actions for name in action.option_strings]
-            text = f"unknown argument {rest[0]!r}"
-            option = rest[0].startswith("--")
-            parser.error(f"{text} ({nearest(rest[0], known)})" if option else text)
+            command = mistakes.commands_of(self)[options.command]
+            command.error(f"unknown argument {rest[0]!r}")
         return options
-
-    def _parser_of(self, command: str | None) -> "Parser":
-        for action in self._actions:
-            if isinstance(action, argparse._SubParsersAction) and command in action.choices:
-                found: Parser = action.choices[command]
-                return found
-        return self
 
     def print_help(self, file: object = None) -> None:  # noqa: ARG002 (argparse's signature)
         """Raise `NotRunError` with the help."""

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -72,7 +73,7 @@ def _strategies(_: Config, __: argparse.Namespace) -> Sequence[str]:
 
 def _releases(config: Config, options: argparse.Namespace) -> Sequence[str]:
     """Return the ids of the releases of the environment that the command line names so far."""
-    name = getattr(options, "from_", None) or getattr(options, "env", None)
+    name = _typed("--from", "from_", options) or _typed("--env", "env", options)
     if not name or name not in config.environments:
         return []
     found: list[str] = []
@@ -88,6 +89,18 @@ def _releases(config: Config, options: argparse.Namespace) -> Sequence[str]:
     return [*found]
 
 
+def _typed(option: str, name: str, options: argparse.Namespace) -> str | None:
+    """Return an option's value.
+
+    argparse gives a command's options to the namespace at the end of the line only, and an option
+    that waits for its value to be completed ends it early.
+    """
+    found: str | None = getattr(options, name, None)
+    line = os.environ.get("COMP_LINE", "")
+    typed = re.search(rf"\s{option}(?:\s+|=)(\S+)\s", line)
+    return found or (typed[1] if typed else None)
+
+
 async def _recorded(config: Config, name: str, options: argparse.Namespace) -> list[str]:
     from ci.aws.session import Aws, Credentials  # late: nothing else here needs AWS
     from ci.aws.target import Target
@@ -97,7 +110,9 @@ async def _recorded(config: Config, name: str, options: argparse.Namespace) -> l
 
     environment = config.environment(name)
     aws = Aws(region=environment.region, endpoint=getattr(options, "constructor_endpoint", None))
-    if aws.endpoint is None and uses_local_aws(config, name, getattr(options, "aws", "auto")):
+    if aws.endpoint is None and uses_local_aws(
+        config, name, _typed("--aws", "aws", options) or "auto"
+    ):
         running = await embedded_aws.find()
         if running is None:
             return []

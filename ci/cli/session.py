@@ -17,7 +17,7 @@ import anyio
 
 from ci.cli import checkout
 from ci.cli.signatures import Function
-from ci.config import FILE, Config, load
+from ci.config import FILE, Config, load, nearest
 from ci.errors import UsageError
 from ci.report.progress import stage
 
@@ -72,13 +72,19 @@ async def call(
 
 
 def check_names(config: Config, arguments: Arguments) -> None:
-    """Raise `UsageError` for an environment or agent that acso.toml does not have."""
+    """Raise `UsageError` for an environment, agent or suite that does not exist."""
     for name in ("env", "from_"):
         if env := arguments.get(name):
             config.environment(env)
     named = arguments.get("agent") or []
     for name in [named] if isinstance(named, str) else named:
         config.agent(name)
+    if suite := arguments.get("suite"):
+        from validation.suites import SUITES  # late: imports all checks
+
+        if suite not in SUITES:
+            message = f"unknown suite {suite!r} ({nearest(suite, list(SUITES))})"
+            raise UsageError(message)
 
 
 def needs_dagger_session(options: RunOptions) -> bool:

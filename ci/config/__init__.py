@@ -9,7 +9,7 @@ from ci.config.checks import FARGATE, PLATFORMS, STRATEGIES
 from ci.config.environments import PROTECTED, Environment, LoadBalancer, Network
 from ci.config.model import Config, Project
 from ci.config.parsing import FILE, load, parse
-from ci.config.settings import nearest
+from ci.config.settings import nearest, similar
 from ci.config.validating import SUITES, Accepted, Thresholds
 from ci.config.variables import SECRET_VALUE
 
@@ -35,4 +35,5 @@ __all__ = [
     "load",
     "nearest",
     "parse",
+    "similar",
 ]

@@ -7,6 +7,9 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+#: Letters that the beginning of a name has at least: less occurs by chance.
+SHORTEST = 3
+
 
 @dataclass(frozen=True)
 class About:
@@ -22,7 +25,25 @@ class About:
     effect: str = ""
 
 
+def similar(name: str, names: Sequence[str]) -> str | None:
+    """Return the most similar name, None if none is similar.
+
+    A name is similar if it is the beginning of what was typed, or the other way round
+    (`--environment` and `--env`), or if most letters are the same, in whatever case.
+    """
+    typed = name.casefold()
+    folded = {known.casefold(): known for known in reversed(names)}
+    begun = [
+        known
+        for known in folded
+        if min(len(known.strip("-")), len(typed.strip("-"))) >= SHORTEST
+        and (known.startswith(typed) or typed.startswith(known))
+    ]
+    near = difflib.get_close_matches(typed, begun or list(folded), n=1, cutoff=0 if begun else 0.6)
+    return folded[near[0]] if near else None
+
+
 def nearest(name: str, names: Sequence[str]) -> str:
     """Return a hint: the most similar name, or all names."""
-    near = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    near = similar(name, names)
+    return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"

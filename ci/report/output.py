@@ -3,11 +3,13 @@
 import errno
 import json as jsons
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -62,9 +64,12 @@ class Report:
         """Run the command and return its exit code; print results to stdout, the rest to stderr."""
         with streams.reserved(on=self._json and self._streaming != "lines") as out:
             try:
-                return self._ended(self._run(command), out)
+                result = self._run(command)
+                with uninterrupted():
+                    return self._ended(result, out)
             except BaseException as error:
-                return self._failed(_root_error(error), out)
+                with uninterrupted():
+                    return self._failed(_root_error(error), out)
 
     def _run(self, command: Callable[[], str | int]) -> str | int:
         with ExitStack() as stack:
@@ -127,6 +132,19 @@ class Report:
         }
         indent = None if self._streaming == "lines" else 2
         streams.write(jsons.dumps(document, indent=indent, ensure_ascii=False), out)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore Ctrl-C inside the block: the command has ended, and its end is shown once."""
+    if threading.current_thread() is not threading.main_thread():  # signals are for that one
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _root_error(error: BaseException) -> BaseException:

@@ -16,6 +16,7 @@ IGNORE = [
     "**/.hypothesis",
     ".git",
     ".venv*",
+    "plan.json",
     "results",
     "sdk",
 ]

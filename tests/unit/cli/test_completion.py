@@ -78,6 +78,26 @@ def test_releases_are_those_on_record_of_the_named_environment(
     assert VALUES["release"](CONFIG, argparse.Namespace(env="nosuch")) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("acso rollback --env staging --to ", "staging"),
+        ("acso history --env=staging --release ", "staging"),
+        ("acso promote --from staging --env production --release ", "staging"),
+    ],
+)
+def test_the_environment_is_read_from_the_line_that_is_typed(
+    line: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def recorded(_: object, name: str, __: object) -> list[str]:
+        return [f"{name}-release"]
+
+    monkeypatch.setattr(completion, "_recorded", recorded)
+    monkeypatch.setenv("COMP_LINE", line)
+    # What argcomplete has: the value of the last option is missing, so the line was not read.
+    assert VALUES["to"](CONFIG, argparse.Namespace(command=None)) == [f"{name}-release"]
+
+
 def test_an_aws_that_does_not_answer_offers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     answered = threading.Event()
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from ci.cli.help import EXAMPLES
+from ci.cli.mistakes import commands_of
 from ci.cli.program import make_parser
 from ci.cli.signatures import from_module
 from tests.unit.cli.dry import CODES, ROOT, Ended, dry, run
@@ -36,7 +37,7 @@ FLAGS = sorted(
     {
         name
         for parser in [make_parser(from_module())]
-        for sub in [parser, *map(parser._parser_of, EXAMPLES)]
+        for sub in [parser, *commands_of(parser).values()]
         for action in sub._actions
         for name in action.option_strings
     }

@@ -2,11 +2,14 @@
 
 import errno
 import json
+import signal
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from ci import errors
+from ci.report import streams
 from ci.report.output import Report
 from ci.report.result import RenderedResult
 from ci.report.streams import ReaderGoneError
@@ -168,3 +171,22 @@ def test_results_and_errors_fit_a_narrow_terminal(
         "  next: wait for it:",
         "    ./acso deploy --env staging --wait SECONDS; or --force",
     ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_ctrl_c_while_the_end_is_printed_prints_no_second_document(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    write = streams.write
+
+    def interrupted(text: str, out: TextIO | None = None) -> None:
+        write(text, out)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(streams, "write", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    run = raising(errors.LockedError("held")) if fails else lambda: '{"done": true}'
+    assert of(run, json_=True) == (23 if fails else 0)
+    document = json.loads(capsys.readouterr().out)
+    assert ("error" in document) is fails
+    assert signal.getsignal(signal.SIGINT) is before
