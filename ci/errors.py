@@ -130,6 +130,12 @@ class TaskFailedError(AcsoError):
     exit_code = 31
 
 
+class ProbeError(AcsoError):
+    """An environment's load balancer cannot be looked at, which says nothing about its agents."""
+
+    exit_code = 33
+
+
 class ExecError(AcsoError):
     """A command cannot be started in a running task."""
 

@@ -12,7 +12,6 @@ from typing import Annotated
 import dagger
 from dagger import DefaultPath, Doc, Ignore, object_type
 
-import validation
 from ci import config as configuration
 from ci import release
 from ci.aws.session import Aws, Credentials, check_account
@@ -24,6 +23,7 @@ from ci.pipeline import ancestry, credentials, environments, images, preview, pr
 from ci.pipeline import bootstrap as first_time
 from ci.pipeline.arguments import check_number, check_url
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
+from ci.pipeline.probing import probing
 from ci.pipeline.releasing import Releasing
 from ci.pipeline.types import (
     Actor,
@@ -266,8 +266,9 @@ class Acso:
     ) -> str:
         """Run validation checks on an environment; fails unless every check ran and passed."""
         context = await self.context(env)
-        async with stage("validation") as span:
-            report = await validation.run(suite, context, context.outputs.url)
+        async with stage("validation") as span, probing(context, span.say) as seen:
+            await seen.probe.ready()
+            report = await environments.validate(suite, seen)
             span.result = report.counted()
             if not report.ok:
                 raise ValidationError(report.text(), hint=f"./acso status --env {env}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from ci.aws.probing import DIRECT, Probe
 from ci.aws.target import Target
 
 
@@ -19,9 +20,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckContext(Target):
-    """What a check is run on: an environment, and the base URL of its load balancer."""
+    """What a check is run on: an environment, its load balancer's base URL, and the way there."""
 
     url: str
+    probe: Probe = DIRECT
 
 
 @dataclass(frozen=True, kw_only=True)

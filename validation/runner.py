@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import anyio
 
 from ci.aws import elb
+from ci.aws.probing import DIRECT, Probe
 from ci.aws.target import Target
 from ci.common.concurrency import first, first_of, parallel
 from ci.errors import AcsoError, AwsError, UsageError
@@ -14,13 +15,14 @@ from validation.suites import SUITES
 PAUSE = 1.0  # seconds between two attempts
 
 
-async def run(suite: str, target: Target, url: str | None = None) -> Report:
+async def run(suite: str, target: Target, url: str | None = None, probe: Probe = DIRECT) -> Report:
     """Run a suite of checks on an environment.
 
     Args:
         suite: its name, such as "smoke".
         target: the environment, the agents that it should have, and its AWS.
         url: base URL of its load balancer; None: looked up by the load balancer's name.
+        probe: sends the requests to it.
 
     Raises:
         UsageError: there is no such suite.
@@ -31,7 +33,9 @@ async def run(suite: str, target: Target, url: str | None = None) -> Report:
         raise UsageError(message, hint=f"known: {', '.join(SUITES)}")
     aws, config, environment = target.aws, target.config, target.env
     found = url or await elb.url(aws, environment)
-    context = CheckContext(aws=aws, config=config, env=environment, url=found.rstrip("/"))
+    context = CheckContext(
+        aws=aws, config=config, env=environment, url=found.rstrip("/"), probe=probe
+    )
     return await run_checks(suite, SUITES[suite], context)
 
 

@@ -7,8 +7,10 @@ from functools import partial
 import anyio
 
 from ci.aws import ecs, elb, logs
+from ci.aws.probing import Probe
 from ci.common.concurrency import parallel
 from ci.config import Agent
+from ci.errors import ProbeError
 from validation.model import Check, CheckContext, Finding, failed, passed
 
 LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
@@ -149,7 +151,7 @@ async def _answers(context: CheckContext, agent: Agent) -> list[str]:
         (base + agent.health_path, partial(health_problems, expected)),
         (f"{base}/ready", partial(ready_problems, expected)),
     ]
-    health, ready = await parallel(lambda each: _asked(*each), questions)
+    health, ready = await parallel(lambda each: _asked(context.probe, *each), questions)
     return [*health, *ready]
 
 
@@ -158,15 +160,21 @@ def ready_problems(expected: Expected, answer: elb.Answer) -> list[str]:
     return [f"{expected.agent} is not ready: {answer}"] * (answer.status != 200)
 
 
-async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
+async def _asked(probe: Probe, url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
     """Ask until the answer is right; return what is wrong with the last one.
 
     A cold start or one lost request is not a failure.
+
+    Raises:
+        ProbeError: the last request could not be sent.
     """
     deadline = anyio.current_time() + ANSWER_SECONDS
     while True:
-        found = problems(await elb.get(url))
+        answer = await probe.get(url)
+        found = problems(answer)
         if not found or anyio.current_time() >= deadline:
+            if not answer.examined:
+                raise ProbeError(answer.error)
             return found
         await anyio.sleep(PAUSE)
 

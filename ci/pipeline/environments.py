@@ -6,6 +6,7 @@ import validation
 from ci import infra, release
 from ci.aws.target import Target
 from ci.errors import UsageError
+from ci.pipeline.probing import probing
 from ci.report.progress import stage
 
 
@@ -66,8 +67,8 @@ async def verify(
     context: release.ReleaseContext, images: Sequence[release.Image]
 ) -> release.Verification:
     """Check all that a release of these images needs; raises `VerifyError` with every problem."""
-    async with stage("verify") as span:
-        verification = await release.verify(context, images)
+    async with stage("verify") as span, probing(context, span.say, images) as seen:
+        verification = await release.verify(seen, images)
         span.result = verification.summary()
         verification.raise_for_failure()
     return verification
@@ -75,7 +76,21 @@ async def verify(
 
 async def smoke(context: release.ReleaseContext) -> validation.Report:
     """Run the smoke suite on an environment: the validation that a release ends with."""
-    return await validation.run("smoke", context, context.outputs.url)
+    return await validate("smoke", context)
+
+
+async def validate(suite: str, context: release.ReleaseContext) -> validation.Report:
+    """Run a suite on an environment; again if it failed while requests could not be sent.
+
+    Raises:
+        ProbeError: requests cannot be sent.
+    """
+    before = context.probe.unsent
+    report = await validation.run(suite, context, context.outputs.url, context.probe)
+    if report.ok or context.probe.unsent == before:
+        return report
+    await context.probe.ready()
+    return await validation.run(suite, context, context.outputs.url, context.probe)
 
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:
