@@ -23,6 +23,7 @@ RESTORE = "restore what ci/infra/environment.yaml defines; to find other changes
 CHECK_SECONDS = 30.0  # at most, for one check
 #: The task that looks at an internal load balancer pulls its image, and may be started twice.
 PROBE_SECONDS = 300.0
+PROBE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +141,24 @@ async def _reachable(context: ReleaseContext, subject: Subject) -> Sequence[Find
     Without that a release could not see its agents answer, and would be rolled back.
     """
     try:
-        await context.probe.ready()
+        answer = await _looked_at(context)
     except ProbeError as error:
         return [subject.error(str(error), error.hint)]
-    answer = await context.probe.get(f"{context.outputs.url.rstrip('/')}/")
     if answer.status:
         return [subject.passed(f"answers with HTTP {answer.status}")]
-    if not answer.examined:
-        return [subject.error(answer.error, "./acso verify tries again")]
     return [subject.failed(f"does not answer: {answer.error}", _restore_by_hand(context))]
+
+
+async def _looked_at(context: ReleaseContext) -> elb.Answer:
+    """Return what the load balancer answers; ask again if the prober ends meanwhile."""
+    error = ""
+    for _ in range(PROBE_ATTEMPTS):
+        await context.probe.ready()
+        answer = await context.probe.get(f"{context.outputs.url.rstrip('/')}/")
+        if answer.examined:
+            return answer
+        error = answer.error
+    raise ProbeError(error, hint=f"./acso verify --env {context.env.name} tries again")
 
 
 async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
