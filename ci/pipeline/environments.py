@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import validation
 from ci import infra, release
 from ci.aws.target import Target
-from ci.errors import UsageError
+from ci.errors import UndecidedError, UsageError, ValidationError
 from ci.pipeline.probing import probing
 from ci.report.progress import stage
+from validation import console
 
 
 async def find(target: Target) -> release.ReleaseContext | None:
@@ -74,23 +75,52 @@ async def verify(
     return verification
 
 
-async def smoke(context: release.ReleaseContext) -> validation.Report:
-    """Run the smoke suite on an environment: the validation that a release ends with."""
-    return await validate("smoke", context)
+async def validate(context: release.ReleaseContext) -> validation.Report:
+    """Run the suites that a release ends with, until one does not pass.
 
-
-async def validate(suite: str, context: release.ReleaseContext) -> validation.Report:
-    """Run a suite on an environment; again if it failed while requests could not be sent.
+    They are in acso.toml, environments.NAME.suites. They run again if they are undecided because
+    requests could not be sent.
 
     Raises:
         ProbeError: requests cannot be sent.
     """
     before = context.probe.unsent
-    report = await validation.run(suite, context, context.outputs.url, context.probe)
-    if report.ok or context.probe.unsent == before:
+    report = await _suites(context)
+    undecided = report.verdict is validation.Verdict.UNDECIDED
+    if not undecided or context.probe.unsent == before:
         return report
     await context.probe.ready()
-    return await validation.run(suite, context, context.outputs.url, context.probe)
+    return await _suites(context)
+
+
+async def _suites(context: release.ReleaseContext) -> validation.Report:
+    suites, url = context.env.suites, context.outputs.url
+    return await validation.run(suites, context, url, probe=context.probe, stop_early=True)
+
+
+async def validated(context: release.ReleaseContext, suites: str) -> validation.Report:
+    """Return the report of suites (separated by commas; empty: the environment's) that passed.
+
+    Raises:
+        ValidationError: a check failed; its details are the whole report.
+        UndecidedError: none failed, but some could not look.
+    """
+    names = [name.strip() for name in suites.split(",")] if suites else context.env.suites
+    async with stage("validation") as span, probing(context, span.say) as seen:
+
+        def progress(result: validation.Result) -> None:
+            span.say(console.line(result))
+
+        await seen.probe.ready()
+        url = context.outputs.url
+        report = await validation.run(names, seen, url, probe=seen.probe, progress=progress)
+        span.result = report.counted()
+        if not report.ok:
+            failed = report.verdict is validation.Verdict.FAILED
+            kind = ValidationError if failed else UndecidedError
+            hint = f"./acso status --env {context.env.name}"
+            raise kind(report.text(), hint=hint, details=report.data())
+    return report
 
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:

@@ -37,7 +37,7 @@ class Releasing:
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
             ready = replace(options, expected=expected, verify=verify, relate=self.relate)
-            validate = environments.smoke
+            validate = environments.validate
             async with probing(context, say, pushed) as seen:
                 return await release.deploy(seen, pushed, request, validate, say, ready)
 
@@ -52,7 +52,7 @@ class Releasing:
         """Roll an environment back; raises an `AcsoError` unless it succeeds."""
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
-            validate = environments.smoke
+            validate = environments.validate
             async with probing(context, say) as seen:
                 seen.probe.start()  # while the services move
                 return await release.rollback(seen, to, request, validate, say, options)

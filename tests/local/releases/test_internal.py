@@ -70,7 +70,7 @@ async def deploy(world: World, context: release.ReleaseContext, **others: str) -
 
     images = world.images(**others)
     options = ReleaseOptions(verify=verify)
-    return await release.deploy(context, images, REQUEST, environments.smoke, world.say, options)
+    return await release.deploy(context, images, REQUEST, environments.validate, world.say, options)
 
 
 async def probers(world: World) -> list[ecs.Task]:
@@ -94,7 +94,7 @@ async def test_a_release_that_succeeds_and_one_that_fails_are_seen_from_inside(
         lied = await deploy(inside, context, threat_hunter="liar")
         assert lied.kind is OutcomeKind.ROLLED_BACK, lied.text()
         assert "not version liar" in lied.why
-        report = await environments.smoke(context)
+        report = await environments.validate(context)
         assert report.ok, report.text()
     assert len(await probers(inside)) == 2
     client, cluster = inside.context.aws.client("ecs"), inside.context.outputs.cluster

@@ -144,7 +144,7 @@ async def test_a_rollback_that_can_be_looked_at_again_says_why_the_release_faile
     assert outcome.kind is OutcomeKind.NOT_EXAMINED, outcome.text()
     with pytest.raises(ProbeError, match="all 5 services are back") as raised:
         outcome.raise_for_failure()
-    assert raised.value.exit_code == 33
+    assert raised.value.exit_code == 34
 
 
 async def test_an_unchanged_environment_that_nobody_can_look_at_is_not_called_unhealthy(
