@@ -31,9 +31,10 @@ def clone(checkout: Checkout) -> Iterator[Checkout]:
     """A checkout on `main`, as the checklist begins with; as it was before at the end."""
     root = checkout.root
     git(root, "checkout", "--quiet", "-b", "main")
-    (root / "search.json").write_text(json.dumps(SECRET))
+    secret = root.parent / "search.json"
+    secret.write_text(json.dumps(SECRET))
     yield checkout
-    (root / "search.json").unlink()
+    secret.unlink()
     git(root, "checkout", "--quiet", "develop")
 
 
