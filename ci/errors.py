@@ -144,6 +144,12 @@ class TaskFailedError(AcsoError):
     exit_code = 31
 
 
+class ProbeError(AcsoError):
+    """An environment's load balancer cannot be looked at, which says nothing about its agents."""
+
+    exit_code = 34
+
+
 class ExecError(AcsoError):
     """A command cannot be started in a running task."""
 

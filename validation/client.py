@@ -8,8 +8,9 @@ from typing import Any
 
 import anyio
 
-from ci.aws import elb, tokens
+from ci.aws import tokens
 from ci.aws.elb import Answer
+from ci.aws.probing import Request
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from validation import environment
@@ -17,6 +18,7 @@ from validation.model import CheckContext, Finding, failed
 
 #: The header that makes a request part of a drill (agents/common/store/drill.py).
 DRILL = "X-Acso-Drill"
+SECONDS = 20.0  # for a request
 #: Seconds between two looks at work that is under way, and for the removal of a drill.
 PAUSE, REMOVAL = 0.3, 15.0
 
@@ -44,14 +46,26 @@ class Agents:
     async def ask(
         self, agent: str, method: str, path: str, body: Any = None, *, token: str | None = None
     ) -> Answer:
-        """Send a request; `token` is a person's unless given, empty for none."""
+        """Send a request; `token` is a person's unless given, empty for none.
+
+        Raises:
+            AwsError: the request could not be sent, which says nothing about the agent.
+        """
         sent = self.tokens.person if token is None else token
-        headers = {"Authorization": f"Bearer {sent}"} if sent else {}
-        if self.drill:
-            headers[DRILL] = self.drill
-        url = f"{self.context.url}/{agent}{path}"
-        request = elb.Request(method=method, url=url, headers=headers, body=body, seconds=20.0)
-        return await self.context.send(request)
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        headers |= {"Authorization": f"Bearer {sent}"} if sent else {}
+        headers |= {DRILL: self.drill} if self.drill else {}
+        request = Request(
+            method=method,
+            url=f"{self.context.url}/{agent}{path}",
+            headers=headers,
+            body=None if body is None else json.dumps(body).encode(),
+            seconds=SECONDS,
+        )
+        answer = await self.context.probe.send(request)
+        if not answer.examined:
+            raise AwsError(answer.error)
+        return answer
 
     async def done(self, agent: str, method: str, path: str, body: Any = None) -> dict[str, Any]:
         """Send a request and return its document; raises `WrongAnswerError` if it was not done."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from ci.aws import elb
+from ci.aws.probing import DIRECT, Probe
 from ci.aws.target import Target
 from ci.config import Accepted
 from validation.reads import Reads
@@ -40,13 +40,11 @@ class Severity(StrEnum):
 class CheckContext(Target):
     """What a check is run on: an environment, its load balancer's base URL, and shared reads.
 
-    `send` sends a request to an agent: tests send it elsewhere.
+    `probe` sends the requests to the load balancer.
     """
 
     url: str
-    send: Callable[[elb.Request], Awaitable[elb.Answer]] = field(
-        default=elb.send, compare=False, repr=False
-    )
+    probe: Probe = DIRECT
     reads: Reads = field(default_factory=Reads, compare=False, repr=False)
 
 

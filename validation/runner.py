@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from ci.aws import elb
+from ci.aws.probing import DIRECT, Probe
 from ci.aws.target import Target
 from ci.common.concurrency import first, first_of, parallel
 from ci.config import nearest
@@ -31,6 +32,7 @@ async def run(
     target: Target,
     url: str | None = None,
     *,
+    probe: Probe = DIRECT,
     progress: Progress = lambda _: None,
     stop_early: bool = False,
 ) -> Report:
@@ -40,6 +42,7 @@ async def run(
         suites: their names, such as ["smoke", "integration"].
         target: the environment, the agents that it should have, and its AWS.
         url: base URL of its load balancer; None: looked up by the load balancer's name.
+        probe: sends the requests to it.
         progress: called with each result when there is one.
         stop_early: end with the first suite that did not pass.
 
@@ -52,7 +55,7 @@ async def run(
             raise UsageError(f"unknown suite {suite!r}", hint=nearest(suite, list(SUITES)))
     exceptions.check_ids(target, known_checks())
     found = url or await elb.url(target.aws, target.env)
-    context = CheckContext(**vars(target_of(target)), url=found.rstrip("/"))
+    context = CheckContext(**vars(target_of(target)), url=found.rstrip("/"), probe=probe)
     account = await target.aws.account()
     reports = []
     for suite in suites:

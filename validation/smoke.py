@@ -7,8 +7,10 @@ from functools import partial
 import anyio
 
 from ci.aws import ecs, elb, logs
+from ci.aws.probing import Probe
 from ci.common.concurrency import parallel
 from ci.config import Agent
+from ci.errors import ProbeError
 from validation import environment
 from validation.client import agents_of
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, failed, judged
@@ -165,7 +167,7 @@ async def agents_healthy(context: CheckContext) -> Finding:
             digest=definition.image.partition("@")[2],
         )
         url = f"{context.url}/{agent.name}{agent.health_path}"
-        return await _asked(url, partial(health_problems, expected))
+        return await _asked(context.probe, url, partial(health_problems, expected))
 
     return await _all(context, one, "healthy", "HTTP 200 with the deployed version and digest")
 
@@ -174,9 +176,8 @@ async def agents_ready(context: CheckContext) -> Finding:
     """Check that every agent answers through the load balancer that it can work."""
 
     async def one(agent: Agent) -> list[str]:
-        return await _asked(
-            f"{context.url}/{agent.name}/ready", partial(ready_problems, agent.name)
-        )
+        url = f"{context.url}/{agent.name}/ready"
+        return await _asked(context.probe, url, partial(ready_problems, agent.name))
 
     return await _all(context, one, "ready", "HTTP 200")
 
@@ -209,15 +210,21 @@ def ready_problems(agent: str, answer: elb.Answer) -> list[str]:
     return [f"{agent} is not ready: {answer}"] * (answer.status != 200)
 
 
-async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
+async def _asked(probe: Probe, url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
     """Ask until the answer is right; return what is wrong with the last one.
 
     A cold start or one lost request is not a failure.
+
+    Raises:
+        ProbeError: the last request could not be sent.
     """
     deadline = anyio.current_time() + ANSWER_SECONDS
     while True:
-        found = problems(await elb.get(url))
+        answer = await probe.get(url)
+        found = problems(answer)
         if not found or anyio.current_time() >= deadline:
+            if not answer.examined:
+                raise ProbeError(answer.error)
             return found
         await anyio.sleep(PAUSE)
 

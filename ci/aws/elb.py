@@ -1,21 +1,19 @@
 """Elastic Load Balancing: target groups, targets and their health; and HTTP requests."""
 
-import http.client
 import json
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio.to_thread
 
+from ci.aws.prober import Request, Response, fetch
 from ci.aws.session import Aws
 from ci.config import Environment
 from ci.errors import AwsError
 
-MAX_BYTES = 64 * 1024  # of a response
+#: What the load balancer answers where no agent is (`Listener` in ci/infra/environment.yaml).
+NO_AGENT = "no agent has this path"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +49,18 @@ class TargetGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """The response of a URL: an HTTP status and a JSON object, or status 0 and the error."""
+    """The response of a URL: an HTTP status and a JSON object, or status 0 and the error.
+
+    If it was not `examined`, the request could not be sent, which says nothing about the URL.
+    Names of headers are in lower case; `seconds` is the time until the response, where it was sent.
+    """
 
     status: int
     body: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    examined: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
+    seconds: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
         if self.error:
@@ -108,57 +113,33 @@ async def target_group(aws: Aws, arn: str) -> TargetGroup | None:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """An HTTP request with a JSON document as its body, or with text, or without one."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)  # may have a token
-    body: Any = None
-    seconds: float = 5.0
-
-
 async def get(url: str, *, seconds: float = 5.0) -> Answer:
     """Request JSON from a URL; an error is in the returned answer, nothing is raised."""
-    return await send(Request(method="GET", url=url, seconds=seconds))
+    headers = {"Accept": "application/json"}
+    return await send(Request(url=url, headers=headers, seconds=seconds, follow=True))
 
 
 async def send(request: Request) -> Answer:
-    """Send a request; an error is in the returned answer, nothing is raised."""
-    return await anyio.to_thread.run_sync(_send, request, abandon_on_cancel=True)
+    """Send a request from this machine; an error is in the returned answer, nothing is raised."""
+    return answer_of(await anyio.to_thread.run_sync(fetch, request, abandon_on_cancel=True))
 
 
-def _send(wanted: Request) -> Answer:
-    headers = {"Accept": "application/json", **wanted.headers}
-    data = None
-    if wanted.body is not None:
-        headers.setdefault("Content-Type", "application/json")
-        text = wanted.body if isinstance(wanted.body, str) else json.dumps(wanted.body)
-        data = text.encode()
-    url, seconds = wanted.url, wanted.seconds
-    request = urllib.request.Request(url, data=data, headers=headers, method=wanted.method)  # noqa: S310
+def answer_of(response: Response) -> Answer:
+    """Return a response with its body as JSON; text is below `text`, a list below `json`."""
+    if response.error:
+        return Answer(status=0, error=response.error, seconds=response.seconds)
     try:
-        with _opener(url).open(request, timeout=seconds) as answer:
-            return _answer(answer.status, answer.read(MAX_BYTES))
-    except urllib.error.HTTPError as error:
-        with error:
-            return _answer(error.code, error.read(MAX_BYTES))
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        return Answer(status=0, error=f"no answer: {reason or type(error).__name__}")
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return an opener for this URL, without proxies if it is on this machine."""
-    if urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1"):
-        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    return urllib.request.build_opener()
-
-
-def _answer(status: int, content: bytes) -> Answer:
-    try:
-        body = json.loads(content)
+        body = json.loads(response.content)
     except ValueError:
-        body = {"text": content.decode(errors="replace")[:200]}
-    return Answer(status=status, body=body if isinstance(body, dict) else {"json": body})
+        body = {"text": response.content.decode(errors="replace")[:200]}
+    return Answer(
+        status=response.status,
+        body=body if isinstance(body, dict) else {"json": body},
+        headers=response.headers,
+        seconds=response.seconds,
+    )
+
+
+def not_examined(why: str) -> Answer:
+    """Return the answer of a URL to which no request could be sent."""
+    return Answer(status=0, error=f"not examined: {why}", examined=False)

@@ -1,4 +1,4 @@
-"""acso.toml to dataclasses: types, defaults, and errors that name file and key."""
+"""acso.toml to dataclasses: types, defaults, and errors that name file, line, column and key."""
 
 import dataclasses
 import re
@@ -12,12 +12,15 @@ from ci.config.agents import Agent
 from ci.config.checks import check
 from ci.config.environments import Environment
 from ci.config.model import Config, Project
+from ci.config.positions import Position, position, positions
 from ci.config.problems import BadKeyError, known
 from ci.errors import ConfigError
 
 FILE = "acso.toml"
 HINT = f"correct {FILE}; docs and comments in it say what each key is"
 BYTE_ORDER_MARK = "\ufeff"
+#: The end of a message of `tomllib`.
+SYNTAX_AT = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
 #: Groups of tables whose values may come from a table of [defaults].
 INHERITS = MappingProxyType({"agents": "agent", "environments": "environment"})
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -37,20 +40,35 @@ def load(path: Path) -> Config:
 
 
 def parse(text: str, *, file: str = FILE) -> Config:
-    """Turn the text of acso.toml into a `Config`; raises `ConfigError` naming file and key."""
+    """Turn the text of acso.toml into a `Config`; raises `ConfigError` with file, line and key."""
+    text = text.removeprefix(BYTE_ORDER_MARK)
     try:
-        data = tomllib.loads(text.removeprefix(BYTE_ORDER_MARK))
+        data = tomllib.loads(text)
     except RecursionError:
         message = f"{file}: values are nested too deeply"
         raise ConfigError(message, hint=HINT) from None
     except ValueError as error:  # also a number of more digits than Python reads
-        message = f"{file}: {error}"
-        raise ConfigError(message, hint=HINT) from error
+        raise ConfigError(_syntax(file, str(error)), hint=HINT) from error
     try:
         return _config(data)
     except BadKeyError as error:
-        message = f"{file}: {_origin(error.where, data)}: {error.what}"
+        where = _origin(error.where, data)
+        at = position(positions(text), where)
+        message = f"{_place(file, at)}: {where}: {error.what}"
         raise ConfigError(message, hint=HINT) from None
+
+
+def _syntax(file: str, problem: str) -> str:
+    """Return a message of `tomllib` with the place as the other messages have it."""
+    found = SYNTAX_AT.fullmatch(problem)
+    if found is None:
+        return f"{file}: {problem}"
+    at = Position(line=int(found[2]), column=int(found[3]))
+    return f"{_place(file, at)}: {found[1]}"
+
+
+def _place(file: str, at: Position | None) -> str:
+    return f"{file}:{at.line}:{at.column}" if at else file
 
 
 def _origin(where: str, data: dict[str, typing.Any]) -> str:

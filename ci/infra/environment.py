@@ -41,6 +41,10 @@ class Outputs:
     agents_secret: str  # ARN of the token with which agents call each other
     topic: str
     kms_key: str
+    probe_role: str = ""  # ARN of the role of tasks that send requests from inside the network
+    probe_security_group: str = (
+        ""  # their security group's id; both only if the load balancer is internal
+    )
 
 
 async def apply_registry(target: Target, say: Say) -> None:
@@ -256,6 +260,8 @@ def outputs_of(target: Target, stack: Stack, agents: Iterable[str]) -> Outputs:
         agents_secret=found.get("AgentsSecret", PENDING),
         topic=found["Topic"],
         kms_key=found["KeyArn"],
+        probe_role=found.get("ProbeRole", ""),
+        probe_security_group=found.get("ProbeSecurityGroup", ""),
     )
 
 

@@ -25,6 +25,8 @@ MOST_BYTES, MOST_RESOURCES = 51_200, 500
 KEPT_NAME = re.compile(
     r"((?:TableName|LogGroupName):) !Sub (\S*)\$\{Environment\}(\S*)$", re.MULTILINE
 )
+#: Parts that an environment has only if its load balancer is internal.
+INTERNAL = re.compile(r"^ *#@internal\n(.*?)^ *#@end-internal\n", re.MULTILINE | re.DOTALL)
 ENDPOINTS = 8  # that environment.yaml's loop over endpoints makes
 
 Mapped = Mapping[str, Mapping[str, str]]  # values of each agent, by key
@@ -54,12 +56,14 @@ def environment(
 
 
 def _named(env: Environment | None) -> str:
-    """Return the template with literal names of what production keeps.
+    """Return the template with the parts that the environment needs; with all of them for None.
 
-    CloudFormation imports only resources whose names are no expressions. Source: CloudFormation
-    User Guide, "Import AWS resources into a CloudFormation stack automatically".
+    The names of what production keeps are literal in it: CloudFormation imports only resources
+    whose names are no expressions. Source: CloudFormation User Guide, "Import AWS resources into a
+    CloudFormation stack automatically".
     """
-    body = compact(_read("environment.yaml"))
+    internal = env is None or env.load_balancer.internal
+    body = INTERNAL.sub(r"\1" if internal else "", compact(_read("environment.yaml")))
     return KEPT_NAME.sub(rf"\1 \g<2>{env.name}\3", body) if env else body
 
 

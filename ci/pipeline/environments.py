@@ -6,6 +6,7 @@ import validation
 from ci import infra, release
 from ci.aws.target import Target
 from ci.errors import UndecidedError, UsageError, ValidationError
+from ci.pipeline.probing import probing
 from ci.report.progress import stage
 from validation import console
 
@@ -67,8 +68,8 @@ async def verify(
     context: release.ReleaseContext, images: Sequence[release.Image]
 ) -> release.Verification:
     """Check all that a release of these images needs; raises `VerifyError` with every problem."""
-    async with stage("verify") as span:
-        verification = await release.verify(context, images)
+    async with stage("verify") as span, probing(context, span.say, images) as seen:
+        verification = await release.verify(seen, images)
         span.result = verification.summary()
         verification.raise_for_failure()
     return verification
@@ -77,10 +78,24 @@ async def verify(
 async def validate(context: release.ReleaseContext) -> validation.Report:
     """Run the suites that a release ends with, until one does not pass.
 
-    They are in acso.toml, environments.NAME.suites.
+    They are in acso.toml, environments.NAME.suites. They run again if they are undecided because
+    requests could not be sent.
+
+    Raises:
+        ProbeError: requests cannot be sent.
     """
-    suites = context.env.suites
-    return await validation.run(suites, context, context.outputs.url, stop_early=True)
+    before = context.probe.unsent
+    report = await _suites(context)
+    undecided = report.verdict is validation.Verdict.UNDECIDED
+    if not undecided or context.probe.unsent == before:
+        return report
+    await context.probe.ready()
+    return await _suites(context)
+
+
+async def _suites(context: release.ReleaseContext) -> validation.Report:
+    suites, url = context.env.suites, context.outputs.url
+    return await validation.run(suites, context, url, probe=context.probe, stop_early=True)
 
 
 async def validated(context: release.ReleaseContext, suites: str) -> validation.Report:
@@ -91,12 +106,14 @@ async def validated(context: release.ReleaseContext, suites: str) -> validation.
         UndecidedError: none failed, but some could not look.
     """
     names = [name.strip() for name in suites.split(",")] if suites else context.env.suites
-    async with stage("validation") as span:
+    async with stage("validation") as span, probing(context, span.say) as seen:
 
         def progress(result: validation.Result) -> None:
             span.say(console.line(result))
 
-        report = await validation.run(names, context, context.outputs.url, progress=progress)
+        await seen.probe.ready()
+        url = context.outputs.url
+        report = await validation.run(names, seen, url, probe=seen.probe, progress=progress)
         span.result = report.counted()
         if not report.ok:
             failed = report.verdict is validation.Verdict.FAILED

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ci import release
 from ci.pipeline import environments
 from ci.pipeline.interrupts import interrupts
+from ci.pipeline.probing import probing
 from ci.pipeline.types import OnCancel
 from ci.report.progress import stage
 
@@ -37,7 +38,8 @@ class Releasing:
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
             ready = replace(options, expected=expected, verify=verify, relate=self.relate)
             validate = environments.validate
-            return await release.deploy(context, pushed, request, validate, say, ready)
+            async with probing(context, say, pushed) as seen:
+                return await release.deploy(seen, pushed, request, validate, say, ready)
 
         async def verify(ready: release.ReleaseContext) -> None:
             await environments.verify(ready, pushed)
@@ -51,7 +53,9 @@ class Releasing:
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
             validate = environments.validate
-            return await release.rollback(context, to, request, validate, say, options)
+            async with probing(context, say) as seen:
+                seen.probe.start()  # while the services move
+                return await release.rollback(seen, to, request, validate, say, options)
 
         return await self._run("rollback", context, work)
 

@@ -24,6 +24,7 @@ from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
 from ci.release.plan.changes import Action, Change, Plan, current_services, plan, services_of
 from ci.release.plan.saved import Facts
 from ci.release.prerequisites.findings import Finding, Verification
+from ci.release.probing import Prober, ProberSettings, probing_inside
 from ci.release.promote import Promotion, promotion
 from ci.release.records.ancestry import require_contained, would_undo
 from ci.release.records.by_source import release_of
@@ -50,6 +51,8 @@ __all__ = [
     "OutcomeKind",
     "Outputs",
     "Plan",
+    "Prober",
+    "ProberSettings",
     "Promotion",
     "Query",
     "Relate",
@@ -79,6 +82,7 @@ __all__ = [
     "logs",
     "notifying",
     "plan",
+    "probing_inside",
     "promotion",
     "refuse_if_locked",
     "release_detail",

@@ -8,7 +8,7 @@ import anyio
 from ci.aws.cloudformation import DesiredStack
 from ci.common.concurrency import parallel, until
 from ci.config import Agent
-from ci.errors import AcsoError, AwsError, InfrastructureError, LockedError
+from ci.errors import AcsoError, AwsError, InfrastructureError, LockedError, ProbeError
 from ci.release import notifications
 from ci.release.model import ReleaseContext, Say, ServiceRevision, Validate
 from ci.release.observe.failures import TaskFailure, collect
@@ -212,6 +212,8 @@ async def _roll_forward(journal: _Journal, updates: Sequence[ServiceUpdate]) -> 
         return error.end
     except LockedError:
         raise
+    except ProbeError as error:
+        return _StepsResult(why=str(error), causes=(FailureCause.NOT_EXAMINED,))
     except AcsoError as error:
         return _StepsResult(why=str(error))
     return _StepsResult()
@@ -389,4 +391,4 @@ def _result(
 
 def _sentence(text: str) -> str:
     """Return a verdict's text as it follows "agent NAME"."""
-    return text if text.startswith(("does ", "is ", "answers ")) else f"failed: {text}"
+    return text if text.startswith(("does ", "is ", "answers ", "could ")) else f"failed: {text}"

@@ -9,6 +9,7 @@ from typing import Protocol
 import anyio
 
 from ci.aws.cloudformation import DesiredStack
+from ci.aws.probing import DIRECT, Probe
 from ci.aws.target import Target
 from ci.config import Agent, Config, Environment
 
@@ -141,9 +142,13 @@ class Clock:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseContext(Target):
-    """A target whose infrastructure exists, with its stack's outputs."""
+    """A target whose infrastructure exists, with its stack's outputs.
+
+    `probe` sends requests to its load balancer.
+    """
 
     outputs: Outputs
+    probe: Probe = DIRECT
     infrastructure: Infrastructure | None = None  # None: releases do not change it
     clock: Clock = field(default_factory=Clock)
 

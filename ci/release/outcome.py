@@ -25,12 +25,14 @@ class OutcomeKind(StrEnum):
     ROLLED_BACK_BY_ECS = "rolled_back_by_ecs"  # ECS was first (circuit breaker, alarm)
     REPLACED = "replaced"  # somebody else deployed, scaled or deleted a service meanwhile
     TIMED_OUT = "timed_out"
+    NOT_EXAMINED = "not_examined"  # whether it works could not be looked at
     WITHDRAWN = "withdrawn"  # the user interrupted it and asked for a rollback
     REMOVED = "removed"  # a first release failed; its services are removed
     # Failed, and services may differ from what ran before:
     ROLLBACK_FAILED = "rollback_failed"
     INTERRUPTED = "interrupted"  # the user interrupted it; the next `deploy` resumes
     UNHEALTHY = "unhealthy"  # nothing was to be changed, but the services do not work
+    UNCHECKED = "unchecked"  # nothing was to be changed, and nobody could look at the services
 
 
 HEADS = ("agent", "version", "digest", "at")
@@ -42,11 +44,13 @@ ERRORS: dict[OutcomeKind, type[AcsoError]] = {
     OutcomeKind.ROLLED_BACK_BY_ECS: errors.RolledBackByEcsError,
     OutcomeKind.REPLACED: errors.ReplacedError,
     OutcomeKind.TIMED_OUT: errors.TimedOutError,
+    OutcomeKind.NOT_EXAMINED: errors.ProbeError,
     OutcomeKind.WITHDRAWN: errors.WithdrawnError,
     OutcomeKind.REMOVED: errors.ReleaseFailedError,
     OutcomeKind.ROLLBACK_FAILED: errors.RollbackFailedError,
     OutcomeKind.INTERRUPTED: errors.InterruptedReleaseError,
     OutcomeKind.UNHEALTHY: errors.UnhealthyError,
+    OutcomeKind.UNCHECKED: errors.ProbeError,
 }
 #: The outcome for each cause of failure. Of several causes the first in this order decides:
 #: a failure of the release itself outweighs whatever else happened.
@@ -55,6 +59,7 @@ CAUSES = {
     FailureCause.ECS: OutcomeKind.ROLLED_BACK_BY_ECS,
     FailureCause.REPLACED: OutcomeKind.REPLACED,
     FailureCause.TIMEOUT: OutcomeKind.TIMED_OUT,
+    FailureCause.NOT_EXAMINED: OutcomeKind.NOT_EXAMINED,
 }
 
 
@@ -143,8 +148,10 @@ class Outcome:
                 return f"{env} is back on release {self.back_on} (as release {release}): {moved}"
             case OutcomeKind.UNDONE:
                 return f"release {release} is undone: {env} has no services left"
-            case OutcomeKind.UNHEALTHY:
-                return f"nothing to change in {env}, but it is unhealthy: {self.why}"
+            case OutcomeKind.UNHEALTHY | OutcomeKind.UNCHECKED:
+                unhealthy = self.kind is OutcomeKind.UNHEALTHY
+                what = "is unhealthy" if unhealthy else "could not be looked at"
+                return f"nothing to change in {env}, but it {what}: {self.why}"
             case _:
                 return f"release {release} failed in {env}: {self.why}"
 
@@ -196,7 +203,7 @@ class Outcome:
                 return "\n".join([f"the rollback failed too: {self.way_back}", *lines])
             case OutcomeKind.INTERRUPTED:
                 return f"release {self.release} is recorded as interrupted"
-            case OutcomeKind.UNHEALTHY:
+            case OutcomeKind.UNHEALTHY | OutcomeKind.UNCHECKED:
                 return "nothing was changed"
             case _ if not any(service.run for service in self.services):
                 return "the services that this first release created are removed"

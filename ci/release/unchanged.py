@@ -6,6 +6,7 @@ from ci.release.execute import Execution, complete, invalid, problems
 from ci.release.observe.crash_loops import Examined
 from ci.release.outcome import Outcome, OutcomeKind, ServiceResult
 from ci.release.rollout.services import ServiceUpdate, limits, unchanged
+from ci.release.rollout.verdict import FailureCause
 from ci.release.rollout.watch import ProgressReporter, watch
 
 
@@ -21,9 +22,10 @@ async def check_unchanged(
     patience = limits(context, context.env.health_grace)
     result = await watch(context, list(expectations.values()), patience, ProgressReporter(_ignore))
     why, failures = await problems(context, result, expectations)
+    causes = {verdict.cause for verdict in result.verdicts.values() if verdict.cause}
     why = why or found.looping or await invalid(execution)
     return Outcome(
-        kind=OutcomeKind.UNHEALTHY if why else OutcomeKind.NOTHING_TO_DO,
+        kind=_kind(why, blind=causes == {FailureCause.NOT_EXAMINED}),
         environment=context.env.name,
         release=current.id if current else "",
         services=tuple(
@@ -41,6 +43,12 @@ async def check_unchanged(
         failures=failures,
         notes=(*execution.notes, *([left] * bool(left))),
     )
+
+
+def _kind(why: str, *, blind: bool) -> OutcomeKind:
+    if not why:
+        return OutcomeKind.NOTHING_TO_DO
+    return OutcomeKind.UNCHECKED if blind else OutcomeKind.UNHEALTHY
 
 
 def _ignore(line: str) -> None:

@@ -16,7 +16,6 @@ from ci.release.prerequisites import environment, execution_role
 from ci.release.prerequisites.environment import Check
 from ci.release.prerequisites.findings import Finding, Subject, Verification
 
-CHECK_SECONDS = 30.0  # at most, for one check
 #: Error codes of an AWS endpoint that does not have the operation at all.
 NOT_THERE = frozenset({"InvalidAction", "NotImplemented", "UnknownOperationException"})
 
@@ -66,10 +65,10 @@ async def _findings(check: Check) -> Sequence[Finding]:
     """Run one check; a check that cannot be run is a finding with status ERROR."""
     subject = check.subject
     try:
-        with anyio.fail_after(CHECK_SECONDS):
+        with anyio.fail_after(check.seconds):
             return await check.run(subject)
     except TimeoutError:
-        return [subject.error(f"no answer within {CHECK_SECONDS:g} s")]
+        return [subject.error(f"no answer within {check.seconds:g} s")]
     except AwsError as error:
         return [_not_checked(subject, error)]
     except AcsoError as error:

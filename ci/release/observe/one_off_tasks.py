@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from ci.aws import ecs
 from ci.release.model import ReleaseContext, Say, agents_of
 
-#: `startedBy` of a task: this, then the deadline in seconds since 1970.
+#: `startedBy` of a task: this, the deadline in seconds since 1970, and perhaps what it is for.
 #: Source: ECS API Reference, RunTask: letters, digits, hyphens, slashes, underscores; 128 at most.
 STARTED_BY = "acso-run-task"
-PATTERN = re.compile(rf"{STARTED_BY}/(\d+)")
+PATTERN = re.compile(rf"{STARTED_BY}/(\d+)(?:/(\w+))?")
 #: Seconds after the timeout at which the task ends itself, unless `run-task` has stopped it before.
 MARGIN_SECONDS = 30
 
@@ -40,9 +40,15 @@ class OneOffTask:
         return f"one-off task {self.id} of {self.agent} runs, until {until} at the latest"
 
 
-def started_by(deadline: datetime.datetime) -> str:
+def started_by(deadline: datetime.datetime, *, what: str = "") -> str:
     """Return the `startedBy` of a one-off task."""
-    return f"{STARTED_BY}/{int(deadline.timestamp())}"
+    return f"{STARTED_BY}/{int(deadline.timestamp())}{f'/{what}' if what else ''}"
+
+
+def started_for(text: str) -> str:
+    """Return what a one-off task is for, by its `startedBy`; "" if that does not say it."""
+    match = PATTERN.fullmatch(text)
+    return (match[2] or "") if match else ""
 
 
 def bounded(command: Sequence[str], seconds: float) -> list[str]:

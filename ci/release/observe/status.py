@@ -16,6 +16,7 @@ from ci.release.observe.one_off_tasks import one_off_tasks
 from ci.release.plan.changes import CurrentService, current_services, services_of
 from ci.release.records import lock, table
 from ci.release.records.release import History, Release
+from ci.release.rollout.verdict import LEAVING
 
 HEADS = (
     *("agent", "release", "revision", "version", "digest"),
@@ -23,7 +24,9 @@ HEADS = (
 )
 #: Health of an agent of acso.toml that the current release does not have: the next deploy adds it.
 NOT_RELEASED = "not in this release"
-FINE = ("healthy", NOT_RELEASED)
+#: Health of an agent behind an internal load balancer that this machine does not reach.
+HEALTHY_TARGETS = "targets healthy"
+FINE = ("healthy", HEALTHY_TARGETS, NOT_RELEASED)
 UNKNOWN = "in no acso.toml known here, and in no release on record"
 EVENT_WIDTH = 60  # characters of ECS's last event
 
@@ -227,12 +230,21 @@ async def _health(context: ReleaseContext, agent: Agent, found: CurrentService) 
         return "missing"
     if found.run.desired == 0:
         return "scaled to 0"
-    answer = await elb.get(context.url(agent.name) + agent.health_path)
+    answer = await context.probe.get(context.url(agent.name) + agent.health_path)
+    if not answer.status and context.env.load_balancer.internal:
+        return await _target_health(context, agent)
     if answer.status != 200:
         return answer.error or f"HTTP {answer.status}"
     if answer.body.get("version") != found.run.version:
         return f"answers version {answer.body.get('version')}"
     return "healthy"
+
+
+async def _target_health(context: ReleaseContext, agent: Agent) -> str:
+    """Describe what the load balancer's own checks found: this machine does not reach it."""
+    found = await elb.targets(context.aws, context.outputs.target_groups[agent.name])
+    states = sorted({item.state for item in found if item.state not in LEAVING})
+    return HEALTHY_TARGETS if states == ["healthy"] else f"targets {', '.join(states) or 'none'}"
 
 
 async def _notes(context: ReleaseContext, found: Examined) -> Sequence[str]:

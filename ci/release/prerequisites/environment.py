@@ -1,14 +1,14 @@
 """One check for each prerequisite: account, cluster, images, roles, network, targets, logs."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ci.aws import ec2, ecr, ecs, elb, iam, logs
 from ci.aws.session import check_account
 from ci.config import Agent
 from ci.config.environments import DEVELOPMENT, HTTP
-from ci.errors import WrongAccountError
+from ci.errors import ProbeError, WrongAccountError
 from ci.release.model import Image, ReleaseContext
 from ci.release.plan import desired
 from ci.release.prerequisites.findings import Finding, Subject
@@ -20,12 +20,19 @@ ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 RESTORE = "restore what ci/infra/environment.yaml defines; to find other changes made by hand: "
 
 
+CHECK_SECONDS = 30.0  # at most, for one check
+#: The task that looks at an internal load balancer pulls its image, and may be started twice.
+PROBE_SECONDS = 300.0
+PROBE_ATTEMPTS = 3
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One check: its subject, and the function that checks it."""
+    """One check: its subject, the function that checks it, and the seconds that it may take."""
 
     subject: Subject
     run: Callable[[Subject], Awaitable[Sequence[Finding]]]
+    seconds: float = CHECK_SECONDS
 
 
 def checks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Check]:
@@ -42,7 +49,8 @@ def checks(context: ReleaseContext, images: Mapping[str, Image]) -> Iterator[Che
     yield check("security group", outputs.security_group, _security_group)
     yield check("TLS", f"{context.env.prefix}-alb", _tls)
     if context.env.load_balancer.internal:
-        yield check("internal load balancer", outputs.url, _reachable)
+        probe = check("internal load balancer", outputs.url, _reachable)
+        yield replace(probe, seconds=PROBE_SECONDS)
     yield check("execution role", outputs.execution_role, _role)
     for agent in context.config.agents:
         name = agent.name
@@ -128,15 +136,29 @@ async def _tls(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
 
 
 async def _reachable(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:
-    """Check that this machine reaches a load balancer that is open to its network only.
+    """Check that a load balancer that is open to its network only can be looked at.
 
     Without that a release could not see its agents answer, and would be rolled back.
     """
-    answer = await elb.get(context.outputs.url)
+    try:
+        answer = await _looked_at(context)
+    except ProbeError as error:
+        return [subject.error(str(error), error.hint)]
     if answer.status:
         return [subject.passed(f"answers with HTTP {answer.status}")]
-    fix = "deploy from a machine in the network, such as a runner of your own, or through a VPN"
-    return [subject.failed(f"this machine does not reach it: {answer.error}", fix)]
+    return [subject.failed(f"does not answer: {answer.error}", _restore_by_hand(context))]
+
+
+async def _looked_at(context: ReleaseContext) -> elb.Answer:
+    """Return what the load balancer answers; ask again if the prober ends meanwhile."""
+    error = ""
+    for _ in range(PROBE_ATTEMPTS):
+        await context.probe.ready()
+        answer = await context.probe.get(f"{context.outputs.url.rstrip('/')}/")
+        if answer.examined:
+            return answer
+        error = answer.error
+    raise ProbeError(error, hint=f"./acso verify --env {context.env.name} tries again")
 
 
 async def _role(context: ReleaseContext, subject: Subject) -> Sequence[Finding]:

@@ -21,6 +21,8 @@ ANSWER_PATIENCE = 5.0
 #: Seconds without any answer on this machine until that counts: a single lost request, or a machine
 #: that is busy, says nothing about a service whose targets are healthy.
 SILENCE_PATIENCE = 30.0
+#: Seconds for which answers may not be examined, because the prober that asks has to be replaced.
+BLIND_PATIENCE = 180.0
 #: Prefix of deployment ids. On AWS a task's startedBy is one; the emulator uses another name.
 DEPLOYMENT = "ecs-svc/"
 #: Targets in these states get no new requests.
@@ -42,6 +44,7 @@ class FailureCause(StrEnum):
     ECS = "ecs"  # ECS rolled the deployment back
     REPLACED = "replaced"  # somebody else deployed, scaled or deleted it
     TIMEOUT = "timeout"
+    NOT_EXAMINED = "not_examined"  # nobody could ask it: nothing is known to be wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +93,8 @@ class Snapshot:
     """One service as seen in one poll.
 
     `ages` are the seconds since each task was first seen running, `wrong_for` the seconds for
-    which the agent's answer has been wrong, or has been missing if `answer` has status 0; both by
-    the watcher's own clock.
+    which the agent's answer has been wrong, missing (status 0) or not examined, as `answer` is;
+    both by the watcher's own clock.
     """
 
     service: Service | None
@@ -245,12 +248,24 @@ def _unhealthy(expectation: Expectation, snapshot: Snapshot, limits: Limits) -> 
 def _wrong(expectation: Expectation, snapshot: Snapshot) -> Verdict | None:
     if snapshot.answer is None:
         return None
+    if not snapshot.answer.examined:
+        return _blind(snapshot, snapshot.answer)
     if snapshot.wrong_for <= (ANSWER_PATIENCE if snapshot.answer.status else SILENCE_PATIENCE):
         return None
     text = f"the load balancer answers {snapshot.answer}, not version {expectation.run.version}"
     return _failed(
         text, tuple(task for task in own_tasks(expectation, snapshot) if task.status == "RUNNING")
     )
+
+
+def _blind(
+    snapshot: Snapshot, answer: Answer, *, patience: float = BLIND_PATIENCE
+) -> Verdict | None:
+    """Fail if the agent could not be asked for too long: it is not known to be healthy."""
+    if snapshot.wrong_for < patience:
+        return None
+    text = f"could not be asked for {snapshot.wrong_for:.0f} s, its targets are healthy: "
+    return _failed(text + answer.error, cause=FailureCause.NOT_EXAMINED)
 
 
 def _waiting(
@@ -267,6 +282,8 @@ def _waiting(
         return None
     if snapshot.elapsed <= limits.timeout:
         return Verdict(kind=Kind.PENDING, text=missing)
+    if snapshot.answer is not None and not snapshot.answer.examined:
+        return _blind(snapshot, snapshot.answer, patience=0.0)
     running = tuple(task for task in own_tasks(expectation, snapshot) if task.status != "STOPPED")
     text = f"is not done after {limits.timeout:.0f} s: {missing}"
     return _failed(text, running, cause=FailureCause.TIMEOUT)
@@ -306,6 +323,8 @@ def _answer_missing(expectation: Expectation, snapshot: Snapshot) -> str:
         return ""
     if snapshot.answer is None:
         return "health endpoint not checked yet"
+    if not snapshot.answer.examined:
+        return f"cannot be asked yet ({snapshot.answer.error})"
     return "" if answer_matches(expectation, snapshot.answer) else f"answers {snapshot.answer}"
 
 

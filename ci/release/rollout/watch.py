@@ -180,7 +180,7 @@ class _Watcher:
         self._began = context.clock.monotonic()
         self._stopped: dict[str, ecs.Task] = {}  # stopped tasks do not change
         self._running_since: dict[str, float] = {}
-        self._wrong_since: dict[str, tuple[bool, float]] = {}
+        self._wrong_since: dict[str, tuple[str, float]] = {}
         self._healthy: dict[str, Snapshot] = {}  # the last snapshot of each healthy service
         self._reused = False
 
@@ -280,15 +280,22 @@ class _Watcher:
         if snapshot.targets is not None and in_service(expectation, snapshot):
             agent = self._context.config.agent(expectation.agent)
             url = self._context.url(expectation.agent) + agent.health_path
-            snapshot = replace(snapshot, answer=await elb.get(url))
+            snapshot = replace(snapshot, answer=await self._context.probe.get(url))
         return replace(snapshot, wrong_for=self._wrong_for(expectation, snapshot))
 
     def _wrong_for(self, expectation: Expectation, snapshot: Snapshot) -> float:
         if snapshot.answer is None or answer_matches(expectation, snapshot.answer):
             self._wrong_since.pop(expectation.service, None)
             return 0.0
-        now, silent = self._elapsed(), snapshot.answer.status == 0
+        now, kind = self._elapsed(), _kind(snapshot.answer)
         known = self._wrong_since.get(expectation.service)
-        if known is None or known[0] != silent:  # wrong answers and missing ones count apart
-            known = self._wrong_since[expectation.service] = (silent, now)
+        if known is None or known[0] != kind:  # each kind counts apart
+            known = self._wrong_since[expectation.service] = (kind, now)
         return now - known[1]
+
+
+def _kind(answer: elb.Answer) -> str:
+    """Return in which way an answer is not the expected one."""
+    if not answer.examined:
+        return "not examined"
+    return "wrong" if answer.status else "missing"

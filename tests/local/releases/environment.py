@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import boto3
 import docker
 import httpx
 
@@ -55,7 +56,10 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """A place to release in, images for it, and what a release said."""
+    """A place to release in, images for it, and what a release said.
+
+    With `clients`, the images have boto3, as those of the agents.
+    """
 
     context: release.ReleaseContext
     emulator: embedded_aws.Emulator
@@ -63,6 +67,7 @@ class World:
     docker: Any
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
     lines: list[str] = field(default_factory=list)
+    clients: bool = False
     _made: dict[str, str] = field(default_factory=dict)
 
     def say(self, line: str) -> None:
@@ -157,6 +162,8 @@ class World:
         )
         try:
             container.put_archive("/", _archive())
+            if self.clients:
+                container.put_archive("/app", _packages())
             config = {
                 "Cmd": ["python3", "/app/server.py"],
                 "Env": [f"MODE={name.partition('-')[0]}", f"NAME={name}"],
@@ -241,6 +248,26 @@ def _archive() -> bytes:
         link.type, link.linkname = tarfile.SYMTYPE, "/usr/bin/python3"
         archive.addfile(link)
     return buffer.getvalue()
+
+
+def _packages() -> bytes:
+    """Return boto3 and what it needs, with the model of DynamoDB alone."""
+    buffer = io.BytesIO()
+    site = Path(boto3.__file__).parents[1]
+    names = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3")
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in names:
+            archive.add(site / name, arcname=name, filter=_needed)
+    return buffer.getvalue()
+
+
+def _needed(item: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    parts = Path(item.name).parts
+    model = parts[1:2] == ("data",) and len(parts) > 2 and item.isdir()
+    if "__pycache__" in parts or (model and parts[2] != "dynamodb"):
+        return None
+    item.mode |= 0o444
+    return item
 
 
 @contextlib.asynccontextmanager

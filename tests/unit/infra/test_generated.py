@@ -85,14 +85,17 @@ def test_agents_reach_the_load_balancer(config: Config) -> None:
     )
 
 
-def test_every_role_has_the_boundary(config: Config) -> None:
-    found = resources("one agent", config)
+@pytest.mark.parametrize(
+    ("name", "count"), [("one agent", 4), ("an existing network, internal, scaled", 5)]
+)
+def test_every_role_has_the_boundary(config: Config, name: str, count: int) -> None:
+    found = resources(name, config)
     roles = [item for item in found.values() if isinstance(item, dict)]
     roles += [
         body for item in found.values() if isinstance(item, list) for body in item[2].values()
     ]
     bounded = [item for item in roles if item["Type"] == "AWS::IAM::Role"]
-    assert len(bounded) == 4
+    assert len(bounded) == count
     for role in bounded:
         assert role["Properties"]["PermissionsBoundary"]["Fn::If"][:2] == [
             "Bounded",

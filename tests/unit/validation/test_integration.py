@@ -12,7 +12,8 @@ import pytest
 from agents.common.store import drill
 from agents.common.store.memory import MemoryTable
 from agents.supervisor.driver import Driver
-from ci.aws.elb import Answer, Request
+from ci.aws.elb import Answer
+from ci.aws.probing import Probe, Request
 from ci.errors import AwsError
 from tests.unit.agents.house import House
 from tests.unit.release.conftest import CONFIG, ENV
@@ -121,7 +122,7 @@ Answering = Callable[[str, Request, Answer], Answer]
 
 
 @dataclass
-class Site:
+class Site(Probe):
     """The agents behind a load balancer; `change` may change what they answer."""
 
     house: House = field(default_factory=House)
@@ -139,17 +140,21 @@ class Site:
         if agent not in self.clients:
             self.clients[agent] = self.house.client(agent, Accept="application/json")
         answer = await self.clients[agent].request(
-            request.method, f"/{rest}", headers=dict(request.headers), json=request.body
+            request.method, f"/{rest}", headers=dict(request.headers), content=request.body
         )
         body = answer.json()
         found = Answer(status=answer.status_code, body=body if isinstance(body, dict) else {})
         return self.change(agent, request, found)
 
+    def start(self) -> None:
+        """Do nothing: the agents are here."""
+
+    async def ready(self) -> None:
+        """Return at once."""
+
     async def result(self, name: str) -> Result:
         aws: Any = self.cloud
-        context = CheckContext(
-            aws=aws, config=CONFIG, env=ENV, url="http://balancer", send=self.send
-        )
+        context = CheckContext(aws=aws, config=CONFIG, env=ENV, url="http://balancer", probe=self)
         check = next(check for check in CHECKS if check.id == f"integration.{name}")
         return (await run_checks("integration", [check], context, ACCOUNT)).results[0]
 
@@ -396,7 +401,7 @@ async def test_the_model_is_asked_by_every_task(
     site.house.model_name, site.house.converse = "m", converse
     aws: Any = site.cloud
     env = replace(ENV, model="m")
-    context = CheckContext(aws=aws, config=CONFIG, env=env, url="http://balancer", send=site.send)
+    context = CheckContext(aws=aws, config=CONFIG, env=env, url="http://balancer", probe=site)
     check = next(check for check in smoke.CHECKS if check.id == "smoke.bedrock")
     check = replace(check, patience=0)
     found = (await run_checks("smoke", [check], context, ACCOUNT)).results[0]
