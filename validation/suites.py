@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 
-from validation import smoke
+from validation import production, smoke
 from validation.model import Check
 
-SUITES: Mapping[str, tuple[Check, ...]] = {"smoke": smoke.CHECKS}
+SUITES: Mapping[str, tuple[Check, ...]] = {
+    "smoke": smoke.CHECKS,
+    "production": production.CHECKS,
+    "compliance": production.COMPLIANCE,
+}
 
 
 def known_checks() -> dict[str, Check]:
