@@ -3,8 +3,8 @@
 from ci.aws import ecs
 from ci.aws.audit import scaling
 from ci.config import PROTECTED, Agent
-from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
-from validation.production.inventory import agents, expected, settings
+from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged, not_examined
+from validation.production.inventory import agents, expected, settings, with_tasks
 
 TASKS = 2  # of an agent, that one may be lost
 ZONES = 2
@@ -62,13 +62,13 @@ async def zones(context: CheckContext) -> Finding:
             where = ", ".join(seen) or "no zone"
             problems += [f"{agent}: {len(tasks)} tasks in {where}"] * (len(seen) < ZONES)
     known = [task for task in running if task.zone]
-    wanted = sum(service.desired for service in found.services.values())
     # A task whose zone ECS does not say is no evidence that it is in the wrong one.
     problems = problems if len(known) == len(running) else []
     return judged(
         problems,
         evidence,
-        Evidence("tasks", len(known), max(len(running), wanted)),
+        Evidence("tasks", len(known), len(running)),
+        with_tasks(found),
         observed=f"{len(running)} tasks are spread over zones",
         expected=f"tasks of each agent in {ZONES} zones or more",
     )
@@ -107,6 +107,11 @@ async def scaling_targets(context: CheckContext) -> Finding:
     """Check that autoscaling is as acso.toml says."""
     wanted = _scaled(context)
     names = [context.env.service(agent) for agent in wanted]
+    running, _ = await agents(context)
+    there = [context.env.service(context.config.agent(name)) for name in running.services]
+    evidence = expected([name for name in names if name in there], names, "scaled services")
+    if evidence.read < evidence.of:
+        return not_examined(f"read {evidence}", evidence)
     found = await scaling.targets(context.aws, context.env.cluster, names)
     problems = []
     for agent, name in zip(wanted, names, strict=True):
@@ -122,11 +127,9 @@ async def scaling_targets(context: CheckContext) -> Finding:
             )
         problems += [f"the scaling of {name} has no policy"] * (not target.policies)
         problems += [f"the scaling of {name} is suspended"] * target.suspended
-    read, _ = await agents(context)
-    services = [context.env.service(context.config.agent(name)) for name in read.services]
     return judged(
         problems,
-        expected([name for name in names if name in services], names, "scaled services"),
+        evidence,
         observed=f"{len(found)} services are scaled as in acso.toml",
         expected="limits as in acso.toml, a policy, not suspended",
     )

@@ -36,7 +36,11 @@ async def _log_groups(context: CheckContext) -> tuple[list[logs.Group], Evidence
 
 
 async def all_tables(context: CheckContext) -> list[str]:
-    """Return the names of the environment's tables; raises `UnreadableError` if the list is short."""
+    """Return the names of the environment's tables.
+
+    Raises:
+        UnreadableError: AWS lists fewer than the stack has.
+    """
     return await context.reads.get("tables", lambda: _tables(context))
 
 

@@ -7,7 +7,15 @@ from ci.aws.audit import analyzer, roles
 from ci.aws.audit.roles import Role
 from ci.common.concurrency import parallel
 from validation import environment
-from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
+from validation.model import (
+    Check,
+    CheckContext,
+    Evidence,
+    Finding,
+    Severity,
+    UnreadableError,
+    judged,
+)
 from validation.production import policies
 from validation.production.inventory import expected, inventory, own
 
@@ -49,6 +57,8 @@ async def environment_roles(context: CheckContext) -> tuple[list[Role], Evidence
 async def _roles(context: CheckContext) -> tuple[list[Role], Evidence]:
     listed = (await inventory(context)).of(ROLE)
     used = await _used(context)
+    if len((await environment.running(context)).definitions) < len(context.config.agents):
+        raise UnreadableError("the roles of the tasks are unknown: not every service runs")
     known = await roles.roles(context.aws)
     found = [role for role in known if role.name in listed | used or own(context, role.name)]
     return found, expected([role.name for role in found], listed | used, "roles")
@@ -173,6 +183,8 @@ async def simulate(context: CheckContext) -> Finding:
 
 async def access_analyzer(context: CheckContext) -> Finding:
     """Check that Access Analyzer finds no error or risk in any policy."""
+    if (await inventory(context)).embedded:
+        raise UnreadableError("the embedded AWS has no Access Analyzer")
     found, evidence = await environment_roles(context)
     documents = {
         (json.dumps(document, sort_keys=True), trusted): f"{role.name}, {name}"

@@ -97,6 +97,12 @@ async def agents(context: CheckContext) -> tuple[environment.Running, Evidence]:
     return found, Evidence("services", len(found.services), len(context.config.agents))
 
 
+def with_tasks(found: environment.Running) -> Evidence:
+    """Return how many of the agents that run have tasks."""
+    busy = [agent for agent in found.services if found.tasks.get(agent)]
+    return Evidence("agents with tasks", len(busy), len(found.services))
+
+
 def names(items: Iterable[str]) -> str:
     """Return names as text, in their order."""
     return ", ".join(sorted(items))

@@ -112,17 +112,16 @@ async def none_in_alarm(context: CheckContext) -> Finding:
     ringing = [alarm for alarm in found if alarm.state == "ALARM"]
     blind = [alarm for alarm in found if alarm.state == "INSUFFICIENT_DATA"]
     now = datetime.datetime.now(datetime.UTC)
-    blind_long = [alarm.name for alarm in blind if not is_new(alarm, now)]
+    embedded = (await inventory(context)).embedded
+    unexplained = [alarm.name for alarm in blind if embedded or not is_new(alarm, now)]
     wanted = "every alarm OK"
     if ringing:
         text = "; ".join(f"{alarm.name}: {alarm.reason}" for alarm in ringing)
         return failed(text, wanted, evidence)
-    if blind_long:
-        why = "without data: their metric is not written" + (
-            " (the embedded AWS has none)" if (await inventory(context)).embedded else ""
-        )
-        text = f"{len(blind_long)} of {len(found)} alarms are {why}"
-        return not_examined(f"{text}: {', '.join(blind_long)}", evidence)
+    if unexplained or len(blind) == len(found):
+        why = "the embedded AWS has no metrics" if embedded else "their metric is not written"
+        text = f"{len(blind)} of {len(found)} alarms have no data: {why}"
+        return not_examined(f"{text}: {', '.join(unexplained)}", evidence)
     return judged(
         [],
         evidence,

@@ -18,7 +18,14 @@ from validation.model import (
     judged,
     not_examined,
 )
-from validation.production.inventory import agents, inventory, own, settings, target_group
+from validation.production.inventory import (
+    agents,
+    inventory,
+    own,
+    settings,
+    target_group,
+    with_tasks,
+)
 
 GROUP = "AWS::EC2::SecurityGroup"
 #: A range is the world's if it is as large as this, or larger.
@@ -134,6 +141,7 @@ async def private_subnets(context: CheckContext) -> Finding:
         problems,
         evidence,
         Evidence("subnets", len(known), max(len(used), 1)),
+        with_tasks(found),
         observed=f"tasks run in {len(used)} private subnets, without public addresses",
         expected="no public address, no route to an internet gateway",
     )

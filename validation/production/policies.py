@@ -10,7 +10,10 @@ from ci.aws.audit.roles import Role, Statement
 #: Names of AWS's managed policies that allow more than any role of an environment needs.
 BROAD = re.compile(r"Administrator|PowerUser|FullAccess|^IAM\w*Full")
 #: Actions that only read begin with one of these.
-READING = ("BatchGet", "Describe", "Get", "List", "Lookup", "Query", "Scan", "Search", "View")
+READING = (
+    *("BatchGet", "Describe", "Get", "List", "Lookup", "Query", "Scan", "Search", "Validate"),
+    "View",
+)
 #: Actions that change something, and for which no narrower resource than `*` exists.
 #: Source: Service Authorization Reference, "Resource types" of each action.
 WITHOUT_RESOURCE = frozenset(

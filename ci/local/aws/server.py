@@ -16,6 +16,7 @@ from ci.local.aws import (
     patching,
     ports,
     probes,
+    properties,
     restrictions,
     scheduler,
     targets,
@@ -104,7 +105,16 @@ def apply_corrections(registry: str) -> list[str]:
         IncompatibleError: ministack is not the release that they are written for.
     """
     patching.check_release()
-    from ministack.services import alb, cloudwatch_logs, ecs, ssm
+    from ministack.services import (
+        alb,
+        cloudwatch_logs,
+        dynamodb,
+        ecs,
+        s3,
+        secretsmanager,
+        sns,
+        ssm,
+    )
     from ministack.services.cloudformation import provisioners, stacks
 
     all_probes = probes.Probes()
@@ -118,6 +128,7 @@ def apply_corrections(registry: str) -> list[str]:
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
+    properties.apply(dynamodb, sns, s3, secretsmanager, provisioners)
     log_pages.apply(cloudwatch_logs)
     services.start()
     return [
@@ -129,6 +140,7 @@ def apply_corrections(registry: str) -> list[str]:
         "tasks",
         "scheduler",
         "templates",
+        "properties",
     ]
 
 
