@@ -16,8 +16,17 @@ Provision = Callable[..., Any]
 Keep = Callable[[str, Mapping[str, Any]], None]
 
 
-def apply(dynamodb: Any, sns: Any, s3: Any, secretsmanager: Any, provisioners: Any) -> None:
-    """Keep the properties, each as the service's own API would."""
+def apply(provisioners: Any) -> None:
+    """Keep the properties, each as the service's own API would.
+
+    Args:
+        provisioners: ministack's module.
+    """
+    from ministack.services import alb, dynamodb, s3, secretsmanager, sns
+
+    # CloudFormation User Guide, AWS::ElasticLoadBalancingV2::TargetGroup, TargetGroupFullName: for
+    # example targetgroup/my-target-group/cbf133c568e0d028. Alarms have it as a dimension.
+    replace(alb, "_target_group_full_name_from_arn", lambda _: lambda arn: arn.rpartition(":")[2])
     require(dynamodb, "_tables", "_sse_description_from_spec", "_update_continuous_backups")
     require(dynamodb, "_update_ttl")
     require(sns, "_topics")
@@ -31,9 +40,7 @@ def apply(dynamodb: Any, sns: Any, s3: Any, secretsmanager: Any, provisioners: A
     }
     for kind, keep in kinds.items():
         for action in ("create", "update"):
-            replace_entry(
-                provisioners._RESOURCE_HANDLERS[kind], action, partial(keeping, keep)
-            )
+            replace_entry(provisioners._RESOURCE_HANDLERS[kind], action, partial(keeping, keep))
 
 
 def keeping(keep: Keep, original: Provision) -> Provision:

@@ -105,16 +105,7 @@ def apply_corrections(registry: str) -> list[str]:
         IncompatibleError: ministack is not the release that they are written for.
     """
     patching.check_release()
-    from ministack.services import (
-        alb,
-        cloudwatch_logs,
-        dynamodb,
-        ecs,
-        s3,
-        secretsmanager,
-        sns,
-        ssm,
-    )
+    from ministack.services import alb, cloudwatch_logs, ecs, ssm
     from ministack.services.cloudformation import provisioners, stacks
 
     all_probes = probes.Probes()
@@ -128,7 +119,7 @@ def apply_corrections(registry: str) -> list[str]:
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
-    properties.apply(dynamodb, sns, s3, secretsmanager, provisioners)
+    properties.apply(provisioners)
     log_pages.apply(cloudwatch_logs)
     services.start()
     return [
