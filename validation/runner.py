@@ -123,6 +123,8 @@ async def _looked(check: Check, context: CheckContext) -> tuple[int, Finding]:
             found, again = await _attempt(check, context)
             if not again:
                 late = anyio.current_time() + PAUSE - began > check.patience
+                if found.status is Status.SKIP:
+                    return 0, found
                 if found.status is not Status.FAIL or late:
                     return attempts, found
             await anyio.sleep(PAUSE)
