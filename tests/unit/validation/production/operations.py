@@ -76,7 +76,7 @@ RECOVERING = (
           at(*RECOVERY, PointInTimeRecoveryStatus="DISABLED"),
           f"{TABLES[0]}: point-in-time recovery is off"),
     Break("recovery.backups", "a last restorable moment an hour ago",
-          at(*RECOVERY, LatestRestorableDateTime=OLD), f"{TABLES[0]}: last restorable 36"),
+          at(*RECOVERY, LatestRestorableDateTime=OLD), f"{TABLES[0]}: last restorable "),
     Break("recovery.backups", "no restorable moment",
           without(*RECOVERY, "LatestRestorableDateTime"), "cannot be restored to any moment"),
     Break("recovery.previous", "a revision of the previous release inactive",
