@@ -8,6 +8,7 @@ from typing import Any
 from ci.aws.probing import DIRECT, Probe
 from ci.aws.target import Target
 from ci.config import Accepted
+from ci.errors import AcsoError
 from validation.reads import Reads
 
 #: What `--help` and the documentation call a check's group: the part of its id before the dot.
@@ -25,6 +26,10 @@ class Status(StrEnum):
     FAIL = "FAIL"
     SKIP = "SKIP"
     NOT_EXAMINED = "NOT_EXAMINED"
+
+
+class UnreadableError(AcsoError):
+    """A check cannot look, and looking again would not help; the result is NOT_EXAMINED."""
 
 
 class Severity(StrEnum):
@@ -72,6 +77,10 @@ class Finding:
     hint: str = ""
 
 
+#: Returns why a check does not apply to an environment, empty if it does.
+Rule = Callable[[CheckContext], str | Awaitable[str]]
+
+
 def always(_: CheckContext) -> str:
     """Say that a check applies to every environment: the rule of most checks."""
     return ""
@@ -90,7 +99,8 @@ class Check:
         why: what goes wrong if it fails.
         remedy: what to do if it fails.
         controls: ids of the controls that it answers, such as `FSBP ECS.2` or `CIS 1.16`.
-        applies: returns why the check does not apply to an environment; empty if it does.
+        applies: returns why the check does not apply to an environment; empty if it does. A rule
+            that reads AWS raises like a check: then it is not examined.
         patience: seconds for which a failure is looked at again before it counts.
         seconds: the check's timeout.
     """
@@ -103,7 +113,7 @@ class Check:
     why: str
     remedy: str
     controls: tuple[str, ...] = ()
-    applies: Callable[[CheckContext], str] = always
+    applies: Rule = always
     patience: float = 0.0
     seconds: float = 30.0
 

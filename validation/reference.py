@@ -1,42 +1,56 @@
-"""The table of all checks in docs/validation.md, made from the checks themselves.
+"""The tables of all checks in docs/validation.md, made from the checks themselves.
 
-`python -m validation.reference docs/validation.md` writes it; a test compares it.
+What breaks each of them comes from the tests, which write the document
+(`python -m tests.unit.validation.shown docs/validation.md`) and compare it.
 """
 
-import sys
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from validation.model import Check
 from validation.suites import SUITES
 
 BEGIN, END = "<!-- checks -->\n", "<!-- end of checks -->\n"
+#: A suite of checks of another one: listed by name only.
+COMPLIANCE = "compliance"
 
 
-def table() -> str:
-    """Return the checks as Markdown: a table for each suite."""
-    return "\n".join(_suite(name, checks) for name, checks in SUITES.items())
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What breaks a check, and where a test showed that it fails then."""
+
+    what: tuple[str, ...]
+    where: tuple[str, ...]
 
 
-def document(text: str) -> str:
+def document(text: str, shown: Mapping[str, Shown]) -> str:
     """Return a document with the tables between its markers replaced."""
     head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+    tables = "\n".join(_suite(name, checks, shown) for name, checks in SUITES.items())
+    return f"{head}{BEGIN}\n{tables}\n{END}{rest.partition(END)[2]}"
 
 
-def _suite(name: str, checks: tuple[Check, ...]) -> str:
+def _suite(name: str, checks: tuple[Check, ...], shown: Mapping[str, Shown]) -> str:
+    if name == COMPLIANCE:
+        names = ", ".join(f"`{check.id}`" for check in checks)
+        return f"### {name}\n\nThe checks of `production` that have controls: {names}.\n"
     lines = [
         f"### {name}\n",
-        "| check | what it claims | severity | reads | controls |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| `{check.id}` | {check.title} | {check.severity} | {', '.join(check.reads)} | "
-        f"{', '.join(check.controls) or '-'} |"
-        for check in checks
+        "| check | what it claims | severity | reads | controls | what breaks it | where shown |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(check, shown[check.id]) for check in checks),
     ]
     return "\n".join([*lines, ""])
 
 
-if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    path.write_text(document(path.read_text(encoding="utf-8")), encoding="utf-8")
+def _row(check: Check, shown: Shown) -> str:
+    cells = (
+        f"`{check.id}`",
+        check.title,
+        str(check.severity),
+        ", ".join(check.reads),
+        ", ".join(check.controls) or "-",
+        "; ".join(shown.what),
+        ", ".join(shown.where),
+    )
+    return f"| {' | '.join(cells)} |"

@@ -6,6 +6,7 @@ import anyio
 
 from ci.aws import elb
 from ci.aws.probing import DIRECT, Probe
+from ci.aws.session import ENDLESS
 from ci.aws.target import Target
 from ci.common.concurrency import first, first_of, parallel
 from ci.config import nearest
@@ -24,6 +25,8 @@ from validation.report import Report, Verdict, joined
 from validation.suites import SUITES, known_checks
 
 PAUSE = 1.0  # seconds between two attempts
+#: Codes of errors that are the same at the next attempt.
+FINAL = frozenset({ENDLESS, "PaginationError", "UnknownOperationException", "InvalidAction"})
 Progress = Callable[[Result], None]
 
 
@@ -115,8 +118,6 @@ async def _looked(check: Check, context: CheckContext) -> tuple[int, Finding]:
     A failure is looked at again within the check's patience, and a lost call within its time: one
     lost request is no finding.
     """
-    if why := check.applies(context):
-        return 0, Finding(status=Status.SKIP, observed=why, expected=check.title)
     began, attempts = anyio.current_time(), 0
     found = not_examined(f"no result within {check.seconds:g} s")
     with anyio.move_on_after(check.seconds):
@@ -125,6 +126,8 @@ async def _looked(check: Check, context: CheckContext) -> tuple[int, Finding]:
             found, again = await _attempt(check, context)
             if not again:
                 late = anyio.current_time() + PAUSE - began > check.patience
+                if found.status is Status.SKIP:
+                    return 0, found
                 if found.status is not Status.FAIL or late:
                     return attempts, found
             await anyio.sleep(PAUSE)
@@ -135,9 +138,17 @@ async def _looked(check: Check, context: CheckContext) -> tuple[int, Finding]:
 async def _attempt(check: Check, context: CheckContext) -> tuple[Finding, bool]:
     """Let a check look once; return its finding, and whether a failed call may succeed later."""
     try:
+        if why := await _rule(check, context):
+            return Finding(status=Status.SKIP, observed=why, expected=check.title), False
         return _believed(await check.run(context)), False
     except Exception as problem:  # a broken check must not hide what the others found
         return _error(problem), _may_pass(problem)
+
+
+async def _rule(check: Check, context: CheckContext) -> str:
+    """Return why a check does not apply; empty if it does."""
+    why = check.applies(context)
+    return why if isinstance(why, str) else await why
 
 
 def _believed(finding: Finding) -> Finding:
@@ -161,7 +172,7 @@ def _warned(finding: Finding, note: str) -> Finding:
 def _may_pass(problem: Exception) -> bool:
     """Return whether a failed call may succeed later; a missing permission stays missing."""
     failed = first_of(problem, AwsError)
-    return failed is not None and not failed.action
+    return failed is not None and not failed.action and failed.code not in FINAL
 
 
 def _error(problem: Exception) -> Finding:

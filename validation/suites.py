@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 
-from validation import integration, smoke
+from validation import integration, production, smoke
 from validation.model import Check
 
 SUITES: Mapping[str, tuple[Check, ...]] = {
     "smoke": smoke.CHECKS,
     "integration": integration.CHECKS,
+    "production": production.CHECKS,
+    "compliance": production.COMPLIANCE,
 }
 
 

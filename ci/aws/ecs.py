@@ -86,6 +86,8 @@ class Task:
     created_at: datetime.datetime | None = None
     stopped_at: datetime.datetime | None = None
     address: str = ""
+    zone: str = ""  # availability zone
+    subnet: str = ""
     stop_code: str = ""
     stopped_reason: str = ""
     exit_code: int | None = None
@@ -295,7 +297,9 @@ def _task(data: Mapping[str, Any]) -> Task:
         started_by=data.get("startedBy") or "",
         created_at=data.get("createdAt"),
         stopped_at=data.get("stoppedAt"),
-        address=_address(data),
+        address=_detail(data, "privateIPv4Address"),
+        zone=data.get("availabilityZone") or "",
+        subnet=_detail(data, "subnetId"),
         stop_code=data.get("stopCode") or "",
         stopped_reason=data.get("stoppedReason") or "",
         exit_code=ended.get("exitCode"),
@@ -332,6 +336,7 @@ def _health(containers: Iterable[Mapping[str, Any]]) -> str:
     return "UNHEALTHY" if "UNHEALTHY" in states else str(states.pop() or "UNKNOWN")
 
 
-def _address(data: Mapping[str, Any]) -> str:
+def _detail(data: Mapping[str, Any], name: str) -> str:
+    """Return a detail of a task's network interface."""
     details = (item for eni in data.get("attachments", ()) for item in eni.get("details", ()))
-    return next((d["value"] for d in details if d["name"] == "privateIPv4Address"), "")
+    return next((str(d["value"]) for d in details if d["name"] == name), "")

@@ -45,7 +45,11 @@ NO_ANSWER = frozenset(
 UNKNOWN_KEYS = re.compile(r"InvalidClientTokenId|UnrecognizedClient|InvalidAccessKeyId|AuthFailure")
 #: IAM's service prefixes that differ from boto3's service names.
 #: Source: Service Authorization Reference, "service prefix" of each service.
-PREFIXES = {"elbv2": "elasticloadbalancing", "bedrock-runtime": "bedrock"}
+PREFIXES = {
+    "accessanalyzer": "access-analyzer",
+    "bedrock-runtime": "bedrock",
+    "elbv2": "elasticloadbalancing",
+}
 
 
 class Endpoint(Protocol):

@@ -31,6 +31,10 @@ QUICK_TIMEOUT = 3
 #: Source: Amazon ECS API Reference, "Request throttling for the Amazon ECS API".
 THROTTLE_PATIENCE = 120.0
 THROTTLE_PAUSES = (2.0, 10.0)  # seconds: the first pause, and the longest
+#: Pages of one answer that are read at most; an account has no list that is longer.
+MAX_PAGES = 1000
+#: Code of the error of an answer that has more pages.
+ENDLESS = "EndlessPages"
 T = TypeVar("T")
 _creation = threading.Lock()  # of clients, which is not thread-safe
 
@@ -121,7 +125,11 @@ class Aws:
         return answer
 
     async def pages(self, service: str, operation: str, key: str, /, **arguments: Any) -> list[Any]:
-        """Call an operation for all its pages; return the items under `key`."""
+        """Call an operation for all its pages; return the items under `key`.
+
+        Raises:
+            AwsError: AWS refused, or the pages do not end.
+        """
         items: list[Any] = await self._run(
             service, operation, partial(_pages, operation, key, arguments), arguments
         )
@@ -295,8 +303,14 @@ def _call(operation: str, arguments: dict[str, Any], client: Any) -> Any:
 
 
 def _pages(operation: str, key: str, arguments: dict[str, Any], client: Any) -> list[Any]:
-    pages = client.get_paginator(operation).paginate(**arguments)
-    return [item for page in pages for item in page.get(key, [])]
+    items: list[Any] = []
+    for number, page in enumerate(client.get_paginator(operation).paginate(**arguments)):
+        if number >= MAX_PAGES:
+            service = client.meta.service_model.service_name
+            message = f"{service} {operation}: the answer does not end after {MAX_PAGES} pages"
+            raise AwsError(message, service=service, operation=operation, code=ENDLESS)
+        items += page.get(key, [])
+    return items
 
 
 def _secrets(aws: Aws, arguments: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from ci.local.aws import (
     patching,
     ports,
     probes,
+    properties,
     restrictions,
     scheduler,
     targets,
@@ -118,6 +119,7 @@ def apply_corrections(registry: str) -> list[str]:
     tasks.apply(ecs, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
+    properties.apply(provisioners)
     log_pages.apply(cloudwatch_logs)
     services.start()
     return [
@@ -129,6 +131,7 @@ def apply_corrections(registry: str) -> list[str]:
         "tasks",
         "scheduler",
         "templates",
+        "properties",
     ]
 
 

@@ -13,10 +13,14 @@ from ci.config import load
 from ci.infra import templates
 from tests.unit.infra.parsing import ROOT, actions, parsed
 
-PREFIXES = {"elbv2": "elasticloadbalancing"}
+PREFIXES = {"accessanalyzer": "access-analyzer", "elbv2": "elasticloadbalancing"}
 #: boto3's operations do not tell where an action has capitals in a row.
 SPELLED = {
     "iam:ListOpenIdConnectProviders": "iam:ListOpenIDConnectProviders",
+    # S3's actions have other names than its operations.
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "s3:ListBuckets": "s3:ListAllMyBuckets",
 }
 PUSH = "the engine pushes images (`ci.stages.publish`)"
 KEY = "the releases table and the topic are encrypted with the environment's key"

@@ -25,7 +25,21 @@ NOTHING = {"Ref": "AWS::NoValue"}
 AS_EXECUTION_ROLE = {"ssm:GetParameters"}
 #: Actions for which the Service Authorization Reference lists no narrower resource.
 WITHOUT_RESOURCE = {
+    "access-analyzer:ValidatePolicy",
+    "application-autoscaling:DescribeScalableTargets",
+    "application-autoscaling:DescribeScalingPolicies",
+    "cloudwatch:DescribeAlarms",
+    "cloudwatch:GetMetricData",
+    "dynamodb:ListTables",
     "ec2:DescribeAvailabilityZones",
+    "ec2:DescribeNatGateways",
+    "ec2:DescribeRouteTables",
+    "ec2:DescribeVpcEndpoints",
+    "elasticloadbalancing:DescribeListeners",
+    "iam:GetAccountAuthorizationDetails",
+    "s3:ListAllMyBuckets",
+    "secretsmanager:ListSecrets",
+    "sns:ListTopics",
     "ec2:DescribeSecurityGroups",
     "ec2:DescribeSubnets",
     "cloudwatch:PutMetricData",

@@ -166,9 +166,9 @@ def test_autoscaling_is_changed_after_the_release_for_its_services_exist_then(
     config: Config, stack: Stack
 ) -> None:
     scaled = stack(scaling=Scaling(min=1, max=3, cpu=50))
-    assert "ScalableTarget" in scaled.template
+    assert "AutoScaling::ScalableTarget" in scaled.template
     for begun in (extended(None, scaled), extended(stack(), scaled)):
-        assert "ScalableTarget" not in begun.template
+        assert "AutoScaling::ScalableTarget" not in begun.template
         assert begun.parameters["Scaled"] == ""
     assert extended(scaled, stack()).parameters["Scaled"] == scaled.parameters["Scaled"] != ""
     more = stack(

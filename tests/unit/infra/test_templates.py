@@ -112,6 +112,7 @@ def test_every_agent_has_alarms_with_actions(config: Config) -> None:
     assert watched == {
         "UnHealthyHostCount": ("AWS/ApplicationELB", 0),
         "HTTPCode_Target_5XX_Count": ("AWS/ApplicationELB", 5),
+        "TargetResponseTime": ("AWS/ApplicationELB", 3),
         "CPUUtilization": ("AWS/ECS", 80),
         "MemoryUtilization": ("AWS/ECS", 80),
     }

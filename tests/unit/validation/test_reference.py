@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.validation.shown import shown
 from validation import reference
 from validation.model import Check
 from validation.suites import known_checks
@@ -13,9 +14,14 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "validation.md"
 
 def test_the_document_has_the_table_of_the_checks() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert reference.document(text) == text, (
-        "write it: python -m validation.reference docs/validation.md"
+    assert reference.document(text, shown()) == text, (
+        "write it: python -m tests.unit.validation.shown docs/validation.md"
     )
+
+
+def test_every_check_is_shown_to_fail() -> None:
+    assert shown().keys() == known_checks().keys()
+    assert all(item.what and item.where for item in shown().values())
 
 
 @pytest.mark.parametrize("check", known_checks().values(), ids=known_checks())

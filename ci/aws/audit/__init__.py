@@ -1,0 +1,1 @@
+"""What validation reads of an account beside what a release uses: values, and nothing changed."""
