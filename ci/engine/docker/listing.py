@@ -1,16 +1,21 @@
 """What a command changed in a running container, seen by the container's own process.
 
 A first listing has the inode number and the time of the last change (ctime) of every file; no
-process can choose either. Later ones have what changed since: a directory in which a name was
-added, removed or renamed is among it, and is listed again. What is mounted is left out.
+process can choose either. After a command, only directories and the files that were changed since
+the first listing are looked at: a directory has a new time if a name in it was added, removed or
+renamed, and on overlayfs also if a file of the image in it was changed, which is copied into the
+container's own layer for that. The directories with a new time are listed again. What is mounted
+is left out.
 """
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from posixpath import basename, dirname, join
 from typing import NamedTuple
+
+from ci.engine.store.patterns import parents
 
 #: Executes a shell command of one line in the container; returns its output, None if it failed.
 Ask = Callable[[str], bytes | None]
@@ -19,7 +24,8 @@ MAX_LISTED = 60_000
 #: Seconds by which the clock of the container may be set back unnoticed, and what makes up for it.
 TOLERANCE, MARGIN = 2, 5
 _FORMAT = r"-printf '%y %i %C@ %m %U %G %T@ %s %n %p\0%l\0'"
-_NOW = "date +%s.%N"
+#: A file whose times are always those of the look at it.
+_NOW = "/proc/self/stat"
 _KINDS, DIRECTORY, SOCKET = "fdlpcbs", "d", "s"
 
 
@@ -66,41 +72,39 @@ class Listing:
         """List all files; blocks; raises `UnclearError`."""
         self._ask = ask
         self._known: dict[str, dict[str, Identity]] = {}  # by directory and name
-        head, _, files = self._output(
-            f"{_NOW} && cat /proc/self/mountinfo && echo && find / -xdev {_FORMAT}"
+        self._now, self._asked = 0.0, time.monotonic()
+        mounts, _, files = self._output(
+            f"cat /proc/self/mountinfo && echo && find / {_NOW} -xdev {_FORMAT}"
         ).partition(b"\n\n")
-        now, *mounts = head.decode("utf-8", "surrogateescape").splitlines()
-        self._now, self._asked = float(now), time.monotonic()
-        places = {_unescaped(line.split(" ")[4]).strip("/") for line in mounts}
-        self._mounts = frozenset(places - {""})
+        self._mounts = frozenset(_mounts(mounts.decode("utf-8", "surrogateescape")))
         self._below_mounts = tuple(f"{place}/" for place in self._mounts)
         found = {each.path: each for each in self._parsed(files)}
         if len(found) > MAX_LISTED or "" not in found:
             raise UnclearError("there are too many files, or none")
         self._root = found[""]
+        # What is looked at every time: the shell has these paths as its arguments.
+        self._watched: set[str] = set()
+        self._unwatched: list[str] = []  # the shell has not got them yet
         for each in found.values():
             self._know(each)
+            if each.kind == DIRECTORY:
+                self._watch(each.path)
 
     def changes(self) -> Changes:
         """Return what was changed since the last listing; blocks; raises `UnclearError`."""
-        late = {each.path: each for each in self._late() if each.identity != self._of(each.path)}
-        directories = [each for each in late.values() if each.kind == DIRECTORY]
-        same = {each.path for each in directories if self._is_same(each)}
-        fresh = {each.path for each in directories} - same
-        tops = [path for path in fresh if not any(above in fresh for above in _above(path))]
-        listed = self._inner(sorted(same), sorted(tops))
-        removed = self._missing(same, listed)
-        for each in listed:
-            is_fresh = any(above in fresh for above in _above(each.path))
-            if is_fresh or each.identity != self._of(each.path):
-                if each.kind == DIRECTORY and each.path not in late and not is_fresh:
-                    raise UnclearError(f"{each.path} is new and has an old time")
-                late[each.path] = each
+        late = _real({each.path: each for each in self._late()})
+        same = {path for path, each in late.items() if self._is_same_directory(each)}
+        inner = self._inside(sorted(same), "-maxdepth 1")
+        changed = {each.path: each for each in inner if each.identity != self._of(each.path)}
+        late = _real(late | changed)
+        late |= {each.path: each for each in self._inside(self._fresh(late), "")}
+        removed = self._missing(same & late.keys(), inner)
         removed |= {path for path, each in late.items() if self._replaces(each)}
         for path in removed:
             self._forget(path)
         for each in late.values():
             self._know(each)
+            self._watch(each.path)
         self._require_root(late.pop("", self._root))
         files = {path: each for path, each in late.items() if each.kind != SOCKET}
         return Changes(files=files, removed=frozenset(removed))
@@ -110,9 +114,21 @@ class Listing:
         return self._known.get(dirname(path), {}).get(basename(path))
 
     def _is_same(self, each: Found) -> bool:
-        """Return whether a directory is the one that was there before."""
+        """Return whether a file is the one that was there before, with or without changes."""
         known = self._of(each.path)
         return known is not None and known[:2] == each.identity[:2]
+
+    def _is_same_directory(self, each: Found) -> bool:
+        return each.kind == DIRECTORY and self._is_same(each)
+
+    def _fresh(self, late: Mapping[str, Found]) -> list[str]:
+        """Return the directories that are new, without those below another one."""
+        fresh = {
+            path
+            for path, each in late.items()
+            if each.kind == DIRECTORY and not self._is_same(each)
+        }
+        return sorted(path for path in fresh if fresh.isdisjoint(parents(path)))
 
     def _replaces(self, each: Found) -> bool:
         """Return whether a file hides what an entry of a layer at its path would not hide."""
@@ -148,25 +164,30 @@ class Listing:
             below += [join(place, name) for name, known in inner.items() if known[0] == DIRECTORY]
 
     # --- listings -----------------------------------------------------------------------------
-    def _late(self) -> Iterator[Found]:
-        """Return the files that were changed since the last listing, and some before it."""
-        since, asking = int(self._now) - MARGIN, time.monotonic()
-        late = f"{_NOW} && find / -xdev -newerct @{since} {_FORMAT}"
-        now, _, files = self._output(late).partition(b"\n")
-        passed = float(now) - self._now
-        if passed < asking - self._asked - TOLERANCE:
-            raise UnclearError("the clock was set back")
-        self._now, self._asked = float(now), time.monotonic()
-        return self._parsed(files)
+    def _late(self) -> list[Found]:
+        """Return what is watched and was changed since the last listing."""
+        since, asked, looked = int(self._now) - MARGIN, time.monotonic(), self._now
+        new, self._unwatched = _quoted(self._unwatched), []
+        # An error is a name that is gone; only the last name shows that all were looked at.
+        late = f'set -- "$@" {new}; find "$@" {_NOW} -maxdepth 0 -newerct @{since} {_FORMAT}; true'
+        self._now = 0.0
+        found = [e for e in self._parsed(self._output(late)) if e.identity != self._of(e.path)]
+        if self._now - looked < asked - self._asked - TOLERANCE:
+            raise UnclearError("the clock was set back, or the listing is not complete")
+        self._asked = time.monotonic()
+        return found
 
-    def _inner(self, directories: Sequence[str], trees: Sequence[str]) -> list[Found]:
-        """Return the names in some directories, and all that is below others."""
-        commands = [
-            f"find {_quoted(paths)} -mindepth 1 {depth} -xdev {_FORMAT}"
-            for paths, depth in ((directories, "-maxdepth 1"), (trees, ""))
-            if paths
-        ]
-        return list(self._parsed(self._output(" && ".join(commands)))) if commands else []
+    def _watch(self, path: str) -> None:
+        if path not in self._watched:
+            self._watched.add(path)
+            self._unwatched.append(path)
+
+    def _inside(self, directories: Sequence[str], depth: str) -> list[Found]:
+        """Return what is in some directories, which exist."""
+        if not directories:
+            return []
+        command = f"find {_quoted(directories)} -mindepth 1 {depth} -xdev {_FORMAT}"
+        return list(self._parsed(self._output(command)))
 
     def _output(self, command: str) -> bytes:
         output = self._ask(command)
@@ -179,6 +200,8 @@ class Listing:
         parts = output.decode("utf-8", "surrogateescape").split("\0")
         for head, target in zip(parts[::2], parts[1::2], strict=False):
             kind, inode, changed, mode, uid, gid, mtime, size, links, path = head.split(" ", 9)
+            if path == _NOW:
+                self._now = float(changed)
             path = path.strip("/")
             if path in self._mounts or path.startswith(self._below_mounts):
                 continue
@@ -188,9 +211,10 @@ class Listing:
             yield Found(kind, inode, changed, *numbers, int(size), int(links), path, target)
 
 
-def _above(path: str) -> Iterator[str]:
-    while path := dirname(path):
-        yield path
+def _real(late: Mapping[str, Found]) -> dict[str, Found]:
+    """Return what is not below a name that is no directory any more: a link may lead to others."""
+    replaced = {path for path, each in late.items() if each.kind != DIRECTORY}
+    return {path: each for path, each in late.items() if replaced.isdisjoint(parents(path))}
 
 
 def _quoted(paths: Iterable[str]) -> str:
@@ -198,6 +222,17 @@ def _quoted(paths: Iterable[str]) -> str:
     if "\n" in quoted:
         raise UnclearError("the name of a directory has more than one line")
     return quoted
+
+
+def _mounts(table: str) -> Iterator[str]:
+    """Yield the paths of the mounts in a container's mountinfo, but of its own files."""
+    for line in table.splitlines():
+        fields = line.split(" ")
+        place = _unescaped(fields[4]).strip("/")
+        if place:
+            yield place
+        elif fields[fields.index("-") + 1] != "overlay":
+            raise UnclearError("the files of the container are not on overlayfs")
 
 
 def _unescaped(text: str) -> str:

@@ -47,6 +47,11 @@ FEW = 8
 PARALLEL = 4
 
 
+def commits_slowly(daemon: Daemon) -> bool:
+    """Return whether a container engine takes longer to commit a container than to list it."""
+    return daemon.containerd
+
+
 class NotRecordedError(Exception):
     """What a command changed cannot be recorded as a layer, or a commit is cheaper."""
 
@@ -62,7 +67,7 @@ class Recorder:
 
     async def begin(self, container: StepContainer) -> None:
         """List the files of a new container, so that its changes can be recorded."""
-        if self._daemon.containerd and not container.dedicated:
+        if commits_slowly(self._daemon) and not container.dedicated:
             ask = partial(self._daemon.lookers.ask, container.id)
             with contextlib.suppress(UnclearError, ValueError):
                 container.listing = await self._daemon.call(Listing, ask)
