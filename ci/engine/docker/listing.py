@@ -59,6 +59,7 @@ class Changes:
 
     files: dict[str, Found] = field(default_factory=dict)
     removed: frozenset[str] = frozenset()
+    root: bool = False  # whether the mode or the owner of the root was changed
 
 
 class UnclearError(Exception):
@@ -105,9 +106,10 @@ class Listing:
         for each in late.values():
             self._know(each)
             self._watch(each.path)
-        self._require_root(late.pop("", self._root))
+        before, self._root = self._root, late.pop("", self._root)
         files = {path: each for path, each in late.items() if each.kind != SOCKET}
-        return Changes(files=files, removed=frozenset(removed))
+        root = _attributes(before) != _attributes(self._root)
+        return Changes(files=files, removed=frozenset(removed), root=root)
 
     # --- comparisons --------------------------------------------------------------------------
     def _of(self, path: str) -> Identity | None:
@@ -148,10 +150,6 @@ class Listing:
             if name  # the root is in its own directory
         }
 
-    def _require_root(self, root: Found) -> None:
-        if (root.mode, root.uid, root.gid) != (self._root.mode, self._root.uid, self._root.gid):
-            raise UnclearError("a layer does not have the mode and the owner of the root")
-
     def _know(self, each: Found) -> None:
         self._known.setdefault(dirname(each.path), {})[basename(each.path)] = each.identity
 
@@ -171,7 +169,12 @@ class Listing:
         # An error is a name that is gone; only the last name shows that all were looked at.
         late = f'set -- "$@" {new}; find "$@" {_NOW} -maxdepth 0 -newerct @{since} {_FORMAT}; true'
         self._now = 0.0
-        found = [e for e in self._parsed(self._output(late)) if e.identity != self._of(e.path)]
+        # What was gone the last time is not looked at: a link may lead to another file there.
+        found = [
+            each
+            for each in self._parsed(self._output(late))
+            if self._of(each.path) not in (None, each.identity)
+        ]
         if self._now - looked < asked - self._asked - TOLERANCE:
             raise UnclearError("the clock was set back, or the listing is not complete")
         self._asked = time.monotonic()
@@ -209,6 +212,10 @@ class Listing:
                 raise UnclearError(f"{path} is of an unknown kind")
             numbers = int(mode, 8), int(uid), int(gid), int(mtime.partition(".")[0])
             yield Found(kind, inode, changed, *numbers, int(size), int(links), path, target)
+
+
+def _attributes(each: Found) -> tuple[int, int, int]:
+    return each.mode, each.uid, each.gid
 
 
 def _real(late: Mapping[str, Found]) -> dict[str, Found]:

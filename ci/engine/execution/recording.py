@@ -214,13 +214,13 @@ class Recorder:
 
 
 def _require_small(state: State, changes: Changes) -> None:
-    """Raise `NotRecordedError` for changes that are too large, or of names no layer can have."""
+    """Raise `NotRecordedError` for changes that are too large, or that no layer can have."""
     paths = [*changes.files, *changes.removed]
     size = sum(each.size for each in changes.files.values() if each.kind == FILE)
     many = len(paths) > MAX_FILES or state.size + len(paths) > MAX_RECORDED
     # No archive is requested by other names than UTF-8, and in images `.wh.` deletes a name.
     named = all(_is_text(path) and not basename(path).startswith(WHITEOUT) for path in paths)
-    if many or size > MAX_BYTES or not named:
+    if changes.root or many or size > MAX_BYTES or not named:
         raise NotRecordedError
 
 

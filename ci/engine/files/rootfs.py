@@ -186,11 +186,13 @@ class Rootfs:
         return [*known, *added]
 
     async def _effective(self, below: State, layer: Layer) -> Layer:
-        """Return a layer that removes only what is below it.
+        """Return a layer that removes only what is below it, and everything once.
 
-        In a directory that no layer below has, overlayfs lists other removed names as files.
+        In a directory that no layer below has, or that hides them, overlayfs lists other removed
+        names as files.
         """
-        removed = {p for p in layer.removed if await self.entry_at(below, p)}
+        once = [path for path in layer.removed if layer.removed.isdisjoint(parents(path))]
+        removed = {path for path in once if await self.entry_at(below, path)}
         return replace(layer, removed=frozenset(removed))
 
     async def _load(
