@@ -74,7 +74,7 @@ def show(path):
     text = hashlib.sha256(open(path, "rb").read()).hexdigest() if regular else ""
     names = os.listxattr(path, follow_symlinks=False)
     attributes = {n: os.getxattr(path, n, follow_symlinks=False) for n in names}
-    time = path != "/etc" and int(s.st_mtime)  # the container engine adds files to /etc
+    time = not stat.S_ISDIR(s.st_mode) and int(s.st_mtime)  # a layer may be without a directory
     print(ascii(path), oct(s.st_mode), s.st_uid, s.st_gid, time, s.st_nlink > 1 and regular,
          os.readlink(path) if link else text, attributes)
     if stat.S_ISDIR(s.st_mode) and path != "/":
