@@ -5,17 +5,25 @@ both and exits with `exit_code`; nothing else prints errors. Codes 1 and 2 keep 
 meaning (failure, wrong usage).
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class AcsoError(Exception):
-    """Base class: an error that is shown as a message, without a traceback."""
+    """Base class: an error that is shown as a message, without a traceback.
+
+    `details` is what a command found although it failed, such as the results of checks: `--json`
+    has it in the error, and `--output` writes it.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", details: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.hint = hint
+        self.details = details
 
 
 class UsageError(AcsoError):
@@ -122,6 +130,12 @@ class ValidationError(AcsoError):
     """Checks of a running environment failed."""
 
     exit_code = 30
+
+
+class UndecidedError(AcsoError):
+    """No check of a running environment failed, but some could not look."""
+
+    exit_code = 33
 
 
 class TaskFailedError(AcsoError):

@@ -1,4 +1,4 @@
-"""Smoke checks: the cluster is active, agents run, log and answer, Bedrock offers a model."""
+"""Smoke checks: the cluster is active, and the agents that were released run, log and answer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ import anyio
 from ci.aws import ecs, elb, logs
 from ci.common.concurrency import parallel
 from ci.config import Agent
-from validation.model import Check, CheckContext, Finding, failed, passed
+from validation import environment
+from validation.model import Check, CheckContext, Evidence, Finding, Severity, failed, judged
 
 LOG_SECONDS = 10.0  # at most, to wait for log lines to arrive
 ANSWER_SECONDS = 20.0  # at most, to ask agents again that do not answer as they should
@@ -28,38 +29,40 @@ class Expected:
 
 async def cluster_active(context: CheckContext) -> Finding:
     """Check that the ECS cluster exists and is ACTIVE."""
-    status = await ecs.cluster_status(context.aws, context.env.cluster)
-    observed, expected = f"{context.env.cluster} is {status or 'missing'}", "ACTIVE"
-    return passed(observed, expected) if status == expected else failed(observed, expected)
+    status = await environment.cluster_status(context)
+    return judged(
+        [f"{context.env.cluster} is {status}"] * (status != "ACTIVE"),
+        Evidence("clusters", 1, 1),
+        observed=f"{context.env.cluster} is {status}",
+        expected="ACTIVE",
+    )
 
 
 async def services_running(context: CheckContext) -> Finding:
     """Check that the agents' services run, with all their tasks and one deployment each.
 
-    Other services of the cluster are reported, and no failure: a release that removes an agent
-    removes its service after it has succeeded.
+    Other services of the cluster are a warning: a release that removes an agent removes its
+    service after it has succeeded.
     """
-    wanted = {context.env.service(agent) for agent in context.config.agents}
-    expected = f"{len(wanted)} services, running = desired > 0, one deployment each"
-    cluster = context.env.cluster
-    if await ecs.cluster_status(context.aws, cluster) != "ACTIVE":
-        return failed(f"cluster {cluster} does not exist", expected)
-    names = set(await ecs.service_names(context.aws, cluster))
-    problems = [f"{name} is missing" for name in sorted(wanted - names)]
-    found = await ecs.services(context.aws, cluster, sorted(names & wanted))
-    scaled = {
-        context.env.service(agent)
-        for agent in context.config.agents
-        if context.env.task(agent).scaling
-    }
+    found = await environment.running(context)
+    agents = context.config.agents
+    names = {agent.name: context.env.service(agent) for agent in agents}
+    missing = [name for agent, name in names.items() if agent not in found.services]
+    scaled = {agent.name for agent in agents if context.env.task(agent).scaling}
+    problems = [f"{name} is missing" for name in sorted(missing)]
     problems += [
-        text for name in sorted(found) for text in problems_of(found[name], scaled=name in scaled)
+        text
+        for agent, service in sorted(found.services.items())
+        for text in problems_of(service, scaled=agent in scaled)
     ]
-    if problems:
-        return failed("; ".join(problems), expected)
-    tasks = sum(service.running for service in found.values())
-    others = f"; services of no agent: {', '.join(sorted(names - wanted))}" * bool(names - wanted)
-    return passed(f"{len(found)} services with {tasks} tasks{others}", expected)
+    tasks = sum(service.running for service in found.services.values())
+    return judged(
+        problems,
+        Evidence("services", len(found.services), len(agents)),
+        observed=f"{len(found.services)} services with {tasks} tasks",
+        expected=f"{len(agents)} services, running = desired > 0, one deployment each",
+        warnings=[f"service of no agent: {name}" for name in found.strays],
+    )
 
 
 def problems_of(service: ecs.Service, *, scaled: bool = False) -> list[str]:
@@ -80,44 +83,108 @@ def problems_of(service: ecs.Service, *, scaled: bool = False) -> list[str]:
     return problems
 
 
+async def images_deployed(context: CheckContext) -> Finding:
+    """Check that every running task runs its service's revision, whose image is a digest."""
+    found = await environment.running(context)
+    problems, tasks = [], 0
+    for agent, service in sorted(found.services.items()):
+        definition = found.definitions.get(agent)
+        if definition is None:
+            problems.append(f"{service.name} runs {service.revision}, which does not exist")
+        elif "@sha256:" not in definition.image:
+            problems.append(f"{service.name} runs {definition.image}, which is no digest")
+        elif definition.image.partition("@")[2] != definition.environment.get("ACSO_DIGEST"):
+            problems.append(f"{service.name} runs another image than the release registered")
+        for task in found.tasks.get(agent, ()):
+            tasks += 1
+            if task.revision != service.revision:
+                problems.append(f"task {task.id} of {service.name} runs {_short(task.revision)}")
+    return judged(
+        problems,
+        Evidence("services", len(found.services), len(context.config.agents)),
+        Evidence("running tasks", tasks, tasks),
+        observed=f"{tasks} tasks run the released images",
+        expected="the service's revision in every task, its image a digest",
+    )
+
+
 async def logs_written(context: CheckContext) -> Finding:
     """Check that the log group exists and every running task has written to it."""
     group = context.env.log_group
     expected = "a log stream with events for every running task"
     if not await logs.group_exists(context.aws, group):
         return failed(f"log group {group} does not exist", expected)
-    tasks = await _running(context)
-    idle = [agent.name for agent in context.config.agents if not tasks[agent.name]]
+    tasks = (await environment.running(context)).tasks
+    idle = [agent.name for agent in context.config.agents if not tasks.get(agent.name)]
     if idle:
         return failed(f"no running task of {', '.join(idle)}", expected)
     streams = [
-        f"{agent.name}/{agent.container}/{task}"
+        f"{agent.name}/{agent.container}/{task.id}"
         for agent in context.config.agents
         for task in tasks[agent.name]
     ]
     silent = await _silent(context, group, streams)
-    if silent:
-        hint = "the execution role needs logs:CreateLogStream and logs:PutLogEvents"
-        return failed(f"nothing written to {', '.join(silent)}", expected, hint=hint)
-    return passed(f"{len(streams)} tasks write to {group}", expected)
+    return judged(
+        [f"nothing written to {', '.join(silent)}"] * bool(silent),
+        Evidence("log streams", len(streams), len(streams)),
+        observed=f"{len(streams)} tasks write to {group}",
+        expected=expected,
+        hint="the execution role needs logs:CreateLogStream and logs:PutLogEvents",
+    )
 
 
 async def bedrock_reachable(context: CheckContext) -> Finding:
     """Check that Bedrock offers at least one model in the region."""
     answer = await context.aws.call("bedrock", "list_foundation_models")
     models = answer["modelSummaries"]
-    observed, expected = f"{len(models)} models in {context.aws.region}", "one model or more"
-    return passed(observed, expected) if models else failed(observed, expected)
+    return judged(
+        [] if models else [f"no model in {context.aws.region}"],
+        Evidence("models", len(models), len(models)),
+        observed=f"{len(models)} models in {context.aws.region}",
+        expected="one model or more",
+    )
 
 
-async def agents_answer(context: CheckContext) -> Finding:
-    """Check that every agent answers through the load balancer, with the deployed version."""
-    expected = "HTTP 200, healthy, ready, with the deployed version and digest"
-    problems = await parallel(lambda agent: _answers(context, agent), context.config.agents)
-    found = [text for texts in problems for text in texts]
-    if found:
-        return failed("; ".join(found), expected)
-    return passed(f"{len(problems)} agents are healthy and ready at {context.url}", expected)
+async def agents_healthy(context: CheckContext) -> Finding:
+    """Check that every agent's health answers through the load balancer, as it was deployed."""
+    definitions = (await environment.running(context)).definitions
+
+    async def one(agent: Agent) -> list[str]:
+        definition = definitions.get(agent.name)
+        if definition is None:
+            return [f"{agent.name} has no service with a task definition"]
+        expected = Expected(
+            agent=agent.name,
+            environment=context.env.name,
+            version=definition.environment.get("ACSO_VERSION", ""),
+            digest=definition.image.partition("@")[2],
+        )
+        url = f"{context.url}/{agent.name}{agent.health_path}"
+        return await _asked(url, partial(health_problems, expected))
+
+    return await _all(context, one, "healthy", "HTTP 200 with the deployed version and digest")
+
+
+async def agents_ready(context: CheckContext) -> Finding:
+    """Check that every agent answers through the load balancer that it can work."""
+
+    async def one(agent: Agent) -> list[str]:
+        return await _asked(
+            f"{context.url}/{agent.name}/ready", partial(ready_problems, agent.name)
+        )
+
+    return await _all(context, one, "ready", "HTTP 200")
+
+
+async def _all(context: CheckContext, one: Callable, state: str, expected: str) -> Finding:  # type: ignore[type-arg]
+    agents = context.config.agents
+    found = [text for texts in await parallel(one, agents) for text in texts]
+    return judged(
+        found,
+        Evidence("agents", len(agents), len(agents)),
+        observed=f"{len(agents)} agents are {state} at {context.url}",
+        expected=expected,
+    )
 
 
 def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
@@ -132,30 +199,9 @@ def health_problems(expected: Expected, answer: elb.Answer) -> list[str]:
     ]
 
 
-async def _answers(context: CheckContext, agent: Agent) -> list[str]:
-    name = context.env.service(agent)
-    service = (await ecs.services(context.aws, context.env.cluster, [name])).get(name)
-    definition = await ecs.task_definition(context.aws, service.revision) if service else None
-    if definition is None:
-        return [f"{agent.name} has no service with a task definition"]
-    expected = Expected(
-        agent=agent.name,
-        environment=context.env.name,
-        version=definition.environment.get("ACSO_VERSION", ""),
-        digest=definition.image.partition("@")[2],
-    )
-    base = f"{context.url}/{agent.name}"
-    questions = [
-        (base + agent.health_path, partial(health_problems, expected)),
-        (f"{base}/ready", partial(ready_problems, expected)),
-    ]
-    health, ready = await parallel(lambda each: _asked(*each), questions)
-    return [*health, *ready]
-
-
-def ready_problems(expected: Expected, answer: elb.Answer) -> list[str]:
+def ready_problems(agent: str, answer: elb.Answer) -> list[str]:
     """Return what is wrong with an agent's answer to `/ready`; pure."""
-    return [f"{expected.agent} is not ready: {answer}"] * (answer.status != 200)
+    return [f"{agent} is not ready: {answer}"] * (answer.status != 200)
 
 
 async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[str]:
@@ -171,17 +217,6 @@ async def _asked(url: str, problems: Callable[[elb.Answer], list[str]]) -> list[
         await anyio.sleep(PAUSE)
 
 
-async def _running(context: CheckContext) -> dict[str, list[str]]:
-    """Return the ids of each agent's running tasks."""
-    names = {context.env.service(agent): agent.name for agent in context.config.agents}
-    ids = await ecs.task_ids(context.aws, context.env.cluster)
-    found: dict[str, list[str]] = {agent: [] for agent in names.values()}
-    for task in await ecs.tasks(context.aws, context.env.cluster, ids):
-        if task.status == "RUNNING" and task.service in names:
-            found[names[task.service]].append(task.id)
-    return found
-
-
 async def _silent(context: CheckContext, group: str, streams: list[str]) -> list[str]:
     """Return the streams without an event, after waiting for lines that may still arrive."""
     deadline = anyio.current_time() + LOG_SECONDS
@@ -194,10 +229,72 @@ async def _silent(context: CheckContext, group: str, streams: list[str]) -> list
         await anyio.sleep(PAUSE)
 
 
+def _short(revision: str) -> str:
+    return revision.rsplit("/", 1)[-1]
+
+
 CHECKS = (
-    Check(name="cluster", sentence="the cluster is active", run=cluster_active),
-    Check(name="services", sentence="all services run", run=services_running),
-    Check(name="logs", sentence="the agents write logs", run=logs_written),
-    Check(name="bedrock", sentence="Bedrock is reachable", run=bedrock_reachable),
-    Check(name="agents", sentence="the agents answer", run=agents_answer),
+    Check(
+        id="smoke.cluster",
+        title="the cluster is active",
+        run=cluster_active,
+        severity=Severity.CRITICAL,
+        reads=("ecs:DescribeClusters",),
+        why="without it nothing runs",
+        remedy="./acso plan shows whether the stack is complete; ./acso deploy repairs it",
+    ),
+    Check(
+        id="smoke.services",
+        title="all services run",
+        run=services_running,
+        severity=Severity.CRITICAL,
+        reads=("ecs:ListServices", "ecs:DescribeServices"),
+        why="a missing service, or one without tasks, answers nobody",
+        remedy="./acso status and ./acso logs say why its tasks stop",
+    ),
+    Check(
+        id="smoke.images",
+        title="the tasks run what was released",
+        run=images_deployed,
+        severity=Severity.CRITICAL,
+        reads=("ecs:DescribeTaskDefinition", "ecs:ListTasks", "ecs:DescribeTasks"),
+        why="a tag can be moved, and a task of an old revision is another version",
+        remedy="./acso deploy moves every service to the release",
+    ),
+    Check(
+        id="smoke.logs",
+        title="the agents write logs",
+        run=logs_written,
+        severity=Severity.HIGH,
+        reads=("logs:DescribeLogGroups", "logs:GetLogEvents"),
+        why="the cause of a failure is in the log or nowhere",
+        remedy="the execution role needs logs:CreateLogStream and logs:PutLogEvents",
+    ),
+    Check(
+        id="smoke.bedrock",
+        title="Bedrock is reachable",
+        run=bedrock_reachable,
+        severity=Severity.HIGH,
+        reads=("bedrock:ListFoundationModels",),
+        why="without a model the supervisor plans by rules alone",
+        remedy="allow the model in the account, and the network's way to Bedrock",
+    ),
+    Check(
+        id="smoke.health",
+        title="the agents are healthy",
+        run=agents_healthy,
+        severity=Severity.CRITICAL,
+        reads=("GET /health",),
+        why="an agent of another version, or none, is not what was released",
+        remedy="./acso logs --env ENV --agent NAME",
+    ),
+    Check(
+        id="smoke.ready",
+        title="the agents are ready",
+        run=agents_ready,
+        severity=Severity.CRITICAL,
+        reads=("GET /ready",),
+        why="an agent that cannot reach its state answers every request with an error",
+        remedy="the answer names the dependency that failed",
+    ),
 )

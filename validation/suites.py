@@ -6,3 +6,8 @@ from validation import smoke
 from validation.model import Check
 
 SUITES: Mapping[str, tuple[Check, ...]] = {"smoke": smoke.CHECKS}
+
+
+def known_checks() -> dict[str, Check]:
+    """Return every check of every suite by its id."""
+    return {check.id: check for checks in SUITES.values() for check in checks}

@@ -29,6 +29,7 @@ exit codes of all commands:
    30  validation failed
    31  a one-off task did not run; otherwise run-task ends with the exit code of the task
    32  a command in a running task could not be started
+   33  validation is undecided: nothing failed, but a check could not look
   130  interrupted: Ctrl-C
 
 exit codes of a release that did not succeed:

@@ -7,6 +7,7 @@ error, results to standard output; every kind of failure has its own exit code (
 
 import argparse
 import itertools
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -132,11 +133,17 @@ async def _call(function: Function, options: argparse.Namespace) -> str | int:
     # A handler runs nothing in the engine and may need the terminal: the local engine is enough.
     engine: Engine = "local" if handler and options.engine == "auto" else options.engine
     run = RunOptions(engine=engine, aws=given.get("aws", "auto"), verbose=options.verbose)
-    result = await call(function, arguments, constructor, run, handler)
+    output: Path | None = getattr(options, "output", None)
+    try:
+        result = await call(function, arguments, constructor, run, handler)
+    except AcsoError as error:
+        if error.details is not None and output:
+            _write(output, json.dumps(error.details, indent=2))
+        raise
     if isinstance(result, streaming.ReplacementProgram):
         return _replaced(result)
-    if isinstance(result, RenderedResult) and getattr(options, "output", None):
-        _write(options.output, result.document)
+    if isinstance(result, RenderedResult) and output:
+        _write(output, result.document)
     return result
 
 
@@ -162,7 +169,7 @@ def _write(path: Path, document: str) -> None:
         path.write_text(document + "\n", encoding="utf-8")
     except OSError as error:
         message = f"cannot write {path}: {error.strerror}"
-        hint = "the command itself succeeded; only this file is missing"
+        hint = "the command itself has ended; only this file is missing"
         raise HostError(message, hint=hint) from None
 
 

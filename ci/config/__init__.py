@@ -10,6 +10,7 @@ from ci.config.environments import PROTECTED, Environment, LoadBalancer, Network
 from ci.config.model import Config, Project
 from ci.config.parsing import FILE, load, parse
 from ci.config.settings import nearest
+from ci.config.validating import SUITES, Accepted, Thresholds
 from ci.config.variables import SECRET_VALUE
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "PROTECTED",
     "SECRET_VALUE",
     "STRATEGIES",
+    "SUITES",
+    "Accepted",
     "Agent",
     "Config",
     "Environment",
@@ -28,6 +31,7 @@ __all__ = [
     "Scaling",
     "Size",
     "Task",
+    "Thresholds",
     "load",
     "nearest",
     "parse",

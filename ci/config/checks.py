@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ci.config import access, variables
+from ci.config import access, validating, variables
 from ci.config.agents import Agent, Task
 from ci.config.environments import Environment
 from ci.config.model import Config, Project
@@ -75,6 +75,12 @@ def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> N
         least = MINIMUMS.get(item.name, 1)
         if type(value) is int and value < least:
             raise BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
+    validating.check_suites(f"{where}.suites", environment.suites)
+    for key, limit in vars(environment.thresholds).items():
+        if limit < 1:
+            raise BadKeyError(f"{where}.thresholds.{key}", "must be 1 or more")
+    for check_id, accepted in environment.exceptions.items():
+        validating.check_accepted(f"{where}.exceptions.{check_id}", check_id, accepted)
     known(f"{where}.agents", environment.agents, {agent.name for agent in agents})
     for agent in agents:
         own = environment.agents.get(agent.name)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from ci.config.agents import Agent, Scaling, Size, Task
 from ci.config.settings import About
+from ci.config.validating import Accepted, Thresholds
 
 PROTECTED = "production"  # the environment whose data and stack are protected
 DEVELOPMENT = "development"  # the environment that needs no TLS
@@ -84,7 +85,9 @@ class Environment:
     ]
     deploy_timeout: Annotated[int, About("time that a rollout may take", "seconds")]
     rollback_timeout: Annotated[int, About("time that the way back may take", "seconds")]
-    validation_timeout: Annotated[int, About("time that smoke validation may take", "seconds")]
+    validation_timeout: Annotated[
+        int, About("time that validation may take, all suites", "seconds")
+    ]
     bake_time: Annotated[
         int, About("time that all must stay well before a release is a success", "seconds")
     ]
@@ -140,6 +143,11 @@ class Environment:
         bool,
         About("whether a new stack takes over the tables and logs that production's last one kept"),
     ] = False
+    suites: Annotated[
+        tuple[str, ...], About("suites that a release is validated by, in their order")
+    ] = ("smoke",)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    exceptions: Mapping[str, Accepted] = field(default_factory=dict)
     agents: Mapping[str, Size] = field(default_factory=dict)
 
     @property

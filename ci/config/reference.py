@@ -26,6 +26,8 @@ EFFECTS: Mapping[str, str] = {
     "service": "the service is updated; its tasks stay",
     "stack": "infrastructure; tasks stay",
 }
+#: What the tables of a setting are named by.
+KEYS: Mapping[str, str] = {"agents": "AGENT", "exceptions": '"CHECK"'}
 TABLES: Mapping[str, type] = {
     "project": Project,
     "agents.AGENT": Agent,
@@ -75,7 +77,8 @@ def _of(table: str, cls: type) -> Iterator[Setting]:
         if typing.get_origin(kind) is Mapping and dataclasses.is_dataclass(
             typing.get_args(kind)[1]
         ):
-            nested.append((f"{table}.{field.name}.AGENT", typing.get_args(kind)[1]))
+            key = KEYS[field.name]
+            nested.append((f"{table}.{field.name}.{key}", typing.get_args(kind)[1]))
             continue
         if field.name == "name" and table != "project":
             continue  # the table's own name

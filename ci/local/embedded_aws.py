@@ -16,6 +16,8 @@ from typing import Any
 
 import anyio
 
+from ci.config import machine
+from ci.config.machine import Address, embedded_aws_record
 from ci.errors import HostError
 from ci.local import dockerd, leftovers, lock, paths, process
 from ci.local.aws import server
@@ -43,17 +45,17 @@ class Emulator:
     @property
     def endpoint(self) -> str:
         """The URL of its API, for AWS_ENDPOINT_URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return Address(self.port).endpoint
 
     @property
     def registry(self) -> str:
         """The host of its container registry; Docker accepts localhost without TLS."""
-        return f"localhost:{self.port}"
+        return Address(self.port).registry
 
     @property
     def load_balancer(self) -> str:
         """The URL pattern of its load balancers."""
-        return f"{self.endpoint}/_alb/{{name}}"
+        return Address(self.port).load_balancer
 
     def environ(self) -> dict[str, str]:
         """Return the variables that point an AWS client at it."""
@@ -117,10 +119,10 @@ async def stop(docker: Docker | None, say: Say) -> list[str]:
 
 def recorded() -> Emulator | None:
     """Return the embedded AWS that was last started, whether it still runs or not."""
-    known = process.read(_record())
+    known = process.read(embedded_aws_record())
     if known is None:
         return None
-    record = json.loads(_record().read_text())
+    record = json.loads(embedded_aws_record().read_text())
     return Emulator(port=record["port"], bridge=record["bridge"], process=known)
 
 
@@ -129,14 +131,10 @@ def log_file() -> Path:
     return paths.state_dir() / "aws.log"
 
 
-def _record() -> Path:
-    return paths.state_dir() / "aws.json"
-
-
 async def _start(docker: Docker, say: Say, *, plain: bool) -> Emulator:
     addresses = listening_addresses(docker.bridge)
     before = recorded()
-    wanted = before.port if before else PREFERRED_PORT if paths.instance() == "default" else 0
+    wanted = before.port if before else PREFERRED_PORT if machine.instance() == "default" else 0
     # A port that is free now may be taken before the server listens: then try another one.
     for _ in range(3):
         port = free_port(addresses, wanted)
@@ -156,13 +154,13 @@ async def _launch(
 ) -> Emulator | None:
     passed = {name: os.environ[name] for name in _PASSED_ENVIRONMENT if name in os.environ}
     settings = server.environ(
-        port=port, instance=paths.instance(), state=paths.state_id(), docker=docker.url
+        port=port, instance=machine.instance(), state=paths.state_id(), docker=docker.url
     )
     binds = [item for address in addresses for item in ("--bind", address)]
     child = process.launch(
         [
             *(sys.executable, "-m", "ci.local.aws", "--port", str(port), *binds),
-            *("--record", str(_record()), *(["--plain"] if plain else [])),
+            *("--record", str(embedded_aws_record()), *(["--plain"] if plain else [])),
         ],
         environ=passed | settings | {"PYTHONPATH": str(Path(__file__).parents[2])},
         log=log_file(),

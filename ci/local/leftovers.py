@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ci.common import owners
+from ci.config import machine
 from ci.local import paths
 from ci.local.container_engine import Docker
 
@@ -90,7 +91,7 @@ def running_containers(docker: Docker) -> list[str]:
 
 
 def _instance_filter() -> str:
-    return f"{paths.INSTANCE_LABEL}={paths.instance()}"
+    return f"{paths.INSTANCE_LABEL}={machine.instance()}"
 
 
 def _remove_containers(docker: Docker, labels: Sequence[str]) -> list[str]:

@@ -8,55 +8,35 @@ their instances may have the same name. So each of these folders has an identity
 a file inside it, which is part of the labels and tags of what belongs to it.
 """
 
-import os
-import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
-from ci.errors import HostError, UsageError
+from ci.config.machine import instance, state_home
+from ci.errors import HostError
 
 INSTANCE_LABEL = "acso.instance"
 STATE_LABEL = "acso.state"
 #: The process that a container serves; see `ci.common.owners`.
 OWNER_LABEL = "acso.owner"
 CACHE_LABEL = "acso.cache"
-#: An instance's name is part of labels, container names and folder names.
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-
-
-def instance() -> str:
-    """Return the name of the current instance.
-
-    Raises:
-        UsageError: ACSO_INSTANCE is not a valid name.
-    """
-    name = os.environ.get("ACSO_INSTANCE") or "default"
-    if not _NAME.fullmatch(name):
-        message = f"ACSO_INSTANCE={name!r} is not a valid name"
-        raise UsageError(message, hint="use at most 40 lower case letters, digits and dashes")
-    return name
 
 
 def state_dir() -> Path:
     """Return the folder of this instance's state; it may not exist."""
-    return _state() / instance()
+    return state_home() / instance()
 
 
 def machine_dir() -> Path:
     """Return the folder of state that all instances share; it may not exist."""
-    return _state() / ".machine"  # no instance can have this name
+    return state_home() / ".machine"  # no instance can have this name
 
 
 def cache_dir() -> Path:
     """Return the folder of caches, which all instances share; it may not exist."""
     return Path(platformdirs.user_cache_path("acso"))
-
-
-def _state() -> Path:
-    return Path(platformdirs.user_state_path("acso"))
 
 
 def instance_labels() -> dict[str, str]:
@@ -66,7 +46,7 @@ def instance_labels() -> dict[str, str]:
 
 def state_id() -> str:
     """Return the identity of the folder of state; create the folder if it does not exist."""
-    return _identity(_state())
+    return _identity(state_home())
 
 
 def cache_id() -> str:

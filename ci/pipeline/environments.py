@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import validation
 from ci import infra, release
 from ci.aws.target import Target
-from ci.errors import UsageError
+from ci.errors import UndecidedError, UsageError, ValidationError
 from ci.report.progress import stage
+from validation import console
 
 
 async def find(target: Target) -> release.ReleaseContext | None:
@@ -73,9 +74,36 @@ async def verify(
     return verification
 
 
-async def smoke(context: release.ReleaseContext) -> validation.Report:
-    """Run the smoke suite on an environment: the validation that a release ends with."""
-    return await validation.run("smoke", context, context.outputs.url)
+async def validate(context: release.ReleaseContext) -> validation.Report:
+    """Run the suites that a release ends with, until one does not pass.
+
+    They are in acso.toml, environments.NAME.suites.
+    """
+    suites = context.env.suites
+    return await validation.run(suites, context, context.outputs.url, stop_early=True)
+
+
+async def validated(context: release.ReleaseContext, suites: str) -> validation.Report:
+    """Return the report of suites (separated by commas; empty: the environment's) that passed.
+
+    Raises:
+        ValidationError: a check failed; its details are the whole report.
+        UndecidedError: none failed, but some could not look.
+    """
+    names = [name.strip() for name in suites.split(",")] if suites else context.env.suites
+    async with stage("validation") as span:
+
+        def progress(result: validation.Result) -> None:
+            span.say(console.line(result))
+
+        report = await validation.run(names, context, context.outputs.url, progress=progress)
+        span.result = report.counted()
+        if not report.ok:
+            failed = report.verdict is validation.Verdict.FAILED
+            kind = ValidationError if failed else UndecidedError
+            hint = f"./acso status --env {context.env.name}"
+            raise kind(report.text(), hint=hint, details=report.data())
+    return report
 
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:

@@ -36,7 +36,7 @@ class Releasing:
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
             ready = replace(options, expected=expected, verify=verify, relate=self.relate)
-            validate = environments.smoke
+            validate = environments.validate
             return await release.deploy(context, pushed, request, validate, say, ready)
 
         async def verify(ready: release.ReleaseContext) -> None:
@@ -50,7 +50,7 @@ class Releasing:
         """Roll an environment back; raises an `AcsoError` unless it succeeds."""
 
         async def work(say: release.Say, options: release.ReleaseOptions) -> release.Outcome:
-            validate = environments.smoke
+            validate = environments.validate
             return await release.rollback(context, to, request, validate, say, options)
 
         return await self._run("rollback", context, work)

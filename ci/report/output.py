@@ -96,9 +96,11 @@ class Report:
             hint = hint or f"./acso {self._command} --help"
         if self._json:
             kind = type(error).__name__
-            details = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
+            data = {"kind": kind, "message": message, "hint": hint, "exit_code": code}
+            if found := getattr(error, "details", None):
+                data["details"] = found
             with suppress(HostError, streams.ReaderGoneError):  # the error is also printed below
-                self._document(out, code, error=details)
+                self._document(out, code, error=data)
         github.write_summary(self._command, self._timeline.spans, code, message)
         if github.active():
             sys.stderr.write(github.failure(self._command, message, hint) + "\n")

@@ -228,7 +228,7 @@ def test_validate_lists_every_check(checkout: Checkout) -> None:
     done = checkout.acso("validate", "--env", "development", "--json")
     assert done.code == 0, done.err
     result = done.document["result"]
-    assert [check["check"] for check in result["results"]] == [c.name for c in SUITES["smoke"]]
+    assert [check["check"] for check in result["results"]] == [c.id for c in SUITES["smoke"]]
     assert {check["status"] for check in result["results"]} == {"PASS"}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 
+from ci.config import machine
 from ci.local import paths
 from ci.local.container_engine import Docker
 from ci.local.embedded_aws import Emulator
@@ -30,7 +31,7 @@ _numbers = itertools.count(1)
 def leftovers(docker: Docker) -> list[str]:
     """Return the names of the containers, networks and volumes of the current instance."""
     client: Any = docker.client
-    instance = {"label": f"{paths.INSTANCE_LABEL}={paths.instance()}"}
+    instance = {"label": f"{paths.INSTANCE_LABEL}={machine.instance()}"}
     containers = client.containers.list(all=True, filters=instance, ignore_removed=True)
     others = [*client.networks.list(filters=instance), *client.volumes.list(filters=instance)]
     return [str(item.name) for item in [*containers, *others]]

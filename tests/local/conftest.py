@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import anyio
 import pytest
 
-from ci.local import base_image, container_engine, embedded_aws, paths, stack
+from ci.config import machine
+from ci.local import base_image, container_engine, embedded_aws, stack
 from tests.local.aws import Aws, leftovers
 
 
@@ -55,7 +56,7 @@ def apart(
     monkeypatch: pytest.MonkeyPatch, engine: container_engine.Docker, request: pytest.FixtureRequest
 ) -> Iterator[str]:
     """Another instance, for a test that starts and kills its own embedded AWS."""
-    name = f"{paths.instance()}-{abs(hash(request.node.name)) % 10**6}"
+    name = f"{machine.instance()}-{abs(hash(request.node.name)) % 10**6}"
     monkeypatch.setenv("ACSO_INSTANCE", name)
     yield name
     anyio.run(lambda: stack.down(print, cache=False))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import anyio
 import pytest
 
+from ci.config import machine
 from ci.errors import HostError
 from ci.local import embedded_aws, paths, stack
 from ci.local.aws import patching
@@ -139,11 +140,11 @@ async def test_down_removes_everything_of_this_instance_and_nothing_of_others(
 ) -> None:
     running = (await stack.up(print)).emulator
     mine = paths.instance_labels()
-    other = mine | {paths.INSTANCE_LABEL: paths.instance() + "-x"}
+    other = mine | {paths.INSTANCE_LABEL: machine.instance() + "-x"}
     elsewhere = mine | {paths.STATE_LABEL: "elsewhere"}  # of the same name, by another user
     client = engine.client
     for labels, name in ((mine, "mine"), (other, "other"), (elsewhere, "elsewhere")):
-        full = f"{paths.instance()}-{name}"
+        full = f"{machine.instance()}-{name}"
         client.volumes.create(full, labels=labels)
         client.networks.create(full, labels=labels)
         client.containers.create(image.reference, name=full, labels=labels)
@@ -151,12 +152,12 @@ async def test_down_removes_everything_of_this_instance_and_nothing_of_others(
         removed = await stack.down(print, cache=False)
         assert not running.process.alive()
         assert str(removed) == "1 process, 1 container, 1 network, 1 volume"
-        assert set(leftovers(engine)) == {f"{paths.instance()}-elsewhere"}
+        assert set(leftovers(engine)) == {f"{machine.instance()}-elsewhere"}
         assert not paths.state_dir().exists()
         assert str(await stack.down(print, cache=False)) == "nothing to remove"
     finally:
         for name in ("other", "elsewhere"):
-            full = f"{paths.instance()}-{name}"
+            full = f"{machine.instance()}-{name}"
             client.containers.get(full).remove()
             client.networks.get(full).remove()
             client.volumes.get(full).remove()

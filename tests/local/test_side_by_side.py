@@ -20,6 +20,7 @@ import dagger
 import pytest
 
 from ci.cli.session import engine_options
+from ci.config import machine
 from ci.engine import Options, prune, serve
 from ci.engine.store.cache import Store
 from ci.local import base_image, embedded_aws, leftovers, paths, stack
@@ -250,7 +251,7 @@ def runs(command: list[str], **environ: str) -> "subprocess.CompletedProcess[str
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(Path(stack.__file__).parents[2]),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "ACSO_INSTANCE": paths.instance(),
+            "ACSO_INSTANCE": machine.instance(),
             **environ,
         },
         cwd="/",
@@ -288,4 +289,4 @@ async def test_an_ordinary_user_uses_the_base_image_and_removes_only_what_is_the
 
 def mine() -> dict[str, Any]:
     """Return the filter of this instance's containers, whoever's they are."""
-    return {"label": f"{paths.INSTANCE_LABEL}={paths.instance()}"}
+    return {"label": f"{paths.INSTANCE_LABEL}={machine.instance()}"}

@@ -29,6 +29,7 @@ OTHERS: Mapping[str, Any] = {
     "cpu": {"cpu": 1024},
     "memory": {"memory": 2048},
     "tls": {"tls": "none"},
+    "suites": {"suites": ("smoke", "production")},
     "load_balancer.allowed_cidrs": {"load_balancer": LoadBalancer(allowed_cidrs=("192.0.2.0/24",))},
     "load_balancer.access_logs": {"load_balancer": LoadBalancer(access_logs=True)},
     "load_balancer.deletion_protection": {"load_balancer": LoadBalancer(deletion_protection=True)},

@@ -12,6 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from ci.common import owners
+from ci.config import machine
 from ci.engine.docker.docker_api import REPOSITORY, own_tags
 from ci.engine.store.cache import Store
 from ci.errors import HostError, UsageError
@@ -51,7 +52,7 @@ def test_a_name_that_could_leave_its_folder_is_refused(
 ) -> None:
     monkeypatch.setenv("ACSO_INSTANCE", name)
     with pytest.raises(UsageError, match="is not a valid name"):
-        paths.instance()
+        machine.instance()
 
 
 async def test_waiting_ends_at_its_deadline_and_checks_at_least_once() -> None:

@@ -16,7 +16,7 @@ from tests.unit.repository.conftest import ROOT, documents
 TOP = {path.name for path in ROOT.iterdir()} - {".venv"}
 CODE = re.compile(r"```.*?\n(.*?)```|`([^`]+)`", re.DOTALL)
 PATH = re.compile(r"(?<![\w./<-])((?:\./)?[\w.-]+(?:/[\w.*-]+)*/?)(?![\w<{-])")
-DOTTED = re.compile(r"\b((?:ci|validation)(?:\.\w+)+)")
+DOTTED = re.compile(r"(?<![\w/-])((?:ci|validation)(?:\.\w+)+)")
 LINK = re.compile(r"\]\((?!https?://)([^)#\s]+)(#[^)]*)?\)")
 COMMAND = re.compile(r"(?<![\w/.])(?:\./)?acso ((?:--[\w-]+ (?!-)\S+ )*)([a-z][a-z-]*)")
 DAGGER = re.compile(r"dagger call (?:--[\w-]+ \S+\s+)*([a-z][a-z-]*)")

@@ -69,6 +69,9 @@ class World(Ecs, Table, Registry):
     def list_foundation_models(self) -> dict[str, Any]:
         return {"modelSummaries": [{"modelId": "one"}]}
 
+    def get_caller_identity(self) -> dict[str, str]:
+        return {"Account": "123456789012"}
+
 
 class Handle:
     """One process's way to the world: stands in for `Aws`; may be killed at its nth call."""

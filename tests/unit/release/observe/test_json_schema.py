@@ -13,6 +13,7 @@ from typing import Any
 import anyio
 import pytest
 from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 
 import validation
 from ci.errors import LockedError
@@ -26,9 +27,16 @@ from ci.report.result import RenderedResult
 from tests.unit.cli.dry import dry, run
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.logs import LoggedWorld
+from tests.unit.validation.conftest import report as validated
 
 FILE = Path(__file__).parents[4] / "docs" / "json-output.schema.json"
-SCHEMA = Draft202012Validator(json.loads(FILE.read_text()))
+RESULTS = "validation-results.schema.json"
+SCHEMA = Draft202012Validator(
+    json.loads(FILE.read_text()),
+    registry=Registry().with_resource(
+        RESULTS, Resource.from_contents(json.loads(FILE.with_name(RESULTS).read_text()))
+    ),
+)
 HUNTER = "threat-hunter"
 
 
@@ -75,12 +83,8 @@ async def test_results_of_logs_and_tasks(pipeline: Pipeline) -> None:
 
 
 def test_the_result_of_a_validation() -> None:
-    finding = validation.model.failed("HTTP 500", "HTTP 200", hint="see its log")
-    result = validation.model.Result(
-        check="health", sentence="it answers", finding=finding, seconds=1
-    )
-    report = validation.Report(suite="smoke", environment="x", results=(result,), seconds=1)
-    SCHEMA.validate(printed("validate", report.data()))
+    found = validated(validation.Status.PASS, validation.Status.FAIL, validation.Status.SKIP)
+    SCHEMA.validate(printed("validate", found.data()))
 
 
 def test_results_of_doctor_and_of_commands_without_one(tmp_path: Path) -> None:
