@@ -95,10 +95,10 @@ class Listing:
         """Return what was changed since the last listing; blocks; raises `UnclearError`."""
         late = _real({each.path: each for each in self._late()})
         same = {path for path, each in late.items() if self._is_same_directory(each)}
-        inner = self._inside(sorted(same), "-maxdepth 1")
+        inner = self._listed(sorted(same), "-mindepth 1 -maxdepth 1")
         changed = {each.path: each for each in inner if each.identity != self._of(each.path)}
         late = _real(late | changed)
-        late |= {each.path: each for each in self._inside(self._fresh(late), "")}
+        late |= {each.path: each for each in self._listed(self._fresh(late), "-mindepth 1")}
         removed = self._missing(same & late.keys(), inner)
         removed |= {path for path, each in late.items() if self._replaces(each)}
         for path in removed:
@@ -108,6 +108,9 @@ class Listing:
             self._watch(each.path)
         before, self._root = self._root, late.pop("", self._root)
         files = {path: each for path, each in late.items() if each.kind != SOCKET}
+        # A container engine gives directories that are not in a layer another owner.
+        above = {place for path in files for place in parents(path)} - files.keys()
+        files |= {each.path: each for each in self._listed(sorted(above), "-maxdepth 0")}
         root = _attributes(before) != _attributes(self._root)
         return Changes(files=files, removed=frozenset(removed), root=root)
 
@@ -185,11 +188,11 @@ class Listing:
             self._watched.add(path)
             self._unwatched.append(path)
 
-    def _inside(self, directories: Sequence[str], depth: str) -> list[Found]:
-        """Return what is in some directories, which exist."""
+    def _listed(self, directories: Sequence[str], depth: str) -> list[Found]:
+        """Return directories that exist, or what is in them."""
         if not directories:
             return []
-        command = f"find {_quoted(directories)} -mindepth 1 {depth} -xdev {_FORMAT}"
+        command = f"find {_quoted(directories)} {depth} -xdev {_FORMAT}"
         return list(self._parsed(self._output(command)))
 
     def _output(self, command: str) -> bytes:

@@ -71,12 +71,24 @@ def test_what_was_changed_is_looked_at_again_and_shown_once() -> None:
     assert asked[3].startswith('set -- "$@" /d/new; find "$@" ')
 
 
+def test_the_directories_above_a_change_are_shown_with_it() -> None:
+    late = answer([FOLDER._replace(changed=f"{NOW + 9}.5")], NOW + 10)
+    again = NEW._replace(changed=f"{NOW + 12}.5")
+    above = FOLDER._replace(changed=f"{NOW + 9}.5")
+    inside = answer([NEW], None)
+    ask, asked = container(late, inside, answer([again], NOW + 13), answer([above], None))
+    listed = Listing(ask)
+    listed.changes()
+    assert listed.changes() == Changes(files={"d/new": again, "d": above})
+    assert asked[4].startswith("find /d -maxdepth 0 ")
+
+
 def test_a_new_directory_is_listed_with_all_below_it() -> None:
     late = answer([ROOT._replace(changed=f"{NOW + 9}.5")], NOW + 10)
     new, old = found("d", "it's new", 30, NOW + 9), found("f", "it's new/old", 31, NOW - 9)
     ask, asked = container(late, answer([FOLDER, new], None), answer([old], None))
     assert Listing(ask).changes() == Changes(files={"it's new": new, "it's new/old": old})
-    assert asked[3].startswith("""find '/it'"'"'s new' -mindepth 1  -xdev """)
+    assert asked[3].startswith("""find '/it'"'"'s new' -mindepth 1 -xdev """)
 
 
 def test_a_link_in_place_of_a_directory_hides_what_it_leads_to() -> None:
