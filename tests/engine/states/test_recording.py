@@ -42,7 +42,8 @@ RECORDED = {
     "a directory made again with its file": "cd /w/s; mv c/x .; rm -r c; mkdir c; mv x c",
     "names": "cd /w; mkdir 'a b' \"it's\"; touch \"it's/ü\" 'a b/$(x)' ./-name",
     "removed names": "cd /w; rm -r 'a b' ./-name",
-    "attributes": 'python3 -c \'import os; os.setxattr("/w/moved", "user.k", b"v")\'',
+    "a capability": """python3 -c 'import os, struct
+os.setxattr("/w/moved", "security.capability", struct.pack("<5I", 0x2000001, 1 << 10, 0, 0, 0))'""",
     "nothing": "true",
     "nothing that stays": "mkdir /w/x; touch /w/x/y; rm -r /w/x",
 }
@@ -83,7 +84,6 @@ def show(path):
                 show(f"{path}/{name}")
 for root in "/w", "/etc":
     show(root)
-print(oct(os.stat("/").st_mode))
 """
 
 
