@@ -138,7 +138,8 @@ def references(value: Any) -> tuple[set[str], set[str], set[str]]:
             return set(), set(), {volume}
         case {"image": image}:
             streams = {value[name] for name in ("stdout", "stderr", "combined") if name in value}
-            return streams, set(value.get("mounts", {}).values()), {image}
+            layers = {tree for tree, _ in value.get("layers", ())}
+            return streams, layers.union(value.get("mounts", {}).values()), {image}
         case str() if value.startswith(f"{REPOSITORY}:"):
             return set(), set(), {value}
         case str():

@@ -5,9 +5,11 @@ processor, a look of this process a hundredth.
 """
 
 import re
+import secrets
+import shlex
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,24 +19,28 @@ if TYPE_CHECKING:
 PIECE = 1 << 16
 #: Seconds that a look may take.
 TIMEOUT = 60
-#: Prints what a command left in a container and no image holds: shared memory, changes of the
-#: files that the container engine mounts, which are older than /dev/pts, and processes.
+#: Files that the container engine mounts into a container, and a command may change.
+MOUNTED = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+_NO_FILES = ("-path", "/dev/shm/*", "-o", "-path", "/proc/[0-9]*")  # noqa: S108  # nosec B108
+#: Prints what a command left in a container and no image holds: processes, shared memory, and
+#: changes of the files that the container engine mounts. On Podman these are older than /dev/pts.
 OUTSIDE_IMAGE = (
-    *("find", "/dev/shm", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"),  # noqa: S108  # nosec B108
-    *("/proc", "-maxdepth", "1", "("),
-    *("-path", "/dev/shm/*", "-o", "-path", "/etc/*", "-newer", "/dev/pts"),  # noqa: S108  # nosec B108
-    *("-o", "-path", "/proc/[0-9]*", ")", "-print"),
+    *("find", "/dev/shm", *MOUNTED, "/proc", "-maxdepth", "1", "("),  # noqa: S108  # nosec B108
+    *("-path", "/etc/*", "-newer", "/dev/pts", "-o", *_NO_FILES, ")", "-print"),
+)
+#: Prints the same, after the contents of the files that the container engine mounts.
+LOOK = (
+    f"cat {' '.join(MOUNTED)} && printf '\\0' && "
+    + shlex.join(("find", "/dev/shm", "/proc", "-maxdepth", "1", "(", *_NO_FILES, ")"))  # noqa: S108  # nosec B108
 )
 #: The processes of an idle container during a look: the one that idles, and `find`.
 OWN_PROCESSES = 2
-_END = re.compile(rb"^done (\d+)\n\Z", re.MULTILINE)
-_QUOTED = " ".join(f"'{each}'" for each in OUTSIDE_IMAGE)
-#: Looks for each line that it reads; after the end of its input it idles. Its output and errors
-#: lead nowhere: a command may write to those of process 1, which nobody would read.
+#: Executes each line that it reads; after the end of its input it idles. Its output and errors lead
+#: nowhere: a command may write to those of process 1, which nobody would read.
 SHELL = [
     *("sh", "-c"),
     "exec 3>&1 >/dev/null 2>&1; "
-    f"while read -r line; do {_QUOTED} >&3; echo done $? >&3; done; exec sleep 2147483647",
+    'while IFS= read -r line; do eval "$line" >&3; done; exec sleep 2147483647',
 ]
 
 
@@ -65,17 +71,22 @@ class Looker:
         self._socket.settimeout(TIMEOUT)
         self._frames = frames(connection._response.raw._fp.fp)
 
-    def look(self) -> bytes:
-        """Return the output of a look; raises `OSError` if the process does not answer."""
-        self._socket.sendall(b"\n")
-        output = b""
+    def ask(self, command: str) -> bytes | None:
+        """Return the output of a shell command of one line, None if it failed.
+
+        Raises:
+            OSError: the process does not answer.
+        """
+        mark = secrets.token_hex(16)
+        line = f"{command}; echo {mark} $?\n"
+        self._socket.sendall(line.encode("utf-8", "surrogateescape"))
+        end = re.compile(rb"%s (\d+)\n\Z" % mark.encode())
+        output = bytearray()
         for stream, data in self._frames:
             output += data if stream == 1 else b""
-            if end := _END.search(output):
-                if end[1] == b"0":
-                    return output[: end.start()]
-                break
-        raise OSError("the process of an idle container does not look into it")
+            if hit := end.search(output, max(0, len(output) - len(mark) - 8)):
+                return bytes(output[: hit.start()]) if hit[1] == b"0" else None
+        raise OSError("the process of an idle container does not answer")
 
     def close(self) -> None:
         """Close the connection; the container goes on."""
@@ -89,21 +100,41 @@ class Lookers:
     def __init__(self, client: Any) -> None:
         self._client = client
         self._open: dict[str, Looker] = {}
+        self._mounted: dict[str, bytes] = {}  # contents of MOUNTED before any command
 
     def attach(self, container: str) -> None:
         """Connect to the process of a container that is created and not yet started; blocks."""
         params = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
         self._open[container] = Looker(self._client.attach_socket(container, params=params))
 
+    def ask(self, container: str, command: str) -> bytes | None:
+        """Return the output of a shell command of one line, None if it failed; blocks.
+
+        The process of a container that is not connected, or does not answer, executes none.
+        """
+        try:
+            return self._open[container].ask(command)
+        except KeyError:
+            return None
+        except OSError:
+            self.close(container)
+            return None
+
+    def begin(self, container: str) -> None:
+        """Look into a container in which nothing has run yet; blocks."""
+        self._mounted[container], _, _ = (self.ask(container, LOOK) or b"").partition(b"\0")
+
     def look(self, container: str) -> Leftovers | None:
         """Return what a command left in a container, None if its process cannot see it; blocks."""
-        try:
-            return Leftovers.parse(self._open[container].look())
-        except (KeyError, OSError):
-            return None
+        mounted, end, found = (self.ask(container, LOOK) or b"").partition(b"\0")
+        left = Leftovers.parse(found) if end else None
+        if left is None or mounted == self._mounted.get(container):
+            return left
+        return replace(left, files=True)
 
     def close(self, container: str) -> None:
         """Close the connection to a container, if there is one."""
+        self._mounted.pop(container, None)
         if found := self._open.pop(container, None):
             found.close()
 

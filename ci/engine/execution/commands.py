@@ -1,10 +1,9 @@
 """Commands in containers.
 
 The container of a command stays alive and idle. The next command runs in it (0.05 s) if its files
-and mounts are those that the command before left. The files of every step are committed (0.05 s)
-while the idle process looks for what no image holds; so a branch, another process or a later
-session starts from that image. Only one command can continue in an idle container; a second one
-gets a new container of the same image.
+and mounts are those that the command before left. The files of every step are recorded, so a
+branch, another process or a later session starts from them (see `recording`). Only one command can
+continue in an idle container; a second one gets a new container of the same files.
 """
 
 import contextlib
@@ -18,13 +17,12 @@ from typing import Any
 
 import anyio
 import docker.errors
+from docker.types import LogConfig
 
-from ci.common.concurrency import first
 from ci.engine.docker.docker_api import IDLE, Daemon, DaemonError
-from ci.engine.docker.idle import OUTSIDE_IMAGE, SHELL, Leftovers, frames
+from ci.engine.docker.idle import SHELL, frames
 from ci.engine.errors import EngineError
 from ci.engine.execution.containers import (
-    MARK,
     NOT_STARTED,
     MountContent,
     StepContainer,
@@ -36,9 +34,6 @@ from ci.engine.store.cache import Store
 from ci.engine.store.overlay import Layer
 from ci.engine.values import Mount
 
-#: A commit copies all changes since the container's start: beyond this many seconds, and beyond
-#: what its start took, a new container is cheaper.
-SLOW_COMMIT = 0.4
 #: How the output begins if a command could not be started: Docker; Podman, by its runtime.
 FAILED_TO_START = (b"OCI runtime exec failed", b"Error: runc: exec failed", b"Error: crun: ")
 KILLED = (
@@ -49,6 +44,8 @@ KILLED = (
 END_REPORTED = 0.5
 #: Longest pause, seconds, between two checks of a command that has closed its streams.
 LONGEST_PAUSE = 0.64
+#: What a looking process prints is for the engine alone, and may be much.
+NO_LOG = LogConfig(type="none")
 #: Containers that idle at a time; the one that idled longest is removed first.
 IDLE_CONTAINERS = 8
 
@@ -133,13 +130,16 @@ class CommandRunner:
         """Return a running container that idles by a program; None if the image has not got it."""
         looks = idle is SHELL and not self._daemon.podman
         started = time.monotonic()
+        host = {"log_config": NO_LOG} if looks else {}
         container = await self._containers.create(
-            image, contents, command.hosts, idle, stdin_open=looks
+            image, contents, command.hosts, idle, stdin_open=looks, host=host
         )
         try:
             if looks:
                 await self._daemon.call(self._daemon.lookers.attach, container.id)
             await self._daemon.call(self._daemon.client.start, container.id)
+            if looks:
+                await self._daemon.call(self._daemon.lookers.begin, container.id)
         except BaseException as error:
             await self._containers.drop(container)
             if isinstance(error, DaemonError) and NOT_STARTED in str(error):
@@ -296,77 +296,6 @@ class CommandRunner:
                 empty = self._store.add_bytes(b"")
                 return CommandOutput(code=1, stdout=empty, stderr=combined, combined=combined)
         return CommandOutput(code=code, stdout=stdout, stderr=stderr, combined=combined)
-
-    # --- after a command ----------------------------------------------------------------------
-    async def commit(self, container: StepContainer, command: Command) -> tuple[str, bool]:
-        """Commit what a command left; return the image and whether the container can be reused."""
-        if container.dedicated:
-            return await self._commit(container, command), False
-        left: list[Leftovers] = []
-
-        async def look() -> None:
-            left.append(await self._leftovers(container))
-
-        start = time.monotonic()
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(look)
-                image = await self._commit(container, command)
-                seconds = time.monotonic() - start
-        except ExceptionGroup as errors:
-            raise first(errors) from errors
-        if left[0].processes:  # they end with the command, and may have changed files meanwhile
-            await self._daemon.call(self._daemon.client.kill, container.id)
-            image = await self._commit(container, command, instead_of=image)
-        temporary = any(mount.kind == "temp" for mount in command.mounts)
-        slow = seconds >= max(SLOW_COMMIT, container.start_seconds)
-        return image, not (slow or temporary or left[0].processes or left[0].files)
-
-    async def _commit(
-        self, container: StepContainer, command: Command, *, instead_of: str = ""
-    ) -> str:
-        """Commit a container; remove the image that had the command's tag before."""
-        try:
-            image = await self._daemon.commit(container.id, self._store.tag(command.key))
-        except DaemonError as error:
-            if error.status == 404:  # removed since the command ended
-                raise EngineError(KILLED) from error
-            raise
-        if instead_of not in ("", image):
-            await self._daemon.try_remove(self._daemon.client.remove_image, instead_of)
-        return image
-
-    async def _leftovers(self, container: StepContainer) -> Leftovers:
-        """Return what a command left in a container beside its files."""
-        found = await self._daemon.call(self._daemon.lookers.look, container.id)
-        return found or await self._counted(container)
-
-    async def _counted(self, container: StepContainer) -> Leftovers:
-        """Do the same where a container's own process cannot look."""
-        try:
-            run = await self.run(container, Command(key="", args=OUTSIDE_IMAGE, user="0"))
-        except GoneError:
-            raise
-        except EngineError:  # the container has ended
-            return Leftovers(processes=False, files=True)
-        found = Leftovers.parse(self._store.read(run.stdout)) if run.code == 0 else None
-        if found is not None:
-            return found
-        # Docker 20.10 takes half a second to count.
-        return Leftovers(processes=await self._daemon.processes(container.id) != 1, files=True)
-
-    async def changed(self, container: StepContainer, mount: Mount) -> bool:
-        """Return whether anything below a mounted directory may have changed since its filling."""
-        if mount.read_only:
-            return False
-        if mount.kind == "file" or not container.mark_valid:
-            return True
-        args = ("find", mount.path, "-cnewer", MARK, "-print", "-quit")
-        try:
-            found = await self.run(container, Command(key="", args=args, user="0"))
-        except EngineError:  # the container has ended, as after a command that left processes
-            return True
-        return found.code != 0 or bool(self._store.head_and_tail(found.combined)[2])
 
     async def put(self, container: StepContainer, layer: Layer, path: str = "/") -> None:
         """Put files below a directory of a running container."""

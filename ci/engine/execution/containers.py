@@ -17,6 +17,8 @@ import anyio
 from ci.common import locks
 from ci.common.certificates import CA_PATH
 from ci.engine.docker.docker_api import CACHE, IDLE, LABEL, STORE, Daemon, DaemonError
+from ci.engine.docker.listing import Listing
+from ci.engine.files.rootfs import State
 from ci.engine.options import Options
 from ci.engine.store import archive
 from ci.engine.store.cache import Store, key_of
@@ -52,6 +54,8 @@ class StepContainer:
     mark_valid: bool = True  # MARK is newer than the mounted content
     mount_points: list[list[str]] = field(default_factory=list)  # see `ExecResult.mount_points`
     files_added: bool = False  # files were put into it, so its mount points are in its layer
+    state: State = field(default_factory=State)  # its files, as the engine knows them
+    listing: Listing | None = None  # None: what a command changes in it cannot be listed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,10 @@
 """What a command printed and how it ended, as errors and logs show it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ci.engine.errors import ExecFailedError
 from ci.engine.execution.commands import CommandOutput
+from ci.engine.files.rootfs import SavedLayer
 from ci.engine.store.cache import Store
 from ci.engine.values import Exec
 
@@ -13,9 +14,10 @@ SHOWN = 100 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class ExecResult(CommandOutput):
-    """What a command left: its exit code and streams, an image, its mounts."""
+    """What a command left: its exit code and streams, its files and mounts."""
 
     image: str
+    layers: list[SavedLayer] = field(default_factory=list)  # over the image
     mounts: dict[str, str]  # path -> tree in the store
     mount_points: list[list[str]]  # made for the mounts: first missing path, the mount's path
 

@@ -11,11 +11,13 @@ import anyio
 
 from ci.common import locks
 from ci.engine.docker.docker_api import REPOSITORY, DaemonError
+from ci.engine.errors import CacheError
 from ci.engine.execution import cache_volumes
 from ci.engine.execution.commands import Command, CommandOutput, CommandRunner, GoneError
 from ci.engine.execution.containers import MountContent, StepContainer
 from ci.engine.execution.keys import Keys
 from ci.engine.execution.outputs import ExecResult, failed, failure, shorten
+from ci.engine.execution.recording import Recorder
 from ci.engine.execution.resources import BoundServices, Resources, Reveal
 from ci.engine.files.contents import ContainerFiles, split
 from ci.engine.files.rootfs import State
@@ -54,6 +56,7 @@ class Steps:
         self._reveal = reveal
         self._bindings = bindings
         self._runner = CommandRunner(resources.store, resources.daemon, resources.containers)
+        self._recorder = Recorder(resources.store, resources.daemon, self._runner)
         self._limiter = anyio.CapacityLimiter(PARALLEL)
         self._results: dict[str, ExecResult] = {}
 
@@ -72,9 +75,17 @@ class Steps:
 
     async def _cached(self, step: Exec, key: str, *, image: bool) -> ExecResult | None:
         found = self._recorded(key, step)
-        if found and (not image or await self._daemon.image(found.image) is not None):
-            return found
-        return None
+        return found if found and (not image or await self._has_files(found)) else None
+
+    async def _has_files(self, found: ExecResult) -> bool:
+        """Return whether the files that a command left are complete."""
+        if await self._daemon.image(found.image) is None:
+            return False
+        try:
+            self._rootfs.loaded(found.image, found.layers)
+        except CacheError:
+            return False
+        return True
 
     def _recorded(self, key: str, step: Exec) -> ExecResult | None:
         if key not in self._results:
@@ -161,13 +172,13 @@ class Steps:
             if failed(step, output.code):
                 self._options.log(f"failed {shorten(step.args)} with exit code {output.code}")
                 raise failure(self._store, step, output)
-            image, reusable = await self._runner.commit(container, command)
+            state, reusable = await self._recorder.left(container, command)
             if container.dedicated:
-                image = await self._without_config(image, command)
+                state = await self._without_config(state, command)
             content = [m for m in command.mounts if m.kind in CONTENT_MOUNTS]
             seen = visible(command.mounts)
             mounts = {m.path: await self._mount_after(container, m, m in seen) for m in content}
-            keep = reusable
+            container.state, keep = state, reusable
         finally:
             if not keep:
                 self._discard(container)
@@ -176,7 +187,13 @@ class Steps:
             for old in self._runner.keep_idle(command.key, shape, container):
                 self._discard(old)
         points = container.mount_points + [["dev/acso", "dev/acso"]] * container.files_added
-        return ExecResult(image=image, mounts=mounts, mount_points=points, **vars(output))
+        return ExecResult(
+            image=state.image,
+            layers=self._rootfs.saved(state),
+            mounts=mounts,
+            mount_points=points,
+            **vars(output),
+        )
 
     def _discard(self, container: StepContainer) -> None:
         """Remove a container without waiting for it."""
@@ -208,15 +225,15 @@ class Steps:
             raise
         return output
 
-    async def _without_config(self, image: str, command: Command) -> str:
-        """Return the image of a dedicated container without its configuration.
+    async def _without_config(self, state: State, command: Command) -> State:
+        """Return the files of a dedicated container in an image without its configuration.
 
         The environment in the configuration holds secrets, which must not stay.
         """
-        bare = await self._rootfs.compose(State(image=image), {})
+        bare = await self._rootfs.compose(state, {})
         remove = self._daemon.client.remove_image
         await self._daemon.call(remove, f"{REPOSITORY}:{self._store.tag(command.key)}")
-        return bare
+        return State(image=bare)
 
     async def _container(self, step: Exec, command: Command) -> tuple[StepContainer, State]:
         """Return a running container with a command's files and mounts, and its state."""
@@ -224,7 +241,7 @@ class Steps:
         if isinstance(base, Exec) and await self._mounts_follow(step.before.mounts, base):
             key, shape = await self._keys.of(base), await self._keys.shape(command)
             container = self._runner.take_idle(key, shape)
-            live = await self._catch_up(container, base, changes) if container is not None else None
+            live = await self._catch_up(container, changes) if container is not None else None
             if container is not None and live is not None:
                 return container, live
         state = await self.files.state(step.before.files)
@@ -237,21 +254,19 @@ class Steps:
         after = [None if mount.edits else mount.after for mount in content]
         return all([each is not None and await self._keys.of(each) == key for each in after])
 
-    async def _catch_up(
-        self, container: StepContainer, base: Exec, changes: list[Edit]
-    ) -> State | None:
+    async def _catch_up(self, container: StepContainer, changes: list[Edit]) -> State | None:
         """Apply edits to an idle container; discard it and return None where that is impossible."""
         done = False
         try:
-            state, whole = State(image=(await self.result(base)).image), Layer()
+            state, whole = container.state, Layer()
             for edit in changes:
                 layer = await self.files.layer(state, edit.change)
                 state, whole = state.after(layer), overlay.merge(whole, layer)
             if whole.removed:
                 return None
             if whole.entries:
-                await self._runner.put(container, whole)
-            done = True
+                await self._recorder.put(container, whole)
+            container.state, done = state, True
             return state
         except DaemonError as error:
             if error.status != 404:
@@ -274,6 +289,8 @@ class Steps:
         image = await self._rootfs.image(state)
         container = await self._runner.new_container(image, contents, command)
         container.mount_points = [point for point in points if point]
+        container.state = state
+        await self._recorder.begin(container)
         return container
 
     async def _missing_point(self, state: State, path: str) -> list[str]:
@@ -311,7 +328,7 @@ class Steps:
 
     async def _mount_after(self, container: StepContainer, mount: Mount, seen: bool) -> str:
         """Return where the store has a mount's content after a command that may have seen it."""
-        if seen and await self._runner.changed(container, mount):
+        if seen and await self._recorder.changed(container, mount):
             container.mark_valid = False
             return self._store.save(await self._containers.content(container, mount))
         if mount.after is not None and not mount.edits:

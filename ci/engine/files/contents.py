@@ -5,8 +5,9 @@ from posixpath import join
 from typing import Protocol
 
 from ci.engine.files.changing import Changing
-from ci.engine.files.rootfs import Rootfs, State, StateView
+from ci.engine.files.rootfs import Rootfs, SavedLayer, State, StateView
 from ci.engine.store import edits, overlay, tree
+from ci.engine.store.cache import key_of
 from ci.engine.store.edits import TreeView, View, resolve
 from ci.engine.store.overlay import Layer
 from ci.engine.store.patterns import parents
@@ -20,6 +21,10 @@ class Result(Protocol):
     @property
     def image(self) -> str:
         """The image of its files."""
+
+    @property
+    def layers(self) -> list[SavedLayer]:
+        """The layers over the image."""
 
     @property
     def mounts(self) -> dict[str, str]:
@@ -77,14 +82,14 @@ class ContainerFiles:
     async def _after(self, step: Exec) -> State:
         """Return a command's files without the mount points that were made for it."""
         result = await self._result(step, image=True)
-        if result.image not in self._states:
-            state = State(image=result.image)
+        name = key_of(result.image, result.layers, result.mount_points)
+        if name not in self._states:
+            state = self._rootfs.loaded(result.image, result.layers)
             points = [await self._unused_point(state, *each) for each in result.mount_points]
             if unused := list(filter(None, points)):
-                layer = await edits.remove_all(self._rootfs.view(state), unused)
-                state = State(image=await self._rootfs.image(state.after(layer)))
-            self._states[result.image] = state
-        return self._states[result.image]
+                state = state.after(await edits.remove_all(self._rootfs.view(state), unused))
+            self._states[name] = state
+        return self._states[name]
 
     async def _unused_point(self, state: State, first: str, path: str) -> str:
         """Return the first path made for a mount point; empty if the command put files there."""

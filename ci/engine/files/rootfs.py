@@ -7,6 +7,7 @@ with almost as many layers as Docker allows gets one in place of most of them.
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,10 @@ DOCKERS_OWN = (
 MARKS = (".dockerenv", "run/.containerenv")
 
 
+#: The tree of a layer's entries in the store, and the paths that it removes.
+SavedLayer = tuple[str, list[str]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class State:
     """A container's files: an image of Docker's, and layers that are in no image yet."""
@@ -51,6 +56,11 @@ class State:
         while layers and layers[-1].size <= 2 * layer.size:
             layer = overlay.merge(layers.pop(), layer)
         return State(image=self.image, layers=(*layers, layer) if layer.size else self.layers)
+
+    @property
+    def size(self) -> int:
+        """The number of paths in its layers."""
+        return sum(layer.size for layer in self.layers)
 
 
 class Rootfs:
@@ -129,6 +139,23 @@ class Rootfs:
         self.store.set(key, self.store.save(tree))
         return tree
 
+    # --- results ----------------------------------------------------------------------------
+    def saved(self, state: State) -> list[SavedLayer]:
+        """Put the layers of a state into the store, for `loaded`."""
+        save = self.store.save_small
+        return [(save(Tree(each.entries)), sorted(each.removed)) for each in state.layers]
+
+    def loaded(self, image: str, layers: Iterable[SavedLayer]) -> State:
+        """Return a state of an image and saved layers; raises `CacheError` if one is missing."""
+        load = self.store.load
+        return State(
+            image=image,
+            layers=tuple(
+                Layer(entries=load(tree).entries, removed=frozenset(removed))
+                for tree, removed in layers
+            ),
+        )
+
     # --- images -----------------------------------------------------------------------------
     async def image(self, state: State) -> str:
         """Return an image of a state, without configuration."""
@@ -159,11 +186,13 @@ class Rootfs:
         return [*known, *added]
 
     async def _effective(self, below: State, layer: Layer) -> Layer:
-        """Return a layer that removes only what is below it.
+        """Return a layer that removes only what is below it, and everything once.
 
-        In a directory that no layer below has, overlayfs lists other removed names as files.
+        In a directory that no layer below has, or that hides them, overlayfs lists other removed
+        names as files.
         """
-        removed = {p for p in layer.removed if await self.entry_at(below, p)}
+        once = [path for path in layer.removed if layer.removed.isdisjoint(parents(path))]
+        removed = {path for path in once if await self.entry_at(below, path)}
         return replace(layer, removed=frozenset(removed))
 
     async def _load(

@@ -218,8 +218,14 @@ class Store:
 
     def save(self, tree: Tree) -> str:
         """Put a tree into the store and return its digest."""
-        rows = [[path, *entry] for path, entry in sorted(tree.entries.items())]
-        return self.write([zlib.compress(json.dumps(rows).encode(), 1)])[0]
+        return self.write([_packed(tree)])[0]
+
+    def save_small(self, tree: Tree) -> str:
+        """Do the same for a small tree that may be in the store already.
+
+        One that is not complete after a crash of the machine is an error of `load`.
+        """
+        return self.add_bytes(_packed(tree))
 
     def get_tree(self, key: str) -> Tree | None:
         """Return the tree that is stored under a key, None if there is no complete one."""
@@ -325,6 +331,11 @@ class HashingWriter:
         self.size += len(data)
         with self._errors():
             return self._file.write(data)
+
+
+def _packed(tree: Tree) -> bytes:
+    rows = [[path, *entry] for path, entry in sorted(tree.entries.items())]
+    return zlib.compress(json.dumps(rows).encode(), 1)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

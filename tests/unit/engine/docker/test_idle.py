@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ci.engine.docker.idle import SHELL, Leftovers, Looker, frames
+from ci.engine.docker.idle import LOOK, SHELL, Leftovers, Looker, Lookers, frames
 
 
 def frame(stream: int, data: bytes) -> bytes:
@@ -18,12 +18,42 @@ def frame(stream: int, data: bytes) -> bytes:
     return bytes([stream, 0, 0, 0]) + len(data).to_bytes(4, "big") + data
 
 
-def connection(data: bytes) -> tuple[Any, list[bytes]]:
-    """Return a connection that has received data, and what is sent."""
-    sent: list[bytes] = []
-    raw = SimpleNamespace(settimeout=lambda _: None, sendall=sent.append, close=lambda: None)
-    raw._response = SimpleNamespace(raw=SimpleNamespace(_fp=SimpleNamespace(fp=io.BytesIO(data))))
-    return raw, sent
+class Container:
+    """A container whose process answers each line with the next of some outputs."""
+
+    def __init__(self, *outputs: tuple[bytes, int]) -> None:
+        self.outputs = [*outputs]
+        self.asked: list[str] = []
+        self.sent = io.BytesIO()
+        reader = SimpleNamespace(_fp=SimpleNamespace(fp=self.sent))
+        self._response = SimpleNamespace(raw=reader, close=lambda: None)
+
+    def attach_socket(self, _container: str, params: dict[str, int]) -> Any:
+        assert params["stdin"]
+        return self
+
+    def settimeout(self, _seconds: int) -> None: ...
+
+    def close(self) -> None: ...
+
+    def sendall(self, data: bytes) -> None:
+        command, _, end = data.decode().rstrip("\n").rpartition("; echo ")
+        self.asked.append(command)
+        place = self.sent.tell()
+        for output, code in self.outputs[:1]:
+            whole = output + end.replace("$?", str(code)).encode() + b"\n"
+            for at in range(0, len(whole), 7):  # in pieces
+                self.sent.write(frame(1, whole[at : at + 7]) + frame(2, b"an error"))
+        self.sent.seek(place)
+        del self.outputs[:1]
+
+
+def asked(*outputs: tuple[bytes, int]) -> tuple[Lookers, Container]:
+    """Return the connections of a session that is connected to one container, `c`."""
+    container = Container(*outputs)
+    lookers = Lookers(container)
+    lookers.attach("c")
+    return lookers, container
 
 
 @pytest.mark.parametrize(
@@ -41,27 +71,51 @@ def test_a_look_shows_processes_and_files(output: bytes, expected: Leftovers | N
     assert Leftovers.parse(output) == expected
 
 
-def test_each_look_reads_its_own_output() -> None:
-    pieces = (b"/proc/1\n", b"/proc/9\ndone 0\n", b"/proc/1\n/proc/8\ndo", b"ne 0\n")
-    raw, sent = connection(b"".join(frame(1, piece) for piece in pieces))
-    looker = Looker(raw)
-    assert looker.look() == b"/proc/1\n/proc/9\n"
-    assert looker.look() == b"/proc/1\n/proc/8\n"
-    assert sent == [b"\n", b"\n"]
+def test_each_command_has_its_own_output() -> None:
+    lookers, container = asked((b"one\n", 0), (b"two\ndone 0\n", 0))
+    assert lookers.ask("c", "first") == b"one\n"
+    assert lookers.ask("c", "second") == b"two\ndone 0\n"
+    assert container.asked == ["first", "second"]
 
 
-@pytest.mark.parametrize("data", [b"", frame(1, b"/proc/1\n"), frame(1, b"done 127\n")])
-def test_a_process_that_ends_or_cannot_look_is_an_error(data: bytes) -> None:
-    looker = Looker(connection(data)[0])
-    with pytest.raises(OSError, match="does not look"):
-        looker.look()
+def test_a_command_that_fails_has_no_output_and_the_next_one_has() -> None:
+    lookers, _ = asked((b"half", 127), (b"whole", 0))
+    assert lookers.ask("c", "first") is None
+    assert lookers.ask("c", "second") == b"whole"
 
 
-def test_a_file_named_as_the_end_of_a_look_is_seen_as_a_file() -> None:
-    names = b"/dev/shm/a\ndone 0\n"
-    looked = Looker(connection(frame(1, names))[0]).look()
-    assert Leftovers.parse(looked + b"/proc/1\n/proc/9\n") == Leftovers(processes=False, files=True)
-    assert Leftovers.parse(looked) is None  # then the processes are counted in another way
+def test_a_process_that_ends_is_not_asked_again() -> None:
+    lookers, container = asked()
+    assert lookers.ask("c", "first") is None
+    assert lookers.ask("c", "second") is None
+    assert container.asked == ["first"]
+    assert lookers.look("c") is None
+    with pytest.raises(OSError, match="does not answer"):
+        Looker(container).ask("third")
+
+
+@pytest.mark.parametrize(
+    ("mounted", "expected"),
+    [
+        (b"127.0.0.1 localhost\nname\n", Leftovers(processes=False, files=False)),
+        (b"127.0.0.1 localhost\n192.0.2.1 left\nname\n", Leftovers(processes=False, files=True)),
+    ],
+)
+def test_a_look_compares_what_the_container_engine_mounts(
+    mounted: bytes, expected: Leftovers
+) -> None:
+    processes = b"\0/proc/1\n/proc/9\n"
+    first = b"127.0.0.1 localhost\nname\n"
+    lookers, container = asked((first + processes, 0), (mounted + processes, 0))
+    lookers.begin("c")
+    assert lookers.look("c") == expected
+    assert container.asked == [LOOK, LOOK]
+
+
+def test_a_look_that_is_cut_off_shows_nothing() -> None:
+    lookers, _ = asked((b"hosts\0/proc/1\n/proc/9\n", 0), (b"hosts\n", 0))
+    lookers.begin("c")
+    assert lookers.look("c") is None
 
 
 def test_frames_end_where_a_connection_is_cut() -> None:
@@ -79,13 +133,11 @@ def programs(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_process_looks_once_for_each_line_and_then_idles(programs: Path) -> None:
+def test_the_process_executes_each_line_and_then_idles(programs: Path) -> None:
     environ = {"PATH": f"{programs}:{os.environ['PATH']}"}
-    done = subprocess.run(SHELL, input=b"\n\n", capture_output=True, env=environ, check=False)
-    lines = done.stdout.splitlines()
-    assert len(lines) == 4
-    assert lines[1::2] == [b"done 0"] * 2
-    assert b"-path /dev/shm/* -o" in lines[0]
+    lines = b"find a 'b  c'; echo $?\nset -- x\\ y\nfind \"$@\"\n"
+    done = subprocess.run(SHELL, input=lines, capture_output=True, env=environ, check=False)
+    assert done.stdout == b"a b  c\n0\nx y\n"
     assert done.returncode == 7  # of `sleep`
 
 
@@ -94,13 +146,12 @@ def test_what_a_command_writes_to_the_streams_of_process_1_disturbs_no_look() ->
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(b"\n")
+            process.stdin.write(b"echo done\n")
             process.stdin.flush()
-            while not process.stdout.readline().startswith(b"done "):
-                pass
+            assert process.stdout.readline() == b"done\n"
             streams = [Path(f"/proc/{process.pid}/fd/{number}") for number in (1, 2)]
             end = time.monotonic() + 10
-            while True:  # the shell has its own streams again after it has written `done`
+            while True:  # the shell has its own streams again after the line
                 found = {str(each.readlink()) for each in streams}
                 if found == {"/dev/null"} or time.monotonic() > end:
                     break

@@ -134,3 +134,10 @@ async def test_nothing_is_asked_below_a_directory_that_an_image_lacks(tmp_path: 
         layer = await edits.copy_directory(rootfs.view(state), f"/new/{number}/a", content)
         state = state.after(layer)
     assert asked == ["new"]
+
+
+async def test_an_image_layer_removes_nothing_in_what_it_removes_itself(rootfs: Rootfs) -> None:
+    """Overlayfs would list a removed name in a directory that hides all below it."""
+    below = State(layers=(Layer(entries={"d": FOLDER, "d/x": file("x"), "y": file("y")}),))
+    made = Layer(entries={"d": FOLDER}, removed=frozenset({"d", "d/x", "y", "z"}))
+    assert (await rootfs._effective(below, made)).removed == {"d", "y"}
