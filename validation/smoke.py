@@ -7,7 +7,7 @@ from functools import partial
 import anyio
 
 from ci.aws import ecs, elb, logs
-from ci.aws.probing import Probe
+from ci.aws.probing import DIRECT, Probe
 from ci.common.concurrency import parallel
 from ci.config import Agent
 from ci.errors import ProbeError
@@ -157,29 +157,47 @@ async def agents_healthy(context: CheckContext) -> Finding:
     definitions = (await environment.running(context)).definitions
 
     async def one(agent: Agent) -> list[str]:
-        definition = definitions.get(agent.name)
-        if definition is None:
-            return [f"{agent.name} has no service with a task definition"]
-        expected = Expected(
-            agent=agent.name,
-            environment=context.env.name,
-            version=definition.environment.get("ACSO_VERSION", ""),
-            digest=definition.image.partition("@")[2],
-        )
-        url = f"{context.url}/{agent.name}{agent.health_path}"
-        return await _asked(context.probe, url, partial(health_problems, expected))
+        return await _health(context, agent, definitions.get(agent.name))
 
     return await _all(context, one, "healthy", "HTTP 200 with the deployed version and digest")
 
 
 async def agents_ready(context: CheckContext) -> Finding:
     """Check that every agent answers through the load balancer that it can work."""
+    return await _all(context, partial(_ready, context), "ready", "HTTP 200")
 
-    async def one(agent: Agent) -> list[str]:
-        url = f"{context.url}/{agent.name}/ready"
-        return await _asked(context.probe, url, partial(ready_problems, agent.name))
 
-    return await _all(context, one, "ready", "HTTP 200")
+async def _answers(context: CheckContext, agent: Agent) -> list[str]:
+    """Return what is wrong with the answers of one agent, without the shared reads of a suite."""
+    name = context.env.service(agent)
+    service = (await ecs.services(context.aws, context.env.cluster, [name])).get(name)
+    found = await ecs.task_definition(context.aws, service.revision) if service else None
+    return [*await _health(context, agent, found), *await _ready(context, agent)]
+
+
+async def _health(
+    context: CheckContext, agent: Agent, definition: ecs.TaskDefinition | None
+) -> list[str]:
+    if definition is None:
+        return [f"{agent.name} has no service with a task definition"]
+    expected = Expected(
+        agent=agent.name,
+        environment=context.env.name,
+        version=definition.environment.get("ACSO_VERSION", ""),
+        digest=definition.image.partition("@")[2],
+    )
+    url = f"{context.url}/{agent.name}{agent.health_path}"
+    return await _asked(_probe(context), url, partial(health_problems, expected))
+
+
+async def _ready(context: CheckContext, agent: Agent) -> list[str]:
+    url = f"{context.url}/{agent.name}/ready"
+    return await _asked(_probe(context), url, partial(ready_problems, agent.name))
+
+
+def _probe(context: CheckContext) -> Probe:
+    """Return what sends requests: the context's, or from here where it has none."""
+    return getattr(context, "probe", DIRECT)
 
 
 async def _all(context: CheckContext, one: Callable, state: str, expected: str) -> Finding:  # type: ignore[type-arg]

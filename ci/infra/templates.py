@@ -21,6 +21,8 @@ COMMENT = re.compile(r"^[ ]*(#(?!@).*)?\n", re.MULTILINE)
 #: Source: CloudFormation User Guide, "Understand CloudFormation quotas": a template's bytes in a
 #: request, and the resources that it declares.
 MOST_BYTES, MOST_RESOURCES = 51_200, 500
+#: Descriptions of parameters, which nobody reads there, for the same reason.
+DESCRIPTION = re.compile(r"^    Description: .*\n", re.MULTILINE)
 #: Lines with the names of what production keeps: key, and the text around the environment's name.
 KEPT_NAME = re.compile(
     r"((?:TableName|LogGroupName):) !Sub (\S*)\$\{Environment\}(\S*)$", re.MULTILINE
@@ -169,14 +171,21 @@ def _read(name: str) -> str:
     return files("ci.infra").joinpath(name).read_text(encoding="utf-8")
 
 
+def _without_descriptions(text: str) -> str:
+    head, resources, rest = text.partition("\nResources:\n")
+    return DESCRIPTION.sub("", head) + resources + rest
+
+
 def compact(text: str) -> str:
     """Return YAML in blocks that are indented by two spaces, with one space each and no comments.
+
+    Descriptions of parameters are left out as well.
 
     The item of a list keeps its two columns, `- `.
     """
     lists: list[int] = []  # columns of the lists that a line is in
     lines = []
-    for line in COMMENT.sub("", text).splitlines():
+    for line in _without_descriptions(COMMENT.sub("", text)).splitlines():
         content = line.lstrip()
         column = len(line) - len(content)
         lists = [at for at in lists if at < column]

@@ -13,7 +13,7 @@ FORBIDDEN = (
     (("iam:CreateUser", "iam:AttachRolePolicy", "iam:PassRole"), "*"),
     (("sts:AssumeRole",), "*"),
     (("ecs:UpdateService", "ecs:RegisterTaskDefinition"), "*"),
-    (("s3:GetObject", "s3:PutObject"), "arn:aws:s3:::another-bucket/key"),
+    (("s3:GetObject", "s3:PutObject"), "*"),
     (("secretsmanager:PutSecretValue",), "*"),
     (("dynamodb:DeleteTable",), "*"),
 )

@@ -39,7 +39,7 @@ async def test_changes_of_the_count_during_a_release_are_no_failure(world: World
     context = dataclasses.replace(world.context, env=env, outputs=outputs)
 
     async def validate(here: release.ReleaseContext) -> validation.Report:
-        return await validation.run("smoke", here, here.outputs.url)
+        return await validation.run(["smoke"], here, here.outputs.url)
 
     async def deploy(name: str) -> release.Outcome:
         return await release.deploy(context, world.images(name), REQUEST, validate, world.say)

@@ -53,13 +53,14 @@ async def test_healthy_agents_pass_every_check(deployed: World, tmp_path: Path) 
     code, text, results = await smoke(deployed, tmp_path / "results.json")
     assert code == 0, text
     assert results["ok"]
-    assert [item["status"] for item in results["results"]] == ["PASS"] * len(SUITES["smoke"])
-    assert text.count("PASS") == len(SUITES["smoke"])
+    statuses = {item["check"]: item["status"] for item in results["results"]}
+    passed = dict.fromkeys((check.id for check in SUITES["smoke"]), "PASS")
+    assert statuses == passed | {"smoke.bedrock": "SKIP"}, text  # there is no model to ask
 
 
 async def test_a_release_can_be_validated_by_the_suite(deployed: World) -> None:
     context = deployed.context
-    report = await validation.run("smoke", context, context.outputs.url)
+    report = await validation.run(["smoke"], context, context.outputs.url)
     assert report.ok, report.text()
 
 
@@ -73,11 +74,6 @@ async def test_an_agent_scaled_to_0_fails_the_checks(deployed: World, tmp_path: 
     code, text, results = await smoke(deployed, tmp_path / "results.json")
     assert code == 1
     found = {item["check"]: Status(item["status"]) for item in results["results"]}
-    assert found == {
-        "cluster": Status.PASS,
-        "services": Status.FAIL,
-        "logs": Status.FAIL,
-        "bedrock": Status.PASS,
-        "agents": Status.FAIL,
-    }
+    failed = {name for name, status in found.items() if status is Status.FAIL}
+    assert failed == {"smoke.services", "smoke.logs", "smoke.health", "smoke.ready"}
     assert "acso-development-supervisor is scaled to 0" in text

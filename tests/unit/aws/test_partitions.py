@@ -19,7 +19,7 @@ REGIONS = {
 #: Names that are the same in every partition: service principals, the audience of GitHub's tokens.
 #: That of the load balancers' access logs: ELB User Guide, "Enable access logs".
 EVERYWHERE = re.compile(
-    r"(cloudwatch|ecs-tasks|logdelivery\.elasticloadbalancing|sts)\.amazonaws\.com|com\.amazonaws\."
+    r"(cloudwatch|ecs-tasks|logdelivery\.elasticloadbalancing|sns|sts)\.amazonaws\.com|com\.amazonaws\."
 )
 
 

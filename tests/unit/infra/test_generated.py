@@ -27,7 +27,10 @@ def resources(name: str, config: Config) -> dict[str, Any]:
 
 def test_the_compact_template_means_the_same_as_its_file() -> None:
     text = files("ci.infra").joinpath("environment.yaml").read_text(encoding="utf-8")
-    assert parsed(templates.compact(text)) == parsed(text)
+    meant = parsed(text)
+    for parameter in meant["Parameters"].values():
+        del parameter["Description"]  # for readers of the file
+    assert parsed(templates.compact(text)) == meant
     assert len(templates.compact(text)) < len(text) * 0.9
 
 
