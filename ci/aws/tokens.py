@@ -1,8 +1,12 @@
 """The secrets of the agents' callers in AWS Secrets Manager: read, rotated, revoked."""
 
+from typing import Any
+
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
+#: Secrets Manager keeps about 100 versions without a stage for a while.
+MOST_VERSIONS = 200
 CURRENT, PREVIOUS = "AWSCURRENT", "AWSPREVIOUS"
 
 
@@ -22,13 +26,20 @@ async def retired(aws: Aws, secret: str) -> list[str]:
 
     Source: AWS Secrets Manager API Reference, ListSecretVersionIds, IncludeDeprecated.
     """
-    versions = await aws.pages(
-        "secretsmanager",
-        "list_secret_version_ids",
-        "Versions",
-        SecretId=secret,
-        IncludeDeprecated=True,
-    )
+    versions: list[dict[str, Any]] = []
+    token: dict[str, str] = {}
+    while True:
+        answer = await aws.call(
+            "secretsmanager",
+            "list_secret_version_ids",
+            SecretId=secret,
+            IncludeDeprecated=True,
+            **token,
+        )
+        versions += answer["Versions"]
+        token = {"NextToken": answer["NextToken"]} if answer.get("NextToken") else {}
+        if not token or len(versions) > MOST_VERSIONS:
+            break
     old = [item["VersionId"] for item in versions if not item.get("VersionStages")]
     found = [await _version(aws, secret, VersionId=version) for version in old]
     return [text for text in found if text is not None]

@@ -82,8 +82,10 @@ def check_names(config: Config, arguments: Arguments) -> None:
     if suite := arguments.get("suite"):
         from validation.suites import SUITES  # late: imports all checks
 
-        if suite not in SUITES:
-            message = f"unknown suite {suite!r} ({nearest(suite, list(SUITES))})"
+        for name in map(str.strip, str(suite).split(",")):
+            if name in SUITES:
+                continue
+            message = f"unknown suite {name!r} ({nearest(name, list(SUITES))})"
             raise UsageError(message)
 
 
