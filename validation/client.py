@@ -48,6 +48,8 @@ class Agents:
     ) -> Answer:
         """Send a request; `token` is a person's unless given, empty for none.
 
+        The body is a JSON document, or text that is sent as it is.
+
         Raises:
             AwsError: the request could not be sent, which says nothing about the agent.
         """
@@ -59,7 +61,7 @@ class Agents:
             method=method,
             url=f"{self.context.url}/{agent}{path}",
             headers=headers,
-            body=None if body is None else json.dumps(body).encode(),
+            body=None if body is None else _encoded(body),
             seconds=SECONDS,
         )
         answer = await self.context.probe.send(request)
@@ -103,6 +105,10 @@ class Agents:
         return [text for texts in await parallel(one, names) for text in texts]
 
 
+def _encoded(body: Any) -> bytes:
+    return (body if isinstance(body, str) else json.dumps(body)).encode()
+
+
 async def agents_of(context: CheckContext) -> Agents:
     """Return the agents with the tokens of the environment; raises `AwsError`."""
     return Agents(context=context, tokens=await context.reads.get("tokens", lambda: _read(context)))
@@ -135,6 +141,20 @@ def named(text: str) -> list[str]:
     return [str(token) for token in found if token and not str(token).startswith("sha256:")]
 
 
+def failing(
+    run: Callable[[CheckContext], Awaitable[Finding]],
+) -> Callable[[CheckContext], Awaitable[Finding]]:
+    """Return a check's function for which a wrong answer is a failure."""
+
+    async def whole(context: CheckContext) -> Finding:
+        try:
+            return await run(context)
+        except WrongAnswerError as error:
+            return failed(str(error), "every request is done")
+
+    return whole
+
+
 def drilled(
     name: str, work: Callable[[CheckContext, Agents], Awaitable[Finding]]
 ) -> Callable[[CheckContext], Awaitable[Finding]]:
@@ -149,11 +169,9 @@ def drilled(
         left: list[str] = []
         try:
             finding = await work(context, agents)
-        except WrongAnswerError as error:
-            finding = failed(str(error), "the work is done")
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(REMOVAL):
                 left += await agents.remove()
         return replace(finding, warnings=(*finding.warnings, *left))
 
-    return run
+    return failing(run)

@@ -1,13 +1,18 @@
 """Checks of who may do what: callers of the agents, and the agents' own roles."""
 
+import re
 import secrets
+from functools import partial
 
 from ci.aws import iam, tokens
 from ci.common.concurrency import parallel
 from validation import environment
-from validation.client import Agents, agents_of, named, secret
+from validation.client import Agents, agents_of, failing, named, secret
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
 
+#: Routes that need no token, or that the load balancer does not publish; and lists.
+OPEN = ("/health", "/ready", "/metrics", "/openapi.json")
+LISTS = ("/workflows", "/findings", "/incidents", "/tickets", "/summary")
 #: What no agent's role may do: actions, and the resource that they are tried on.
 FORBIDDEN = (
     (("iam:CreateUser", "iam:AttachRolePolicy", "iam:PassRole"), "*"),
@@ -32,14 +37,21 @@ async def callers(context: CheckContext) -> Finding:
     cases += [("the token before the last rotation", token, 200) for token in before[:1]]
     cases += [("a retired token", token, 401) for token in old[:1] if token not in known]
     names = [agent.name for agent in context.config.agents]
-    asked = [(name, *case) for name in names for case in cases]
+    routes = dict(zip(names, await parallel(partial(_routes, agents), names), strict=True))
+    asked = [
+        (name, path, *case)
+        for name in names
+        for number, case in enumerate(cases)
+        # Every route without a token; with one, who the caller is and what is listed.
+        for path in (routes[name] if number == 0 else _listed(routes[name]))
+    ]
 
-    async def one(item: tuple[str, str, str, int]) -> str:
-        agent, what, token, wanted = item
-        answer = await agents.ask(agent, "GET", "/whoami", token=token)
-        return (
-            "" if answer.status == wanted else f"{agent} answers {what} with {answer}, not {wanted}"
-        )
+    async def one(item: tuple[str, str, str, str, int]) -> str:
+        agent, path, what, token, wanted = item
+        answer = await agents.ask(agent, "GET", path, token=token)
+        if answer.status == wanted:
+            return ""
+        return f"{agent} answers {path} for {what} with {answer}, not {wanted}"
 
     problems = [text for text in await parallel(one, asked) if text]
     problems += await _agent_that_approves(agents, names)
@@ -50,6 +62,18 @@ async def callers(context: CheckContext) -> Finding:
         expected="401 without a valid token, 403 for an agent that approves, 200 for the others",
         hint="./acso rotate-tokens --env " + context.env.name,
     )
+
+
+async def _routes(agents: Agents, agent: str) -> list[str]:
+    """Return the protected GET routes of an agent, as its OpenAPI document has them."""
+    paths = (await agents.done(agent, "GET", "/openapi.json"))["paths"]
+    found = [path for path, methods in paths.items() if "get" in methods and path not in OPEN]
+    return sorted(re.sub(r"\{\w+\}", "none", path) for path in found)
+
+
+def _listed(routes: list[str]) -> list[str]:
+    """Return `/whoami`, and the first route that lists something."""
+    return ["/whoami", *[path for path in routes if path in LISTS][:1]]
 
 
 async def _agent_that_approves(agents: Agents, names: list[str]) -> list[str]:
@@ -90,7 +114,7 @@ CHECKS = (
     Check(
         id="integration.authentication",
         title="only known callers are answered",
-        run=callers,
+        run=failing(callers),
         severity=Severity.CRITICAL,
         reads=(
             "GET /whoami",

@@ -1,5 +1,6 @@
 """Checks of approvals: granted, denied and timed out, and what happens then."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from validation.client import Agents, drilled
@@ -55,7 +56,7 @@ async def denied(_: CheckContext, agents: Agents) -> Finding:
     id_, approval = await asked(agents, events)
     decision = {"decision": "deny", "comment": "a drill"}
     await agents.done(SUPERVISOR, "POST", f"/approvals/{approval['id']}", decision)
-    return await _untouched(agents, id_, str(approval["id"]), "denied")
+    return await _untouched(agents, id_, str(approval["id"]), "denied", await _contained(agents))
 
 
 async def timed_out(_: CheckContext, agents: Agents) -> Finding:
@@ -69,7 +70,20 @@ async def timed_out(_: CheckContext, agents: Agents) -> Finding:
     return await _untouched(agents, id_, str(approval["id"]), "expired")
 
 
-async def _untouched(agents: Agents, workflow: str, approval: str, status: str) -> Finding:
+async def _contained(agents: Agents) -> list[str]:
+    """Contain a critical incident without approval; return what is wrong if that is possible."""
+    report = {"type": "malware", "severity": "critical", "systems": ["drill"]}
+    body = {"report": report | {"critical_system": True, "impact_usd": 1_000_000}}
+    incident = await agents.done(RESPONSE, "POST", "/incidents", body)
+    path = f"/incidents/{incident['id']}/containment"
+    answer = await agents.ask(RESPONSE, "POST", path, {})
+    text = f"a containment of risk {incident['risk']} without approval: {answer.status}, not 403"
+    return [text] * (answer.status != 403)
+
+
+async def _untouched(
+    agents: Agents, workflow: str, approval: str, status: str, more: Sequence[str] = ()
+) -> Finding:
     """Return a finding: the approval is final, and its containment was not executed."""
     late = await agents.ask(SUPERVISOR, "POST", f"/approvals/{approval}", {"decision": "approve"})
     path = f"/workflows/{workflow}"
@@ -79,7 +93,10 @@ async def _untouched(agents: Agents, workflow: str, approval: str, status: str) 
     incident = await agents.done(RESPONSE, "GET", f"/incidents/{opened.get('id')}")
     intents = await agents.done(RESPONSE, "GET", f"/incidents/{incident['id']}/intents")
     contain = tasks.get("contain-1", {})
-    problems = [f"a later approval was answered with {late.status}, not 409"] * (late.status != 409)
+    problems = [*more]
+    problems += [f"a later approval was answered with {late.status}, not 409"] * (
+        late.status != 409
+    )
     problems += [f"the approval is {recorded['status']}"] * (recorded["status"] != status)
     problems += [f"its task is {contain.get('status')}"] * (contain.get("status") != status)
     problems += [f"the incident is {incident['status']}"] * (incident["status"] != "open")

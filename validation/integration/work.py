@@ -1,11 +1,12 @@
 """Checks that the agents do their work: goals, attacks, tickets, costs, and calls of each other."""
 
+import json
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ci.common.concurrency import parallel
-from validation.client import Agents, agents_of, drilled
+from validation.client import Agents, WrongAnswerError, agents_of, drilled
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
 
 WORK_SECONDS = 40.0  # for a workflow; a process that takes over needs a while
@@ -35,10 +36,10 @@ def needs(*names: str) -> Any:
     return rule
 
 
-def attack(*, minutes: float = 5) -> tuple[str, list[dict[str, Any]]]:
+def attack(network: str = "203.0.113") -> tuple[str, list[dict[str, Any]]]:
     """Return an address for documentation (RFC 5737), and failed logins from it."""
-    source = f"203.0.113.{secrets.randbelow(254) + 1}"
-    began = datetime.now(UTC) - timedelta(minutes=minutes)
+    source = f"{network}.{secrets.randbelow(254) + 1}"
+    began = datetime.now(UTC) - timedelta(minutes=5)
     events = [
         {
             "event": "authentication_failure",
@@ -80,7 +81,8 @@ async def goal(_: CheckContext, agents: Agents) -> Finding:
 
 
 async def contained(_: CheckContext, agents: Agents) -> Finding:
-    """Let a brute-force attack be found and, after approval, contained."""
+    """Let a brute-force attack be found, in a log too, and after approval contained."""
+    overlooked = await _overlooked(agents)
     source, events = attack()
     id_, approval = await asked(agents, events)
     decision = {"decision": "approve", "comment": "a drill"}
@@ -102,7 +104,7 @@ async def contained(_: CheckContext, agents: Agents) -> Finding:
     problems = [
         f"{name} is {seen!r}, not {want!r}" for name, (seen, want) in wanted.items() if seen != want
     ]
-    problems += ["no action was recorded"] * (not actions)
+    problems += [*overlooked, *["no action was recorded"] * (not actions)]
     problems += [
         f"task {task['id']} is {task['status']}: {task['error']}"
         for task in tasks.values()
@@ -114,6 +116,16 @@ async def contained(_: CheckContext, agents: Agents) -> Finding:
         observed=f"attack of {source}: finding, incident, approval, {', '.join(actions)}",
         expected="a finding T1110, an incident that is contained after approval",
     )
+
+
+async def _overlooked(agents: Agents) -> list[str]:
+    """Send a log with an attack; return that it was not found, if it was not."""
+    source, events = attack("198.51.100")
+    lines = "\n".join(map(json.dumps, events))
+    found = (await agents.done(HUNTER, "POST", "/events", lines)).get("findings") or []
+    rules = [item["rule"] for item in found if item["source"] == source]
+    text = f"{len(events)} failed logins in a log are no finding"
+    return [text] * ("failed_login_brute_force" not in rules)
 
 
 async def asked(agents: Agents, events: Any, **more: Any) -> tuple[str, dict[str, Any]]:
@@ -132,7 +144,12 @@ async def approval_of(agents: Agents, workflow: str) -> dict[str, Any]:
     path = f"/workflows/{workflow}"
     found = await agents.until(SUPERVISOR, path, asks, seconds=WORK_SECONDS)
     ids = [task["approval"] for task in found["tasks"] if task["approval"]]
-    return await agents.done(SUPERVISOR, "GET", f"/approvals/{ids[0] if ids else 'none'}")
+    pending = (await agents.done(SUPERVISOR, "GET", "/approvals?limit=100"))["items"]
+    mine = [dict(item) for item in pending if item["id"] in ids]
+    if not mine:
+        message = f"workflow {workflow} asked nobody to approve its risky task"
+        raise WrongAnswerError(message)
+    return mine[0]
 
 
 def by_id(workflow: Any) -> dict[str, Any]:
@@ -182,13 +199,17 @@ async def costs(_: CheckContext, agents: Agents) -> Finding:
         }
         for day in days
     ]
-    await agents.done(FINANCE, "POST", "/costs", records)
+    stored = await agents.done(FINANCE, "POST", "/costs", records)
+    kept = stored.get("records")
     path = f"/anomalies?month={today:%Y-%m}&currency=XTS"
     found = (await agents.done(FINANCE, "GET", path)).get("items") or []
     mine = [item for item in found if name in str(item)]
     hit = [item for item in mine if unusual.isoformat() in str(item)]
     return judged(
-        [f"{unusual} is not among {len(mine)} anomalies"] * (not hit),
+        [
+            *[f"{unusual} is not among {len(mine)} anomalies"] * (not hit),
+            *[f"{kept} of {len(records)} records were stored"] * (kept != len(records)),
+        ],
         Evidence("days", len(days), len(days)),
         observed=f"{unusual} is unusual, of {len(days)} days",
         expected="the planted day is found",
@@ -239,6 +260,7 @@ CHECKS = (
         run=drilled("attack", contained),
         severity=Severity.CRITICAL,
         reads=(
+            "POST /events",
             "POST /workflows",
             "POST /approvals/{id}",
             "GET /findings/{id}",
