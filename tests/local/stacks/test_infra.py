@@ -122,7 +122,7 @@ async def test_every_agent_has_its_alarms_and_logs_are_encrypted_and_expire(
     assert found is not None
     alarms = await aws.pages("cloudwatch", "describe_alarms", "MetricAlarms")
     mine = {alarm["AlarmName"] for alarm in alarms if alarm["AlarmActions"] == [found.topic]}
-    kinds = ("unhealthy", "errors", "cpu", "memory")
+    kinds = ("unhealthy", "errors", "latency", "cpu", "memory")
     assert mine == {f"{env.service(agent)}-{kind}" for agent in config.agents for kind in kinds}
     (group,) = await aws.pages(
         "logs", "describe_log_groups", "logGroups", logGroupNamePrefix=found.log_group
