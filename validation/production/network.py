@@ -88,7 +88,8 @@ def open_problems(group: Group, ports: Collection[int], allowed: Sequence[str]) 
     Args:
         group: the group.
         ports: those of the load balancer's listeners.
-        allowed: the ranges that may reach them, if the group is the load balancer's.
+        allowed: the ranges that may reach them, if the group is the load balancer's; all of the
+            internet is so by IPv6 too.
     """
     return [
         f"{group.name or group.id} opens {_described(rule)} to {rule.source}"
@@ -105,7 +106,8 @@ def worldwide(source: str) -> bool:
 
 def _listens(rule: Rule, ports: Collection[int], allowed: Sequence[str]) -> bool:
     single = rule.first == rule.last and rule.protocol in ("tcp", "6")
-    return single and rule.first in ports and rule.source in allowed
+    everybody = {"::/0"} if "0.0.0.0/0" in allowed else set()
+    return single and rule.first in ports and rule.source in {*allowed, *everybody}
 
 
 def _described(rule: Rule) -> str:

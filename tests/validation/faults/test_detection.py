@@ -15,8 +15,13 @@ from validation.production import CHECKS
 
 pytestmark = [pytest.mark.docker, pytest.mark.matrix]
 
-#: Faults that no check finds, and why.
-MISSED: Mapping[str, str] = {}
+#: Faults that no check finds here, and why.
+MISSED: Mapping[str, str] = {
+    "endpoint-not-in-a-route-table": "network.endpoints: the embedded AWS has no NAT gateways",
+    "stale-version": "the stand-ins for agents answer with what they were started with",
+    "state-table-missing": "the stand-ins for agents have no state",
+    "running-digest-not-recorded": "smoke.images compares with the service, not with the record",
+}
 
 
 def impatient(checks: Iterable[Check]) -> list[Check]:
