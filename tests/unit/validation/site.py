@@ -18,7 +18,7 @@ from ci.aws.probing import Probe, Request
 from ci.errors import AwsError
 from tests.unit.agents.house import House
 from tests.unit.release.conftest import CONFIG, ENV
-from validation import CheckContext, client, run_checks, smoke
+from validation import CheckContext, client, run_checks
 from validation.integration import CHECKS, alarm, approvals, work
 from validation.model import Result
 
@@ -126,6 +126,7 @@ Answering = Callable[[str, Request, Answer], Answer]
 class Site(Probe):
     """The agents behind a load balancer; `change` may change what they answer."""
 
+    patch: pytest.MonkeyPatch
     house: House = field(default_factory=House)
     cloud: Cloud = field(default_factory=Cloud)
     change: Answering = lambda _agent, _request, answer: answer
@@ -166,15 +167,23 @@ class Site(Probe):
         assert isinstance(table, MemoryTable)
         return {pk: list(rows) for pk, rows in table._rows.items() if rows}
 
+    def hurry(self) -> None:
+        """Let checks wait half a second for work, which will not end."""
+        wait(self.patch, 0.5)
+
+
+def wait(patch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let checks wait this long for work and for notifications."""
+    for module, name in ((work, "WORK_SECONDS"), (approvals, "WORK_SECONDS"), (alarm, "ARRIVAL")):
+        patch.setattr(module, name, seconds)
+
 
 @asynccontextmanager
 async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    """Open a site whose checks wait a second for work that never ends."""
-    for module, name in ((work, "WORK_SECONDS"), (approvals, "WORK_SECONDS"), (alarm, "ARRIVAL")):
-        monkeypatch.setattr(module, name, 1.0)
-    monkeypatch.setattr(smoke, "ANSWER_SECONDS", 0.1)
+    """Open a site whose checks wait long enough on a machine with much to do."""
+    wait(monkeypatch, 25.0)
     monkeypatch.setattr(client, "PAUSE", 0.01)
-    site = Site()
+    site = Site(patch=monkeypatch)
     site.house.clock.time = datetime.now(UTC)
     yield site
     for used in site.clients.values():

@@ -70,10 +70,12 @@ def approved_without_waiting(agent: str, request: Request, answer: Answer) -> An
 
 def lazy(site: Site) -> None:
     site.works = False
+    site.hurry()
 
 
 def deaf(site: Site) -> None:
     site.cloud.wired = False
+    site.hurry()
 
 
 def mighty(site: Site) -> None:
@@ -89,9 +91,9 @@ def changed(change: Answering) -> Callable[[Site], None]:
 
 
 BREAKS: list[tuple[str, Callable[[Site], None], str]] = [
-    ("goal", lazy, "is still running after 1 s"),
+    ("goal", lazy, "is still running after 0.5 s"),
     ("goal", changed(answers("supervisor", "/workflows", "POST", status=500)), "/workflows: HTTP"),
-    ("attack", lazy, "is still running after 1 s"),
+    ("attack", lazy, "is still running after 0.5 s"),
     (
         "attack",
         changed(answers("threat-hunter", "/findings", body={"technique": "T1"})),
@@ -145,7 +147,7 @@ BREAKS: list[tuple[str, Callable[[Site], None], str]] = [
         changed(answers("incident-response", "/incidents", body={"status": "contained"})),
         "the incident is contained",
     ),
-    ("alarm", deaf, "no notification of acso-staging-supervisor-errors within 1 s"),
+    ("alarm", deaf, "no notification of acso-staging-supervisor-errors within 0.5 s"),
     (
         "authentication",
         changed(open_to_all),
