@@ -43,7 +43,6 @@ def sarif(report: Report) -> str:
         "tool": {
             "driver": {
                 "name": "acso validation",
-                "informationUri": "https://github.com/acso/acso/blob/main/docs/validation.md",
                 "rules": [
                     {
                         "id": check.id,
