@@ -151,6 +151,6 @@ def test_the_subnets_of_existing_environments_stay() -> None:
     assert subnet_ranges("10.9.0.0/22")[3] == "10.9.3.0/24"
 
 
-def test_the_repository_s_own_file_needs_no_new_setting() -> None:
-    staging = load(ROOT / "acso.toml").environment("staging")
+def test_a_file_needs_none_of_these_settings() -> None:
+    staging = load(ROOT / "tests" / "acso.toml").environment("staging")
     assert (staging.encrypted, staging.network.vpc, staging.scaling) == (False, None, None)
