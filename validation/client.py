@@ -14,7 +14,7 @@ from ci.aws.probing import Request
 from ci.common.concurrency import parallel
 from ci.errors import AwsError
 from validation import environment
-from validation.model import CheckContext, Finding, failed
+from validation.model import CheckContext, Finding, UnreadableError, failed
 
 #: The header that makes a request part of a drill (agents/common/store/drill.py).
 DRILL = "X-Acso-Drill"
@@ -114,20 +114,15 @@ async def agents_of(context: CheckContext) -> Agents:
     return Agents(context=context, tokens=await context.reads.get("tokens", lambda: _read(context)))
 
 
-async def secret(context: CheckContext, output: str) -> str:
-    """Return the ARN of a secret from the stack's outputs; raises `AwsError`."""
-    found = (await environment.outputs(context)).get(output)
-    if found is None:
-        message = f"the stack {context.env.prefix} has no {output}"
-        raise AwsError(message, hint=f"./acso deploy --env {context.env.name}")
-    return found
-
-
 async def _read(context: CheckContext) -> Tokens:
-    people = named(await tokens.text(context.aws, await secret(context, "PeopleSecret")))
-    agents = named(await tokens.text(context.aws, await secret(context, "AgentsSecret")))
+    people = named(
+        await tokens.text(context.aws, await environment.output(context, "PeopleSecret"))
+    )
+    agents = named(
+        await tokens.text(context.aws, await environment.output(context, "AgentsSecret"))
+    )
     if not people or not agents:
-        raise AwsError("the environment's secrets have no token")
+        raise UnreadableError("the environment's secrets have no token")
     return Tokens(person=people[0], agent=agents[0])
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ci.aws import cloudformation, ecs
+from ci.aws import cloudformation, ecs, records
+from ci.aws.records import Document
 from ci.common.concurrency import parallel
-from ci.errors import AwsError
-from validation.model import CheckContext
+from validation.model import CheckContext, UnreadableError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +35,30 @@ async def cluster_status(context: CheckContext) -> str:
     return await context.reads.get("cluster", read)
 
 
-async def outputs(context: CheckContext) -> Mapping[str, str]:
-    """Return the outputs of the environment's stack; raises `AwsError` if there is no stack."""
+async def stack(context: CheckContext) -> cloudformation.Stack:
+    """Return the environment's stack; raises `UnreadableError` if there is none."""
+    name = context.env.prefix
+    found = await context.reads.get("stack", lambda: cloudformation.stack(context.aws, name))
+    if found is None:
+        hint = f"./acso deploy --env {context.env.name} creates it"
+        raise UnreadableError(f"there is no stack {name}", hint=hint)
+    return found
 
-    async def read() -> Mapping[str, str]:
-        stack = await cloudformation.stack(context.aws, context.env.prefix)
-        if stack is None:
-            message = f"the stack {context.env.prefix} does not exist"
-            raise AwsError(message, hint=f"./acso deploy --env {context.env.name}")
-        return stack.outputs
 
-    return await context.reads.get("outputs", read)
+async def output(context: CheckContext, name: str) -> str:
+    """Return an output of the stack; raises `UnreadableError` if it has none of that name."""
+    found = (await stack(context)).outputs.get(name)
+    if not found:
+        raise UnreadableError(f"the stack has no output {name}")
+    return found
+
+
+async def releases(context: CheckContext) -> list[Document]:
+    """Return the environment's release records, newest first."""
+    table = f"{context.env.prefix}-releases"
+    return await context.reads.get(
+        "releases", lambda: records.documents(context.aws, table, "release")
+    )
 
 
 async def running(context: CheckContext) -> Running:

@@ -11,9 +11,6 @@ from ci.config import Accepted
 from ci.errors import AcsoError
 from validation.reads import Reads
 
-#: What `--help` and the documentation call a check's group: the part of its id before the dot.
-Area = str
-
 
 class Status(StrEnum):
     """Result of a check.
@@ -116,11 +113,6 @@ class Check:
     applies: Rule = always
     patience: float = 0.0
     seconds: float = 30.0
-
-    @property
-    def area(self) -> Area:
-        """The part of the id before the dot, such as `network`."""
-        return self.id.partition(".")[0]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Run suites: their checks in parallel, each with its own timeout; none can stop another."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -58,7 +59,13 @@ async def run(
             raise UsageError(f"unknown suite {suite!r}", hint=nearest(suite, list(SUITES)))
     exceptions.check_ids(target, known_checks())
     found = url or await elb.url(target.aws, target.env)
-    context = CheckContext(**vars(target_of(target)), url=found.rstrip("/"), probe=probe)
+    context = CheckContext(
+        aws=target.aws,
+        config=target.config,
+        env=target.env,
+        url=found.rstrip("/"),
+        probe=probe,
+    )
     account = await target.aws.account()
     reports = []
     for suite in suites:
@@ -66,11 +73,6 @@ async def run(
         if stop_early and reports[-1].verdict is not Verdict.PASSED:
             break
     return joined(reports)
-
-
-def target_of(target: Target) -> Target:
-    """Return only the three values of a target, whatever it adds to them."""
-    return Target(aws=target.aws, config=target.config, env=target.env)
 
 
 async def run_checks(
@@ -102,7 +104,7 @@ async def _result(check: Check, context: CheckContext, account: str) -> Result:
     attempts, finding = await _looked(check, context)
     note = exceptions.expired(context, check.id)
     if note and finding.status is not Status.SKIP:
-        finding = _warned(finding, note)
+        finding = replace(finding, warnings=(*finding.warnings, note))
     return Result(
         check=check,
         finding=finding,
@@ -161,12 +163,6 @@ def _believed(finding: Finding) -> Finding:
     if not any(item.read for item in finding.evidence):
         return not_examined(f"nothing was read: {finding.observed}", *finding.evidence)
     return finding
-
-
-def _warned(finding: Finding, note: str) -> Finding:
-    from dataclasses import replace
-
-    return replace(finding, warnings=(*finding.warnings, note))
 
 
 def _may_pass(problem: Exception) -> bool:

@@ -1,8 +1,9 @@
 """Smoke checks: the cluster is active, and the agents that were released run, log and answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import anyio
 
@@ -87,28 +88,66 @@ def problems_of(service: ecs.Service, *, scaled: bool = False) -> list[str]:
 
 
 async def images_deployed(context: CheckContext) -> Finding:
-    """Check that every running task runs its service's revision, whose image is a digest."""
+    """Check that every running task runs its service's revision, with an image of the release.
+
+    The image is a digest that the newest release record lists for the agent: what it moved to, or,
+    while and after it is rolled back, what it came from.
+    """
     found = await environment.running(context)
-    problems, tasks = [], 0
-    for agent, service in sorted(found.services.items()):
-        definition = found.definitions.get(agent)
-        if definition is None:
-            problems.append(f"{service.name} runs {service.revision}, which does not exist")
-        elif "@sha256:" not in definition.image:
-            problems.append(f"{service.name} runs {definition.image}, which is no digest")
-        elif definition.image.partition("@")[2] != definition.environment.get("ACSO_DIGEST"):
-            problems.append(f"{service.name} runs another image than the release registered")
-        for task in found.tasks.get(agent, ()):
-            tasks += 1
-            if task.revision != service.revision:
-                problems.append(f"task {task.id} of {service.name} runs {_short(task.revision)}")
+    history = await environment.releases(context)
+    listed = recorded_digests(history[0].body) if history else None
+
+    def known(agent: str) -> set[str] | None:
+        return None if listed is None else listed.get(agent, set())
+
+    problems = [
+        text
+        for agent, service in sorted(found.services.items())
+        for text in [
+            *_image_problems(service, found.definitions.get(agent), known(agent)),
+            *_stray_tasks(service, found.tasks.get(agent, ())),
+        ]
+    ]
+    tasks = sum(len(found.tasks.get(agent, ())) for agent in found.services)
     return judged(
         problems,
         Evidence("services", len(found.services), len(context.config.agents)),
         Evidence("running tasks", tasks, tasks),
         observed=f"{tasks} tasks run the released images",
-        expected="the service's revision in every task, its image a digest",
+        expected="the service's revision in every task, its image a digest of the release record",
     )
+
+
+def recorded_digests(body: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return the digests that a release record lists for each agent; pure."""
+    found: dict[str, set[str]] = {}
+    for entry in body["entries"]:
+        revisions = (entry.get("before"), entry.get("after"))
+        found[entry["agent"]] = {item["digest"] for item in revisions if item}
+    return found
+
+
+def _image_problems(
+    service: ecs.Service, definition: ecs.TaskDefinition | None, listed: set[str] | None
+) -> list[str]:
+    if definition is None:
+        return [f"{service.name} runs {service.revision}, which does not exist"]
+    digest = definition.image.partition("@")[2]
+    if not digest.startswith("sha256:"):
+        return [f"{service.name} runs {definition.image}, which is no digest"]
+    if digest != definition.environment.get("ACSO_DIGEST"):
+        return [f"{service.name} runs another image than the release registered"]
+    if listed is not None and digest not in listed:
+        return [f"{service.name} runs {digest}, which the release record does not list"]
+    return []
+
+
+def _stray_tasks(service: ecs.Service, tasks: Iterable[ecs.Task]) -> list[str]:
+    return [
+        f"task {task.id} of {service.name} runs {task.revision.rsplit('/', 1)[-1]}"
+        for task in tasks
+        if task.revision != service.revision
+    ]
 
 
 async def logs_written(context: CheckContext) -> Finding:
@@ -263,10 +302,6 @@ def _without_model(context: CheckContext) -> str:
     return "" if context.env.model else "no model is configured"
 
 
-def _short(revision: str) -> str:
-    return revision.rsplit("/", 1)[-1]
-
-
 CHECKS = (
     Check(
         id="smoke.cluster",
@@ -291,7 +326,7 @@ CHECKS = (
         title="the tasks run what was released",
         run=images_deployed,
         severity=Severity.CRITICAL,
-        reads=("ecs:DescribeTaskDefinition", "ecs:ListTasks", "ecs:DescribeTasks"),
+        reads=("ecs:DescribeTaskDefinition", "ecs:DescribeTasks", "dynamodb:Query"),
         why="a tag can be moved, and a task of an old revision is another version",
         remedy="./acso deploy moves every service to the release",
     ),

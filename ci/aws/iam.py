@@ -58,10 +58,10 @@ async def role(aws: Aws, name: str) -> Role | None:
     )
 
 
-async def denied_actions(aws: Aws, role: str, actions: Iterable[str], resource: str) -> list[str]:
-    """Return which of these actions a role (by ARN) may not perform on a resource (ARN, or `*`).
+async def decisions(aws: Aws, role: str, actions: Iterable[str], resource: str) -> dict[str, str]:
+    """Return what IAM decides for a role (by ARN), actions and a resource, such as `allowed`.
 
-    IAM simulates the role's own policies; policies of the resource are not included.
+    IAM simulates the role's own policies; policies of the resource (ARN, or `*`) are not included.
     """
     results = await aws.pages(
         "iam",
@@ -71,7 +71,13 @@ async def denied_actions(aws: Aws, role: str, actions: Iterable[str], resource: 
         ActionNames=list(actions),
         ResourceArns=[resource],
     )
-    return [item["EvalActionName"] for item in results if item["EvalDecision"] != "allowed"]
+    return {item["EvalActionName"]: item["EvalDecision"] for item in results}
+
+
+async def denied_actions(aws: Aws, role: str, actions: Iterable[str], resource: str) -> list[str]:
+    """Return which of these actions a role (by ARN) may not perform on a resource."""
+    found = await decisions(aws, role, actions, resource)
+    return [action for action, decision in found.items() if decision != "allowed"]
 
 
 def _applies(statement: Mapping[str, Any], effect: str) -> bool:

@@ -2,32 +2,25 @@
 
 import re
 import secrets
+from collections.abc import Mapping
 from functools import partial
 
 from ci.aws import iam, tokens
+from ci.aws.partitions import partition
 from ci.common.concurrency import parallel
 from validation import environment
-from validation.client import Agents, agents_of, failing, named, secret
+from validation.client import Agents, agents_of, failing, named
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
 
 #: Routes that need no token, or that the load balancer does not publish; and lists.
 OPEN = ("/health", "/ready", "/metrics", "/openapi.json")
 LISTS = ("/workflows", "/findings", "/incidents", "/tickets", "/summary")
-#: What no agent's role may do: actions, and the resource that they are tried on.
-FORBIDDEN = (
-    (("iam:CreateUser", "iam:AttachRolePolicy", "iam:PassRole"), "*"),
-    (("sts:AssumeRole",), "*"),
-    (("ecs:UpdateService", "ecs:RegisterTaskDefinition"), "*"),
-    (("s3:GetObject", "s3:PutObject"), "*"),
-    (("secretsmanager:PutSecretValue",), "*"),
-    (("dynamodb:DeleteTable",), "*"),
-)
 
 
 async def callers(context: CheckContext) -> Finding:
     """Call every agent with each kind of token, and without one."""
     agents = await agents_of(context)
-    people = await secret(context, "PeopleSecret")
+    people = await environment.output(context, "PeopleSecret")
     before = named(await tokens.previous(context.aws, people) or "")
     old = [token for text in await tokens.retired(context.aws, people) for token in named(text)]
     known = {*before, agents.tokens.person}
@@ -86,28 +79,47 @@ async def _agent_that_approves(agents: Agents, names: list[str]) -> list[str]:
 
 
 async def roles(context: CheckContext) -> Finding:
-    """Simulate what no agent's role may do."""
-    found = await environment.outputs(context)
-    arns = {key: arn for key, arn in found.items() if key.startswith("TaskRole")}
-    cases = [(arn, actions, resource) for arn in arns.values() for actions, resource in FORBIDDEN]
+    """Simulate that an agent changes releases, services, tokens or its own role."""
+    found = (await environment.stack(context)).outputs
+    cases = [
+        (arn, actions, resource)
+        for key, arn in found.items()
+        if key.startswith("TaskRole")
+        for actions, resource in _forbidden(context, found, arn)
+    ]
 
     async def one(case: tuple[str, tuple[str, ...], str]) -> list[str]:
         arn, actions, resource = case
         denied = await iam.denied_actions(context.aws, arn, actions, resource)
-        return [
-            f"{arn.rpartition('/')[2]} may {action}" for action in actions if action not in denied
-        ]
+        role = arn.rpartition("/")[2]
+        return [f"{role} may {act} on {resource}" for act in actions if act not in denied]
 
     problems = [text for texts in await parallel(one, cases) for text in texts]
-    agents = len(context.config.agents)
+    tested = len({arn for arn, _, _ in cases})
     return judged(
         problems,
-        Evidence("task roles", len(arns), agents),
+        Evidence("task roles", tested, len(context.config.agents)),
         Evidence("simulations", len(cases), len(cases)),
-        observed=f"{len(arns)} roles, {len(cases)} simulations",
+        observed=f"{tested} roles, {len(cases)} simulations",
         expected="every simulated action is denied",
         hint="infra/environment.yaml has the roles; `permissions` in acso.toml adds to them",
     )
+
+
+def _forbidden(
+    context: CheckContext, outputs: Mapping[str, str], role: str
+) -> list[tuple[tuple[str, ...], str]]:
+    """Return what no agent may do to the environment: actions, and the resource of each."""
+    env = context.env
+    where = f"arn:{partition(env.region)}:{{}}:{env.region}:{role.split(':')[4]}"
+    records = f"{where.format('dynamodb')}:table/{env.prefix}-releases"
+    services = f"{where.format('ecs')}:service/{env.cluster}/*"
+    return [
+        (("dynamodb:PutItem", "dynamodb:DeleteItem"), records),
+        (("ecs:UpdateService", "ecs:DeleteService"), services),
+        (("secretsmanager:PutSecretValue",), outputs["PeopleSecret"]),
+        (("iam:PassRole", "iam:PutRolePolicy", "sts:AssumeRole"), role),
+    ]
 
 
 CHECKS = (

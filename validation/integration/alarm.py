@@ -4,7 +4,7 @@ import secrets
 
 import anyio
 
-from ci.aws import alarms
+from ci.aws import alarms, sns
 from validation import environment
 from validation.model import Check, CheckContext, Evidence, Finding, Severity, judged
 
@@ -17,11 +17,11 @@ LEFT_AGE = 3600.0  # seconds after which a queue of an earlier run is a leftover
 async def notified(context: CheckContext) -> Finding:
     """Raise an agent's alarm for a moment, and wait for its notification in a queue of our own."""
     aws, env = context.aws, context.env
-    topic = (await environment.outputs(context))["Topic"]
+    topic = await environment.output(context, "Topic")
     alarm = f"{env.service(context.config.agents[0])}-errors"
     prefix = f"{env.prefix}-validation-"
-    await alarms.remove_old_queues(aws, prefix, age=LEFT_AGE)
-    inbox = await alarms.open_inbox(aws, topic, f"{prefix}{secrets.token_hex(4)}")
+    await sns.remove_old_queues(aws, prefix, age=LEFT_AGE)
+    inbox = await sns.open_inbox(aws, topic, f"{prefix}{secrets.token_hex(4)}")
     try:
         await alarms.set_state(aws, alarm, "OK", reason=REASON)
         await alarms.set_state(aws, alarm, "ALARM", reason=REASON)
@@ -29,7 +29,7 @@ async def notified(context: CheckContext) -> Finding:
     finally:
         with anyio.CancelScope(shield=True):
             await alarms.set_state(aws, alarm, "OK", reason=REASON)
-            await alarms.close_inbox(aws, inbox)
+            await sns.close_inbox(aws, inbox)
     return judged(
         [f"no notification of {alarm} within {ARRIVAL:g} s"] * (not found),
         Evidence("alarms", 1, 1),
@@ -39,10 +39,10 @@ async def notified(context: CheckContext) -> Finding:
     )
 
 
-async def _arrived(context: CheckContext, inbox: alarms.Inbox, alarm: str) -> bool:
+async def _arrived(context: CheckContext, inbox: sns.Inbox, alarm: str) -> bool:
     end = anyio.current_time() + ARRIVAL
     while anyio.current_time() < end:
-        if any(alarm in text for text in await alarms.messages(context.aws, inbox)):
+        if any(alarm in text for text in await sns.messages(context.aws, inbox)):
             return True
         await anyio.sleep(PAUSE)
     return False

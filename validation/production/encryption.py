@@ -6,6 +6,7 @@ from typing import Any
 from ci.aws.audit import buckets, keys, logs, repositories, secrets, tables, topics
 from ci.aws.session import Aws
 from ci.common.concurrency import parallel
+from validation import environment
 from validation.model import (
     Check,
     CheckContext,
@@ -61,7 +62,7 @@ async def _listed(
 
 async def environment_key(context: CheckContext) -> keys.Key | None:
     """Return the environment's key, None if it does not exist."""
-    arn = (await inventory(context)).output("KeyArn")
+    arn = await environment.output(context, "KeyArn")
     return await context.reads.get("key", lambda: keys.key(context.aws, arn))
 
 
@@ -69,7 +70,7 @@ async def wrong_key(context: CheckContext, key: str) -> str:
     """Return what is wrong with the key of a resource; empty if it is the environment's."""
     if not key:
         return "no KMS key"
-    arn = (await inventory(context)).output("KeyArn")
+    arn = await environment.output(context, "KeyArn")
     alias = f"alias/{context.env.prefix}-key"
     same = key in (arn, arn.rpartition("/")[2], alias) or key.endswith(f":{alias}")
     return "" if same else f"another key than the environment's ({key})"

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 
+from ci.aws import iam
 from ci.aws.audit import analyzer, roles
 from ci.aws.audit.roles import Role
 from ci.common.concurrency import parallel
@@ -162,7 +163,7 @@ async def simulate(context: CheckContext) -> Finding:
     tested = await task_roles(context)
 
     async def one(role: Role) -> dict[str, str]:
-        return await roles.decisions(context.aws, role.arn, DANGEROUS)
+        return await iam.decisions(context.aws, role.arn, DANGEROUS, "*")
 
     decided = await parallel(one, tested)
     problems = [

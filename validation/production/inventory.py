@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ci.aws import cloudformation, ecs
+from ci.aws import ecs
 from ci.aws.audit import stacks
 from validation import environment
 from validation.model import CheckContext, Evidence, UnreadableError
@@ -16,10 +16,9 @@ from validation.model import CheckContext, Evidence, UnreadableError
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """An environment's stack: its parameters and outputs, and its resources."""
+    """An environment's stack: its parameters and its resources."""
 
     parameters: Mapping[str, str]
-    outputs: Mapping[str, str]
     resources: tuple[stacks.Resource, ...]
 
     @property
@@ -38,12 +37,6 @@ class Inventory:
             raise UnreadableError(f"the stack has no resource {logical_id}")
         return found
 
-    def output(self, name: str) -> str:
-        """Return an output; raises `UnreadableError` if the stack has none of that name."""
-        if not self.outputs.get(name):
-            raise UnreadableError(f"the stack has no output {name}")
-        return self.outputs[name]
-
     @property
     def evidence(self) -> Evidence:
         """What was read of the stack."""
@@ -57,13 +50,11 @@ async def inventory(context: CheckContext) -> Inventory:
 
 async def _inventory(context: CheckContext) -> Inventory:
     name = context.env.prefix
-    stack = await cloudformation.stack(context.aws, name)
-    if stack is None:
-        raise UnreadableError(f"there is no stack {name}", hint="./acso deploy creates it")
+    stack = await environment.stack(context)
     found = await stacks.resources(context.aws, name)
     if not found:
         raise UnreadableError(f"the stack {name} lists no resource")
-    return Inventory(parameters=stack.parameters, outputs=stack.outputs, resources=tuple(found))
+    return Inventory(parameters=stack.parameters, resources=tuple(found))
 
 
 def own(context: CheckContext, name: str) -> bool:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from ci.aws.audit import alarms, topics
 from ci.aws.audit.alarms import Alarm
-from ci.aws.metrics import BALANCER, ECS
+from ci.aws.audit.metrics import BALANCER, ECS
 from ci.config.environments import DEVELOPMENT
+from validation import environment
 from validation.model import (
     Check,
     CheckContext,
@@ -78,7 +79,7 @@ def _never(alarm: Alarm) -> bool:
 async def actions(context: CheckContext) -> Finding:
     """Check that alarms notify the environment's topic, and that somebody listens to it."""
     found, evidence = await all_alarms(context)
-    topic = (await inventory(context)).output("Topic")
+    topic = await environment.output(context, "Topic")
     problems = []
     for alarm in found:
         problems += [f"the actions of {alarm.name} are off"] * (not alarm.enabled)

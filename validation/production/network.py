@@ -9,6 +9,7 @@ from ci.aws.audit import certificates, network
 from ci.aws.audit.network import Group, Listener, RouteTable, Rule
 from ci.common.concurrency import parallel
 from ci.config.environments import HTTP
+from validation import environment
 from validation.model import (
     Check,
     CheckContext,
@@ -233,7 +234,7 @@ async def endpoints(context: CheckContext) -> Finding:
         return not_examined("the embedded AWS has no NAT gateways", evidence)
     gateways = {} if stack.embedded else await network.nat_gateways(context.aws, where)
     tables = await network.route_tables(context.aws, where)
-    private = set(stack.output("Subnets").split(","))
+    private = set((await environment.output(context, "Subnets")).split(","))
     problems += nat_problems(nat, gateways, [table_of(subnet, tables) for subnet in private])
     return judged(
         problems,

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import anyio
 
-from ci.aws import metrics
-from ci.aws.metrics import Figures, Source
+from ci.aws.audit import metrics
+from ci.aws.audit.metrics import Figures, Source
 from validation.model import (
     Check,
     CheckContext,

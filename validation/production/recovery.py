@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ci.aws import ecr, ecs, records
+from ci.aws import ecr, ecs
 from ci.aws.audit import tables
 from ci.aws.records import Document
 from ci.common.concurrency import parallel
+from validation import environment
 from validation.model import (
     Check,
     CheckContext,
@@ -19,9 +20,8 @@ from validation.model import (
     judged,
 )
 from validation.production.encryption import all_tables
-from validation.production.inventory import inventory
 
-RELEASE, SUCCEEDED, UNSTABLE = "release", "succeeded", "unstable"
+SUCCEEDED, UNSTABLE = "succeeded", "unstable"
 #: The most data that may be lost: 15 minutes, the least of the original system's three.
 RECOVERY_POINT = datetime.timedelta(minutes=15)
 
@@ -94,14 +94,9 @@ def backup_problem(found: tables.Backups | None, now: datetime.datetime) -> str:
 
 async def history(context: CheckContext) -> list[Document]:
     """Return the release records, newest first; raises `UnreadableError` if there is none."""
-    return await context.reads.get("releases", lambda: _history(context))
-
-
-async def _history(context: CheckContext) -> list[Document]:
-    table = (await inventory(context)).output("ReleasesTable")
-    found = await records.documents(context.aws, table, RELEASE)
+    found = await environment.releases(context)
     if not found:
-        raise UnreadableError(f"{table} has no release on record")
+        raise UnreadableError(f"{context.env.name} has no release on record")
     return found
 
 

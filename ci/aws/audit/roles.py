@@ -119,16 +119,3 @@ def _listed(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-async def decisions(aws: Aws, role: str, actions: Sequence[str]) -> dict[str, str]:
-    """Return what IAM decides for a role (ARN) and actions on any resource, such as `allowed`."""
-    found = await aws.pages(
-        "iam",
-        "simulate_principal_policy",
-        "EvaluationResults",
-        PolicySourceArn=role,
-        ActionNames=list(actions),
-        ResourceArns=["*"],
-    )
-    return {item["EvalActionName"]: item["EvalDecision"] for item in found}

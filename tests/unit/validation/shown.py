@@ -17,7 +17,12 @@ AGENTS = "the agents themselves"
 SMOKE = {
     "smoke.cluster": ("no cluster",),
     "smoke.services": ("a service deleted", "a service scaled to 0"),
-    "smoke.images": ("a task of another revision", "a tag for a digest", "another digest"),
+    "smoke.images": (
+        "a task of another revision",
+        "a tag for a digest",
+        "another digest",
+        "a digest of no release",
+    ),
     "smoke.logs": ("tasks that write nothing", "no log group"),
     "smoke.bedrock": ("a role that may not ask the model",),
     "smoke.health": ("an agent of another version", "HTTP 503"),

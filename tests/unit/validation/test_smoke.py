@@ -142,6 +142,15 @@ def another_digest(world: World) -> None:
     _definition(world)["image"] = "registry/acso-supervisor@sha256:" + "0" * 64
 
 
+def unrecorded(world: World) -> None:
+    digest = "sha256:" + "0" * 64
+    definition = _definition(world)
+    definition["image"] = f"registry/acso-supervisor@{digest}"
+    for item in definition["environment"]:
+        if item["name"] == "ACSO_DIGEST":
+            item["value"] = digest
+
+
 def _definition(world: World) -> Any:
     task = next(t for t in world.tasks if t.service.endswith("supervisor"))
     return world.definitions[task.revision]["containerDefinitions"][0]
@@ -152,6 +161,7 @@ def _definition(world: World) -> Any:
     [
         (another_revision, "of acso-staging-supervisor runs acso-staging-supervisor:99"),
         (a_tag, "acso-staging-supervisor runs registry/acso-supervisor:latest, which is no digest"),
+        (unrecorded, f"runs sha256:{'0' * 64}, which the release record does not list"),
         (another_digest, "acso-staging-supervisor runs another image than the release registered"),
     ],
 )

@@ -20,7 +20,6 @@ MISSED: Mapping[str, str] = {
     "endpoint-not-in-a-route-table": "network.endpoints: the embedded AWS has no NAT gateways",
     "stale-version": "the stand-ins for agents answer with what they were started with",
     "state-table-missing": "the stand-ins for agents have no state",
-    "running-digest-not-recorded": "smoke.images compares with the service, not with the record",
 }
 
 
