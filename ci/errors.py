@@ -145,7 +145,7 @@ class TaskFailedError(AcsoError):
 
 
 class ProbeError(AcsoError):
-    """An environment's load balancer cannot be looked at, which says nothing about its agents."""
+    """An environment cannot be looked at from here, which says nothing about its agents."""
 
     exit_code = 34
 

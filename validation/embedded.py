@@ -7,14 +7,9 @@ the same check runs and blocks. A test compares the length of the list: it grows
 from collections.abc import Mapping
 from types import MappingProxyType
 
-NO_METRICS = "it has no metrics of services and load balancers"
 NOT_THERE: Mapping[str, str] = MappingProxyType(
     {
         "iam.access-analyzer": "it has no Access Analyzer",
-        "performance.cpu": NO_METRICS,
-        "performance.memory": NO_METRICS,
-        "performance.latency": NO_METRICS,
-        "performance.errors": NO_METRICS,
         "monitoring.alarms": "it has no metrics, so that no alarm has data",
         "network.endpoints": "it has no NAT gateways; endpoints are examined",
     }

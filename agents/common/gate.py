@@ -48,7 +48,8 @@ class Gate:
             await self._guarded(scope, receive, answer)
         finally:
             seconds = time.monotonic() - began
-            self._runtime.metrics.request(scope["method"], _route(scope), status, seconds)
+            route = _route(scope, self._runtime.settings.agent)
+            self._runtime.metrics.request(scope["method"], route, status, seconds)
 
     async def _guarded(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         headers = dict(scope["headers"])
@@ -119,6 +120,13 @@ def _seconds(headers: dict[bytes, bytes]) -> float:
     return min(LONGEST, given) if given > 0 else LONGEST
 
 
-def _route(scope: "Scope") -> str:
-    """Return the path with names in place of values; paths of no route are one."""
-    return getattr(scope.get("route"), "path", "none")
+def _route(scope: "Scope", agent: str) -> str:
+    """Return the path with names in place of values; paths of no route are one.
+
+    It begins with the agent's name if the load balancer sent the request, else it is a health check
+    or a call of `/metrics`.
+    """
+    path = getattr(scope.get("route"), "path", "")
+    under = f"/{agent}"
+    sent = scope["path"].startswith(f"{under}/") and not path.startswith(f"{under}/")
+    return f"{under}{path}" if path and sent else path or "none"

@@ -8,7 +8,14 @@ import logging
 import time
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 from agents.common.settings import Settings
 
@@ -19,12 +26,16 @@ _log = logging.getLogger("agents.metrics")
 
 
 class Metrics:
-    """The figures of one process; every one has the labels `agent` and `version`."""
+    """The figures of one process; every one has the labels `agent` and `version`.
+
+    CPU time, memory and open files of the process (`process_*`) have no labels.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._labels = (settings.agent, settings.version)
         self._environment = settings.environment
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._requests = Counter(
             "acso_requests", "Requests.", [*_LABELS, "method", "route", "status"], registry=registry
         )

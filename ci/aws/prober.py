@@ -39,6 +39,7 @@ class Request:
     body: bytes | None = dataclasses.field(default=None, repr=False)
     seconds: float = 5.0
     follow: bool = False  # redirects; a prober follows none, as they may lead anywhere
+    most: int = MAX_BYTES  # of the response; the rest is not read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,18 +65,18 @@ def _fetch(request: Request) -> Response:
             request.url, data=request.body, headers=dict(request.headers), method=request.method
         )
         with _opener(request).open(sent, timeout=request.seconds) as answer:  # nosec B310
-            return _response(answer)
+            return _response(answer, request.most)
     except urllib.error.HTTPError as error:
         with error:
-            return _response(error)
+            return _response(error, request.most)
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         return Response(status=0, error=f"no answer: {reason or type(error).__name__}")
 
 
-def _response(answer: Any) -> Response:
+def _response(answer: Any, most: int) -> Response:
     headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Response(status=answer.status, content=answer.read(MAX_BYTES), headers=headers)
+    return Response(status=answer.status, content=answer.read(most), headers=headers)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from ci.aws.audit import alarms, topics
 from ci.aws.audit.alarms import Alarm
-from ci.aws.audit.metrics import BALANCER, ECS
+from ci.aws.metrics.cloudwatch import BALANCER, ECS
 from ci.config.environments import DEVELOPMENT
 from validation import environment
 from validation.model import (

@@ -1,54 +1,57 @@
 """How the agents have worked lately, compared with the thresholds of acso.toml."""
 
-import datetime
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import anyio
 
-from ci.aws.audit import metrics
-from ci.aws.audit.metrics import Figures, Source
+from ci.aws import metrics
+from ci.aws.metrics import Figures, Metrics, Source
+from validation.environment import Running
 from validation.model import (
     Check,
     CheckContext,
     Evidence,
     Finding,
     Severity,
-    UnreadableError,
     judged,
     not_examined,
 )
 from validation.production.inventory import agents, inventory, target_group
 
-#: CloudWatch has the figures of a new task after a minute or two.
-PATIENCE, PAUSE, SECONDS = 75.0, 15.0, 100.0
+PAUSE, SECONDS = 15.0, 100.0
 Figure = Callable[[Figures], float | None]
 
 
-async def measured(context: CheckContext) -> Mapping[str, Figures]:
-    """Return the figures of each agent; waits for those of new tasks.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The figures by agent, and when they were measured."""
 
-    Raises:
-        UnreadableError: the embedded AWS, which has none.
-    """
+    figures: Mapping[str, Figures]
+    period: str
+
+
+async def measured(context: CheckContext) -> Measured:
+    """Return the figures of each agent; waits for those of new tasks."""
     return await context.reads.get("figures", lambda: _measured(context))
 
 
-async def _measured(context: CheckContext) -> Mapping[str, Figures]:
-    if (await inventory(context)).embedded:
-        raise UnreadableError("the embedded AWS has no metrics of services and load balancers")
-    sources = await _sources(context)
+async def _measured(context: CheckContext) -> Measured:
+    reader, sources = await _metrics(context), await _sources(context)
     began = anyio.current_time()
     while True:
-        found = await metrics.figures(
-            context.aws,
-            sources,
-            end=datetime.datetime.now(datetime.UTC),
-            window=context.env.thresholds.window,
-        )
+        found = await reader.figures(sources)
         complete = all(item.complete for item in found.values())
-        if complete or anyio.current_time() - began >= PATIENCE:
-            return found
+        if complete or anyio.current_time() - began >= reader.delay:
+            return Measured(figures=found, period=reader.period)
         await anyio.sleep(PAUSE)
+
+
+async def _metrics(context: CheckContext) -> Metrics:
+    """Return what reads the figures: the embedded AWS has none, but its tasks count themselves."""
+    if (await inventory(context)).embedded:
+        return metrics.TaskMetrics()
+    return metrics.CloudWatch(aws=context.aws, window=context.env.thresholds.window)
 
 
 async def _sources(context: CheckContext) -> dict[str, Source]:
@@ -60,19 +63,27 @@ async def _sources(context: CheckContext) -> dict[str, Source]:
             service=service.name,
             balancer=balancer,
             group=target_group(service).rpartition(":")[2],
+            tasks=_addresses(context, found, agent),
+            cpu=context.env.task(context.config.agent(agent)).cpu,
+            memory=context.env.task(context.config.agent(agent)).memory,
         )
         for agent, service in sorted(found.services.items())
     }
+
+
+def _addresses(context: CheckContext, found: Running, agent: str) -> tuple[str, ...]:
+    port = context.config.agent(agent).port
+    return tuple(f"http://{task.address}:{port}" for task in found.tasks.get(agent, ()))
 
 
 async def _compared(
     context: CheckContext, figure: Figure, limit: float, unit: str, *, reached: bool
 ) -> Finding:
     """Compare a figure of each agent with a limit; `reached`: the limit itself is too much."""
-    found = {agent: figure(item) for agent, item in (await measured(context)).items()}
+    seen = await measured(context)
+    found = {agent: figure(item) for agent, item in seen.figures.items()}
     values = {agent: value for agent, value in found.items() if value is not None}
     evidence = Evidence("agents", len(values), len(context.config.agents))
-    window = f"in the last {context.env.thresholds.window} s"
     problems = [
         f"{agent}: {value:.1f} {unit}"
         for agent, value in sorted(values.items())
@@ -80,13 +91,13 @@ async def _compared(
     ]
     missing = [agent.name for agent in context.config.agents if agent.name not in values]
     if missing and not problems:
-        return not_examined(f"no data of {', '.join(missing)} {window}", evidence)
+        return not_examined(f"no data of {', '.join(missing)} {seen.period}", evidence)
     most = max(values.values(), default=0.0)
     return judged(
         problems,
         evidence,
-        observed=f"{most:.1f} {unit} at most {window}",
-        expected=f"{'less than' if reached else 'at most'} {limit:g} {unit} {window}",
+        observed=f"{most:.1f} {unit} at most {seen.period}",
+        expected=f"{'less than' if reached else 'at most'} {limit:g} {unit} {seen.period}",
     )
 
 
@@ -121,7 +132,7 @@ def error_share(figures: Figures) -> float | None:
     return 100 * figures.errors / figures.requests
 
 
-READS = ("cloudwatch:GetMetricData",)
+READS = ("cloudwatch:GetMetricData", "GET /metrics")
 CHECKS = (
     Check(
         id="performance.cpu",
@@ -151,7 +162,7 @@ CHECKS = (
         reads=READS,
         seconds=SECONDS,
         why="callers give up, and call again",
-        remedy="./acso metrics shows since which release; more tasks or CPU",
+        remedy="./acso logs --env ENV --agent NAME; more tasks or CPU",
     ),
     Check(
         id="performance.errors",

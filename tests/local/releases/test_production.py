@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 import validation
+from ci.aws import elb
+from ci.common.concurrency import parallel
 from tests.local.releases.environment import World
 from validation import Status, Verdict
 from validation.embedded import NOT_THERE
@@ -95,3 +97,27 @@ async def test_the_suite_passes_and_each_damage_is_found(world: World) -> None:
     after = await found(world)
     failed = {name for name, result in after.items() if result.status is Status.FAIL}
     assert failed >= DAMAGES.keys()
+
+
+#: How agents behave that lack CPU or memory, or answer late or with errors.
+BEHAVIOURS = {
+    "performance.latency": "lazy",
+    "performance.errors": "failing",
+    "performance.cpu": "busy",
+    "performance.memory": "large",
+}
+
+
+async def test_what_agents_count_themselves_shows_which_work_badly(world: World) -> None:
+    agents = [agent.name for agent in world.context.config.agents]
+    wrong = dict(zip(BEHAVIOURS, agents, strict=False))
+    images = {wrong[check].replace("-", "_"): mode for check, mode in BEHAVIOURS.items()}
+    assert (await world.deploy(world.images("good", **images))).ok
+    urls = [f"{world.context.url(agent)}/work" for agent in agents for _ in range(40)]
+    await parallel(lambda url: elb.get(url, seconds=30), urls)
+    report = await validation.run(["production"], world.context, world.context.outputs.url)
+    after = {result.check.id: result for result in report.results}
+    for check, agent in wrong.items():
+        assert after[check].status is Status.FAIL, report.text()
+        assert after[check].finding.observed.startswith(f"{agent}: "), report.text()
+        assert ";" not in after[check].finding.observed, "the others are well"

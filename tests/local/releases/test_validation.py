@@ -12,6 +12,7 @@ import pytest
 import validation
 from tests.local.releases.environment import ROOT, World
 from validation import SUITES, Status
+from validation.production import performance
 
 pytestmark = pytest.mark.docker
 #: `python -m validation`, with the configuration that the environment was deployed from.
@@ -62,6 +63,15 @@ async def test_a_release_can_be_validated_by_the_suite(deployed: World) -> None:
     context = deployed.context
     report = await validation.run(["smoke"], context, context.outputs.url)
     assert report.ok, report.text()
+
+
+async def test_what_agents_count_is_read_from_their_tasks(deployed: World) -> None:
+    context = deployed.context
+    checked = validation.CheckContext(
+        aws=context.aws, config=context.config, env=context.env, url=context.outputs.url
+    )
+    report = await validation.run_checks("performance", performance.CHECKS, checked)
+    assert {result.status for result in report.results} == {Status.PASS}, report.text()
 
 
 async def test_an_agent_scaled_to_0_fails_the_checks(deployed: World, tmp_path: Path) -> None:

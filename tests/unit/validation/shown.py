@@ -50,7 +50,7 @@ INTEGRATION = {
     ),
     "integration.task-role": ("a role that may pass roles",),
 }
-#: What tests/local/releases breaks by calls of the embedded AWS.
+#: What tests/local/releases breaks in the embedded AWS, by its calls or by agents that work badly.
 ON_EMBEDDED = (
     "encryption.keys",
     "iam.attached-policies",
@@ -58,6 +58,10 @@ ON_EMBEDDED = (
     "monitoring.coverage",
     "monitoring.logs-retention",
     "network.open-ports",
+    "performance.cpu",
+    "performance.errors",
+    "performance.latency",
+    "performance.memory",
     "recovery.point-in-time",
 )
 

@@ -9,6 +9,7 @@ import pytest
 
 from agents.common.store import drill
 from ci.aws.elb import Answer
+from ci.aws.metrics import tasks
 from ci.aws.probing import Request
 from tests.unit.release.conftest import CONFIG, ENV
 from tests.unit.validation.site import ACCOUNT, Answering, Site, opened
@@ -256,3 +257,14 @@ async def test_the_model_is_asked_by_every_task(
 
 def test_the_header_of_drills_is_the_agents_own() -> None:
     assert client.DRILL == drill.HEADER
+
+
+async def test_the_figures_of_an_agent_are_read_as_it_counts_them(site: Site) -> None:
+    async with site.house.client("supervisor") as agent:
+        for path in ("/health", "/supervisor/health", "/supervisor/whoami", "/nothing"):
+            await agent.get(path)
+        found = tasks.parse((await agent.get("/metrics")).text)
+    assert (found.requests, found.errors) == (3.0, 0.0)
+    assert max(found.buckets.values()) == 3.0
+    assert found.cpu_seconds
+    assert found.memory

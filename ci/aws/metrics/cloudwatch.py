@@ -1,4 +1,4 @@
-"""Figures of the agents over a window: CPU, memory, response times, requests and errors.
+"""Figures of the agents over a window, as CloudWatch has them.
 
 Sources: Amazon ECS Developer Guide, "Amazon ECS CloudWatch metrics"; Elastic Load Balancing User
 Guide, "CloudWatch metrics for your Application Load Balancer".
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ci.aws.metrics.model import Figures, Metrics, Source
 from ci.aws.session import Aws
 from ci.errors import AwsError
 
@@ -27,73 +28,42 @@ METRICS = 500  # at most, in one GetMetricData
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """Where the figures of one agent are: its service, and its target group at the balancer.
+class CloudWatch(Metrics):
+    """Reads figures of a window (in seconds) that ends now."""
 
-    `balancer` and `group` are the ends of their ARNs: `app/NAME/ID` and `targetgroup/NAME/ID`.
-    """
-
-    cluster: str
-    service: str
-    balancer: str
-    group: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """What was measured of one agent; None where there is no data.
-
-    Attributes:
-        cpu: average use in percent.
-        memory: average use in percent.
-        latency: 95th percentile of response times in milliseconds, of the slowest minute.
-        requests: number of requests.
-        errors: number of 5xx responses; CloudWatch has none of these where there are requests: 0.
-    """
-
-    cpu: float | None = None
-    memory: float | None = None
-    latency: float | None = None
-    requests: float | None = None
-    errors: float | None = None
+    aws: Aws
+    window: int
+    delay: float = 75.0  # CloudWatch has the figures of a new task after a minute or two
 
     @property
-    def complete(self) -> bool:
-        """Whether there is data of everything."""
-        return None not in vars(self).values()
+    def period(self) -> str:
+        """When the figures were measured."""
+        return f"in the last {self.window} s"
 
+    async def figures(self, sources: Mapping[str, Source]) -> dict[str, Figures]:
+        """Return the figures of each agent; with one call for up to 100 agents.
 
-async def figures(
-    aws: Aws, sources: Mapping[str, Source], *, end: datetime.datetime, window: int
-) -> dict[str, Figures]:
-    """Return the figures of each agent over a window; with one call for up to 100 agents.
-
-    Args:
-        aws: the account and region.
-        sources: where the figures are, by agent.
-        end: the end of the window.
-        window: its length in seconds.
-
-    Raises:
-        AwsError: CloudWatch refused, also for one metric, or returned a part of the data.
-    """
-    queries = [
-        _query(f"{figure}{number}", source, figure)
-        for number, source in enumerate(sources.values())
-        for figure in FIGURES
-    ]
-    values: dict[str, list[float]] = {}
-    for start in range(0, len(queries), METRICS):
-        results = await aws.pages(
-            "cloudwatch",
-            "get_metric_data",
-            "MetricDataResults",
-            MetricDataQueries=queries[start : start + METRICS],
-            StartTime=end - datetime.timedelta(seconds=window),
-            EndTime=end,
-        )
-        _collect(results, values)
-    return {agent: _figures(values, number) for number, agent in enumerate(sources)}
+        Raises:
+            AwsError: CloudWatch refused, also for one metric, or returned a part of the data.
+        """
+        queries = [
+            _query(f"{figure}{number}", source, figure)
+            for number, source in enumerate(sources.values())
+            for figure in FIGURES
+        ]
+        end = datetime.datetime.now(datetime.UTC)
+        values: dict[str, list[float]] = {}
+        for start in range(0, len(queries), METRICS):
+            results = await self.aws.pages(
+                "cloudwatch",
+                "get_metric_data",
+                "MetricDataResults",
+                MetricDataQueries=queries[start : start + METRICS],
+                StartTime=end - datetime.timedelta(seconds=self.window),
+                EndTime=end,
+            )
+            _collect(results, values)
+        return {agent: _figures(values, number) for number, agent in enumerate(sources)}
 
 
 def _collect(results: Sequence[Mapping[str, Any]], values: dict[str, list[float]]) -> None:
