@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from validation import integration, production, smoke
+from validation import integration, production, regression, smoke
 from validation.model import Check
 
 SUITES: Mapping[str, tuple[Check, ...]] = {
     "smoke": smoke.CHECKS,
     "integration": integration.CHECKS,
     "production": production.CHECKS,
+    "performance": regression.CHECKS,
     "compliance": production.COMPLIANCE,
 }
 

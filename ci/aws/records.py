@@ -15,6 +15,8 @@ from ci.errors import AwsError
 
 LOCK = {"pk": {"S": "lock"}, "sk": {"S": "lock"}}
 CONDITION_FAILED = "ConditionalCheckFailedException"
+#: Kind and owner of what was measured of a release, under the key of its record.
+MEASURED = "measured"
 ATTRIBUTES = {"#owner": "owner"}  # a reserved word in expressions
 
 

@@ -79,6 +79,7 @@ def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> N
     for key, limit in vars(environment.thresholds).items():
         if limit < 1:
             raise BadKeyError(f"{where}.thresholds.{key}", "must be 1 or more")
+    validating.check_load(f"{where}.load", environment.load)
     for check_id, accepted in environment.exceptions.items():
         validating.check_accepted(f"{where}.exceptions.{check_id}", check_id, accepted)
     known(f"{where}.agents", environment.agents, {agent.name for agent in agents})

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from ci.config.agents import Agent, Scaling, Size, Task
 from ci.config.settings import About
-from ci.config.validating import Accepted, Thresholds
+from ci.config.validating import Accepted, Load, Thresholds
 
 PROTECTED = "production"  # the environment whose data and stack are protected
 DEVELOPMENT = "development"  # the environment that needs no TLS
@@ -155,6 +155,7 @@ class Environment:
         tuple[str, ...], About("suites that a release is validated by, in their order")
     ] = ("smoke",)
     thresholds: Thresholds = field(default_factory=Thresholds)
+    load: Load = field(default_factory=Load)
     exceptions: Mapping[str, Accepted] = field(default_factory=dict)
     agents: Mapping[str, Size] = field(default_factory=dict)
 

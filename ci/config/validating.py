@@ -31,6 +31,41 @@ class Thresholds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Load:
+    """The load of the performance suite, and which changes it calls a regression.
+
+    Two tasks of each agent that changed get it: of this release and of the one before. The limits
+    keep it below what an agent takes of one caller, and the suite below its time.
+    """
+
+    rate: Annotated[int, About("requests to each task", "per second")] = 10
+    seconds: Annotated[int, About("how long, after a warm-up of three", "seconds")] = 60
+    paths: Annotated[
+        tuple[str, ...], About("what is asked of each agent in turn, with a person's token")
+    ] = ("/whoami", "/ready")
+    noise: Annotated[
+        int, About("change of response times and memory that is no regression", "percent")
+    ] = 5
+    recorded_noise: Annotated[
+        int,
+        About("the same, compared with what was measured of the release before", "percent"),
+    ] = 30
+    false_alarms: Annotated[
+        int, About("runs that may report a regression that is none, at most", "percent")
+    ] = 1
+
+
+#: Smallest and largest values of the load.
+LOADS = {
+    "rate": (1, 80),
+    "seconds": (5, 180),
+    "noise": (1, 100),
+    "recorded_noise": (1, 100),
+    "false_alarms": (1, 20),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Accepted:
     """A finding of one check that somebody accepted, until a day."""
 
@@ -52,6 +87,17 @@ def check_suites(where: str, suites: tuple[str, ...]) -> None:
         what = f"unknown suite {suite!r}, {nearest(suite, SUITES)}"
         require(suite in SUITES, f"{where}[{number}]", what)
         require(suite not in suites[:number], f"{where}[{number}]", f"{suite!r} is there twice")
+
+
+def check_load(where: str, load: Load) -> None:
+    """Raise `BadKeyError` for a load that no run could hold, or that measures nothing."""
+    for key, (least, most) in LOADS.items():
+        value = getattr(load, key)
+        require(least <= value <= most, f"{where}.{key}", f"must be {least} to {most}")
+    require(load.rate * load.seconds >= 50, where, "needs 50 requests or more: rate times seconds")
+    require(load.paths, f"{where}.paths", "must name a path")
+    for number, path in enumerate(load.paths):
+        require(path.startswith("/"), f"{where}.paths[{number}]", "must begin with '/'")
 
 
 def check_accepted(where: str, check: str, accepted: Accepted) -> None:

@@ -72,7 +72,12 @@ Timed = tuple[float, Sample]
 
 async def _timed(url: str) -> Timed:
     """Return when a task was read, and what it has counted."""
-    return anyio.current_time(), parse(await _text(url + PATH))
+    return anyio.current_time(), await sample(url)
+
+
+async def sample(url: str) -> Sample:
+    """Return what the task at a base URL has counted; raises `ProbeError`."""
+    return parse(await _text(url + PATH))
 
 
 async def _text(url: str) -> str:

@@ -4,6 +4,7 @@ Nothing that runs, or that a rollback may need, is ever removed.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from ci.aws import ecs, records
 from ci.aws.records import Document
@@ -82,6 +83,8 @@ async def _delete_old_records(context: ReleaseContext) -> History:
 
     async def remove(document: Document) -> None:
         await records.remove(context.aws, name, document)
+        measured = replace(document, kind=records.MEASURED, owner=records.MEASURED)
+        await records.remove(context.aws, name, measured)
 
     await parallel(remove, past)
     gone = {document.key for document in past}

@@ -1,6 +1,7 @@
 """A stand-in for an agent: answers as they do, or fails in the way that its image says."""
 
 import collections
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ NAMES = ("agent", "version", "digest", "environment")
 BOUNDS = (0.1, 2.5, 5.0, float("inf"))
 requests: collections.Counter[tuple[str, int]] = collections.Counter()
 within: collections.Counter[tuple[str, float]] = collections.Counter()
+asked = itertools.count()
 counting = threading.Lock()
 
 
@@ -49,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
             status = 500 if MODE == "failing" else 200
             self.answer(status, b"{}")
         else:
+            time.sleep(0.05 if MODE == "slower" else 0)
             status = self.health()
         seconds = time.monotonic() - began
         with counting:
@@ -69,7 +72,8 @@ class Handler(BaseHTTPRequestHandler):
             told["version"] = "another"
         body = json.dumps({"status": "unhealthy" if sick else "healthy", **told}).encode()
         unknown = MODE in PATHS and not self.path.endswith(PATHS[MODE])
-        status = 500 if sick else 404 if unknown else 200
+        flaky = MODE == "flaky" and self.path.endswith("/whoami") and not next(asked) % 5
+        status = 500 if sick or flaky else 404 if unknown else 200
         self.answer(status, body)
         return status
 

@@ -12,6 +12,7 @@ from validation import reference
 
 FAKES = "answers of AWS's documented shape"
 EMBEDDED = "the embedded AWS"
+PAIRS = "made pairs of releases"
 AGENTS = "the agents themselves"
 #: What test_smoke.py breaks.
 SMOKE = {
@@ -50,6 +51,12 @@ INTEGRATION = {
     ),
     "integration.task-role": ("a role that may pass roles",),
 }
+#: What tests/unit/validation/regression breaks in pairs of releases that are made.
+REGRESSION = {
+    "regression.latency": ("a fifth more latency of one agent",),
+    "regression.errors": ("two percent more errors of one agent",),
+    "regression.memory": ("a fifth more memory of one agent",),
+}
 #: What tests/local/releases breaks in the embedded AWS, by its calls or by agents that work badly.
 ON_EMBEDDED = (
     "encryption.keys",
@@ -68,7 +75,7 @@ ON_EMBEDDED = (
 
 def shown() -> dict[str, reference.Shown]:
     """Return what breaks each check, and where it was shown, by its id."""
-    known = {**SMOKE, **INTEGRATION}
+    known = {**SMOKE, **INTEGRATION, **REGRESSION}
     found: dict[str, list[str]] = {check: list(what) for check, what in known.items()}
     for case in BREAKS:
         found.setdefault(case.check, []).append(case.what)
@@ -82,8 +89,8 @@ def _places(check: str) -> Iterator[str]:
     if check in INTEGRATION or check == "smoke.bedrock":
         yield AGENTS
         return
-    yield FAKES
-    if check in ON_EMBEDDED:
+    yield PAIRS if check in REGRESSION else FAKES
+    if check in ON_EMBEDDED or check in REGRESSION:
         yield EMBEDDED
 
 
