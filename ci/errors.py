@@ -138,6 +138,12 @@ class UndecidedError(AcsoError):
     exit_code = 33
 
 
+class ChaosError(AcsoError):
+    """A fault that an experiment made cannot be undone: somebody must repair the environment."""
+
+    exit_code = 35
+
+
 class TaskFailedError(AcsoError):
     """A one-off task failed."""
 

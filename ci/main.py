@@ -19,7 +19,15 @@ from ci.aws.target import Target
 from ci.config import Config, Environment, policies
 from ci.errors import ConfigError, UsageError
 from ci.infra.trust import DEPLOY, PROMOTE
-from ci.pipeline import ancestry, credentials, environments, images, preview, promoting
+from ci.pipeline import (
+    ancestry,
+    credentials,
+    environments,
+    experimenting,
+    images,
+    preview,
+    promoting,
+)
 from ci.pipeline import bootstrap as first_time
 from ci.pipeline.arguments import check_number, check_url
 from ci.pipeline.decorators import cached, cached_per_session, source_check, uncached
@@ -272,6 +280,31 @@ class Acso:
         as well, unless acso.toml accepts it. docs/validation.md lists the suites and checks.
         """
         return _rendered(await environments.validated(await self.context(env), suite), format)
+
+    @uncached
+    async def chaos(  # noqa: PLR0913, PLR0917 (its flags)
+        self,
+        env: Env,
+        experiment: Annotated[
+            str, Doc("Experiments, separated by commas; default: all of them.")
+        ] = "",
+        agent: Annotated[str | None, Doc("Agent to break; default: the first.")] = None,
+        seconds: Annotated[int, Doc("Seconds that a fault lasts.")] = 10,
+        undo: Annotated[bool, Doc("Only undo what a killed process has left.")] = False,
+        yes_production: Annotated[bool, Doc("Break things in production, too.")] = False,
+        format: OutputFormat = Format.TEXT,  # noqa: A002 (the flag)
+    ) -> str:
+        """Break one thing after the other, and check that the rest of the environment holds.
+
+        Experiments: stop-task, stop-agent, cut-agent, cut-bedrock, deny-dynamodb. Every fault is
+        recorded before it is made, and undone in any case, if need be by the next command.
+        """
+        experimenting.require_consent(env, given=yes_production or undo)
+        context = await self.context(env)
+        if undo:
+            return _rendered(await experimenting.undone(context), format)
+        plan = experimenting.planned(context, experiment, agent, seconds)
+        return _rendered(await experimenting.experiment(context, plan), format)
 
     @uncached
     async def rollback(

@@ -80,6 +80,33 @@ async def denied_actions(aws: Aws, role: str, actions: Iterable[str], resource: 
     return [action for action, decision in found.items() if decision != "allowed"]
 
 
+async def put_policy(aws: Aws, role: str, name: str, document: str) -> None:
+    """Add a policy document to a role (by name), or replace it."""
+    await aws.call(
+        "iam", "put_role_policy", RoleName=role, PolicyName=name, PolicyDocument=document
+    )
+
+
+async def delete_policy(aws: Aws, role: str, name: str) -> None:
+    """Remove a policy from a role (by name); no error if it has none of that name."""
+    try:
+        await aws.call("iam", "delete_role_policy", RoleName=role, PolicyName=name)
+    except AwsError as error:
+        if error.code != "NoSuchEntity":
+            raise
+
+
+async def has_policy(aws: Aws, role: str, name: str) -> bool:
+    """Return whether a role (by name) has a policy of its own with this name."""
+    try:
+        await aws.call("iam", "get_role_policy", RoleName=role, PolicyName=name)
+    except AwsError as error:
+        if error.code == "NoSuchEntity":
+            return False
+        raise
+    return True
+
+
 def _applies(statement: Mapping[str, Any], effect: str) -> bool:
     actions = {str(action).lower() for action in _listed(statement.get("Action"))}
     return statement["Effect"] == effect and bool(actions & {"sts:assumerole", "sts:*", "*"})

@@ -31,6 +31,7 @@ exit codes of all commands:
    32  a command in a running task could not be started
    33  validation is undecided: nothing failed, but a check could not look
    34  nobody could look at an internal load balancer; a release was rolled back for that
+   35  a fault that chaos made could not be undone: a person has to act
   130  interrupted: Ctrl-C
 
 exit codes of a release that did not succeed:
@@ -60,6 +61,7 @@ EXAMPLES: Mapping[str, str] = MappingProxyType(
         "bootstrap": "acso bootstrap --env staging",
         "verify": "acso verify --env development",
         "validate": "acso validate --env development --suite smoke",
+        "chaos": "acso chaos --env development --experiment stop-task",
         "rollback": "acso rollback --env development",
         "status": "acso status --env development --watch",
         "logs": "acso logs --env development --agent supervisor --since 10m --grep ERROR",

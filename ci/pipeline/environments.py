@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import validation
-from ci import infra, release
+from ci import chaos, infra, release
 from ci.aws.target import Target
 from ci.errors import UndecidedError, UsageError, ValidationError
 from ci.pipeline.probing import probing
@@ -104,6 +104,7 @@ async def validated(context: release.ReleaseContext, suites: str) -> validation.
     Raises:
         ValidationError: a check failed; its details are the whole report.
         UndecidedError: none failed, but some could not look.
+        ChaosError: a fault that a killed process left cannot be undone.
     """
     names = [name.strip() for name in suites.split(",")] if suites else context.env.suites
     async with stage("validation") as span, probing(context, span.say) as seen:
@@ -111,16 +112,22 @@ async def validated(context: release.ReleaseContext, suites: str) -> validation.
         def progress(result: validation.Result) -> None:
             span.say(console.line(result))
 
+        await chaos.undo_left(seen, span.say)
         await seen.probe.ready()
         url = context.outputs.url
         report = await validation.run(names, seen, url, probe=seen.probe, progress=progress)
         span.result = report.counted()
-        if not report.ok:
-            failed = report.verdict is validation.Verdict.FAILED
-            kind = ValidationError if failed else UndecidedError
-            hint = f"./acso status --env {context.env.name}"
-            raise kind(report.text(), hint=hint, details=report.data())
+        require_ok(report)
     return report
+
+
+def require_ok(report: validation.Report) -> None:
+    """Raise `ValidationError` or `UndecidedError` unless a report's checks passed."""
+    if not report.ok:
+        failed = report.verdict is validation.Verdict.FAILED
+        kind = ValidationError if failed else UndecidedError
+        hint = f"./acso status --env {report.environment}"
+        raise kind(report.text(), hint=hint, details=report.data())
 
 
 def _context(target: Target, outputs: release.Outputs) -> release.ReleaseContext:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from ci import release
+from ci import chaos, release
 from ci.pipeline import environments
 from ci.pipeline.interrupts import interrupts
 from ci.pipeline.probing import probing
@@ -66,6 +66,7 @@ class Releasing:
         work: Callable[[release.Say, release.ReleaseOptions], Awaitable[release.Outcome]],
     ) -> release.Outcome:
         async with stage(name) as span, self._options(context, span.say) as options:
+            await chaos.undo_left(context, span.say, options)
             outcome = await work(span.say, options)
             span.result = outcome.summary()
             outcome.raise_for_failure()

@@ -92,8 +92,8 @@ SELECTIONS = {
 MEASURED = {
     "agents": ("agents",),
     "pipeline": (
-        *("ci.aws", "ci.cli", "ci.common", "ci.config", "ci.errors", "ci.infra", "ci.pipeline"),
-        *("ci.report", "ci.stages", "validation"),
+        *("ci.aws", "ci.chaos", "ci.cli", "ci.common", "ci.config", "ci.errors", "ci.infra"),
+        *("ci.pipeline", "ci.report", "ci.stages", "validation"),
     ),
     "release": ("ci.release",),
 }

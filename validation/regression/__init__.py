@@ -67,13 +67,13 @@ def _finding(found: Measurement, changes: Sequence[Change]) -> Finding:
 
 
 def _smallest(changes: Sequence[Change]) -> str:
-    """Say what would have been found."""
-    known = [item for item in changes if item.smallest is not None]
-    if not known:
-        return ""
-    unit = " points" if known[0].unit == "% errors" else " %"
-    texts = [f"{item.what} {item.smallest:+.2g}{unit}" for item in known]
-    return f"; found would have been {', '.join(texts)} or more"
+    """Say which change would have been found in any agent: of each figure, the largest."""
+    known: dict[str, Change] = {}
+    for item in sorted(changes, key=lambda item: item.smallest or 0.0):
+        if item.smallest is not None:
+            known[item.what.partition(" ")[2] or "errors"] = item
+    texts = [f"{figure} {item.smallest:+.3g}{item.sign}" for figure, item in known.items()]
+    return f"; a change of {', '.join(texts)} would have been found" if texts else ""
 
 
 READS = ("GET /whoami", "GET /ready", "dynamodb:Query", "ecs:RunTask")

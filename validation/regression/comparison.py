@@ -21,6 +21,7 @@ QUANTILES = (0.5, 0.95)
 RESAMPLES = 10_000
 #: Percentage points of errors that are noise.
 ERROR_NOISE = 0.1
+ERRORS = "% errors"  # a unit
 #: Standard deviations by which a change must exceed the limit to be found in four of five runs.
 POWER = 0.84
 SEED = 20_261_126
@@ -59,9 +60,14 @@ class Change:
         """Whether it is a regression."""
         return self.low > self.noise
 
+    @property
+    def sign(self) -> str:
+        """What follows a change as a number."""
+        return " points" if self.unit == ERRORS else " %"
+
     def text(self) -> str:
         """Return it as part of a sentence."""
-        unit = " points" if self.unit == "% errors" else " %"
+        unit = self.sign
         between = f" ({self.low:+.1f} to {self.high:+.1f}{unit})" if self.low < self.high else ""
         return (
             f"{self.what} {self.before:.3g} -> {self.after:.3g} {self.unit}, "
@@ -173,7 +179,7 @@ def _errors(agent: str, old: Distribution, new: Distribution, sampling: Sampling
         what=agent,
         before=old.error_rate,
         after=new.error_rate,
-        unit="% errors",
+        unit=ERRORS,
         change=new.error_rate - old.error_rate,
         low=low,
         high=high,

@@ -91,7 +91,7 @@ async def test_the_suite_passes_and_each_damage_is_found(world: World) -> None:
     report = await validation.run(["production"], context, context.outputs.url)
     assert report.verdict is Verdict.PASSED, report.text()
     unread = {result.check.id for result in report.of(Status.NOT_EXAMINED)}
-    assert unread == NOT_THERE.keys()
+    assert unread == {name for name in NOT_THERE if not name.startswith("chaos.")}
     for damage in DAMAGES.values():
         damage(world)
     after = await found(world)

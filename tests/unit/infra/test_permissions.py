@@ -18,6 +18,13 @@ ADMINISTRATORS = {
     "secretsmanager:DescribeSecret",
     "secretsmanager:PutSecretValue",
     "secretsmanager:UpdateSecretVersionStage",
+    # Some experiments change a role or a listener, and no release does.
+    "elasticloadbalancing:CreateRule",
+    "elasticloadbalancing:DeleteRule",
+    "elasticloadbalancing:DescribeRules",
+    "iam:DeleteRolePolicy",
+    "iam:GetRolePolicy",
+    "iam:PutRolePolicy",
 }
 NOTHING = {"Ref": "AWS::NoValue"}
 

@@ -1,5 +1,6 @@
 """The performance suite: what it compares, what it keeps, and what it cannot say."""
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -158,8 +159,10 @@ async def test_the_result_says_what_would_have_been_found(
 ) -> None:
     measured(monkeypatch)
     found = await results(context)
-    assert f"found would have been {ONE} p50 +" in found["regression.latency"].finding.observed
-    assert " points or more" in found["regression.errors"].finding.observed
+    latency = found["regression.latency"].finding.observed
+    assert re.search(r"a change of p50 \+[\d.]+ %, p95 \+[\d.]+ % would have been found", latency)
+    errors = found["regression.errors"].finding.observed
+    assert re.search(r"a change of errors \+[\d.]+ points would have been found", errors)
 
 
 async def test_an_invalid_run_is_no_pass(
