@@ -17,8 +17,9 @@ from validation import Check, CheckContext, Evidence, Finding, Report, Result, r
 from validation.client import Tokens, agents_of
 from validation.model import failed, judged, not_examined
 
-#: Seconds in which all must be well before, and in which a fault must show.
-BEFORE, EFFECT = 15.0, 20.0
+#: Seconds in which all must be well before, and in which a fault must show: a policy may take a
+#: minute. Source: IAM User Guide, "Changes that I make are not always immediately visible".
+BEFORE, EFFECT, EFFECT_HERE = 15.0, 90.0, 20.0
 #: Seconds of an experiment at most, beside those that the fault lasts.
 LONGEST = 600.0
 
@@ -144,7 +145,10 @@ class _Conducted:
         await fault.make(self.context)
         self.say(f"made: {fault.kind} of {fault.agent}")
         effects = self.experiment.effect_on(self.plan.agent)
-        if await watched.until_failing(effects, EFFECT) or self.experiment.ends:
+        if (
+            await watched.until_failing(effects, _effect_seconds(self.context))
+            or self.experiment.ends
+        ):
             await anyio.sleep(self.plan.seconds)
 
     async def _undone(self, fault: Fault) -> str:
@@ -188,6 +192,9 @@ def _problem(look: Look) -> str:
 
 def _without_effect(context: release.ReleaseContext) -> str:
     why = "tasks at this endpoint do not use their roles"
-    return f"the fault had no effect within {EFFECT:g} s" + (
-        f": {why}" if context.aws.endpoint else ""
-    )
+    seconds = f"{_effect_seconds(context):g} s"
+    return f"the fault had no effect within {seconds}" + f": {why}" * bool(context.aws.endpoint)
+
+
+def _effect_seconds(context: release.ReleaseContext) -> float:
+    return EFFECT_HERE if context.aws.endpoint else EFFECT

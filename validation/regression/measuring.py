@@ -12,7 +12,7 @@ import urllib3
 from ci.aws.metrics import tasks
 from ci.aws.prober import Request, Response
 from ci.aws.probing import DIRECT
-from ci.errors import ProbeError
+from ci.errors import AwsError, ProbeError
 from validation.client import Tokens, agents_of
 from validation.model import CheckContext, UnreadableError
 from validation.production import performance
@@ -204,8 +204,14 @@ async def _used(url: str) -> float | None:
 
 
 async def _known_memory(context: CheckContext) -> dict[str, list[float]]:
-    """Return the MiB that the tasks of each agent use, as far as CloudWatch has it."""
-    figures = (await performance.measured(context)).figures
+    """Return the MiB that the tasks of each agent use, as far as CloudWatch has it.
+
+    An error means no data: the load would be sent again for it.
+    """
+    try:
+        figures = (await performance.measured(context)).figures
+    except AwsError:
+        return {}
     return {
         agent: [item.memory / 100 * context.env.task(context.config.agent(agent)).memory]
         for agent, item in figures.items()

@@ -41,6 +41,12 @@ def test_an_exception_is_a_table_of_its_check() -> None:
         (['suites = ["smoke", "smoke"]'], "suites[1]: 'smoke' is there twice"),
         (["thresholds = {cpu = 0}"], "thresholds.cpu: must be 1 or more"),
         (["thresholds = {cpus = 1}"], "thresholds.cpus: unknown key"),
+        (["load = {rate = 81}"], "load.rate: must be 1 to 80"),
+        (["load = {seconds = 4}"], "load.seconds: must be 5 to 180"),
+        (["load = {rate = 1, seconds = 49}"], "load: needs 50 requests or more"),
+        (["load = {paths = []}"], "load.paths: must name a path"),
+        (['load = {paths = ["/whoami", "ready"]}'], "load.paths[1]: must begin with '/'"),
+        (["load = {false_alarms = 0}"], "load.false_alarms: must be 1 to 20"),
         (["exceptions = {tls = {}}"], "exceptions.tls.accepts: missing value"),
     ],
 )

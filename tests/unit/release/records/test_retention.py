@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ci.aws import records
+from ci.aws.records import MEASURED, Document
 from ci.errors import AwsError
 from ci.release import OutcomeKind
-from ci.release.records.release import History, Release, State
+from ci.release.records.release import History, Release, State, key
 from ci.release.records.retention import revisions_to_remove, rollback_revisions
 from ci.release.records.table import history
 from tests.unit.release.conftest import Pipeline, all_of, versions
@@ -53,11 +55,16 @@ async def test_records_beyond_those_to_keep_go_and_their_revisions_with_them(
     pipeline: Pipeline,
 ) -> None:
     thrifty = pipeline.within(keep_revisions=1, keep_releases=2)
+    aws, table = pipeline.context.aws, pipeline.context.outputs.releases_table
     for number in range(1, 6):
-        await thrifty.deploy("good", threat_hunter=f"good-{number}")
+        outcome = await thrifty.deploy("good", threat_hunter=f"good-{number}")
+        measured = {"kind": MEASURED, "owner": MEASURED, "key": key(outcome.release)}
+        await records.put(aws, table, Document(**measured, state="", body={}))
     kept = [item.id for item in (await history(pipeline.context)).releases]
     assert kept == ["2026.11.24-5", "2026.11.24-4"]
     assert active(pipeline) == [4, 5]
+    found = await records.documents(aws, table, MEASURED)
+    assert [item.key for item in found] == [key(id_) for id_ in kept]
     assert (await thrifty.rollback()).kind is OutcomeKind.RESTORED
     assert versions(pipeline.world) == all_of("good", threat_hunter="good-4")
 
