@@ -70,6 +70,7 @@ class Made(Fault):
             await self.site.meanwhile()
 
     async def undo(self, context: release.ReleaseContext) -> None:  # noqa: ARG002
+        await anyio.lowlevel.checkpoint()
         self.site.happened.append("undone")
         if not self.site.stuck:
             self.site.broken.clear()
