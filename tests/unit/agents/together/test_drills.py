@@ -13,7 +13,7 @@ from agents.common.store import drill
 from agents.common.store.memory import MemoryTable
 from agents.supervisor.driver import Driver
 from tests.unit.agents.house import AGENT, PERSON, House
-from tests.unit.agents.test_scenario import attack
+from tests.unit.agents.together.test_scenario import attack
 
 NAME = "validation-1"
 DRILL = PERSON | {drill.HEADER: NAME}

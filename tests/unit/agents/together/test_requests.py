@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.unit.agents.house import PERSON, House
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 AGENTS = tuple(tomllib.loads((ROOT / "acso.toml").read_text())["agents"])
 METHODS = ("get", "post", "put", "delete", "patch")
 
