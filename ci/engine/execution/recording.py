@@ -71,6 +71,8 @@ class Recorder:
             ask = partial(self._daemon.lookers.ask, container.id)
             with contextlib.suppress(UnclearError, ValueError):
                 container.listing = await self._daemon.call(Listing, ask)
+                if container.state.size > MAX_RECORDED - MAX_FILES:  # edits: they are in its image
+                    container.state = State(image=container.image)
 
     async def put(self, container: StepContainer, layer: Layer) -> None:
         """Put an edit into an idle container; it is not a change of the next command."""

@@ -3,6 +3,7 @@
 The answers are written here; real ones are in tests/engine/states/test_recording.py.
 """
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -142,3 +143,18 @@ def test_too_many_files_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MAX_LISTED", 2)
     with pytest.raises(UnclearError, match="too many"):
         Listing(container()[0])
+
+
+def test_a_first_listing_holds_what_it_keeps_and_no_copy_of_all_files() -> None:
+    number = 5_000
+    files = [ROOT, *(found("f", f"f{each}", each + 9) for each in range(number))]
+    output = MOUNTS + answer(files, NOW)
+    del files
+    tracemalloc.start()
+    try:
+        listed = Listing(lambda _: output)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert listed
+    assert peak < kept + 1.5 * len(output)
