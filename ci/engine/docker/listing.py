@@ -117,6 +117,14 @@ class Listing:
         root = _attributes(before) != _attributes(self._root)
         return Changes(files=files, removed=frozenset(removed), root=root)
 
+    def expect(self, kinds: Mapping[str, str]) -> None:
+        """Take files that were put there into account without a look at them.
+
+        The next look shows them as changed, or as removed if they are gone.
+        """
+        for path, kind in kinds.items():
+            self._known.setdefault(dirname(path), {}).setdefault(basename(path), (kind, "", ""))
+
     # --- comparisons --------------------------------------------------------------------------
     def _of(self, path: str) -> Identity | None:
         return self._known.get(dirname(path), {}).get(basename(path))

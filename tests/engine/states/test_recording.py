@@ -151,8 +151,9 @@ async def test_edits_before_a_command_are_not_what_it_left(
         for number in range(120):
             c = c.with_new_file(f"/w/d{number % 3}/{number}", str(number))
         c = lab.sh("cd /w; rm d0/0; echo 1 > d0/new; chmod 700 d1; echo 2 > /etc/new", c)
-        c = c.with_new_file("/w/d0/later", "later").without_file("/w/d0/3")
-        return lab.sh("rm -r /w/d1", c).with_exec(["python3", "-c", LIST])
+        c = c.with_new_file("/w/d0/later", "later").with_new_file("/w/e/f/gone", "gone")
+        c = lab.sh("rm -r /w/d1 /w/e", c).without_file("/w/d0/3")
+        return c.with_exec(["python3", "-c", LIST])
 
     async with session(own) as lab:
         c = edited(lab)

@@ -72,6 +72,26 @@ def test_what_was_changed_is_looked_at_again_and_shown_once() -> None:
     assert asked[3].startswith('set -- "$@" /d/new; find "$@" ')
 
 
+def test_an_expected_file_that_is_gone_was_removed() -> None:
+    late = answer([FOLDER._replace(changed=f"{NOW + 9}.5")], NOW + 10)
+    ask, _ = container(late, answer([FILES[-1], NEW], None))
+    listed = Listing(ask)
+    listed.expect({"d/new": "f", "d/gone": "f", "d/folder": "d", "d/folder/a": "f"})
+    changes = listed.changes()
+    assert (changes.files["d/new"], changes.removed) == (NEW, {"d/gone", "d/folder"})
+
+
+def test_an_expected_directory_is_shown_with_all_below_it() -> None:
+    late = answer([ROOT._replace(changed=f"{NOW + 9}.5")], NOW + 10)
+    new, file = found("d", "e", 30, NOW + 9), found("f", "e/b", 31, NOW + 9)
+    ask, _ = container(late, answer([FOLDER, new], None), answer([file], None))
+    listed = Listing(ask)
+    listed.expect({"e": "d", "e/a": "f", "d": "d"})
+    changes = listed.changes()
+    assert changes.files == {"e": new, "e/b": file}
+    assert changes.removed == {"e"}
+
+
 def test_the_directories_above_a_change_are_shown_with_it() -> None:
     late = answer([FOLDER._replace(changed=f"{NOW + 9}.5")], NOW + 10)
     again = NEW._replace(changed=f"{NOW + 12}.5")
