@@ -13,8 +13,9 @@ from datetime import timedelta
 import anyio
 from anyio.abc import TaskGroup
 
+from agents.common import traces
 from agents.common.approvals import Approval, approvals, settled
-from agents.common.callers.calls import Call, CallError
+from agents.common.callers.calls import Call, CallError, Reply
 from agents.common.errors import ProblemError
 from agents.common.runtime import Runtime
 from agents.common.store import drill
@@ -186,14 +187,17 @@ class Driver:
         """Do one task that this process has taken, and store its outcome."""
         began = self.runtime.clock.now()
         try:
-            changed = await self._outcome(id_, task)
+            with traces.task(task.operation, id_, task.id) as outcome:
+                changed = await self._outcome(id_, task)
+                final = None if changed is None else changed.value.task(task.id)
+                if final is not None and final.status != "completed":
+                    outcome.failed(final.status)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await workflows(self.runtime).update(
                     id_, lambda w: machine.handed_back(w, task.id, self.owner)
                 )
             raise
-        final = None if changed is None else changed.value.task(task.id)
         if final is not None and (final.status == "completed" or final.status == "failed"):  # noqa: PLR1714
             seconds = (self.runtime.clock.now() - began).total_seconds()
             self.runtime.metrics.task(task.operation, final.status, seconds)
@@ -220,11 +224,20 @@ class Driver:
             return await collection.update(id_, lambda w: machine.failed(w, task.id, reason))
         except (CallError, ProblemError) as error:
             return await self._again(id_, task, str(error))
+        return await self._ended(id_, task, request.agent, reply)
+
+    async def _ended(
+        self, id_: str, task: Task, agent: str, reply: Reply
+    ) -> Document[Workflow] | None:
+        """Store the outcome of an attempt that was answered."""
+        collection = workflows(self.runtime)
+        if reply.ok and (reason := operations.unfinished(task.operation, reply.body)):
+            return await self._again(id_, task, reason)
         if reply.ok:
             result = operations.kept(task.operation, reply.body)
             return await collection.update(id_, lambda w: machine.completed(w, task.id, result))
         detail = reply.body.get("detail") if isinstance(reply.body, dict) else None
-        reason = f"{request.agent} answered {reply.status}: {detail}"
+        reason = f"{agent} answered {reply.status}: {detail}"
         if reply.status in (409, 429) or reply.status >= 500:
             return await self._again(id_, task, reason)
         return await collection.update(id_, lambda w: machine.failed(w, task.id, reason))

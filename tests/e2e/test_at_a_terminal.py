@@ -3,11 +3,15 @@
 Slow, because it needs the deployed environment of `test_deploy.py`; it changes nothing there.
 """
 
+import json
+import re
+import time
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.checkout import Checkout
+from tests.e2e.checkout import PATIENCE, Checkout
 from tests.e2e.terminal import Terminal, opened
 
 pytestmark = [
@@ -43,3 +47,35 @@ def test_what_has_no_end_ends_with_ctrl_c_and_success(terminal: Terminal) -> Non
     terminal.begins("./acso status --env development --watch", until="Ctrl-C ends")
     terminal.shell.send("\x03")
     assert terminal.ended()[0] == 0
+
+
+def test_the_agents_run_without_ecs_and_again_after_a_change(
+    terminal: Terminal, checkout: Checkout
+) -> None:
+    terminal.begins("./acso up --agents", until=r"supervisor +(http\S+)")
+    match = terminal.shell.match
+    assert isinstance(match, re.Match)
+    health = f"{match[1]}/health"
+    until_it_says(health, "healthy")
+    checkout.edit("agents/common/app.py", lambda text: text.replace('"healthy"', '"well"'))
+    try:
+        until_it_says(health, "well")
+    finally:
+        checkout.edit("agents/common/app.py", lambda text: text.replace('"well"', '"healthy"'))
+    terminal.shell.send("\x03")
+    assert terminal.ended()[0] == 0
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(health)
+
+
+def until_it_says(health: str, status: str) -> None:
+    """Wait for an agent to answer with a status."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(health, timeout=5) as answer:
+                if json.load(answer)["status"] == status:
+                    return
+        except OSError:  # it does not listen yet, or starts again
+            time.sleep(0.1)
+    raise AssertionError(f"{health} does not say {status}")

@@ -11,8 +11,8 @@ import pytest
 
 Start = Callable[..., Any]
 
-AGENTS = Path(__file__).parents[3] / "agents"
-PACKAGES = sorted(folder.name for folder in AGENTS.iterdir() if (folder / "__main__.py").exists())
+AGENTS = Path(__file__).parents[4] / "agents"
+PACKAGES = sorted(folder.name for folder in AGENTS.iterdir() if (folder / "api.py").exists())
 
 
 def imported(file: Path) -> Iterator[str]:
