@@ -72,7 +72,7 @@ def _smallest(changes: Sequence[Change]) -> str:
     for item in sorted(changes, key=lambda item: item.smallest or 0.0):
         if item.smallest is not None:
             known[item.what.partition(" ")[2] or "errors"] = item
-    texts = [f"{figure} {item.smallest:+.3g}{item.sign}" for figure, item in known.items()]
+    texts = [f"{figure} {item.smallest:+.1f}{item.sign}" for figure, item in known.items()]
     return f"; a change of {', '.join(texts)} would have been found" if texts else ""
 
 
