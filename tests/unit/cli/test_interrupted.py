@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from jsonschema import Draft202012Validator
+
+from tests.unit.json_documents import DOCUMENT
 
 ROOT = Path(__file__).parents[3]
-SCHEMA = json.loads((ROOT / "docs" / "json-output.schema.json").read_text())
 #: Runs ci/__main__.py with a program that is interrupted while it is imported.
 SCRIPT = """
 import runpy, sys
@@ -35,6 +35,6 @@ def test_an_early_interrupt_is_exit_code_130(flags: list[str]) -> None:
     assert done.returncode == 130
     assert done.stderr == "error: interrupted\n  next: run the same command again\n"
     if flags:
-        Draft202012Validator(SCHEMA).validate(json.loads(done.stdout))
+        DOCUMENT.validate(json.loads(done.stdout))
     else:
         assert done.stdout == ""

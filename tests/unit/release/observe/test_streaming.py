@@ -24,6 +24,7 @@ from ci.local import container_engine
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from ci.report.result import RenderedResult
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.logs import LoggedWorld
 from tests.unit.release.rollout.test_verdict import task
@@ -131,6 +132,7 @@ async def test_watching_as_json_writes_a_document_a_change(
     with anyio.move_on_after(30):
         await used(streaming.watch_status, pipeline.context, {}, json=True)
     (document,) = map(json.loads, capsys.readouterr().out.splitlines())
+    result("status").validate(document)
     assert document["ok"] is True
     assert document["time"].startswith("2026-11-24T12:00:")
 

@@ -6,6 +6,7 @@ import pytest
 
 from ci import release
 from ci.errors import UsageError
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.test_killed import kill
 
@@ -53,6 +54,7 @@ async def test_one_release_is_shown_in_detail(pipeline: Pipeline) -> None:
     ):
         assert line in text
     document = json.loads(json.dumps(whole.data()))
+    result("record").validate(document)
     assert document["failures"][0]["log"][-1] == "RuntimeError: boom"
     assert [name for name, _ in document["steps"]][-1] == "rolled_back"
 
@@ -62,6 +64,7 @@ async def test_an_unfinished_release_has_no_duration(pipeline: Pipeline) -> None
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
     listing = await release.history(pipeline.context)
     assert listing.data()["releases"][0]["seconds"] is None
+    result("history").validate(listing.data())
     assert "deploying" in listing.text().splitlines()[1]
 
 
