@@ -8,7 +8,6 @@ error, results to standard output; every kind of failure has its own exit code (
 import argparse
 import itertools
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import anyio
 
-from ci.cli import completion, streaming
+from ci.cli import completion, signals, streaming
 from ci.cli.arguments import NotRunError, Parser
 from ci.cli.parser import CONSTRUCTOR, build_parser
 from ci.cli.session import ROOT, Engine, RunOptions, call
@@ -32,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = sys.argv[1:] if argv is None else [*argv]
     closed = streams.prepare()
-    # SIGTERM ends a command as Ctrl-C does: it is cancelled, cleans up and exits with 130.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signals.handle()
     try:
         options = _parse(arguments)
     except NotRunError as error:

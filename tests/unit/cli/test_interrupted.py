@@ -1,6 +1,7 @@
-"""Ctrl-C before the command has begun: no traceback, and with --json still one document."""
+"""Ctrl-C and other signals that end a command: it cleans up, without a traceback."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,56 @@ def test_an_early_interrupt_is_exit_code_130(flags: list[str]) -> None:
         DOCUMENT.validate(json.loads(done.stdout))
     else:
         assert done.stdout == ""
+
+
+#: Runs a command that gets signals; the arguments: the signals that it ignores, and those it gets.
+SIGNALLED = """
+import signal, sys
+import anyio, anyio.lowlevel
+from ci.cli import program
+
+ignored, received = (map(int, filter(None, part.split(","))) for part in sys.argv[1:])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits another
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for number in ignored:
+    signal.signal(number, signal.SIG_IGN)
+
+async def work():
+    try:
+        for number in received:
+            signal.raise_signal(number)
+            await anyio.lowlevel.checkpoint()
+        print("went on")
+    finally:
+        print("cleaned up")
+
+program._run = lambda options, closed: anyio.run(work) or 0
+sys.exit(program.main(["doctor"]))
+"""
+HUP, INT, TERM = int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGTERM)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "received", "code", "lines"),
+    [
+        pytest.param([], [TERM], 130, ["cleaned up"], id="SIGTERM"),
+        pytest.param([], [HUP], 130, ["cleaned up"], id="the terminal is closed"),
+        pytest.param([HUP], [HUP], 0, ["went on", "cleaned up"], id="nohup"),
+        pytest.param([INT], [INT], 0, ["went on", "cleaned up"], id="a background job's Ctrl-C"),
+        pytest.param([INT], [INT, TERM], 130, ["cleaned up"], id="a background job is ended"),
+        pytest.param([INT], [HUP], 130, ["cleaned up"], id="a background job's terminal is closed"),
+    ],
+)
+def test_a_signal_ends_a_command_as_ctrl_c_does(
+    ignored: list[int], received: list[int], code: int, lines: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *(",".join(map(str, it)) for it in (ignored, received))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout.splitlines()) == (code, lines), done.stderr
+    assert ("error: interrupted" in done.stderr) == bool(code)
+    assert "Traceback" not in done.stderr
