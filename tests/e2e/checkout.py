@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.unit.json_documents import DOCUMENT
 
-PATIENCE = 600  # seconds a command may take: the first deploy of a loaded machine, nothing cached
+PATIENCE = 1200  # seconds a command may take: the first deploy of a loaded machine, nothing cached
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ from tests.e2e.checkout import PATIENCE, Checkout
 #: How a prompt begins: the exit code of the command before it.
 PROMPT = r"\[exit (\d+)\] "
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
+#: A line is erased, to be written again.
+ERASE = "\x1b[2K"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Terminal:
         self.shell.expect(PROMPT, timeout=PATIENCE)
         found = re.fullmatch(PROMPT, str(self.shell.after))
         assert found is not None
-        shown = CONTROL.sub("", str(self.shell.before))
+        shown = CONTROL.sub("", str(self.shell.before).replace(ERASE, "\n"))
         return int(found[1]), shown.partition("\n")[2]
 
     def presses(self, keys: str, until: str) -> None:
