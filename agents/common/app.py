@@ -76,7 +76,7 @@ def create(
         version=settings.version,
         openapi_url=None,
         max_body_size=MAX_BYTES,
-        lifespan=_lifespan(parts, background),
+        lifespan=lambda _: lifespan(parts, background),
     )
     app.state.runtime = parts
     errors.install(app)
@@ -94,18 +94,16 @@ def create(
     return AccessLog(Gate(app, parts, paths), quiet=quiet)
 
 
-def _lifespan(parts: Runtime, background: Background | None) -> Any:
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as group:
-            if isinstance(parts.table, DynamoTable):
-                group.start_soon(anyio.to_thread.run_sync, parts.table.warm)
-            if background is not None:
-                group.start_soon(background, parts)
-            yield
-            group.cancel_scope.cancel()
-
-    return lifespan
+@asynccontextmanager
+async def lifespan(parts: Runtime, background: Background | None) -> AsyncIterator[None]:
+    """Do an agent's work beside its requests until the end of the context."""
+    async with anyio.create_task_group() as group:
+        if isinstance(parts.table, DynamoTable):
+            group.start_soon(anyio.to_thread.run_sync, parts.table.warm)
+        if background is not None:
+            group.start_soon(background, parts)
+        yield
+        group.cancel_scope.cancel()
 
 
 def _common(app: FastAPI, parts: Runtime) -> APIRouter:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Id of the current request; empty outside a request.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+#: Which agent logs, where several run in one process; empty: the one of `configure`.
+agent: ContextVar[str] = ContextVar("agent", default="")
 #: Role and name of the current request's caller; empty if it is not known.
 caller: ContextVar[str] = ContextVar("caller", default="")
 
@@ -30,9 +32,9 @@ _ID_HEADERS = (b"x-request-id", b"x-amzn-trace-id")
 class JsonFormatter(logging.Formatter):
     """Formats a record as one JSON object: time, level, agent, version, message and its fields."""
 
-    def __init__(self, agent: str, version: str) -> None:
+    def __init__(self, name: str, version: str) -> None:
         super().__init__()
-        self._common = {"agent": agent, "version": version}
+        self._common = {"agent": name, "version": version}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; fields come from `extra={"fields": {...}}`, a traceback as text."""
@@ -41,6 +43,7 @@ class JsonFormatter(logging.Formatter):
             "time": time_.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             **self._common,
+            **({"agent": agent.get()} if agent.get() else {}),
             "message": record.getMessage(),
             **({"request_id": request_id.get()} if request_id.get() else {}),
             **({"caller": caller.get()} if caller.get() else {}),
@@ -51,10 +54,10 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-def configure(agent: str, version: str) -> None:
+def configure(name: str, version: str) -> None:
     """Write all log records of level INFO and above to stdout as JSON."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter(agent, version))
+    handler.setFormatter(JsonFormatter(name, version))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
 
 

@@ -57,7 +57,14 @@ async def up(options: argparse.Namespace) -> str | int:
 
     What already runs is used as it is. `acso deploy` does the same by itself. The base image stays
     the same until --renew is given; a new one changes the version of every agent.
+
+    With --agents, run the agents in one process without ECS, with their state and tokens in the
+    embedded AWS, until Ctrl-C. A change of their code starts them again.
     """
+    if options.agents:
+        from ci.cli.laptop import run_agents  # late: Docker's client
+
+        return await run_agents()
     from ci.local import stack  # late: Docker's client
 
     async with stage("up") as span:
@@ -244,6 +251,20 @@ class HostCommand:
         self.arguments(parser)
 
 
+def _up_arguments(parser: argparse.ArgumentParser) -> None:
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--renew",
+        action="store_true",
+        help="pull or build the base image again, with what is published today",
+    )
+    choice.add_argument(
+        "--agents",
+        action="store_true",
+        help="run the agents on this machine without ECS, and print their addresses and a token",
+    )
+
+
 def _selftest_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also run the long fault matrices")
     parser.add_argument("pytest", nargs="*", metavar="-- ARGUMENT", help="passed to pytest")
@@ -288,14 +309,7 @@ def _cache_arguments(parser: argparse.ArgumentParser) -> None:
 
 HOST_COMMANDS = (
     HostCommand(run=doctor),
-    HostCommand(
-        run=up,
-        arguments=lambda parser: parser.add_argument(
-            "--renew",
-            action="store_true",
-            help="pull or build the base image again, with what is published today",
-        ),
-    ),
+    HostCommand(run=up, arguments=_up_arguments),
     HostCommand(
         run=down,
         arguments=lambda parser: parser.add_argument(

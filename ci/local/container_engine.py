@@ -246,6 +246,6 @@ async def exec_command(task: str, command: Sequence[str]) -> tuple[str, ...]:
 
 def _container(found: Docker, task: str) -> str | None:
     """Return the name of a task's container, None if it does not run here."""
-    running = found.client.containers.list(filters={"label": TASK_LABEL})
+    running = found.client.containers.list(filters={"label": TASK_LABEL}, ignore_removed=True)
     names = [item.name for item in running if item.labels[TASK_LABEL].endswith(f"/{task}")]
     return str(names[0]) if names else None

@@ -68,7 +68,10 @@ def containers(checkout: Checkout) -> Callable[[], list[str]]:
     def names() -> list[str]:
         label = f"acso.instance={checkout.instance}"
         return [
-            str(item.name) for item in client.containers.list(all=True, filters={"label": label})
+            str(item.name)
+            for item in client.containers.list(
+                all=True, filters={"label": label}, ignore_removed=True
+            )
         ]
 
     return names

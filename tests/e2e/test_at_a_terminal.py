@@ -3,11 +3,15 @@
 Slow, because it needs the deployed environment of `test_deploy.py`; it changes nothing there.
 """
 
+import json
+import re
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.checkout import Checkout
+from tests.e2e.checkout import PATIENCE, Checkout
 from tests.e2e.terminal import Terminal, opened
 from tests.local.aws import eventually
 
@@ -56,3 +60,35 @@ def test_a_closed_terminal_ends_a_command_which_cleans_up(
         terminal.begins(task, until=r"\nbegun\r")
         assert len(set(containers()) - before) == 1
     eventually(lambda: set(containers()) <= before)
+
+
+def test_the_agents_run_without_ecs_and_again_after_a_change(
+    terminal: Terminal, checkout: Checkout
+) -> None:
+    terminal.begins("./acso up --agents", until=r"supervisor +(http\S+)")
+    match = terminal.shell.match
+    assert isinstance(match, re.Match)
+    health = f"{match[1]}/health"
+    until_it_says(health, "healthy")
+    checkout.edit("agents/common/app.py", lambda text: text.replace('"healthy"', '"well"'))
+    try:
+        until_it_says(health, "well")
+    finally:
+        checkout.edit("agents/common/app.py", lambda text: text.replace('"well"', '"healthy"'))
+    terminal.shell.send("\x03")
+    assert terminal.ended()[0] == 0
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(health)
+
+
+def until_it_says(health: str, status: str) -> None:
+    """Wait for an agent to answer with a status."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(health, timeout=5) as answer:
+                if json.load(answer)["status"] == status:
+                    return
+        except OSError:  # it does not listen yet, or starts again
+            time.sleep(0.1)
+    raise AssertionError(f"{health} does not say {status}")

@@ -47,7 +47,7 @@ def client() -> Iterator[docker.DockerClient]:
     """Docker itself, to look behind the engine; what the tests' steps made goes at the end."""
     client = docker.from_env()
     yield client
-    assert not client.containers.list(all=True, filters=OWN)
+    assert not client.containers.list(all=True, filters=OWN, ignore_removed=True)
     for each in client.images.list(filters=OWN):
         for tag in each.tags:  # by name: an id cannot go before the images made of it
             client.api.remove_image(tag, force=True)

@@ -116,7 +116,7 @@ class OwnDaemon:
     def containers(self) -> list[str]:
         """Return the ids of what is there, running or not."""
         with self.client() as client:
-            return [each.id or "" for each in client.containers.list(all=True)]
+            return [each.id or "" for each in client.containers.list(all=True, ignore_removed=True)]
 
     async def stop(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Signal it and wait for its end."""

@@ -104,7 +104,7 @@ class Aws:
         """Return the Docker container of a running task."""
         eventually(lambda: self.task(task)["lastStatus"] == "RUNNING")
         label = f"com.amazonaws.ecs.task-arn={task}"
-        return self.docker.client.containers.list(filters={"label": label})[0]
+        return self.docker.client.containers.list(filters={"label": label}, ignore_removed=True)[0]
 
     def push(self, name: str) -> str:
         """Push an empty image with tag 1, remove it locally and return its repository's URI."""

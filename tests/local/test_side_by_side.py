@@ -94,7 +94,7 @@ async def seen(user: User, aws: Aws, options: Options) -> Seen:
     """Look at what belongs to a user."""
     with user.acts():
         own: dict[str, Any] = {"label": f"{paths.STATE_LABEL}={paths.state_id()}"}
-        running = user.docker.client.containers.list(filters=own)
+        running = user.docker.client.containers.list(filters=own, ignore_removed=True)
         return Seen(
             containers=frozenset(str(item.name) for item in running),
             tags=frozenset(user.tags(options)),
@@ -171,7 +171,10 @@ async def test_each_command_of_one_user_leaves_the_other_s_things_alone(
 
 def names(docker: Docker) -> list[str]:
     """Return the names of this instance's containers, whoever's they are."""
-    return [str(item.name) for item in docker.client.containers.list(all=True, filters=mine())]
+    return [
+        str(item.name)
+        for item in docker.client.containers.list(all=True, filters=mine(), ignore_removed=True)
+    ]
 
 
 async def down(user: User, *, cache: bool) -> None:
@@ -190,7 +193,7 @@ async def test_down_leaves_the_containers_of_a_command_that_still_runs(
         with user.acts():
             await stack.down(printed.append, cache=False)
         assert not aws.emulator.process.alive()
-        left = engine.client.containers.list(all=True, filters=mine())
+        left = engine.client.containers.list(all=True, filters=mine(), ignore_removed=True)
         assert left
         assert all(leftovers.SESSION_LABEL in item.labels for item in left)
         assert "containers of running commands are kept (1 of this instance)" in printed

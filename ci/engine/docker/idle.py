@@ -120,6 +120,10 @@ class Lookers:
             self.close(container)
             return None
 
+    def answers(self, container: str) -> bool | None:
+        """Return whether the process of a container answers, None if not connected; blocks."""
+        return self.ask(container, ":") is not None if container in self._open else None
+
     def begin(self, container: str) -> None:
         """Look into a container in which nothing has run yet; blocks."""
         self._mounted[container], _, _ = (self.ask(container, LOOK) or b"").partition(b"\0")

@@ -40,8 +40,9 @@ KILLED = (
     "the step's container was killed or removed from outside, or the container engine stopped; "
     "nothing of the step is cached: run it again"
 )
-#: Seconds within which the daemon reports the end of a container whose processes have ended.
-END_REPORTED = 0.5
+#: Seconds within which the daemon reports the end of a container whose processes have ended; it
+#: counts only where the process that idles cannot be asked.
+END_REPORTED = 2.0
 #: Longest pause, seconds, between two checks of a command that has closed its streams.
 LONGEST_PAUSE = 0.64
 #: What a looking process prints is for the engine alone, and may be much.
@@ -273,6 +274,9 @@ class CommandRunner:
 
     async def _ends(self, container: StepContainer) -> bool:
         """Return whether a container ends, which kills all its processes with signal 9."""
+        answers = await self._daemon.call(self._daemon.lookers.answers, container.id)
+        if answers is not None:
+            return not answers
         with anyio.move_on_after(END_REPORTED):
             while await self._daemon.running(container.id):  # noqa: ASYNC110 (it sends no event)
                 await anyio.sleep(0.02)

@@ -113,7 +113,7 @@ def evaluate(expectation: Expectation, snapshot: Snapshot, limits: Limits) -> Ve
         state = service.status if service else "missing"
         return _failed(f"the service is gone ({state})", cause=FailureCause.REPLACED)
     return (
-        _superseded(expectation, service)
+        _superseded(expectation, service, snapshot)
         or _switched_off(expectation, service)
         or _crashed(expectation, snapshot, limits)
         or _unhealthy(expectation, snapshot, limits)
@@ -168,17 +168,19 @@ def _is_ours(expectation: Expectation, task: Task) -> bool:
     return task.created_at >= expectation.since.replace(microsecond=0)
 
 
-def _superseded(expectation: Expectation, service: Service) -> Verdict | None:
+def _superseded(expectation: Expectation, service: Service, snapshot: Snapshot) -> Verdict | None:
     """Fail if ECS rolled this deployment back, or another deployment replaced it."""
     primary = service.primary
     if primary is None or not expectation.deployment:
         return None
     reason, number = _failure_reason(expectation, service), primary.revision.rpartition(":")[2]
+    # ECS counts failures and does not say what they were: the tasks do.
+    broken = tuple(task for task in own_tasks(expectation, snapshot) if ended_in_failure(task))
     if reason and primary.id == expectation.deployment:
-        return _failed(f"ECS marked the deployment as failed: {reason}")
+        return _failed(f"ECS marked the deployment as failed: {reason}", broken)
     if reason:
         text = f"ECS rolled the deployment back to revision {number}: {reason}"
-        return _failed(text, cause=FailureCause.ECS)
+        return _failed(text, broken, cause=FailureCause.ECS)
     if primary.id == expectation.deployment:
         return None
     which = "of the same revision" if number == expectation.run.number else f"(revision {number})"

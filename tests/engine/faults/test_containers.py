@@ -1,6 +1,7 @@
 """Containers of steps and services are killed or removed from outside."""
 
 import os
+from typing import Any
 
 import anyio
 import dagger
@@ -16,6 +17,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 FRESH = os.urandom(4).hex()
+#: Containers end while they are listed.
+ALL: dict[str, Any] = {"all": True, "ignore_removed": True}
 
 
 @pytest.mark.parametrize("how", ["kill", "remove"])
@@ -44,7 +47,7 @@ async def test_steps_continue_after_their_idle_containers_were_removed(
 ) -> None:
     before = await lab.sh(f"echo {FRESH}-idle > /f").sync()
     assert not await before.exists("/not/there")
-    for each in client.containers.list(all=True, filters=MINE):
+    for each in client.containers.list(**ALL, filters=MINE):
         each.remove(force=True)
     assert await before.exists("/etc/hostname")
     assert await lab.sh("cat /f", before).stdout() == f"{FRESH}-idle\n"
@@ -65,7 +68,7 @@ async def test_a_service_that_died_starts_again_for_the_next_user(
         running.kill()
 
         async def removed(name: str = running.id) -> bool:
-            return all(each.id != name for each in client.containers.list(all=True))
+            return all(each.id != name for each in client.containers.list(**ALL))
 
         await until(removed)  # the session has seen its end
 

@@ -147,7 +147,9 @@ async def test_docker_keeps_a_bounded_log_of_a_service(
 ) -> None:
     running = service(lab, "exec sleep 1234")
     await running.start()
-    found = client.containers.list(filters={"label": f"acso.instance={INSTANCE}"})
+    found = client.containers.list(
+        filters={"label": f"acso.instance={INSTANCE}"}, ignore_removed=True
+    )
     mine = [each for each in found if "exec sleep 1234" in each.attrs["Config"]["Cmd"]]
     assert [each.attrs["HostConfig"]["LogConfig"]["Config"]["max-size"] for each in mine] == ["10m"]
     await running.stop(kill=True)

@@ -62,7 +62,9 @@ async def test_behaviour(lab: Lab, shows: Shows, answer: Any) -> None:
 
 # --- beyond the recorded behaviours ------------------------------------------------------------
 def running(client: docker.DockerClient, port: str) -> int:
-    found = client.containers.list(filters={"label": f"acso.instance={INSTANCE}"})
+    found = client.containers.list(
+        filters={"label": f"acso.instance={INSTANCE}"}, ignore_removed=True
+    )
     return sum(port in each.attrs["Config"]["Cmd"] for each in found)
 
 

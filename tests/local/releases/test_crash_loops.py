@@ -31,7 +31,9 @@ async def crash(world: World) -> None:
 
     assert await until(started, seconds=PATIENCE)
     (arn,) = running()
-    (container,) = world.docker.containers.list(filters={"label": f"{TASK_LABEL}={arn}"})
+    (container,) = world.docker.containers.list(
+        filters={"label": f"{TASK_LABEL}={arn}"}, ignore_removed=True
+    )
     container.kill()
 
     async def noticed() -> bool:

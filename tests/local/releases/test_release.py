@@ -117,7 +117,8 @@ async def test_an_image_that_cannot_be_pulled_is_reported_at_once(
 
     monkeypatch.setattr(kept_images, "keep", keep)
     outcome = await world.deploy(images)
-    assert outcome.kind is OutcomeKind.ROLLED_BACK
+    # Three pulls fail within a second here: ECS's circuit breaker may end the deployment first.
+    assert outcome.kind in (OutcomeKind.ROLLED_BACK, OutcomeKind.ROLLED_BACK_BY_ECS)
     assert "CannotPullContainerError" in outcome.failures[0].text()
     assert await world.versions() == everywhere(world, "good")
 

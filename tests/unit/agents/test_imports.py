@@ -12,7 +12,7 @@ import pytest
 Start = Callable[..., Any]
 
 AGENTS = Path(__file__).parents[3] / "agents"
-PACKAGES = sorted(folder.name for folder in AGENTS.iterdir() if (folder / "__main__.py").exists())
+PACKAGES = sorted(folder.name for folder in AGENTS.iterdir() if (folder / "api.py").exists())
 
 
 def imported(file: Path) -> Iterator[str]:

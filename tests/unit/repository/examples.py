@@ -14,7 +14,7 @@ EXAMPLE = re.compile(
     r"^(?:(?P<name>[A-Z]+)=\$\()?(?P<curl>curl .*?)(?: \| jq -r (?P<part>\S+)\))?$",
     re.DOTALL | re.MULTILINE,
 )
-AGENTS = sorted(path.parent.name.replace("_", "-") for path in ROOT.glob("agents/*/__main__.py"))
+AGENTS = sorted(path.parent.name.replace("_", "-") for path in ROOT.glob("agents/*/api.py"))
 
 
 def examples() -> list[re.Match[str]]:

@@ -94,6 +94,11 @@ def test_a_process_that_ends_is_not_asked_again() -> None:
         Looker(container).ask("third")
 
 
+def test_whether_a_process_answers_is_known_while_it_is_connected() -> None:
+    lookers, _ = asked((b"", 0))
+    assert [lookers.answers("c"), lookers.answers("c"), lookers.answers("c")] == [True, False, None]
+
+
 @pytest.mark.parametrize(
     ("mounted", "expected"),
     [

@@ -338,6 +338,16 @@ def test_the_failing_tasks_come_with_the_verdict() -> None:
     assert [item.id for item in verdict.failed_tasks] == ["dead"]
 
 
+@pytest.mark.parametrize("primary", [7, 8])
+def test_the_failing_tasks_come_with_the_verdict_if_ecs_was_first(primary: int) -> None:
+    ended = {7: (deployment(7), deployment(8, status="ACTIVE", state="FAILED"))}
+    listed = ended.get(primary, (deployment(8, state="FAILED"),))
+    seen = snapshot(service=service(*listed), tasks=(crashed(), task(7)))
+    verdict = evaluate(EXPECTATION, seen, LIMITS)
+    assert "ECS" in verdict.text
+    assert [item.id for item in verdict.failed_tasks] == ["dead"]
+
+
 STATES = st.sampled_from(["COMPLETED", "IN_PROGRESS", "FAILED", ""])
 TASKS = st.lists(
     st.builds(
