@@ -32,8 +32,9 @@ def parser(module: Description) -> argparse.ArgumentParser:
 
 
 def test_every_function_is_a_command_with_its_own_help(
-    module: Description, capsys: pytest.CaptureFixture[str]
+    module: Description, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "102")
     for function in module.functions:
         assert program.main([function.command, "--help"]) == 0
         out = capsys.readouterr().out
@@ -43,8 +44,9 @@ def test_every_function_is_a_command_with_its_own_help(
 
 
 def test_every_exit_code_is_listed_in_the_help(
-    parser: argparse.ArgumentParser,
+    parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "102")
     listed = set(map(int, re.findall(r"(?m)^ +(\d+)  ", EPILOG)))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.AcsoError)}
