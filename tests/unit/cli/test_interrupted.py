@@ -47,7 +47,7 @@ import signal, sys
 import anyio, anyio.lowlevel
 from ci.cli import program
 
-ignored, received = (map(int, filter(None, part.split(","))) for part in sys.argv[1:])
+ignored, received = (map(int, filter(None, part.split(","))) for part in sys.argv[1:3])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits another
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 for number in ignored:
@@ -63,7 +63,7 @@ async def work():
         print("cleaned up")
 
 program._run = lambda options, closed: anyio.run(work) or 0
-sys.exit(program.main(["doctor"]))
+sys.exit(program.main(["doctor", *sys.argv[3:]]))
 """
 HUP, INT, TERM = int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGTERM)
 
@@ -82,13 +82,31 @@ HUP, INT, TERM = int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGTERM)
 def test_a_signal_ends_a_command_as_ctrl_c_does(
     ignored: list[int], received: list[int], code: int, lines: list[str]
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED, *(",".join(map(str, it)) for it in (ignored, received))],
+    done = signalled(ignored, received)
+    assert (done.returncode, done.stdout.splitlines()) == (code, lines), done.stderr
+    assert ("error: interrupted" in done.stderr) == bool(code)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("received", [INT, TERM, HUP])
+def test_an_interrupted_command_with_json_prints_one_document(received: int) -> None:
+    done = signalled([], [received], "--json")
+    document = json.loads(done.stdout)
+    DOCUMENT.validate(document)
+    assert (document["command"], document["exit_code"], done.returncode) == ("doctor", 130, 130)
+    assert document["error"]["message"] == "interrupted"
+    assert "cleaned up" in done.stderr  # what else is printed
+
+
+def signalled(
+    ignored: list[int], received: list[int], *flags: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command that ignores some signals and gets others."""
+    numbers = [",".join(map(str, part)) for part in (ignored, received)]
+    return subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *numbers, *flags],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
     )
-    assert (done.returncode, done.stdout.splitlines()) == (code, lines), done.stderr
-    assert ("error: interrupted" in done.stderr) == bool(code)
-    assert "Traceback" not in done.stderr
