@@ -10,7 +10,7 @@ import anyio
 from fastapi import APIRouter, FastAPI, Response
 from starlette.types import ASGIApp
 
-from agents.common import errors
+from agents.common import errors, traces
 from agents.common.gate import Gate
 from agents.common.inspection import routes as routes_of_inspection
 from agents.common.logs import AccessLog
@@ -76,6 +76,7 @@ def create(
         version=settings.version,
         openapi_url=None,
         max_body_size=MAX_BYTES,
+        telemetry=traces.of_requests(settings),
         lifespan=lambda _: lifespan(parts, background),
     )
     app.state.runtime = parts
@@ -97,6 +98,7 @@ def create(
 @asynccontextmanager
 async def lifespan(parts: Runtime, background: Background | None) -> AsyncIterator[None]:
     """Do an agent's work beside its requests until the end of the context."""
+    traces.hide_queries()
     async with anyio.create_task_group() as group:
         if isinstance(parts.table, DynamoTable):
             group.start_soon(anyio.to_thread.run_sync, parts.table.warm)

@@ -13,6 +13,7 @@ from datetime import timedelta
 import anyio
 from anyio.abc import TaskGroup
 
+from agents.common import traces
 from agents.common.approvals import Approval, approvals, settled
 from agents.common.callers.calls import Call, CallError
 from agents.common.errors import ProblemError
@@ -186,14 +187,17 @@ class Driver:
         """Do one task that this process has taken, and store its outcome."""
         began = self.runtime.clock.now()
         try:
-            changed = await self._outcome(id_, task)
+            with traces.task(task.operation, id_, task.id) as outcome:
+                changed = await self._outcome(id_, task)
+                final = None if changed is None else changed.value.task(task.id)
+                if final is not None and final.status != "completed":
+                    outcome.failed(final.status)
         except anyio.get_cancelled_exc_class():
             with anyio.CancelScope(shield=True), anyio.move_on_after(5):
                 await workflows(self.runtime).update(
                     id_, lambda w: machine.handed_back(w, task.id, self.owner)
                 )
             raise
-        final = None if changed is None else changed.value.task(task.id)
         if final is not None and (final.status == "completed" or final.status == "failed"):  # noqa: PLR1714
             seconds = (self.runtime.clock.now() - began).total_seconds()
             self.runtime.metrics.task(task.operation, final.status, seconds)

@@ -15,6 +15,9 @@ USER = "10001:10001"
 APP = "/app"
 #: Levelled modification times make the same content the same layer; 1980 is the zip format's zero.
 EPOCH = 315532800
+#: The AWS services whose models stay in the images: those of all others are three quarters of the
+#: size of an agent's packages. botocore names the known services if another one is asked for.
+AWS_SERVICES = ("bedrock-runtime", "dynamodb", "secretsmanager", "sts")
 #: How images are made is part of what they are made of: this file.
 RECIPE = Path(__file__).read_bytes()
 
@@ -123,8 +126,11 @@ def _dependencies(source: dagger.Directory, base: dagger.Container) -> dagger.Di
     # In the container and without following links: a Dagger engine's `withTimestamps` follows
     # them, and a virtual environment's lead to absolute paths that only exist in the container.
     level = f"find {VENV} -exec touch -h -d @{EPOCH} {{}} +"
+    kept = " ".join(f"! -name {service}" for service in AWS_SERVICES)
+    models = f"{VENV}/lib/python*/site-packages/botocore/data"
+    trim = f"find {models} -mindepth 1 -maxdepth 1 -type d {kept} -exec rm -r {{}} +"
     filled = environment(base, part(source, "locks/*.lock").directory("locks"), "agents")
-    return filled.with_exec(["sh", "-c", level]).directory(VENV)
+    return filled.with_exec(["sh", "-c", f"{trim} && {level}"]).directory(VENV)
 
 
 def _image(

@@ -3,14 +3,14 @@
 import json
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
-from agents.common import logs
+from agents.common import logs, traces
 from agents.common.callers.auth import Tokens
 from agents.common.store import drill
 
@@ -51,7 +51,7 @@ class Outgoing:
 
     method: str
     url: str
-    headers: Mapping[str, str]
+    headers: MutableMapping[str, str]
     body: bytes | None
     timeout: float
 
@@ -142,16 +142,19 @@ class Peers:
         if not breaker.allows():
             return f"not called, {breaker.failures} calls in a row have failed"
         request = await self._request(call, deadline - self.monotonic())
-        try:
-            reply = await self.transport(request)
-        except OSError as error:
-            breaker.report(ok=False)
-            return f"{type(error).__name__}: {error}"
+        with traces.call(call.agent, call.method, request.headers) as outcome:
+            try:
+                reply = await self.transport(request)
+            except OSError as error:
+                breaker.report(ok=False)
+                outcome.failed(type(error).__name__)
+                return f"{type(error).__name__}: {error}"
+            outcome.status(reply.status)
         breaker.report(ok=reply.status < 500)
         return reply
 
     async def _request(self, call: Call, left: float) -> Outgoing:
-        headers = {
+        headers: dict[str, str] = {
             "Authorization": f"Bearer {await self.tokens.own()}",
             "Content-Type": "application/json",
             TIMEOUT_HEADER: f"{left:.3f}",
