@@ -48,9 +48,10 @@ class Terminal:
         self.shell.expect(until, timeout=PATIENCE)
 
 
-def _listen_to_ctrl_c() -> None:
+def _listen_to_signals() -> None:
     """Undo what a job in the background inherits: a shell keeps an ignored signal ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, and a closed terminal
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -63,7 +64,7 @@ def opened(checkout: Checkout) -> Iterator[Terminal]:
         env={**checkout.environ, "TERM": "xterm", "PS1": "[exit $?] "},
         encoding="utf-8",
         dimensions=(50, 100),
-        preexec_fn=_listen_to_ctrl_c,
+        preexec_fn=_listen_to_signals,
     )
     terminal = Terminal(shell=shell)
     try:
