@@ -5,6 +5,7 @@ The docstrings are the help of both.
 """
 
 import datetime
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
@@ -39,7 +40,7 @@ from ci.release.records.history import history as list_releases
 from ci.release.records.history import release_detail
 from ci.report.progress import stage
 from ci.report.result import CommandResult, rendered
-from ci.stages import quality
+from ci.stages import fast_tests, quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built, content_versions
 from ci.stages.running import run_all, run_gate
@@ -106,8 +107,7 @@ class Acso:
     @source_check
     async def test(self) -> str:
         """Run the fast tests; at least 80 % branch coverage of code that needs no containers."""
-        image = (await self._config()).project.base_image
-        return await quality.tests(self.source, image)
+        return await self._tests(configuration.CHECKS)
 
     @cached_per_session
     async def check(self, audit_required: AuditRequired = False) -> str:
@@ -115,15 +115,7 @@ class Acso:
 
         All of them run to the end, so that one call shows every problem.
         """
-        lines = await run_all(
-            {
-                "test": self.test,  # takes the longest, so it goes first
-                "lint": self.lint,
-                "typecheck": self.typecheck,
-                "security": lambda: self.security(audit_required),
-            }
-        )
-        return "\n".join(lines.values())
+        return await self._check(configuration.CHECKS, audit_required=audit_required)
 
     @cached
     async def build(
@@ -199,7 +191,7 @@ class Acso:
                 await environments.require_unlocked(target, span.say)
             await ancestry.require_contained(target, request, relate, self._versions(target.config))
         built = await self._check_and_build(
-            target.config, audit_required=target.aws.endpoint is None
+            target.config, target.env.checks, audit_required=target.aws.endpoint is None
         )
         if saved:
             await preview.require_current(saved, target, built)
@@ -406,13 +398,14 @@ class Acso:
         config = await self._config()
         environment = config.released_by(event, ref)
         if environment is None:
-            built = await self._check_and_build(config, audit_required=False)
+            built = await self._check_and_build(config, configuration.CHECKS, audit_required=False)
             return "\n".join(f"{item.agent} {item.version}" for item in built)
         if event == environment.event and environment.promotes_from:
             request = release.Request(commit=commit, branch=ref, actor=actor)
             return await self._promote_source(
                 environment.promotes_from, environment.name, request, wait=CI_WAIT
             )
+        await self.check()  # all of them, whatever a deployment from a laptop needs
         return await self.deploy(
             environment.name, commit=commit, branch=ref, actor=actor, wait=CI_WAIT
         )
@@ -489,11 +482,34 @@ class Acso:
             return await job.credentials(config, environment, role, self.endpoint)
         return None
 
-    async def _check_and_build(self, config: Config, *, audit_required: bool) -> list[Built]:
+    async def _check(self, checks: Sequence[str], *, audit_required: bool) -> str:
+        gates: dict[str, Callable[[], Awaitable[str]]] = {
+            "test": lambda: self._tests(checks),  # takes the longest, so it goes first
+            "lint": self.lint,
+            "typecheck": self.typecheck,
+            "security": lambda: self.security(audit_required),
+        }
+        chosen = {name: gate for name, gate in gates.items() if name in checks}
+        if set(checks) & set(configuration.TESTS):
+            chosen = {"test": gates["test"]} | chosen
+        return "\n".join((await run_all(chosen)).values())
+
+    async def _tests(self, checks: Sequence[str]) -> str:
+        config = await self._config()
+        parts: dict[str, fast_tests.Part] = {}
+        if "pipeline-tests" in checks:
+            parts |= fast_tests.of_pipeline()
+        if "agent-tests" in checks:
+            parts |= await quality.parts_of_agents(self.source, config.agents)
+        return await quality.tests(self.source, config.project.base_image, parts)
+
+    async def _check_and_build(
+        self, config: Config, checks: Sequence[str], *, audit_required: bool
+    ) -> list[Built]:
         """Run the gates and the build in parallel, both to the end; raises for either's failure."""
 
         async def check() -> list[Built]:
-            await self.check(audit_required)
+            await self._check(checks, audit_required=audit_required)
             return []
 
         done = await run_all(

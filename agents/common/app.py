@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response, Security
+from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp
 
 from agents.common import errors, traces
@@ -75,6 +76,8 @@ def create(
         title=f"ACSO {settings.agent}",
         version=settings.version,
         openapi_url=None,
+        servers=[{"url": f"/{settings.agent}"}],
+        responses=errors.DOCUMENTED,
         max_body_size=MAX_BYTES,
         telemetry=traces.of_requests(settings),
         lifespan=lambda _: lifespan(parts, background),
@@ -82,12 +85,16 @@ def create(
     app.state.runtime = parts
     errors.install(app)
     common, inspection = _common(app, parts), routes_of_inspection()
+    # For the document alone: the gate checks tokens before any route.
+    bearer = [Security(HTTPBearer(auto_error=False))]
     under = f"/{settings.agent}"
     for prefix in ("", under):
         # The document lists each path once.
         app.include_router(common, prefix=prefix, include_in_schema=not prefix)
-        app.include_router(inspection, prefix=prefix, include_in_schema=not prefix)
-        app.include_router(routes, prefix=prefix, include_in_schema=not prefix)
+        for router in (inspection, routes):
+            app.include_router(
+                router, prefix=prefix, include_in_schema=not prefix, dependencies=bearer
+            )
     # Under `/` alone: the load balancer, which sends `/{agent}/*`, does not publish the figures.
     app.include_router(_figures(parts))
     paths = frozenset({"/metrics", *(prefix + path for prefix in ("", under) for path in OPEN)})
@@ -149,7 +156,7 @@ def _common(app: FastAPI, parts: Runtime) -> APIRouter:
 def _figures(parts: Runtime) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         """Return the figures of this process in Prometheus' text format."""
         return Response(parts.metrics.text(), media_type="text/plain; version=1.0.0")

@@ -2,7 +2,19 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from pydantic import AwareDatetime, BeforeValidator
+
+
+def _text(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError("a time is a text, such as 2026-11-24T12:00:00Z")  # noqa: TRY004 (pydantic's)
+    return value
+
+
+#: A time with its zone, as a text: pydantic would take numbers too, which OpenAPI does not allow.
+Time = Annotated[AwareDatetime, BeforeValidator(_text)]
 
 
 class Clock(Protocol):

@@ -11,11 +11,35 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from agents.common.store.state import ConflictError, StateError
 
 _log = logging.getLogger("agents.errors")
 MEDIA_TYPE = "application/problem+json"
+#: For OpenAPI: what a response is whose status a route does not name.
+DOCUMENTED: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "A problem document (RFC 9457).",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "errors": {"type": "array", "items": {"type": "object"}},
+                    },
+                }
+            }
+        },
+    }
+}
+#: Methods that a path may have.
+METHODS = ("DELETE", "GET", "PATCH", "POST", "PUT")
 #: Limit of the errors in a response 422; a body can have a million.
 MAX_ERRORS = 20
 
@@ -95,8 +119,20 @@ async def _invalid(_: Request, error: RequestValidationError) -> Response:
     return response(422, detail, errors=errors)
 
 
-async def _refused(_: Request, error: HTTPException) -> Response:
-    return response(error.status_code, str(error.detail), headers=error.headers)
+async def _refused(request: Request, error: HTTPException) -> Response:
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        # Starlette names the methods of the path's first route alone.
+        allowed = [
+            method
+            for method in METHODS
+            if any(
+                route.matches({**request.scope, "method": method})[0] is Match.FULL
+                for route in request.app.routes
+            )
+        ]
+        headers["Allow"] = ", ".join(allowed)
+    return response(error.status_code, str(error.detail), headers=headers)
 
 
 async def _unexpected(*_: object) -> Response:

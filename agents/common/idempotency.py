@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header
+from pydantic import BaseModel
 
 from agents.common.clock import Clock
 from agents.common.errors import ProblemError
@@ -26,6 +27,11 @@ LIFETIME = timedelta(hours=24)
 Key = Annotated[
     str | None, Header(alias="Idempotency-Key", min_length=1, max_length=128, pattern="^[!-~]+$")
 ]
+
+
+def again(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
+    """Return, for OpenAPI, that a repeated request is answered with 200 and what exists."""
+    return {200: {"model": model, "description": "It exists already."}}
 
 
 class Record(Stored):

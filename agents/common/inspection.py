@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.common.callers.auth import Person, Who
 from agents.common.callers.calls import Call, CallError
-from agents.common.errors import ProblemError
+from agents.common.errors import ProblemError, missing
 from agents.common.runtime import Parts, Runtime
 from agents.common.settings import Role
 from agents.common.store import drill
@@ -70,6 +70,8 @@ async def peer(agent: str = Path(pattern="^[a-z][a-z0-9-]{0,63}$"), *, parts: Pa
         reply = await parts.peers.send(call)
     except CallError as error:
         raise ProblemError(424, str(error)) from error
+    if reply.status == 404:
+        raise missing("agent", agent)
     try:
         known = Caller.model_validate(reply.body if reply.ok else None)
     except ValidationError:

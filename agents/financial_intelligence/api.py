@@ -20,8 +20,8 @@ from agents.financial_intelligence.statistics import METHOD
 router = APIRouter()
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class _Figures(BaseModel):
@@ -33,7 +33,7 @@ class Client(_Figures):
 
     name: Name
     usage: Share
-    satisfaction: float = Field(ge=1, le=5)
+    satisfaction: float = Field(ge=1, le=5, strict=True)
     renewal_months: Amount
 
 
@@ -49,7 +49,7 @@ class Process(_Figures):
     """Manual work: tasks a month, complexity 0 to 1, return of automation over its cost."""
 
     name: Name
-    manual_tasks: int = Field(ge=0)
+    manual_tasks: int = Field(ge=0, strict=True)
     complexity: Share
     expected_return: Amount
 
@@ -110,7 +110,19 @@ class Anomalies(BaseModel):
     items: tuple[ServiceAnomaly, ...]
 
 
-@router.post("/costs", max_body_size=MAX_COSTS)
+@router.post(
+    "/costs",
+    max_body_size=MAX_COSTS,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "text/csv": {"schema": {"type": "string"}},
+                "application/json": {"schema": {"type": "array"}},
+            },
+        }
+    },
+)
 async def store(request: Request, parts: Parts) -> Stored:
     """Store cost records: `text/csv` with a line of column names, or a JSON list of objects.
 
@@ -155,7 +167,11 @@ async def anomalies(parts: Parts, month: Month, currency: Currency = "USD") -> A
     return Anomalies(method=METHOD, items=tuple(found))
 
 
-@router.get("/reports/{month}", response_model=Report)
+@router.get(
+    "/reports/{month}",
+    response_model=Report,
+    responses={200: {"content": {"text/markdown": {}}}},
+)
 async def monthly(
     month: str,
     parts: Parts,

@@ -7,7 +7,7 @@ import csv
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -106,13 +106,18 @@ def _date(text: str) -> str:
     # Hours of a day count for the day in UTC, as they do in the bill.
     if len(text) == 10:
         return date.fromisoformat(text).isoformat()
-    return datetime.fromisoformat(text).date().isoformat()
+    time = datetime.fromisoformat(text)
+    return (time.astimezone(UTC) if time.tzinfo else time).date().isoformat()
 
 
 def _csv(text: str) -> Iterable[Any]:
     reader = csv.DictReader(text.splitlines())
     if not reader.fieldnames:
         raise RecordsError("there is no line with the names of columns")
+    for needed in (_DAY, _COST, _SERVICE):
+        if not set(needed) & set(reader.fieldnames):
+            message = f"no column {needed[-1]}: its names are {', '.join(needed)}"
+            raise RecordsError(message)
     return reader
 
 

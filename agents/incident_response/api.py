@@ -1,15 +1,16 @@
 """The HTTP API of incident response."""
 
 from datetime import datetime
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from agents.common.approvals import approvals, settled
 from agents.common.callers.auth import Person, Who
+from agents.common.clock import Time
 from agents.common.errors import ProblemError, missing
-from agents.common.idempotency import Key, Keyed, create_once
+from agents.common.idempotency import Key, Keyed, again, create_once
 from agents.common.runtime import Parts, Runtime
 from agents.common.store.state import ConflictError, derived_id, new_id
 from agents.incident_response import containment, logic
@@ -29,9 +30,9 @@ class Report(BaseModel, frozen=True, extra="forbid"):
     type: Kind
     severity: Severity
     systems: tuple[System, ...] = Field(default=(), max_length=1000, fail_fast=True)
-    time: AwareDatetime | None = None
-    critical_system: bool = False
-    impact_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    time: Time | None = None
+    critical_system: bool = Field(default=False, strict=True)
+    impact_usd: float = Field(default=0.0, ge=0, allow_inf_nan=False, strict=True)
 
 
 class Finding(BaseModel, frozen=True):
@@ -42,10 +43,19 @@ class Finding(BaseModel, frozen=True):
     threat: Kind
     severity: Literal["info", "low", "medium", "high", "critical"]
     source: System
-    first: AwareDatetime
+    first: Time
 
 
-class NewIncident(BaseModel, frozen=True, extra="forbid"):
+#: For OpenAPI: one of the two fields is an object, the other null or missing.
+_EITHER: dict[str, Any] = {
+    "oneOf": [
+        {"required": [one], "properties": {one: {"type": "object"}, other: {"type": "null"}}}
+        for one, other in (("finding", "report"), ("report", "finding"))
+    ]
+}
+
+
+class NewIncident(BaseModel, frozen=True, extra="forbid", json_schema_extra=_EITHER):
     """What an incident is opened from: a finding, or a report."""
 
     finding: Finding | None = None
@@ -89,7 +99,7 @@ async def assessment(report: Report, parts: Parts) -> Assessment:
     return assess(_case(report, parts.clock.now()))
 
 
-@router.post("/incidents", status_code=201)
+@router.post("/incidents", status_code=201, responses=again(Incident))
 async def open_incident(
     new: NewIncident, caller: Who, parts: Parts, response: Response, key: Key = None
 ) -> Incident:
@@ -174,7 +184,11 @@ async def resolve(incident_id: str, resolution: Resolution, who: Person, parts: 
     return document.value
 
 
-@router.get("/incidents/{incident_id}/report", response_model=Incident)
+@router.get(
+    "/incidents/{incident_id}/report",
+    response_model=Incident,
+    responses={200: {"content": {"text/markdown": {}}}},
+)
 async def report(
     incident_id: str,
     parts: Parts,

@@ -51,7 +51,14 @@ def next_undo(incident: Incident) -> Step | None:
 
 
 def begun(incident: Incident, who: str, approval: str, now: datetime) -> Incident:
-    """Return an incident whose containment has begun; unchanged if it had before."""
+    """Return an incident whose containment begins, or goes on with the steps that failed."""
+    if incident.status == "containing" and any(step.status == "failed" for step in incident.steps):
+        steps_ = tuple(
+            step.model_copy(update={"status": "planned"}) if step.status == "failed" else step
+            for step in incident.steps
+        )
+        changed = incident.model_copy(update={"steps": steps_})
+        return noted(changed, who, "containment goes on: failed steps are tried again", now)
     if incident.status != "open":
         return incident
     by = f"approved by {approval}" if approval else "no approval needed"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
-from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agents.common import logs
@@ -64,7 +63,9 @@ def together() -> Starlette:
             logs.agent.set("")
             yield
 
-    return Starlette(routes=[Mount("/", Dispatcher(parts))], lifespan=running)
+    app = Starlette(lifespan=running)
+    app.router.default = Dispatcher(parts)  # a route would match no path with a line's end in it
+    return app
 
 
 def _part(name: str) -> Part:

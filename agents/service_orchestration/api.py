@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from agents.common.callers.auth import Who
 from agents.common.errors import missing
-from agents.common.idempotency import Key, Keyed, create_once
+from agents.common.idempotency import Key, Keyed, again, create_once
 from agents.common.runtime import Parts, Runtime
 from agents.common.store.state import new_id
 from agents.service_orchestration import logic
@@ -37,7 +37,7 @@ class Request(BaseModel, frozen=True, extra="forbid"):
     title: str = Field(min_length=1, max_length=500)
     description: str = Field(default="", max_length=20_000)
     client: Tier | Level = "standard"
-    urgency: float | None = Field(default=None, ge=0, le=1)
+    urgency: float | None = Field(default=None, ge=0, le=1, strict=True)
 
 
 class NewTicket(Request, frozen=True, extra="forbid"):
@@ -74,7 +74,7 @@ async def triage_ticket(request: Request) -> Triage:
     return triage(_ticket(request))
 
 
-@router.post("/tickets", status_code=201)
+@router.post("/tickets", status_code=201, responses=again(Ticket))
 async def open_ticket(
     new: NewTicket, caller: Who, parts: Parts, response: Response, key: Key = None
 ) -> Ticket:
@@ -116,7 +116,7 @@ async def resolve(ticket_id: str, parts: Parts) -> Ticket:
     return await _change(ticket_id, parts, life.resolved)
 
 
-@router.post("/tasks", status_code=201)
+@router.post("/tasks", status_code=201, responses=again(ServiceTask))
 async def record_task(
     new: NewTask, caller: Who, parts: Parts, response: Response, key: Key = None
 ) -> ServiceTask:

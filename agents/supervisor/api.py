@@ -11,7 +11,7 @@ from agents.common import approvals as common
 from agents.common.approvals import Approval, approvals, settled
 from agents.common.callers.auth import Person, Who
 from agents.common.errors import ProblemError, missing
-from agents.common.idempotency import Key, Keyed, create_once
+from agents.common.idempotency import Key, Keyed, again, create_once
 from agents.common.runtime import Parts, Runtime
 from agents.common.store.state import ConflictError, new_id
 from agents.supervisor import planning
@@ -64,7 +64,7 @@ class NewTask(BaseModel, frozen=True, extra="forbid"):
     priority: Priority = "medium"
     input: dict[str, Any] = Field(default_factory=dict, max_length=50)
     depends_on: tuple[Name, ...] = Field(default=(), max_length=50)
-    risk: float = Field(default=0.0, ge=0, le=1)
+    risk: float = Field(default=0.0, ge=0, le=1, strict=True)
 
 
 class NewWorkflow(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=True):
@@ -74,9 +74,11 @@ class NewWorkflow(BaseModel, frozen=True, extra="forbid", str_strip_whitespace=T
     tasks: tuple[NewTask, ...] = Field(default=(), max_length=50, fail_fast=True)
     events: tuple[dict[str, Any], ...] = Field(default=(), max_length=1000, fail_fast=True)
     # Whether a person must approve every containment, not only risky ones.
-    require_approval: bool = False
-    approval_seconds: int = Field(default=common.DEFAULT, ge=common.SHORTEST, le=common.LONGEST)
-    deadline_seconds: int = Field(default=3600, ge=1, le=7 * 86_400)
+    require_approval: bool = Field(default=False, strict=True)
+    approval_seconds: int = Field(
+        default=common.DEFAULT, ge=common.SHORTEST, le=common.LONGEST, strict=True
+    )
+    deadline_seconds: int = Field(default=3600, ge=1, le=7 * 86_400, strict=True)
 
     @model_validator(mode="after")
     def _ordered(self) -> "NewWorkflow":
@@ -145,7 +147,7 @@ async def goals(goal: Goal) -> Plan:
     )
 
 
-@router.post("/workflows", status_code=201)
+@router.post("/workflows", status_code=201, responses=again(WorkflowView))
 async def start(
     new: NewWorkflow, caller: Who, parts: Parts, response: Response, key: Key = None
 ) -> WorkflowView:

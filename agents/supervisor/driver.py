@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 
 from agents.common import traces
 from agents.common.approvals import Approval, approvals, settled
-from agents.common.callers.calls import Call, CallError
+from agents.common.callers.calls import Call, CallError, Reply
 from agents.common.errors import ProblemError
 from agents.common.runtime import Runtime
 from agents.common.store import drill
@@ -224,11 +224,20 @@ class Driver:
             return await collection.update(id_, lambda w: machine.failed(w, task.id, reason))
         except (CallError, ProblemError) as error:
             return await self._again(id_, task, str(error))
+        return await self._ended(id_, task, request.agent, reply)
+
+    async def _ended(
+        self, id_: str, task: Task, agent: str, reply: Reply
+    ) -> Document[Workflow] | None:
+        """Store the outcome of an attempt that was answered."""
+        collection = workflows(self.runtime)
+        if reply.ok and (reason := operations.unfinished(task.operation, reply.body)):
+            return await self._again(id_, task, reason)
         if reply.ok:
             result = operations.kept(task.operation, reply.body)
             return await collection.update(id_, lambda w: machine.completed(w, task.id, result))
         detail = reply.body.get("detail") if isinstance(reply.body, dict) else None
-        reason = f"{request.agent} answered {reply.status}: {detail}"
+        reason = f"{agent} answered {reply.status}: {detail}"
         if reply.status in (409, 429) or reply.status >= 500:
             return await self._again(id_, task, reason)
         return await collection.update(id_, lambda w: machine.failed(w, task.id, reason))

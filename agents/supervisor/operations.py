@@ -127,6 +127,18 @@ def kept(operation: Operation, body: Any) -> Any:
     }
 
 
+def unfinished(operation: Operation, body: Any) -> str:
+    """Return why an answer of success is not the end of a task; empty if it is."""
+    if operation != "contain" or not isinstance(body, dict) or body.get("status") != "containing":
+        return ""
+    steps_ = [step for step in body.get("steps") or () if isinstance(step, dict)]
+    failed = [step for step in steps_ if step.get("status") == "failed"]
+    if not failed:
+        return ""
+    notes = ", ".join(f"{step.get('action')} on {step.get('target')}" for step in failed[:3])
+    return f"{len(failed)} of {len(steps_)} steps failed: {notes}"
+
+
 def _tasks_for(findings: Iterable[dict[str, Any]], parent: Task) -> Iterable[Task]:
     for number, finding in enumerate(findings, 1):
         opened = f"open-{number}"

@@ -5,9 +5,10 @@ from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from agents.common.callers.auth import Person
+from agents.common.clock import Time
 from agents.common.errors import ProblemError, missing
 from agents.common.runtime import Parts
 from agents.common.store.state import ConflictError
@@ -24,9 +25,9 @@ class LogEntry(BaseModel, frozen=True):
 
     event: str = Field(alias="eventName", min_length=1, max_length=256)
     source: str = Field(alias="sourceIPAddress", min_length=1, max_length=256)
-    time: AwareDatetime = Field(alias="eventTime")
+    time: Time = Field(alias="eventTime")
     error: str | None = Field(default=None, alias="errorCode", max_length=256)
-    sent: int = Field(default=0, alias="bytesTransferred", ge=0)
+    sent: int = Field(default=0, alias="bytesTransferred", ge=0, strict=True)
     destination: str | None = Field(default=None, alias="destinationIPAddress", max_length=256)
 
 
@@ -35,9 +36,7 @@ class Logs(BaseModel, frozen=True, extra="forbid"):
 
     # fail_fast here and in other agents: without it, one request could cause a million errors.
     entries: tuple[LogEntry, ...] = Field(max_length=1000, fail_fast=True)
-    malicious_addresses: frozenset[str] = Field(
-        default=frozenset(), max_length=10_000, fail_fast=True
-    )
+    malicious_addresses: tuple[str, ...] = Field(default=(), max_length=10_000, fail_fast=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,9 @@ class Analysis:
 def analysis(logs: Logs) -> Analysis:
     """Find signs of attacks in log entries."""
     entries = [Entry(**entry.model_dump()) for entry in logs.entries]
-    return Analysis(entries=len(entries), findings=analyze(entries, logs.malicious_addresses))
+    return Analysis(
+        entries=len(entries), findings=analyze(entries, frozenset(logs.malicious_addresses))
+    )
 
 
 #: Largest body of `/events` as it is sent; unpacked it may be larger (`events.MAX_BYTES`).
@@ -66,7 +67,7 @@ class Question(BaseModel, frozen=True, extra="forbid"):
     """Events to hunt in; without any, recent findings are returned."""
 
     events: tuple[dict[str, Any], ...] = Field(default=(), max_length=1000, fail_fast=True)
-    hours: float = Field(default=24, gt=0, le=24 * 90)
+    hours: float = Field(default=24, gt=0, le=24 * 90, strict=True)
 
 
 class FindingPage(BaseModel):
@@ -84,7 +85,18 @@ class Addresses(BaseModel, frozen=True, extra="forbid"):
     )
 
 
-@router.post("/events", max_body_size=MAX_LOG)
+@router.post(
+    "/events",
+    max_body_size=MAX_LOG,
+    openapi_extra={
+        "requestBody": {
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "text/plain": {"schema": {"type": "string"}},
+            }
+        }
+    },
+)
 async def log(request: Request, parts: Parts) -> Hunt:
     """Find attacks in JSON lines, gzipped if `Content-Encoding` says so, and in earlier events.
 

@@ -6,7 +6,14 @@ name.
 
 from ci.config.agents import Agent, Scaling, Size, Task
 from ci.config.checks import FARGATE, PLATFORMS, STRATEGIES
-from ci.config.environments import PROTECTED, Environment, LoadBalancer, Network
+from ci.config.environments import (
+    CHECKS,
+    PROTECTED,
+    TESTS,
+    Environment,
+    LoadBalancer,
+    Network,
+)
 from ci.config.model import Config, Project
 from ci.config.parsing import FILE, load, parse
 from ci.config.settings import nearest, similar
@@ -14,6 +21,7 @@ from ci.config.validating import SUITES, Accepted, Thresholds
 from ci.config.variables import SECRET_VALUE
 
 __all__ = [
+    "CHECKS",
     "FARGATE",
     "FILE",
     "PLATFORMS",
@@ -21,6 +29,7 @@ __all__ = [
     "SECRET_VALUE",
     "STRATEGIES",
     "SUITES",
+    "TESTS",
     "Accepted",
     "Agent",
     "Config",

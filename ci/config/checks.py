@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ci.config import access, validating, variables
 from ci.config.agents import Agent, Task
-from ci.config.environments import Environment
+from ci.config.environments import CHECKS, Environment
 from ci.config.model import Config, Project
 from ci.config.problems import BadKeyError, known
 from ci.config.settings import nearest
@@ -75,7 +75,8 @@ def _check_environment(environment: Environment, agents: tuple[Agent, ...]) -> N
         least = MINIMUMS.get(item.name, 1)
         if type(value) is int and value < least:
             raise BadKeyError(f"{where}.{item.name}", f"must be {least} or more")
-    validating.check_suites(f"{where}.suites", environment.suites)
+    validating.check_names(f"{where}.suites", "suite", environment.suites, validating.SUITES)
+    validating.check_names(f"{where}.checks", "check", environment.checks, CHECKS)
     for key, limit in vars(environment.thresholds).items():
         if limit < 1:
             raise BadKeyError(f"{where}.thresholds.{key}", "must be 1 or more")

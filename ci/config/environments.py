@@ -11,6 +11,9 @@ from ci.config.validating import Accepted, Thresholds
 PROTECTED = "production"  # the environment whose data and stack are protected
 DEVELOPMENT = "development"  # the environment that needs no TLS
 HTTP = "none"  # the value of `tls` that allows a listener without TLS
+#: The tests of agents and of the pipeline, and all quality gates.
+TESTS = ("agent-tests", "pipeline-tests")
+CHECKS = ("lint", "typecheck", "security", *TESTS)
 NATS = ("none", "one", "per-zone")  # from the fewest gateways to the most
 
 
@@ -151,6 +154,14 @@ class Environment:
         bool,
         About("whether a new stack takes over the tables and logs that production's last one kept"),
     ] = False
+    checks: Annotated[
+        tuple[str, ...],
+        About(
+            "quality gates that `deploy` runs: "
+            + ", ".join(f"`{name}`" for name in CHECKS)
+            + "; `check` and CI run all of them"
+        ),
+    ] = CHECKS
     suites: Annotated[
         tuple[str, ...], About("suites that a release is validated by, in their order")
     ] = ("smoke",)

@@ -45,13 +45,14 @@ class Accepted:
         return datetime.date.fromisoformat(self.expires)
 
 
-def check_suites(where: str, suites: tuple[str, ...]) -> None:
-    """Raise `BadKeyError` unless there is a suite, all are known, and none is there twice."""
-    require(suites, where, "must name a suite: a release that nothing validates is no success")
-    for number, suite in enumerate(suites):
-        what = f"unknown suite {suite!r}, {nearest(suite, SUITES)}"
-        require(suite in SUITES, f"{where}[{number}]", what)
-        require(suite not in suites[:number], f"{where}[{number}]", f"{suite!r} is there twice")
+def check_names(where: str, kind: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raise `BadKeyError` unless there is a name, all are known, and none is there twice."""
+    message = f"must name a {kind}: a release that nothing looks at is no success"
+    require(names, where, message)
+    for number, name in enumerate(names):
+        what = f"unknown {kind} {name!r}, {nearest(name, known)}"
+        require(name in known, f"{where}[{number}]", what)
+        require(name not in names[:number], f"{where}[{number}]", f"{name!r} is there twice")
 
 
 def check_accepted(where: str, check: str, accepted: Accepted) -> None:

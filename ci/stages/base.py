@@ -14,6 +14,7 @@ IGNORE = [
     "**/.coverage*",
     "**/.env*",
     "**/.hypothesis",
+    "**/.schemathesis",
     ".git",
     ".venv*",
     "plan.json",

@@ -5,100 +5,22 @@ tool's own output. Where a tool's exit code says too little, its report is judge
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 import dagger
 from dagger import dag
 
 from ci.common.concurrency import parallel
+from ci.config import Agent
 from ci.errors import StageError
 from ci.report.progress import stage
+from ci.stages import fast_tests
 from ci.stages.base import SOURCE, part, tools
+from ci.stages.fast_tests import Part
 from ci.stages.running import failure, run_all, run_gate
 
 CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
-_PIPELINE = (
-    ".devcontainer",
-    ".editorconfig",
-    ".github",
-    ".pre-commit-config.yaml",
-    "README.md",
-    "acso",
-    "acso.toml",
-    "ci",
-    "dagger.json",
-    "docs",
-    "locks",
-    "pyproject.toml",
-    "scripts",
-    "tests/acso.toml",
-    "tests/conftest.py",
-    "tests/unit",
-    "validation",
-    "!tests/unit/agents",
-    "!tests/unit/repository",
-)
-#: Releases whose process is killed at any call, and other bad days: slow if coverage is measured.
-_FAULTS = tuple(
-    f"tests/unit/release/{name}" for name in ("badday", "test_invariant.py", "test_killed.py")
-)
-_INTEGRATION = "tests/unit/validation/test_integration.py"
-#: What the fast tests are about, with all that they read: an edit reruns its own parts alone.
-TESTS = {
-    "agents": (
-        "acso.toml",
-        "agents",
-        "pyproject.toml",
-        "tests/unit/agents",
-        "tests/unit/conftest.py",
-        "tests/unit/coveragerc",
-    ),
-    # Four parts that run in parallel.
-    "pipeline": _PIPELINE,
-    "release": _PIPELINE,
-    "faults": _PIPELINE,
-    "engine": _PIPELINE,
-    # The validation's own work with the agents, in one process.
-    "integration": (
-        "acso.toml",
-        "agents",
-        "ci",
-        "docs/*.schema.json",
-        "pyproject.toml",
-        "tests/acso.toml",
-        "tests/unit/agents/house.py",
-        "tests/unit/conftest.py",
-        "tests/unit/json_documents.py",
-        "tests/unit/release",
-        "tests/unit/validation",
-        "validation",
-    ),
-    # These compare the documents with all files, because any of them may be named.
-    "repository": ("**",),
-}
-#: What of the tests each part runs.
-SELECTIONS = {
-    "agents": ("tests/unit",),
-    "pipeline": (
-        "tests/unit",
-        *(f"--ignore={path}" for path in ("tests/unit/release", "tests/unit/engine", _INTEGRATION)),
-    ),
-    "release": ("tests/unit/release", *(f"--ignore={path}" for path in _FAULTS)),
-    "faults": _FAULTS,
-    "engine": ("tests/unit/engine",),
-    "integration": (_INTEGRATION,),
-    "repository": ("tests/unit/repository",),
-}
-#: The packages whose coverage each part measures.
-MEASURED = {
-    "agents": ("agents",),
-    "pipeline": (
-        *("ci.aws", "ci.cli", "ci.common", "ci.config", "ci.errors", "ci.infra", "ci.pipeline"),
-        *("ci.report", "ci.stages", "validation"),
-    ),
-    "release": ("ci.release",),
-}
 
 
 async def lint(source: dagger.Directory, image: str) -> str:
@@ -143,10 +65,19 @@ async def security(source: dagger.Directory, image: str, *, today: str, required
     )
 
 
-async def tests(source: dagger.Directory, image: str) -> str:
-    """Run the fast tests, each part in a container of its own, in parallel."""
+async def tests(source: dagger.Directory, image: str, parts: Mapping[str, Part]) -> str:
+    """Run parts of the fast tests, each in a container of its own, in parallel."""
     tool = await _shared_tools(image, source, "test")
-    return await _gates({f"test {about}": partial(test, tool, source, about) for about in TESTS})
+    return await _gates(
+        {f"test {about}": partial(test, tool, source, tested) for about, tested in parts.items()}
+    )
+
+
+async def parts_of_agents(source: dagger.Directory, agents: Sequence[Agent]) -> dict[str, Part]:
+    """Return the parts of agents' tests; an agent without tests has none."""
+    found = await source.glob("tests/unit/agents/*/test_*.py")
+    packages = {path.split("/")[3] for path in found}
+    return fast_tests.of_agents([agent for agent in agents if agent.package in packages])
 
 
 async def _shared_tools(image: str, source: dagger.Directory, group: str) -> dagger.Container:
@@ -249,19 +180,13 @@ def judge_audit(report: str, *, required: bool) -> str:
     return audited if not unknown else f"only {audited} (the advisory service lacks the others)"
 
 
-async def test(tool: dagger.Container, source: dagger.Directory, about: str) -> str:
-    """Run one part of the fast tests; 80 % of its code that needs no containers must be covered.
-
-    Args:
-        tool: a container with the locked test tools.
-        source: the repository.
-        about: which part, a name in `TESTS`.
-    """
-    covered = [f"--cov={package}" for package in MEASURED.get(about, ())]
+async def test(tool: dagger.Container, source: dagger.Directory, tested: Part) -> str:
+    """Run one part of the fast tests; 80 % of its code that needs no containers must be covered."""
+    covered = [f"--cov={package}" for package in tested.measured]
     limits = ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"] if covered else []
-    run = tool.with_mounted_directory(SOURCE, part(source, *TESTS[about])).with_exec(
+    run = tool.with_mounted_directory(SOURCE, part(source, *tested.reads)).with_exec(
         ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        + [*SELECTIONS[about], *covered, *limits]
+        + [*tested.runs, *covered, *limits]
     )
     return _last_line(await run.stdout())
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ci.aws.session import Aws
-from ci.cli import machine, program, session
+from ci.cli import laptop, machine, program, session
 from ci.cli.help import EPILOG
 from ci.cli.program import make_parser
 from ci.cli.signatures import Function, from_module
@@ -79,6 +79,7 @@ def _replace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(base_image, "ensure", _base_image)
     patch.setattr(stack, "doctor", _doctor)
     patch.setattr(stack, "up", _up)
+    patch.setattr(laptop, "run_agents", _run_agents)
     patch.setattr(stack, "down", _down)
     patch.setattr(engine_program, "run", _engine_run)
     patch.setattr(paths, "state_id", lambda: "0" * 16)  # the labels of what a session creates
@@ -118,6 +119,10 @@ async def _doctor(**_: object) -> list[Finding]:
 
 async def _up(*_: object, **__: object) -> object:
     return SimpleNamespace(emulator=SimpleNamespace(endpoint="http://127.0.0.1:1"))
+
+
+async def _run_agents() -> int:
+    return 0
 
 
 async def _down(*_: object, **__: object) -> list[str]:

@@ -30,6 +30,7 @@ OTHERS: Mapping[str, Any] = {
     "memory": {"memory": 2048},
     "tls": {"tls": "none"},
     "model": {"model": "m"},
+    "checks": {"checks": ("lint",)},
     "suites": {"suites": ("smoke", "production")},
     "load_balancer.allowed_cidrs": {"load_balancer": LoadBalancer(allowed_cidrs=("192.0.2.0/24",))},
     "load_balancer.access_logs": {"load_balancer": LoadBalancer(access_logs=True)},

@@ -39,6 +39,8 @@ def test_an_exception_is_a_table_of_its_check() -> None:
         (["suites = []"], "suites: must name a suite"),
         (['suites = ["smok"]'], "suites[0]: unknown suite 'smok', did you mean 'smoke'?"),
         (['suites = ["smoke", "smoke"]'], "suites[1]: 'smoke' is there twice"),
+        (["checks = []"], "checks: must name a check"),
+        (['checks = ["lnt"]'], "checks[0]: unknown check 'lnt', did you mean 'lint'?"),
         (["thresholds = {cpu = 0}"], "thresholds.cpu: must be 1 or more"),
         (["thresholds = {cpus = 1}"], "thresholds.cpus: unknown key"),
         (["exceptions = {tls = {}}"], "exceptions.tls.accepts: missing value"),

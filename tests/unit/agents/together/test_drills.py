@@ -13,7 +13,7 @@ from agents.common.store import drill
 from agents.common.store.memory import MemoryTable
 from agents.supervisor.driver import Driver
 from tests.unit.agents.house import AGENT, PERSON, House
-from tests.unit.agents.test_scenario import attack
+from tests.unit.agents.together.test_scenario import attack
 
 NAME = "validation-1"
 DRILL = PERSON | {drill.HEADER: NAME}
@@ -124,7 +124,7 @@ async def test_an_agent_says_who_calls_and_reaches_the_others(house: House, agen
         assert found == {"agent": other, "name": "agents", "role": "agent"} or found["role"] == (
             "agent"
         )
-    assert (await send(house, agent, "GET", "/peers/nobody")).status_code == 424
+    assert (await send(house, agent, "GET", "/peers/nobody")).status_code == 404
 
 
 async def test_a_peer_that_cannot_be_reached_is_said(house: House) -> None:

@@ -40,9 +40,19 @@ def test_reports_of_aws_are_summed_by_account_service_and_day() -> None:
 def test_a_body_that_is_no_list_of_records_is_refused(text: str) -> None:
     with pytest.raises(RecordsError):
         read(text, is_csv=False)
-    if not text:
-        with pytest.raises(RecordsError):
-            read(text, is_csv=True)
+    with pytest.raises(RecordsError, match="column"):
+        read(text[:10], is_csv=True)
+
+
+def test_columns_that_are_needed_are_named_before_any_record() -> None:
+    with pytest.raises(RecordsError, match="no column service: its names are "):
+        read("date,cost\n2026-11-24,1\n", is_csv=True)
+
+
+def test_the_hours_of_a_day_count_for_the_day_in_utc() -> None:
+    rows = [{"date": "2026-11-24T01:00:00+02:00", "cost": "1", "service": "AmazonS3"}]
+    ((_, days),) = summed(rows).cells.items()
+    assert dict(days) == {"2026-11-23": Decimal(1)}
 
 
 @given(

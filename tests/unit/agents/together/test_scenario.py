@@ -12,6 +12,7 @@ import pytest
 
 from agents.common.callers.calls import Outgoing, Reply
 from agents.common.store.dynamo import DynamoTable
+from agents.incident_response.targets import RecordIntent
 from agents.supervisor.driver import Driver
 from tests.unit.agents.house import AGENT, START, House
 
@@ -308,3 +309,29 @@ async def test_an_incident_of_low_risk_is_contained_without_asking() -> None:
         id_, approval = await asked(o, require_approval=False)
         assert approval is None
         assert (await o.workflow(id_))["status"] == "completed"
+
+
+async def test_a_step_that_fails_is_tried_again_by_the_workflow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls = 0
+    execute = RecordIntent.execute
+
+    async def fails_once(self: RecordIntent, *arguments: Any, undo: bool) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError("no route")
+        await execute(self, *arguments, undo=undo)
+
+    monkeypatch.setattr(RecordIntent, "execute", fails_once)
+    async with office(House()) as o:
+        id_, _ = await asked(o, require_approval=False)
+        assert (await o.workflow(id_))["status"] == "running"
+        o.house.clock.advance(60)
+        await o.work()
+        workflow = await o.workflow(id_)
+        [contain] = [task for task in workflow["tasks"] if task["operation"] == "contain"]
+        assert workflow["status"] == "completed"
+        assert contain["attempts"] == 2
+        assert {step["status"] for step in contain["result"]["steps"]} == {"done"}

@@ -243,6 +243,12 @@ async def test_a_step_that_fails_is_recorded_and_the_incident_is_not_contained()
     assert "revoke_credentials on 203.0.113.9: failed, no route" in [
         entry.what for entry in found.timeline
     ]
+    again = await execute(parts, target, found, "agent:agent", "")
+    assert [step.status for step in again.steps] == ["done"] * 3
+    assert again.status == "contained"
+    assert "containment goes on: failed steps are tried again" in [
+        entry.what for entry in again.timeline
+    ]
 
 
 KINDS: tuple[Kind, ...] = ("malware", "intrusion", "data_exfiltration", "lateral_movement")

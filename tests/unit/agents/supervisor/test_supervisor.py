@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agents.supervisor.logic import AGENTS, Priority, decompose, priority_of
 
-ACSO_TOML = Path(__file__).parents[3] / "acso.toml"
+ACSO_TOML = Path(__file__).parents[4] / "acso.toml"
 
 
 def test_the_agents_that_it_assigns_work_to_are_its_calls_in_acso_toml() -> None:

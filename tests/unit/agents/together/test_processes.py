@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from agents.common.aws import Aws
-from tests.unit.agents.test_scenario import attack
+from tests.unit.agents.together.test_scenario import attack
 
 pytestmark = pytest.mark.matrix
 AGENTS = ("supervisor", "threat-hunter", "incident-response", "service-orchestration")

@@ -11,7 +11,7 @@ import pytest
 
 Start = Callable[..., Any]
 
-AGENTS = Path(__file__).parents[3] / "agents"
+AGENTS = Path(__file__).parents[4] / "agents"
 PACKAGES = sorted(folder.name for folder in AGENTS.iterdir() if (folder / "api.py").exists())
 
 

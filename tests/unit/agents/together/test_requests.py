@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.unit.agents.house import PERSON, House
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 AGENTS = tuple(tomllib.loads((ROOT / "acso.toml").read_text())["agents"])
 METHODS = ("get", "post", "put", "delete", "patch")
 
@@ -113,3 +113,48 @@ async def test_every_path_needs_a_token_before_anything_else(agent: str) -> None
                 answer = await http.request(method, path, content=b"{")
                 expected = 200 if path in ("/health", "/ready", "/metrics") else 401
                 assert answer.status_code == expected, path
+
+
+WRONG_TYPES: dict[tuple[str, str], dict[str, Any]] = {
+    ("incident-response", "/assess"): {"type": "malware", "severity": "low", "systems": []},
+    ("threat-hunter", "/hunts"): {},
+    ("supervisor", "/workflows"): {"goal": "Monday"},
+    ("service-orchestration", "/triage"): {"title": "a", "description": "b"},
+}
+
+
+@pytest.mark.parametrize(
+    ("agent", "path", "wrong"),
+    [
+        ("incident-response", "/assess", {"impact_usd": False}),
+        ("incident-response", "/assess", {"time": 0}),
+        ("incident-response", "/assess", {"critical_system": "yes"}),
+        ("threat-hunter", "/hunts", {"hours": "24"}),
+        ("supervisor", "/workflows", {"approval_seconds": True}),
+        ("service-orchestration", "/triage", {"urgency": "1"}),
+    ],
+)
+async def test_a_value_of_another_type_is_refused_and_not_converted(
+    agent: str, path: str, wrong: dict[str, Any]
+) -> None:
+    body = WRONG_TYPES[agent, path]
+    async with House().client(agent) as http:
+        assert (await http.post(path, json=body | wrong)).status_code == 422
+        assert (await http.post(path, json=body)).is_success
+
+
+async def test_a_method_that_a_path_has_not_is_answered_with_all_that_it_has() -> None:
+    async with House().client("supervisor") as http:
+        answer = await http.request("OPTIONS", "/workflows")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+async def test_the_document_says_that_a_token_is_needed_and_what_an_error_is(agent: str) -> None:
+    document = await described(agent)
+    assert document["servers"] == [{"url": f"/{agent}"}]
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            assert ("security" in operation) == (path not in {"/health", "/ready"}), path
+            assert "application/problem+json" in operation["responses"]["default"]["content"]
