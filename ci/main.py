@@ -191,7 +191,9 @@ class Acso:
                 await environments.require_unlocked(target, span.say)
             await ancestry.require_contained(target, request, relate, self._versions(target.config))
         built = await self._check_and_build(
-            target.config, target.env.checks, audit_required=target.aws.endpoint is None
+            target.config,
+            target.env.checks,
+            audit_required=target.aws.endpoint is None and _examined(target.config),
         )
         if saved:
             await preview.require_current(saved, target, built)
@@ -397,15 +399,16 @@ class Acso:
         """
         config = await self._config()
         environment = config.released_by(event, ref)
-        if environment is None:
-            built = await self._check_and_build(config, configuration.CHECKS, audit_required=False)
-            return "\n".join(f"{item.agent} {item.version}" for item in built)
-        if event == environment.event and environment.promotes_from:
+        if environment is not None and event == environment.event and environment.promotes_from:
             request = release.Request(commit=commit, branch=ref, actor=actor)
             return await self._promote_source(
                 environment.promotes_from, environment.name, request, wait=CI_WAIT
             )
-        await self.check()  # all of them, whatever a deployment from a laptop needs
+        # All gates, whatever a deployment from a laptop needs; the deployment finds them cached.
+        required = _examined(config)
+        built = await self._check_and_build(config, configuration.CHECKS, audit_required=required)
+        if environment is None:
+            return "\n".join(f"{item.agent} {item.version}" for item in built)
         return await self.deploy(
             environment.name, commit=commit, branch=ref, actor=actor, wait=CI_WAIT
         )
@@ -516,6 +519,11 @@ class Acso:
             {"check": check, "build": lambda: images.build(self.source, config, config.agents)}
         )
         return done["build"]
+
+
+def _examined(config: Config) -> bool:
+    """Return whether the packages must have been looked at."""
+    return "packages" not in config.project.unexamined
 
 
 def _rendered(result: CommandResult, form: Format, *, exit_code: int = 0) -> str:

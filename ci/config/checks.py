@@ -41,6 +41,10 @@ def check(config: Config) -> None:
     if config.project.platform not in PLATFORMS:
         raise BadKeyError("project.platform", f"must be one of {', '.join(PLATFORMS)}")
     _check_repository(config.project)
+    for gate, reason in config.project.unexamined.items():
+        known("project.unexamined", {gate: None}, {"packages"})
+        if not reason.strip():
+            raise BadKeyError(f"project.unexamined.{gate}", "must say why")
     names = {agent.name for agent in config.agents}
     if len({name.replace("-", "") for name in names}) < len(names):
         raise BadKeyError("agents", "two names differ only in hyphens, which logical ids lack")

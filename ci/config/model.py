@@ -27,6 +27,13 @@ class Project:
     repository_id: Annotated[
         str | None, About("GitHub's id of the repository, likewise", "", "stack")
     ] = None
+    unexamined: Annotated[
+        Mapping[str, str],
+        About(
+            "gates (`packages`) that may end without having looked, in CI and before releases to "
+            "AWS; each with the reason"
+        ),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

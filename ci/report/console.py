@@ -12,6 +12,7 @@ from ci.report.progress import Lines, Listener, Span, State
 
 MARKS: dict[State, tuple[str, str]] = {
     "ok": ("✓", "green"),
+    "not examined": ("?", "yellow"),
     "failed": ("✗", "bold red"),
     "cancelled": ("-", "yellow"),
     "running": (" ", ""),

@@ -20,7 +20,7 @@ MAX_SUMMARY: Final = 900_000  # bytes, below the limit of a step's summary (1 Mi
 #: Characters to escape in a workflow command's message, and in its properties.
 MESSAGE: Final = {"%": "%25", "\r": "%0D", "\n": "%0A"}
 PROPERTY: Final = MESSAGE | {":": "%3A", ",": "%2C"}
-MARKS: Final = {"ok": "✅", "failed": "❌", "cancelled": "🚫", "running": "…"}
+MARKS: Final = {"ok": "✅", "not examined": "⚠️", "failed": "❌", "cancelled": "🚫", "running": "…"}
 
 
 def active() -> bool:

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-State = Literal["running", "ok", "failed", "cancelled"]
+State = Literal["running", "ok", "not examined", "failed", "cancelled"]
 
 
 @dataclass(kw_only=True)
@@ -25,6 +25,7 @@ class Span:
     seconds: float = 0.0
     result: str = ""
     notes: list[str] = field(default_factory=list)
+    unexamined: bool = False  # what it is about could not be looked at: its end is no success
     _listener: "Listener"
 
     @property
@@ -80,7 +81,9 @@ class Lines:
 
     def ended(self, span: Span) -> None:
         """Print how the stage ended."""
-        mark = {"ok": "ok ", "failed": "FAILED "}.get(span.state, span.state + " ")
+        mark = {"ok": "ok ", "failed": "FAILED ", "not examined": "NOT EXAMINED "}.get(
+            span.state, span.state + " "
+        )
         tail = f"  {span.headline}" if span.result else ""
         self._line(f"{mark}{span.name} ({span.seconds:.1f} s){tail}")
 
@@ -126,4 +129,4 @@ async def stage(name: str) -> AsyncIterator[Span]:
     except BaseException:
         span.end("cancelled")
         raise
-    span.end("ok")
+    span.end("not examined" if span.unexamined else "ok")

@@ -18,7 +18,13 @@ from ci.report.progress import stage
 from ci.stages import fast_tests
 from ci.stages.base import SOURCE, part, tools
 from ci.stages.fast_tests import Part
-from ci.stages.running import failure, run_all, run_gate
+from ci.stages.running import NotExaminedError, failure, run_all, run_gate
+
+#: What to do if a gate could not look and had to.
+UNEXAMINED = (
+    "run where the package index's advisory service is reachable, or say in acso.toml why not: "
+    '[project.unexamined] packages = "REASON"'
+)
 
 CODE = ("agents/**/*.py", "ci/**/*.py", "tests/**/*.py", "validation/**/*.py", "pyproject.toml")
 
@@ -148,18 +154,20 @@ async def vulnerable_packages(
     code, text = await report.exit_code(), await report.stdout()
     if code not in (0, 1) or not text.startswith("{"):
         message = f"pip-audit could not run: {(await report.stderr()).strip()}"
-        raise StageError(message)
+        if not required:
+            raise NotExaminedError(message)
+        raise StageError(message, hint=UNEXAMINED)
     return judge_audit(text, required=required)
 
 
 def judge_audit(report: str, *, required: bool) -> str:
     """Return one line on a JSON report of pip-audit.
 
-    pip-audit leaves out packages that its service does not know and ends with 0 all the same:
-    where `required`, that is an error; elsewhere the line says how many were looked at.
+    pip-audit leaves out packages that its service does not know and ends with 0 all the same.
 
     Raises:
         StageError: a package has a known vulnerability, or `required` ones were not audited.
+        NotExaminedError: not all were audited, and none of those that were has a vulnerability.
     """
     packages = json.loads(report)["dependencies"]
     found = [
@@ -172,12 +180,12 @@ def judge_audit(report: str, *, required: bool) -> str:
         raise StageError("packages with known vulnerabilities:\n" + "\n".join(found))
     unknown = sum("skip_reason" in item for item in packages)
     audited = f"{len(packages) - unknown} of {len(packages)} packages audited"
+    message = f"only {audited}: the advisory service does not know the others"
     if unknown and required:
-        message = f"only {audited}: the advisory service does not know the others"
-        raise StageError(
-            message, hint="run where the package index's advisory service is reachable"
-        )
-    return audited if not unknown else f"only {audited} (the advisory service lacks the others)"
+        raise StageError(message, hint=UNEXAMINED)
+    if unknown:
+        raise NotExaminedError(message)
+    return audited
 
 
 async def test(tool: dagger.Container, source: dagger.Directory, tested: Part) -> str:

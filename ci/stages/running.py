@@ -15,11 +15,18 @@ T = TypeVar("T")
 SHOWN = 60
 
 
+class NotExaminedError(Exception):
+    """A gate could not look; what it would have found is not known."""
+
+
 async def run_gate(name: str, work: Callable[[], Awaitable[str]]) -> str:
     """Run one stage that judges the source and return its line; raises `StageError`."""
     async with stage(name) as span:
         try:
             span.result = await work()
+        except NotExaminedError as error:
+            span.unexamined, span.result = True, str(error)
+            return f"{name}: not examined: {error}"
         except dagger.ExecError as error:
             raise StageError(failure(name, error)) from error
     return f"{name}: {span.result}"

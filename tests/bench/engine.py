@@ -7,7 +7,6 @@ machine's client has it, otherwise with the classic builder; the table says whic
 
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -27,7 +26,7 @@ from ci.engine.docker.docker_api import uses_containerd_store
 from ci.local import base_image
 from ci.local import container_engine as local_docker
 from tests.bench.peers import builder, built, imported
-from tests.bench.rows import Row, table
+from tests.bench.rows import Row, peak_memory, table
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "python:3.11-slim"
@@ -282,7 +281,7 @@ async def _memory(options: engine.Options, source: str, out: str) -> float:
         done = await anyio.run_process(script, env={**os.environ, **session.environ()}, check=False)
     if done.returncode != 0:
         raise SystemExit(done.stderr.decode(errors="replace")[-2000:])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory()
 
 
 async def _pass(source: str, out: str) -> None:

@@ -1,7 +1,8 @@
-"""The table of a benchmark."""
+"""The table of a benchmark, and what it measures of this process."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +41,13 @@ def table(rows: list[Row]) -> Iterator[str]:
     yield lines[0]
     yield "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     yield from lines[1:]
+
+
+def peak_memory() -> float:
+    """Return the peak memory of this process in MB.
+
+    `getrusage` reports at least the memory that its parent had when it started this process.
+    """
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024

@@ -32,6 +32,8 @@ def copied(root: Path) -> Path:
         copy = root / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy)
+    with (root / "acso.toml").open("a") as settings:
+        settings.write('[project.unexamined]\npackages = "tests need no advisory service"\n')
     # The environment is shared; test_start.py tests its creation.
     (root / ".venv").symlink_to(ROOT / ".venv")
     for command in (

@@ -86,7 +86,7 @@ class Decided:
 
         write("deploy", "deployed", "commit", "branch", "actor", "wait")
         write("_promote_source", "promoted", "wait")
-        write("_check_and_build", [])
+        write("_check_and_build", [], "audit_required")
 
         async def config(_: Acso) -> configuration.Config:
             return CONFIG
@@ -113,7 +113,9 @@ async def test_a_push_deploys_its_branch_s_environment(
     event: Event, name: str, decided: Decided
 ) -> None:
     await ci(event)
-    assert decided.made == [("deploy", name, COMMIT, event.ref, "ann", WAIT)]
+    check, deploy = decided.made
+    assert check == ("_check_and_build", str(CONFIG), str(configuration.CHECKS), "True")
+    assert deploy == ("deploy", name, COMMIT, event.ref, "ann", WAIT)
 
 
 async def test_a_release_promotes_to_production_and_neither_builds_nor_deploys(

@@ -79,17 +79,20 @@ class Listing:
         ).partition(b"\n\n")
         self._mounts = frozenset(_mounts(mounts.decode("utf-8", "surrogateescape")))
         self._below_mounts = tuple(f"{place}/" for place in self._mounts)
-        found = {each.path: each for each in self._parsed(files)}
-        if len(found) > MAX_LISTED or "" not in found:
-            raise UnclearError("there are too many files, or none")
-        self._root = found[""]
         # What is looked at every time: the shell has these paths as its arguments.
         self._watched: set[str] = set()
         self._unwatched: list[str] = []  # the shell has not got them yet
-        for each in found.values():
+        root: Found | None = None
+        for number, each in enumerate(self._parsed(files), 1):  # not kept: there are many
+            root = root if each.path else each
             self._know(each)
             if each.kind == DIRECTORY:
                 self._watch(each.path)
+            if number > MAX_LISTED:
+                raise UnclearError("there are too many files")
+        if root is None:
+            raise UnclearError("there are no files")
+        self._root = root
 
     def changes(self) -> Changes:
         """Return what was changed since the last listing; blocks; raises `UnclearError`."""
@@ -113,6 +116,14 @@ class Listing:
         files |= {each.path: each for each in self._listed(sorted(above), "-maxdepth 0")}
         root = _attributes(before) != _attributes(self._root)
         return Changes(files=files, removed=frozenset(removed), root=root)
+
+    def expect(self, kinds: Mapping[str, str]) -> None:
+        """Take files that were put there into account without a look at them.
+
+        The next look shows them as changed, or as removed if they are gone.
+        """
+        for path, kind in kinds.items():
+            self._known.setdefault(dirname(path), {}).setdefault(basename(path), (kind, "", ""))
 
     # --- comparisons --------------------------------------------------------------------------
     def _of(self, path: str) -> Identity | None:
@@ -203,8 +214,8 @@ class Listing:
 
     def _parsed(self, output: bytes) -> Iterator[Found]:
         """Yield the files of a listing without mounts."""
-        parts = output.decode("utf-8", "surrogateescape").split("\0")
-        for head, target in zip(parts[::2], parts[1::2], strict=False):
+        parts = _parts(output)
+        for head, target in zip(parts, parts, strict=False):
             kind, inode, changed, mode, uid, gid, mtime, size, links, path = head.split(" ", 9)
             if path == _NOW:
                 self._now = float(changed)
@@ -215,6 +226,14 @@ class Listing:
                 raise UnclearError(f"{path} is of an unknown kind")
             numbers = int(mode, 8), int(uid), int(gid), int(mtime.partition(".")[0])
             yield Found(kind, inode, changed, *numbers, int(size), int(links), path, target)
+
+
+def _parts(output: bytes) -> Iterator[str]:
+    """Yield the parts of an output that end with a NUL, one at a time: there are many."""
+    start = 0
+    while (end := output.find(b"\0", start)) >= 0:
+        yield output[start:end].decode("utf-8", "surrogateescape")
+        start = end + 1
 
 
 def _attributes(each: Found) -> tuple[int, int, int]:

@@ -71,12 +71,18 @@ class Recorder:
             ask = partial(self._daemon.lookers.ask, container.id)
             with contextlib.suppress(UnclearError, ValueError):
                 container.listing = await self._daemon.call(Listing, ask)
+                if container.state.size > MAX_RECORDED - MAX_FILES:  # edits: they are in its image
+                    container.state = State(image=container.image)
 
     async def put(self, container: StepContainer, layer: Layer) -> None:
         """Put an edit into an idle container; it is not a change of the next command."""
         await self._runner.put(container, layer)
-        if layer.size > FEW and container.listing is not None:
+        if container.listing is None:
+            return
+        if layer.size > FEW:
             await self._changes(container, container.listing)
+        else:
+            container.listing.expect({path: each.kind for path, each in layer.entries.items()})
 
     async def left(self, container: StepContainer, command: Command) -> tuple[State, bool]:
         """Return the files that a command left, and whether its container can be reused."""

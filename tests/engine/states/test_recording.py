@@ -134,3 +134,33 @@ async def test_every_kind_of_change_is_the_same_in_a_new_container(
             group.start_soon(look, name, c)
     for name, listing in live.items():
         assert resumed[name].splitlines() == listing.splitlines(), name
+
+
+async def test_edits_before_a_command_are_not_what_it_left(
+    options: engine.Options,
+    session: Open,
+    committed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(recording, "MAX_RECORDED", 100)
+    own = replace(options, cache_dir=tmp_path)
+
+    def edited(lab: Lab) -> dagger.Container:
+        c = lab.base.with_env_variable("FRESH", FRESH)
+        for number in range(120):
+            c = c.with_new_file(f"/w/d{number % 3}/{number}", str(number))
+        c = lab.sh("cd /w; rm d0/0; echo 1 > d0/new; chmod 700 d1; echo 2 > /etc/new", c)
+        c = c.with_new_file("/w/d0/later", "later").with_new_file("/w/e/f/gone", "gone")
+        c = lab.sh("rm -r /w/d1 /w/e", c).without_file("/w/d0/3")
+        return c.with_exec(["python3", "-c", LIST])
+
+    async with session(own) as lab:
+        c = edited(lab)
+        live = await c.stdout()
+        assert await c.directory("/w").entries() == ["d0/", "d2/"]
+        assert await c.directory("/w/d0").glob("*e*") == ["later", "new"]
+    assert not committed
+    async with session(own) as lab:
+        c = edited(lab).with_exec(["python3", "-c", LIST, "resumed"])
+        assert (await c.stdout()).splitlines() == live.splitlines()

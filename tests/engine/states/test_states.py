@@ -117,6 +117,10 @@ FOUND: dict[str, tuple[list[Step], dict[str, str]]] = {
         ],
         {"a/c": "text 0"},
     ),
+    "a directory of an edit that a command removes": (
+        [Step("write", "a"), Step("new file", "b/c/d"), Step("delete", "b"), Step("export", "")],
+        {"a": "text 0"},
+    ),
     "a file at a link, and a write through a link": (
         [
             Step("write", "a"),

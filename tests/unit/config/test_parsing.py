@@ -347,6 +347,19 @@ def test_events_release_to_their_environment(event: str, ref: str, name: str | N
     assert (environment.name if environment else None) == name
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('packages = ""', "project.unexamined.packages: must say why"),
+        ('package = "x"', "project.unexamined.package: unknown key, did you mean 'packages'?"),
+    ],
+)
+def test_a_gate_that_need_not_look_has_a_reason(lines: str, says: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        parse(f"{TEXT}\n[project.unexamined]\n{lines}\n")
+    assert says in str(raised.value)
+
+
 @given(st.sampled_from(sorted(FARGATE)), st.integers(min_value=0, max_value=130_000))
 def test_exactly_the_sizes_that_fargate_has_are_taken(cpu: int, memory: int) -> None:
     least, most, step = FARGATE[cpu]

@@ -15,7 +15,7 @@ MAIN = "repo:o/acso:ref:refs/heads/main"
 IMMUTABLE_MAIN = "repo:o@123456/acso@456789:ref:refs/heads/main"
 
 
-def config(**project: str) -> Config:
+def config(**project: Any) -> Config:
     return replace(CONFIG, project=replace(CONFIG.project, repository="o/acso", **project))
 
 

@@ -8,7 +8,7 @@ from dagger._exceptions import QueryErrorValue
 
 from ci.errors import AwsError, StageError
 from ci.report.progress import Span, listen
-from ci.stages.running import SHOWN, failure, run_all, run_gate
+from ci.stages.running import SHOWN, NotExaminedError, failure, run_all, run_gate
 
 
 class Kept:
@@ -47,6 +47,23 @@ async def test_a_gate_returns_its_line_and_is_a_span() -> None:
         assert await run_gate("lint", work) == "lint: fine"
     (span,) = kept.spans
     assert (span.name, span.state, span.result) == ("lint", "ok", "fine")
+
+
+async def test_a_gate_that_could_not_look_is_neither_passed_nor_failed() -> None:
+    kept = Kept()
+
+    async def work() -> str:
+        raise NotExaminedError("nobody answers")
+
+    with listen(kept):
+        assert await run_gate("packages", work) == "packages: not examined: nobody answers"
+    (span,) = kept.spans
+    assert span.data() | {"seconds": 0} == {
+        "stage": "packages",
+        "state": "not examined",
+        "seconds": 0,
+        "result": "nobody answers",
+    }
 
 
 async def test_a_failing_tool_is_told_with_command_code_and_output() -> None:

@@ -3,6 +3,7 @@
 The answers are written here; real ones are in tests/engine/states/test_recording.py.
 """
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 
 import pytest
@@ -69,6 +70,27 @@ def test_what_was_changed_is_looked_at_again_and_shown_once() -> None:
     listed.changes()
     assert listed.changes() == Changes()
     assert asked[3].startswith('set -- "$@" /d/new; find "$@" ')
+
+
+def test_an_expected_file_that_is_gone_was_removed() -> None:
+    late = answer([FOLDER._replace(changed=f"{NOW + 9}.5")], NOW + 10)
+    ask, _ = container(late, answer([FILES[-1], NEW], None))
+    listed = Listing(ask)
+    listed.expect({"d/new": "f", "d/gone": "f", "d/folder": "d", "d/folder/a": "f"})
+    changes = listed.changes()
+    assert changes.files["d/new"] == NEW
+    assert changes.removed == {"d/gone", "d/folder"}
+
+
+def test_an_expected_directory_is_shown_with_all_below_it() -> None:
+    late = answer([ROOT._replace(changed=f"{NOW + 9}.5")], NOW + 10)
+    new, file = found("d", "e", 30, NOW + 9), found("f", "e/b", 31, NOW + 9)
+    ask, _ = container(late, answer([FOLDER, new], None), answer([file], None))
+    listed = Listing(ask)
+    listed.expect({"e": "d", "e/a": "f", "d": "d"})
+    changes = listed.changes()
+    assert changes.files == {"e": new, "e/b": file}
+    assert changes.removed == {"e"}
 
 
 def test_the_directories_above_a_change_are_shown_with_it() -> None:
@@ -142,3 +164,18 @@ def test_too_many_files_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MAX_LISTED", 2)
     with pytest.raises(UnclearError, match="too many"):
         Listing(container()[0])
+
+
+def test_a_first_listing_holds_what_it_keeps_and_no_copy_of_all_files() -> None:
+    number = 5_000
+    files = [ROOT, *(found("f", f"f{each}", each + 9) for each in range(number))]
+    output = MOUNTS + answer(files, NOW)
+    del files
+    tracemalloc.start()
+    try:
+        listed = Listing(lambda _: output)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(listed, Listing)
+    assert peak < kept + 1.5 * len(output)
