@@ -72,6 +72,8 @@ STEPS: Mapping[str, Step] = {
     "./acso unlock --env development": Step(0, "development is not locked"),
     "./acso token --env development": Step(0, "^[0-9A-Za-z_-]{32,}$"),
     "./acso rotate-tokens --env development": Step(0, "new tokens in development for"),
+    # test_at_a_terminal.py types it.
+    "./acso up --agents": Step(0, "", ""),
     "./acso doctor": Step(0, "^ok +embedded AWS"),
     # Other tests need the cache.
     "./acso cache --keep 5GB": Step(0, "removed 0 results", "./acso cache --keep 900GB"),
