@@ -481,8 +481,7 @@ class Acso:
         config = await self._config()
         environment = config.environment(env)
         aws = await self._aws(config, environment, role)
-        await check_account(aws, environment)
-        return Target(aws=aws, config=config, env=environment)
+        return Target(aws=aws, config=config, env=await check_account(aws, environment))
 
     async def context(self, env: str, role: str = DEPLOY) -> release.ReleaseContext:
         """Return a deployed environment; raises `UsageError` if it was never deployed.

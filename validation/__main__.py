@@ -57,8 +57,7 @@ async def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> Repor
     config = configuration.load(FILE)
     env = config.environment(options.environment)
     aws = _local(env.region) if options.aws == "local" else _real(env.region, environ)
-    await check_account(aws, env)
-    target = Target(aws=aws, config=config, env=env)
+    target = Target(aws=aws, config=config, env=await check_account(aws, env))
     return await run(options.suites or env.suites, target, progress=_progress)
 
 

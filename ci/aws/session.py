@@ -189,8 +189,11 @@ def expected_account(environment: Environment, endpoint: str | None) -> str:
     return environment.account or EMBEDDED_ACCOUNT
 
 
-async def check_account(aws: Aws, environment: Environment) -> None:
+async def check_account(aws: Aws, environment: Environment) -> Environment:
     """Compare account and region with acso.toml before anything is changed.
+
+    Returns:
+        The environment, in the account of the credentials: on the embedded AWS its own.
 
     Raises:
         WrongAccountError: the credentials are another account's, or acso.toml names none.
@@ -207,6 +210,7 @@ async def check_account(aws: Aws, environment: Environment) -> None:
             f"the credentials are of account {found}, but {environment.name} {meant} in acso.toml"
         )
         raise WrongAccountError(message, hint="use that account's credentials; nothing was changed")
+    return replace(environment, account=found)
 
 
 async def assume_with_token(

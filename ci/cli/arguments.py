@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import Any, NoReturn
 
 from ci.cli import mistakes
 from ci.cli.session import SECRETS
+from ci.common import tables
 from ci.config import nearest
 from ci.errors import AcsoError, UsageError
 from ci.pipeline.arguments import LARGEST, LEAST, check_url
@@ -35,10 +37,24 @@ class NotRunError(Exception):
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Keeps line breaks of descriptions, and shows the usage of commands that are passed on."""
+    """Keeps line breaks of descriptions, and shows the usage of commands that are passed on.
+
+    Paragraphs that are wider than the terminal are filled, and lines of lists folded.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:  # noqa: ARG002 (always empty)
+        return "\n\n".join(_filled(part, width) for part in text.split("\n\n"))
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         return PASSED_ON.get(action.dest) or super()._format_args(action, default_metavar)
+
+
+def _filled(text: str, width: int) -> str:
+    if max(map(len, text.splitlines()), default=0) <= width:
+        return text
+    if "\n " in text or text.startswith(" "):
+        return tables.fitted(text, width=width)
+    return textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)
 
 
 class Parser(argparse.ArgumentParser):

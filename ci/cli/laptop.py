@@ -30,16 +30,20 @@ async def run_agents() -> int:
     # Ctrl-C is for the agents: this process waits for their end.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        done = subprocess.run(  # noqa: ASYNC221 (nothing else runs in this process meanwhile)
+        agents = subprocess.Popen(  # noqa: ASYNC220 (nothing else runs in this process meanwhile)
             command,
             cwd=ROOT,
             env=environ,
-            check=False,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, before),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, before),  # noqa: PLW1509 (no more than that)
         )
+        try:
+            return agents.wait()
+        except KeyboardInterrupt:  # SIGTERM, or the terminal is closed
+            agents.terminate()
+            agents.wait()
+            raise
     finally:
         signal.signal(signal.SIGINT, before)
-    return done.returncode
 
 
 def _without_aws_settings() -> dict[str, str]:

@@ -69,7 +69,10 @@ async def up(options: argparse.Namespace) -> str | int:
 
     async with stage("up") as span:
         running = await stack.up(span.say, base=_base_image(), renew=options.renew)
-    return f"embedded AWS at {running.emulator.endpoint}"
+    endpoint = running.emulator.endpoint
+    return RenderedResult(
+        f"embedded AWS at {endpoint}", document=json.dumps({"endpoint": endpoint})
+    )
 
 
 async def down(options: argparse.Namespace) -> str | int:

@@ -8,7 +8,7 @@ error, results to standard output; every kind of failure has its own exit code (
 import argparse
 import itertools
 import json
-import signal
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,10 +16,10 @@ from pathlib import Path
 
 import anyio
 
-from ci.cli import completion, streaming
+from ci.cli import completion, signals, streaming
 from ci.cli.arguments import NotRunError, Parser
 from ci.cli.parser import CONSTRUCTOR, build_parser
-from ci.cli.session import ROOT, Engine, RunOptions, call
+from ci.cli.session import ROOT, AwsChoice, Engine, RunOptions, call
 from ci.cli.signatures import Description, Function, describe
 from ci.errors import AcsoError, HostError, UsageError
 from ci.local import paths
@@ -27,13 +27,15 @@ from ci.report import streams
 from ci.report.output import Report, Streaming
 from ci.report.result import RenderedResult
 
+#: The beginning of a command, up to its environment.
+ON_ENVIRONMENT = re.compile(r"acso [a-z-]+(?: --[a-z-]+ \S+)*? --env [\w-]++(?! --aws)")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     arguments = sys.argv[1:] if argv is None else [*argv]
     closed = streams.prepare()
-    # SIGTERM ends a command as Ctrl-C does: it is cancelled, cleans up and exits with 130.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signals.handle()
     try:
         options = _parse(arguments)
     except NotRunError as error:
@@ -139,12 +141,27 @@ async def _call(function: Function, options: argparse.Namespace) -> str | int:
     except AcsoError as error:
         if error.details is not None and output:
             _write(output, json.dumps(error.details, indent=2))
+        error.hint = _there(error.hint, run.aws)
         raise
     if isinstance(result, streaming.ReplacementProgram):
         return _replaced(result)
-    if isinstance(result, RenderedResult) and output:
-        _write(output, result.document)
+    if isinstance(result, RenderedResult):
+        if output:
+            _write(output, result.document)
+        return _for_same_aws(result, run.aws)
     return result
+
+
+def _for_same_aws(result: RenderedResult, aws: AwsChoice) -> RenderedResult:
+    if aws == "auto":
+        return result
+    text = _there(result, aws)
+    return RenderedResult(text, document=result.document, exit_code=result.exit_code)
+
+
+def _there(text: str, aws: AwsChoice) -> str:
+    """Return a text whose commands are for the same AWS as this one."""
+    return text if aws == "auto" else ON_ENVIRONMENT.sub(rf"\g<0> --aws {aws}", text)
 
 
 def _replaced(program: streaming.ReplacementProgram) -> int:

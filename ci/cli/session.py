@@ -33,6 +33,7 @@ LOG_SIZE = 10 << 20
 SECRETS = ("env://", "file://", "cmd://")  # how references to secrets begin
 
 Engine = Literal["auto", "dagger", "local"]
+AwsChoice = Literal["auto", "local", "real"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class RunOptions:
     """Where a command runs, and whether the engine's log is shown."""
 
     engine: Engine = "auto"
-    aws: Literal["auto", "local", "real"] = "auto"
+    aws: AwsChoice = "auto"
     verbose: bool = False
 
 

@@ -221,12 +221,12 @@ def _writer(context: ReleaseContext, *, as_json: bool) -> Callable[[logs.Line], 
     console = Console(highlight=False)  # respects NO_COLOR
     if not console.is_terminal:
         return lambda line: _print(line.text(width))
-    return lambda line: console.print(coloured(line, width, names), soft_wrap=True)
+    return lambda line: console.print(coloured(line, width, names, console.width), soft_wrap=True)
 
 
-def coloured(line: logs.Line, width: int, names: list[str]) -> Text:
+def coloured(line: logs.Line, width: int, names: list[str], columns: int = 0) -> Text:
     """Return a log line for a terminal: time dimmed, each agent in its own colour."""
-    text = Text(line.text(width))
+    text = Text(line.text(width, columns))
     number = names.index(line.agent) if line.agent in names else 0
     agent, level = TIME_WIDTH + 2, TIME_WIDTH + 4 + width
     text.stylize("dim", 0, TIME_WIDTH)

@@ -21,6 +21,8 @@ HINT = f"correct {FILE}; docs and comments in it say what each key is"
 BYTE_ORDER_MARK = "\ufeff"
 #: The end of a message of `tomllib`.
 SYNTAX_AT = re.compile(r"(.*) \(at line (\d+), column (\d+)\)")
+#: A table's name in it, as Python shows a tuple.
+TABLE_NAME = re.compile(r"\(('[^']*'(?:, '[^']*')*),?\)")
 #: Groups of tables whose values may come from a table of [defaults].
 INHERITS = MappingProxyType({"agents": "agent", "environments": "environment"})
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -64,7 +66,12 @@ def _syntax(file: str, problem: str) -> str:
     if found is None:
         return f"{file}: {problem}"
     at = Position(line=int(found[2]), column=int(found[3]))
-    return f"{_place(file, at)}: {found[1]}"
+    what = TABLE_NAME.sub(_table_name, found[1])
+    return f"{_place(file, at)}: {what}"
+
+
+def _table_name(found: re.Match[str]) -> str:
+    return "[" + ".".join(name.strip("'") for name in found[1].split(", ")) + "]"
 
 
 def _place(file: str, at: Position | None) -> str:

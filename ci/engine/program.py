@@ -14,7 +14,7 @@ from ci.engine.server import serve
 async def run(options: Options, command: Sequence[str]) -> int:
     """Run a command with the session in its environment; return its exit code.
 
-    SIGINT and SIGTERM of this process are passed on to the command.
+    SIGINT, SIGTERM and SIGHUP of this process are passed on to the command.
 
     Raises:
         EngineError: no container engine answers.
@@ -33,7 +33,10 @@ async def run(options: Options, command: Sequence[str]) -> int:
 
 
 async def _forward_signals(process: Process) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    # Under nohup, SIGHUP is ignored.
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    numbers = [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
+    with anyio.open_signal_receiver(*numbers) as signals:
         async for number in signals:
             if process.returncode is None:
                 process.send_signal(number)

@@ -193,7 +193,7 @@ class Outcome:
             elif self.kind is OutcomeKind.ROLLBACK_FAILED:
                 to = f"release {self.back_on}" if self.back_on else "what ran before"
                 hint = f"./acso rollback {env} returns to {to}; ./acso status {env}"
-            raise ERRORS[self.kind](self._problem(), hint=hint)
+            raise ERRORS[self.kind](self._problem(), hint=hint, details=self.data())
 
     def remaining_state(self) -> str:
         """Describe in a few lines what runs after a release that failed."""

@@ -59,7 +59,7 @@ class TaskResult:
             return
         lines = [f"the task of {self.agent} failed: {describe(self.task)}"]
         lines += [f"    | {text}" for text in self.log[-LINES:]]
-        raise TaskFailedError("\n".join(lines), hint=self.link)
+        raise TaskFailedError("\n".join(lines), hint=self.link, details=self.data())
 
 
 async def run_task(

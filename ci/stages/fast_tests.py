@@ -103,6 +103,7 @@ def of_pipeline() -> dict[str, Part]:
             reads=(
                 *("acso.toml", "agents", "ci", "pyproject.toml", "tests/acso.toml"),
                 *("tests/unit/agents/house.py", "tests/unit/conftest.py", "tests/unit/release"),
+                *("docs/*.schema.json", "tests/unit/json_documents.py"),
                 *("tests/unit/validation", "validation"),
             ),
             runs=(_INTEGRATION,),

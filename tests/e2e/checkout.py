@@ -6,12 +6,14 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 600  # seconds a command may take: the first deploy of a loaded machine, nothing cached
+from tests.unit.json_documents import DOCUMENT
+
+PATIENCE = 1200  # seconds a command may take: the first deploy of a loaded machine, nothing cached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,27 +29,31 @@ class Done:
     def document(self) -> dict[str, Any]:
         """The JSON document of a command run with --json."""
         found: dict[str, Any] = json.loads(self.out)
+        DOCUMENT.validate(found)
         return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkout:
-    """A copy of the repository and the instance that its commands use."""
+    """A copy of the repository, the instance that its commands use, and who runs them."""
 
     root: Path
     instance: str
+    #: How a command of another user begins, and that user's variables.
+    user: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
         """The environment of its commands."""
         # Plain text, even if this suite itself runs in a job of GitHub Actions.
         overrides = {"ACSO_INSTANCE": self.instance, "NO_COLOR": "1", "GITHUB_ACTIONS": "false"}
-        return {**os.environ, **overrides}
+        return {**os.environ, **overrides, **self.variables}
 
     def start(self, *arguments: str, **environ: str) -> "subprocess.Popen[str]":
         """Start a command in a process group of its own."""
         return subprocess.Popen(
-            [self.root / "acso", *arguments],
+            [*self.user, self.root / "acso", *arguments],
             cwd="/",  # `acso` works from any folder
             env=self.environ | environ,
             stdin=subprocess.DEVNULL,

@@ -26,10 +26,8 @@ def files() -> list[str]:
     return [name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
-@pytest.fixture(scope="session")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A copy with a clean working tree; everything it starts is removed at the end."""
-    root = tmp_path_factory.mktemp("checkout")
+def copied(root: Path) -> Path:
+    """Copy the repository to a folder, with a clean working tree; return the folder."""
     for name in files():
         copy = root / name
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +42,13 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         ["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "-m", "all"],
     ):
         subprocess.run(["git", *command], cwd=root, check=True)
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A copy with a clean working tree; everything it starts is removed at the end."""
+    root = copied(tmp_path_factory.mktemp("checkout"))
     checkout = Checkout(root=root, instance=f"e2e-{os.getpid()}")
     yield checkout
     assert checkout.acso("down").code == 0

@@ -13,6 +13,8 @@ from tests.e2e.checkout import PATIENCE, Checkout
 #: How a prompt begins: the exit code of the command before it.
 PROMPT = r"\[exit (\d+)\] "
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\r")
+#: A line is erased, to be written again.
+ERASE = "\x1b[2K"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Terminal:
         self.shell.expect(PROMPT, timeout=PATIENCE)
         found = re.fullmatch(PROMPT, str(self.shell.after))
         assert found is not None
-        shown = CONTROL.sub("", str(self.shell.before))
+        shown = CONTROL.sub("", str(self.shell.before).replace(ERASE, "\n"))
         return int(found[1]), shown.partition("\n")[2]
 
     def presses(self, keys: str, until: str) -> None:
@@ -46,9 +48,10 @@ class Terminal:
         self.shell.expect(until, timeout=PATIENCE)
 
 
-def _listen_to_ctrl_c() -> None:
+def _listen_to_signals() -> None:
     """Undo what a job in the background inherits: a shell keeps an ignored signal ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):  # Ctrl-C, and a closed terminal
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager
@@ -61,7 +64,7 @@ def opened(checkout: Checkout) -> Iterator[Terminal]:
         env={**checkout.environ, "TERM": "xterm", "PS1": "[exit $?] "},
         encoding="utf-8",
         dimensions=(50, 100),
-        preexec_fn=_listen_to_ctrl_c,
+        preexec_fn=_listen_to_signals,
     )
     terminal = Terminal(shell=shell)
     try:

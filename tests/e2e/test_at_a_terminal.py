@@ -1,4 +1,4 @@
-"""What a person does at a terminal: complete a line, run Python in a task, press Ctrl-C.
+"""What a person does at a terminal: complete a line, run Python in a task, press Ctrl-C, leave.
 
 Slow, because it needs the deployed environment of `test_deploy.py`; it changes nothing there.
 """
@@ -7,12 +7,13 @@ import json
 import re
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e.checkout import PATIENCE, Checkout
 from tests.e2e.terminal import Terminal, opened
+from tests.local.aws import eventually
 
 pytestmark = [
     pytest.mark.docker,
@@ -47,6 +48,18 @@ def test_what_has_no_end_ends_with_ctrl_c_and_success(terminal: Terminal) -> Non
     terminal.begins("./acso status --env development --watch", until="Ctrl-C ends")
     terminal.shell.send("\x03")
     assert terminal.ended()[0] == 0
+
+
+def test_a_closed_terminal_ends_a_command_which_cleans_up(
+    checkout: Checkout, containers: Callable[[], list[str]]
+) -> None:
+    before = set(containers())
+    program = "import time; print('begun', flush=True); time.sleep(3000)"
+    task = f'./acso run-task --env development --agent supervisor -- python -c "{program}"'
+    with opened(checkout) as terminal:
+        terminal.begins(task, until=r"\nbegun\r")
+        assert len(set(containers()) - before) == 1
+    eventually(lambda: set(containers()) <= before)
 
 
 def test_the_agents_run_without_ecs_and_again_after_a_change(

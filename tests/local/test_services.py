@@ -149,3 +149,21 @@ def test_a_deployment_waits_for_healthy_containers_and_replaces_unhealthy_ones(a
     eventually(lambda: [task["taskArn"] for task in service.tasks()] != [first["taskArn"]])
     assert aws.task(first["taskArn"])["stoppedReason"] == "Task failed container health checks"
     service.delete()
+
+
+def test_the_tasks_of_a_service_are_spread_over_the_zones_of_its_subnets(aws: Aws) -> None:
+    # ECS Developer Guide, "Use strategies to define Amazon ECS task placement": Fargate tasks are
+    # spread across Availability Zones.
+    zones = ["us-east-1a", "us-east-1b"]
+    there = {"Filters": [{"Name": "availability-zone", "Values": zones}]}
+    found = aws.client("ec2").describe_subnets(**there)["Subnets"]
+    network = {"subnets": [subnet["SubnetId"] for subnet in found]}
+    service = aws.service(
+        aws.definition({"VERSION": "one"}),
+        balanced=False,
+        desiredCount=2,
+        networkConfiguration={"awsvpcConfiguration": network},
+    )
+    eventually(lambda: len(service.tasks()) == 2)
+    assert sorted(task["availabilityZone"] for task in service.tasks()) == zones
+    service.delete()

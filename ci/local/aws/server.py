@@ -105,7 +105,7 @@ def apply_corrections(registry: str) -> list[str]:
         IncompatibleError: ministack is not the release that they are written for.
     """
     patching.check_release()
-    from ministack.services import alb, cloudwatch_logs, ecs, ssm
+    from ministack.services import alb, cloudwatch_logs, ec2, ecs, ssm
     from ministack.services.cloudformation import provisioners, stacks
 
     all_probes = probes.Probes()
@@ -116,7 +116,7 @@ def apply_corrections(registry: str) -> list[str]:
     targets.apply(all_targets, alb)
     listeners.apply(alb)
     ports.apply(ecs, alb)
-    tasks.apply(ecs, all_targets)
+    tasks.apply(ecs, ec2, all_targets)
     scheduler.apply(ecs, services)
     templates.apply(ecs, provisioners, stacks)
     properties.apply(provisioners)

@@ -1,10 +1,13 @@
-"""How tasks end: their targets are drained first, and they have the stop reasons of ECS.
+"""How tasks begin, in all zones of their subnets, and how they end, with the stop reasons of ECS.
 
-Source of the rules: ECS Developer Guide, "Stopped task error messages", "Task lifecycle" and
-"Optimize load balancer connection draining".
+Their targets are drained first. Source of the rules: ECS Developer Guide, "Use strategies to define
+Amazon ECS task placement", "Stopped task error messages", "Task lifecycle" and "Optimize load
+balancer connection draining".
 """
 
+import json
 import threading
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,14 +24,17 @@ STAGGER = 1.0
 _stopping = threading.Lock()
 
 
-def apply(ecs: Any, targets: Targets) -> None:
-    """Correct how tasks end."""
+def apply(ecs: Any, ec2: Any, targets: Targets) -> None:
+    """Correct how tasks begin and end."""
     require(ecs, "_task_ip", "_get_docker", "spawn_background", "_deployment_for_task", "_services")
+    require(ecs, "_tasks")
+    require(ec2, "_subnets")
     replace(ecs, "_cleanup_task_resources", partial(with_draining, ecs, targets))
     replace(ecs, "_mark_task_stopped", partial(with_stop_reason, ecs))
     # The table of API actions keeps the original; only the service scheduler calls this one.
     replace(ecs, "_stop_task", partial(with_scheduler_reason, ecs))
     replace(ecs, "_run_task", with_deployment_id)
+    replace(ecs, "_run_task", partial(with_zones, ecs, ec2))
 
 
 def with_draining(ecs: Any, targets: Targets, original: Callable[..., None]) -> Callable[..., None]:
@@ -96,6 +102,36 @@ def with_deployment_id(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(data | {"startedBy": deployment} if deployment else data)
 
     return run
+
+
+def with_zones(ecs: Any, ec2: Any, original: Callable[..., Any]) -> Callable[..., Any]:
+    """Spread the tasks of a service's revision over the zones of its subnets."""
+
+    def run(data: dict[str, Any]) -> Any:
+        answer = original(data)
+        network = (data.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
+        subnets = (ec2._subnets.get(name) for name in network.get("subnets", ()))
+        zones = sorted({subnet["AvailabilityZone"] for subnet in subnets if subnet})
+        for item in json.loads(answer[2]).get("tasks", ()):
+            task = ecs._tasks.get(item["taskArn"])
+            if task and zones:
+                used = _zones(ecs, task)
+                task["availabilityZone"] = min(zones, key=lambda zone: used[zone])
+        return answer
+
+    return run
+
+
+def _zones(ecs: Any, task: dict[str, Any]) -> Counter[str]:
+    """Return how many other tasks of a task's service and revision each zone has."""
+    same = ("group", "taskDefinitionArn")
+    return Counter(
+        other["availabilityZone"]
+        for other in list(ecs._tasks.values())
+        if other is not task
+        and other["lastStatus"] != "STOPPED"
+        and all(other[name] == task[name] for name in same)
+    )
 
 
 def _out_of_memory(client: Any, container: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ci.aws import ecs, logs
+from ci.common import tables
 from ci.errors import UsageError
 from ci.release.model import ReleaseContext
 from ci.release.records import table
@@ -21,6 +22,8 @@ DURATION = re.compile(r"(\d+)([smhdw])")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 #: Control characters; a log line may contain what a client sent, which must not reach a terminal.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+MESSAGE_WIDTH = 40  # columns that a message needs beside its time, agent and level
+INDENT = " " * 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +51,24 @@ class Line:
     level: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
 
-    def text(self, width: int = 0) -> str:
-        """Return the line for people; a traceback follows on separate lines."""
+    def text(self, width: int = 0, columns: int = 0) -> str:
+        """Return the line for people; a traceback follows on separate lines.
+
+        Args:
+            width: characters of the longest agent's name.
+            columns: of the terminal, 0 for any number. On a narrow one the message is below the
+                rest.
+        """
         time = self.at.strftime("%Y-%m-%d %H:%M:%S.") + f"{self.at.microsecond // 1000:03}"
-        head = f"{time}  {self.agent:<{width}}  {self.level:<7}  {self.message}"
+        head = f"{time}  {self.agent:<{width}}  {self.level:<7}  "
+        if columns and columns < len(head) + MESSAGE_WIDTH:
+            lines = [head.rstrip()]
+            for part in self.message.splitlines():
+                lines += tables.folded(part, width=columns, indent=INDENT)
+        else:
+            lines = [head + self.message]
         rest = str(self.fields.get("exception", "")).splitlines()
-        return CONTROL.sub("", "\n".join([head, *(f"    {line}" for line in rest)]))
+        return CONTROL.sub("", "\n".join([*lines, *(INDENT + line for line in rest)]))
 
     def data(self) -> dict[str, Any]:
         """Return the line for machines."""

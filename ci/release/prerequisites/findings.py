@@ -93,7 +93,7 @@ class Verification:
         """Raise `VerifyError` with every problem, not just the first."""
         if not self.ok:
             hint = f"nothing was changed; check again: ./acso verify --env {self.environment}"
-            raise VerifyError(self._text(self.problems), hint=hint)
+            raise VerifyError(self._text(self.problems), hint=hint, details=self.data())
 
     def _text(self, findings: tuple[Finding, ...]) -> str:
         width = max((len(item.what) for item in findings), default=0)

@@ -12,7 +12,7 @@ from ci.release.model import ReleaseContext, ServiceRevision
 from ci.release.records import table
 from ci.release.records.release import Entry, Release, body, key
 
-HEADS = ("release", "kind", "state", "began", "took", "by", "commit", "changed")
+HEADS = ("release", "kind", "state", "began", "took", "by", "commit", "changed", "why")
 WIDTH = 100  # characters of a reason in a list; `release_detail` shows all of it
 
 
@@ -29,7 +29,8 @@ class ReleaseList:
         if not self.releases:
             return f"{self.environment}: no release on record"
         rows = [self._row(release) for release in self.releases]
-        lines = tables.table(HEADS, rows, width=tables.terminal_width(), header=False)
+        width = tables.terminal_width()
+        lines = tables.table(HEADS, rows, width=width, indent="  ", header=False)
         count = f"{len(rows)} release{'s' * (len(rows) > 1)}"
         return "\n".join([f"{self.environment}: {count}, newest first", *lines])
 
@@ -42,18 +43,19 @@ class ReleaseList:
         }
 
     def _row(self, release: Release) -> tuple[str, ...]:
-        mark = "*" if release.id == self.current else " "
+        mark = " *" if release.id == self.current else ""
         seconds = duration(release)
         why = textwrap.shorten(release.why, WIDTH, placeholder=" ...")
         return (
-            f"{mark} {release.id}",
+            f"{release.id}{mark}",
             str(release.kind),
             state_label(release),
             release.created_at[:19].replace("T", " "),
             "-" if seconds is None else f"{seconds:.0f} s",
             release.request.actor or release.holder or "-",
             release.request.commit[:9] or "-",
-            f"{', '.join(changed_agents(release)) or '-'}  {why}",
+            _changed(release),
+            why,
         )
 
 
@@ -153,6 +155,12 @@ def state_label(release: Release) -> str:
 def changed_agents(release: Release) -> list[str]:
     """Return the agents that a release changed."""
     return [entry.agent for entry in release.entries if entry.action != "none"]
+
+
+def _changed(release: Release) -> str:
+    changed = changed_agents(release)
+    every = len(changed) == len(release.entries) > 2
+    return f"all {len(changed)} agents" if every else ", ".join(changed) or "-"
 
 
 def duration(release: Release) -> float | None:

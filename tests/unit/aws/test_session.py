@@ -324,7 +324,8 @@ async def test_only_the_account_named_for_the_environment_is_touched(
     aws = Aws(region="eu-central-1", endpoint=endpoint, credentials=KEYS)
     aws._clients["sts"] = Known(found)
     if problem is None:
-        await check_account(aws, environment(named))
+        located = await check_account(aws, environment(named))
+        assert located == environment(found)  # its secrets are read there
         return
     with pytest.raises(WrongAccountError, match=problem):
         await check_account(aws, environment(named))

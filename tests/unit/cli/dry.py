@@ -55,7 +55,7 @@ def run(argv: Sequence[str]) -> Ended:
 @contextmanager
 def dry(folder: Path) -> Iterator[pytest.MonkeyPatch]:
     """Replace what starts containers, programs and sessions; work in an empty folder."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {it: signal.getsignal(it) for it in (signal.SIGTERM, signal.SIGHUP)}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME"):
@@ -64,7 +64,8 @@ def dry(folder: Path) -> Iterator[pytest.MonkeyPatch]:
             patch.delenv(name, raising=False)
         _replace(patch)
         yield patch
-    signal.signal(signal.SIGTERM, handler)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _replace(patch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from ci.cli.program import make_parser
 from ci.cli.signatures import from_module
 from ci.engine.prune import PruneResult
 from ci.engine.usage import Usage
+from tests.unit.json_documents import result
 
 
 def test_sizes_and_ages_are_written_with_units() -> None:
@@ -31,7 +32,9 @@ def test_the_cache_is_listed_by_kind_with_a_total() -> None:
         ["total", "1.0", "MB"],
         ["sessions", "1"],
     ]
-    assert json.loads(machine.render_usage(found, as_json=True))["images"] == [2, 10**6]
+    document = json.loads(machine.render_usage(found, as_json=True))
+    result("usage").validate(document)
+    assert document["images"] == [2, 10**6]
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -39,6 +42,7 @@ def test_removed_results_are_counted_by_kind(*, as_json: bool) -> None:
     gone = PruneResult(results=4, contents=3, images=2, volumes=1, size=1500)
     text = machine.render_pruned(gone, as_json=as_json)
     if as_json:
+        result("pruned").validate(json.loads(text))
         assert json.loads(text) == vars(gone)
     else:
         assert text == "removed 4 results, 3 contents, 2 images, 1 volumes: 1.5 kB"

@@ -32,8 +32,9 @@ def parser(module: Description) -> argparse.ArgumentParser:
 
 
 def test_every_function_is_a_command_with_its_own_help(
-    module: Description, capsys: pytest.CaptureFixture[str]
+    module: Description, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "102")
     for function in module.functions:
         assert program.main([function.command, "--help"]) == 0
         out = capsys.readouterr().out
@@ -43,8 +44,9 @@ def test_every_function_is_a_command_with_its_own_help(
 
 
 def test_every_exit_code_is_listed_in_the_help(
-    parser: argparse.ArgumentParser,
+    parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "102")
     listed = set(map(int, re.findall(r"(?m)^ +(\d+)  ", EPILOG)))
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     codes = {kind.exit_code for kind in kinds if issubclass(kind, errors.AcsoError)}
@@ -236,3 +238,40 @@ def test_a_mistyped_name_is_reported_before_anything_starts(given: dict[str, obj
     check_names(config, {"env": "staging", "agent": "supervisor"})
     with pytest.raises(UsageError, match="did you mean"):
         check_names(config, given)
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("./acso status --env staging", "./acso status --env staging --aws local"),
+        (
+            "./acso deploy --env a-b resumes it; ./acso rollback --env a-b undoes it",
+            "./acso deploy --env a-b --aws local resumes it; "
+            "./acso rollback --env a-b --aws local undoes it",
+        ),
+        (
+            "./acso promote --from staging --env production",
+            "./acso promote --from staging --env production --aws local",
+        ),
+        ("acso run-task --env a --agent X", "acso run-task --env a --aws local --agent X"),
+        ("./acso up --env-file x", "./acso up --env-file x"),
+        ("./acso status --env a-b --aws local", "./acso status --env a-b --aws local"),
+    ],
+)
+def test_the_next_command_is_for_the_same_aws(
+    hint: str, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def fail(*_: object) -> str:
+        raise errors.LockedError("it is locked", hint=hint)
+
+    async def succeed(*_: object) -> str:
+        return RenderedResult(f"done\nnext: {hint}", document="{}")
+
+    monkeypatch.setattr(program, "call", fail)
+    assert program.main(["status", "--env", "staging", "--aws", "local"]) == 23
+    assert capsys.readouterr().err.splitlines()[-1] == f"  next: {shown}"
+    assert program.main(["status", "--env", "staging"]) == 23
+    assert capsys.readouterr().err.splitlines()[-1] == f"  next: {hint}"
+    monkeypatch.setattr(program, "call", succeed)
+    assert program.main(["status", "--env", "staging", "--aws", "local"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: {shown}"

@@ -229,6 +229,9 @@ def test_production_promotes_what_staging_has_validated() -> None:
 def test_invalid_toml_is_reported_with_its_position() -> None:
     with pytest.raises(ConfigError, match=r"^acso\.toml:2:8: Invalid value$"):
         parse("[project]\nname = !\n[x]")
+    twice = r"^acso\.toml:2:5: Cannot declare \[a\.b\] twice$"
+    with pytest.raises(ConfigError, match=twice):
+        parse("[a.b]\n[a.b]")
 
 
 def test_a_missing_file_is_reported_with_its_path(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from ci.config import LoadBalancer, Network, load
 from ci.infra.costs import DATE, costs
 from ci.infra.trust import DEPLOY, subjects
 from ci.pipeline.bootstrap import Bootstrap
+from tests.unit.json_documents import result
 
 CONFIG = load(Path(__file__).parents[2] / "acso.toml")
 STAGING = CONFIG.environment("staging")
@@ -37,6 +38,7 @@ def test_it_says_what_is_applied_what_it_costs_and_whom_the_roles_trust() -> Non
     data = made(RESOURCE).data()
     assert data["roles"] == {"acso-staging-deploy": ["repo:o/acso:ref:refs/heads/main"]}
     assert data["resources"][0]["logical_id"] == "Vpc"
+    result("bootstrap").validate(data)
 
 
 def test_nothing_to_apply_and_nobody_to_trust_are_said_too() -> None:

@@ -15,11 +15,13 @@ PROGRAM = """
 import os, signal, sys
 import anyio
 from ci.pipeline import interrupts as module
+from ci.cli.signals import handle
 from ci.pipeline.interrupts import interrupts
 
 signals = dict(pair.split("=") for pair in sys.argv[1:])
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits another
-signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # as `acso` does
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+handle()
 module.MOMENT = 0.2
 
 def step(name):
@@ -48,7 +50,7 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-INT, TERM = int(signal.SIGINT), int(signal.SIGTERM)
+INT, TERM, HUP = int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGHUP)
 
 
 def steps(**signals: int) -> list[str]:
@@ -82,6 +84,10 @@ def test_further_ones_end_nothing_halfway() -> None:
 
 def test_a_supervisor_s_term_is_a_stop_like_ctrl_c() -> None:
     assert steps(begun=TERM, outside=TERM)[2:] == ["enough", "recorded", "outside", "cleaned up"]
+
+
+def test_a_closed_terminal_is_one_stop_although_system_and_shell_report_it() -> None:
+    assert steps(begun=HUP, asked=HUP, outside=INT)[2:4] == ["enough", "recorded"]
 
 
 async def test_in_another_thread_nobody_asks() -> None:

@@ -11,6 +11,7 @@ from ci.pipeline.preview import Preview, SavedPlan, parse
 from ci.release import Image, Plan
 from ci.release.plan.changes import compare
 from ci.release.plan.desired import desired_service
+from tests.unit.json_documents import result
 from tests.unit.release.plan.test_changes import HERE, running
 
 SAVED = SavedPlan(
@@ -38,6 +39,7 @@ def previewed(services: Plan | None = NOTHING, *resources: infra.ResourceChange)
 def test_the_exit_code_says_whether_anything_would_change(found: Preview, code: int) -> None:
     assert found.exit_code == code
     assert found.data()["changed"] is (code == 2)
+    result("plan").validate(found.data())
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["--output", "--json"])

@@ -9,6 +9,7 @@ from ci import config as configuration
 from ci import release
 from ci.aws import elb
 from ci.aws.elb import Answer
+from tests.unit.json_documents import result
 from tests.unit.release.fakes.clock import VirtualLoop, now
 from tests.unit.release.fakes.world import Handle, World
 
@@ -20,6 +21,7 @@ COUNT = len(CONFIG.agents)
 # A second of baking is a second that every release here would simulate thirty times.
 ENV = replace(CONFIG.environment("staging"), bake_time=2)
 REQUEST = release.Request(commit="abc", branch="main", actor="tests")
+RELEASE = result("release")
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ class Pipeline:
     async def deploy(
         self, name: str = "good", *, valid: bool = True, **others: str
     ) -> release.Outcome:
-        return await release.deploy(
+        outcome = await release.deploy(
             self.context,
             images(name, **others),
             REQUEST,
@@ -91,11 +93,15 @@ class Pipeline:
             self.lines.append,
             self.options,
         )
+        RELEASE.validate(outcome.data())
+        return outcome
 
     async def rollback(self, to: str | None = None, *, valid: bool = True) -> release.Outcome:
-        return await release.rollback(
+        outcome = await release.rollback(
             self.context, to, REQUEST, validation(valid), self.lines.append, self.options
         )
+        RELEASE.validate(outcome.data())
+        return outcome
 
 
 def context(world: World, *, dies_at: int | None = None) -> release.ReleaseContext:

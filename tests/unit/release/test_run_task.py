@@ -10,6 +10,7 @@ from ci.errors import AwsError, TaskFailedError, UsageError
 from ci.release.observe import one_off_tasks
 from ci.release.observe.status import status
 from ci.release.run_task import TaskResult, run_task
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.logs import LoggedWorld
 
@@ -67,9 +68,11 @@ async def test_a_failed_task_is_reported_with_exit_code_and_last_lines(deployed:
     done, _ = await ran(deployed, "check", "3")
     assert done.exit_code == 3
     assert done.data()["exit_code"] == 3
+    result("task").validate(done.data())
     with pytest.raises(TaskFailedError, match="exit code 3") as raised:
         done.raise_for_failure()
     assert "    | check" in str(raised.value)
+    assert raised.value.details == done.data()
 
 
 async def test_lines_that_come_after_its_end_are_not_lost(deployed: Pipeline) -> None:

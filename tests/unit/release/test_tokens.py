@@ -9,6 +9,7 @@ import pytest
 from ci import release
 from ci.aws.session import Aws, Credentials
 from ci.errors import UsageError
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Outputs, Pipeline
 
 
@@ -60,6 +61,7 @@ def context(pipeline: Pipeline, secrets: Secrets) -> release.ReleaseContext:
 async def test_a_person_s_token_is_shown(context: release.ReleaseContext) -> None:
     shown = await release.token(context, "operator")
     assert shown.text() == "o1"
+    result("token").validate(shown.data())
     assert shown.data() == {"caller": "operator", "token": "o1"}
     with pytest.raises(UsageError, match="nobody in staging is named carol") as unknown:
         await release.token(context, "carol")
@@ -78,6 +80,7 @@ async def test_a_rotation_gives_everybody_a_new_token_and_keeps_the_old_ones(
     assert all(len(token) >= 48 for token in everything)
     assert secrets.revoked == set()
     # What is shown and recorded has no token in it.
+    result("rotation").validate(done.data())
     assert not [token for token in everything if token in done.text() + json.dumps(done.data())]
 
 

@@ -9,6 +9,7 @@ from ci.aws.records import Lease
 from ci.errors import InterruptedReleaseError, LockedError
 from ci.release.records import lock
 from ci.release.records.lock import HeldLock, under_lock
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Pipeline, all_of, versions
 from tests.unit.release.fakes.acts import StopAt
 from tests.unit.release.fakes.clock import now
@@ -71,6 +72,7 @@ async def test_a_dead_process_s_lock_is_broken_and_reported(pipeline: Pipeline) 
     assert anyio.current_time() - began < lock.TAKEOVER_SECONDS + 1
     assert await lock.current(pipeline.context) is None
     assert "broke the lock of staging: ann on laptop, deploy since 12:00" in broken.text()
+    result("unlock").validate(broken.data())
     assert (broken.data()["token"], broken.data()["was_alive"]) == ("ann's", False)
 
 
@@ -95,6 +97,7 @@ async def test_a_live_process_s_lock_is_broken_only_by_force(pipeline: Pipeline)
 
 async def test_an_unlocked_environment_is_reported(pipeline: Pipeline) -> None:
     broken = await release.unlock(pipeline.context)
+    result("unlock").validate(broken.data())
     assert (broken.text(), broken.data()["broken"]) == ("staging is not locked", False)
 
 

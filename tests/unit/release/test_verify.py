@@ -6,9 +6,10 @@ from typing import Any
 import anyio
 import pytest
 
-from ci.errors import AwsError
+from ci.errors import AwsError, VerifyError
 from ci.release import Verification, running_images, verify
 from ci.release.prerequisites.findings import Finding, Status
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import CONFIG, COUNT, Pipeline
 from tests.unit.release.fakes.account import (
     OUTPUTS,
@@ -31,6 +32,7 @@ async def test_a_correct_environment_passes_every_check(account: ReadyAccount) -
     assert verified.ok
     assert {item.status for item in verified.findings} == {Status.PASS}
     assert len(verified.findings) == 7 + 3 * COUNT + 2 + COUNT
+    result("verify").validate(verified.data())
     verified.raise_for_failure()
 
 
@@ -140,8 +142,11 @@ def test_a_problem_is_shown_with_all_that_helps_and_a_pass_in_one_line() -> None
         fix="make it",
     )
     good = Finding(status=Status.PASS, what="cluster", message="ACTIVE", resource="c")
-    text = Verification(environment="staging", findings=(bad, good)).text()
-    assert text.splitlines() == [
+    verified = Verification(environment="staging", findings=(bad, good))
+    with pytest.raises(VerifyError) as raised:
+        verified.raise_for_failure()
+    assert raised.value.details == verified.data()
+    assert verified.text().splitlines() == [
         "staging: 1 of 2 passed, 1 failed",
         "  FAIL   log group  does not exist",
         "         resource: /aws/x",

@@ -26,8 +26,8 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Any:
         async def run(*_: object, **__: object) -> Report:
             return report(*statuses)
 
-        async def known(*_: object) -> None:
-            return None
+        async def known(_: object, env: object) -> object:
+            return env
 
         monkeypatch.setattr(program, "run", run)
         monkeypatch.setattr(program, "check_account", known)

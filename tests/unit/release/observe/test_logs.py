@@ -186,6 +186,19 @@ def test_a_json_line_shows_time_level_message_and_traceback() -> None:
     }
 
 
+def test_on_a_narrow_terminal_the_message_is_below_the_rest() -> None:
+    event = Event(stream=f"{HUNTER}/{HUNTER}-agent/t1", at=ms(1.25), message=str_of(TOLD))
+    head = "2026-11-24 12:00:01.250  threat-hunter   error"
+    traceback = ["    Traceback", "    KeyError: 'x'"]
+    shown = line(event).text(14, 60).splitlines()
+    assert shown == [head, "    cannot [read] the rules", *traceback]
+    shown = line(event).text(14, 20).splitlines()
+    assert shown == [head, "    cannot [read]", "      the rules", *traceback]
+    assert len(line(event).text(14, 100).splitlines()) == 3
+    several = Event(stream="a/a-agent/t", at=ms(0), message="one\ntwo")
+    assert line(several).text(0, 40).splitlines()[1:] == ["    one", "    two"]
+
+
 @pytest.mark.parametrize("text", ["plain", '{"no": "message"}', "[1]", "{cut off", "7"])
 def test_any_other_line_is_shown_as_it_is(text: str) -> None:
     found = line(Event(stream="a/a-agent/t", at=ms(0), message=text))

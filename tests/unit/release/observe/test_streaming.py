@@ -6,6 +6,7 @@ The tests are here because they use the simulated AWS of the release tests.
 import argparse
 import dataclasses
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ from ci.local import container_engine
 from ci.release.model import ReleaseContext
 from ci.release.observe import ecs_exec, logs
 from ci.report.result import RenderedResult
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.fakes.logs import LoggedWorld
 from tests.unit.release.rollout.test_verdict import task
@@ -131,6 +133,7 @@ async def test_watching_as_json_writes_a_document_a_change(
     with anyio.move_on_after(30):
         await used(streaming.watch_status, pipeline.context, {}, json=True)
     (document,) = map(json.loads, capsys.readouterr().out.splitlines())
+    result("status").validate(document)
     assert document["ok"] is True
     assert document["time"].startswith("2026-11-24T12:00:")
 
@@ -178,6 +181,20 @@ async def test_colour_is_for_terminals_that_want_it(
     await used(streaming.write_logs, pipeline.context, {})
     assert ("\x1b[3" in terminal.text) is colours
     assert "[red]no[/]" in terminal.text  # what agents write is no markup
+
+
+async def test_logs_fit_a_narrow_terminal(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world(pipeline).write(HUNTER, "t1", {"level": "error", "message": "word " * 30}, -1)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    await used(streaming.write_logs, pipeline.context, {})
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.text).splitlines()
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 60
 
 
 def test_each_part_of_a_line_has_its_colour() -> None:

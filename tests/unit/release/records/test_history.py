@@ -5,7 +5,9 @@ import json
 import pytest
 
 from ci import release
+from ci.common import tables
 from ci.errors import UsageError
+from tests.unit.json_documents import result
 from tests.unit.release.conftest import Pipeline
 from tests.unit.release.test_killed import kill
 
@@ -18,11 +20,34 @@ async def test_releases_are_listed_newest_first_with_who_when_what_and_why(
     await pipeline.deploy("good", supervisor="good-2")
     head, third, second, first = (await release.history(pipeline.context)).text().splitlines()
     assert head == "staging: 3 releases, newest first"
-    assert third.startswith("* 2026.11.24-3  deploy  succeeded    2026-11-24 12:00")
+    assert third.startswith("  2026.11.24-3 *  deploy  succeeded    2026-11-24 12:00")
     assert "tests  abc  supervisor" in third
-    assert second.startswith("  2026.11.24-2  deploy  rolled back")
+    assert second.startswith("  2026.11.24-2    deploy  rolled back")
     assert "threat-hunter  agent threat-hunter does not stay up" in second
     assert first.startswith("  2026.11.24-1")
+    assert first.endswith("  all 5 agents")
+
+
+async def test_on_a_narrow_terminal_each_release_is_a_paragraph(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    await pipeline.deploy("good")
+    failed = await pipeline.deploy("good", threat_hunter="crash")
+    lines = (await release.history(pipeline.context)).text().splitlines()
+    assert lines[1:6] == [
+        "  2026.11.24-2",
+        "    kind deploy, state rolled back, began 2026-11-24",
+        "    12:00:06, took 3 s, by tests, commit abc,",
+        "    changed threat-hunter, why agent threat-hunter does not",
+        "    stay up (revision 2, 1 stopped task)",
+    ]
+    assert lines[6] == "  2026.11.24-1 *"
+    detail = await release.release_detail(pipeline.context, failed.release)
+    shown = tables.fitted(detail.text(), width=60).splitlines()
+    assert max(map(len, shown)) <= 60
+    assert "  threat-hunter, task task12: exit code 1; Essential" in shown
+    assert "    | RuntimeError: boom" in shown
 
 
 async def test_a_release_that_ecs_rolled_back_is_listed_so(pipeline: Pipeline) -> None:
@@ -53,6 +78,7 @@ async def test_one_release_is_shown_in_detail(pipeline: Pipeline) -> None:
     ):
         assert line in text
     document = json.loads(json.dumps(whole.data()))
+    result("record").validate(document)
     assert document["failures"][0]["log"][-1] == "RuntimeError: boom"
     assert [name for name, _ in document["steps"]][-1] == "rolled_back"
 
@@ -62,6 +88,7 @@ async def test_an_unfinished_release_has_no_duration(pipeline: Pipeline) -> None
     assert await kill(pipeline, lambda p: p.deploy("good-2"), at=40)
     listing = await release.history(pipeline.context)
     assert listing.data()["releases"][0]["seconds"] is None
+    result("history").validate(listing.data())
     assert "deploying" in listing.text().splitlines()[1]
 
 
