@@ -15,6 +15,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import validation
+from ci import chaos
+from ci.chaos.faults import UnreachableAgent
 from ci.cli.mistakes import commands_of
 from ci.cli.program import make_parser
 from ci.cli.signatures import from_module
@@ -98,6 +100,14 @@ async def test_results_of_logs_and_tasks(pipeline: Pipeline) -> None:
 def test_the_result_of_a_validation() -> None:
     found = validated(validation.Status.PASS, validation.Status.FAIL, validation.Status.SKIP)
     DOCUMENT.validate(printed("validate", found.data()))
+
+
+def test_the_results_of_experiments() -> None:
+    found = validated(validation.Status.PASS, validation.Status.NOT_EXAMINED)
+    fault = UnreachableAgent(agent=HUNTER)
+    undone = chaos.Undone(environment="development", faults=(fault,))
+    for result in (found, undone):
+        DOCUMENT.validate(printed("chaos", result.data()))
 
 
 def test_results_of_doctor_and_of_commands_without_one(tmp_path: Path) -> None:
