@@ -120,9 +120,11 @@ async def bench(options: argparse.Namespace) -> str | int:
               Arguments: --runs N, --tools TOOL ..., --cases CASE ...
     services  Measure time and memory of watching many services.
               Argument: the number of services (default: 100).
+    agents    Measure deployed agents under load, and one request with 100,000 events.
+              Arguments: --rate 50, --seconds 30, --agents AGENT ...
     """
     if options.benchmark is None:  # they run for minutes, so none is the default
-        message = "name a benchmark: engine, deploys or services"
+        message = "name a benchmark: engine, deploys, services or agents"
         raise UsageError(message, hint="./acso bench --help")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}  # also for processes of the benchmark
     command = [sys.executable, "-m", f"tests.bench.{options.benchmark}", *options.arguments]
@@ -271,7 +273,7 @@ def _selftest_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
-    choices = ("engine", "deploys", "services")
+    choices = ("engine", "deploys", "services", "agents")
     parser.add_argument(
         "benchmark",
         choices=choices,

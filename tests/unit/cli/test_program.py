@@ -71,7 +71,7 @@ def test_flags_are_those_of_dagger_call(parser: argparse.ArgumentParser) -> None
     [
         ([], "COMMAND"),
         (["cache", "--keep", "5parsecs"], "'5parsecs'"),
-        (["bench"], "name a benchmark: engine, deploys or services"),
+        (["bench"], "name a benchmark: engine, deploys, services or agents"),
         (["logs", "--env", "x", "--since", "999999999w"], "too long a duration"),
         (["logs", "--env", "x", "--since", "yesterday"], "examples: 30s"),
         (["logs", "--env", "x", "--grep", "("], "not a valid regular expression"),
