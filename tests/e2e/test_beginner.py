@@ -62,6 +62,8 @@ STEPS: Mapping[str, Step] = {
     "./acso validate --env development --suite integration": Step(
         0, "smoke checks passed", "./acso validate --env development"
     ),
+    # tests/local/releases/test_chaos.py conducts it.
+    "./acso chaos --env development --experiment stop-task": Step(0, "", ""),
     "./acso rollback --env development": Step(0, r"development is back on release 2\S+-\d+ "),
     "./acso promote --from staging --env production": Step(
         21, "error: environment production has no account"
