@@ -16,7 +16,8 @@ from ci.pipeline.decorators import in_process
 from tests.unit.github import cli, workflow
 from tests.unit.github.workflow import COMMIT, REPOSITORY, ROOT, Event
 
-CONFIG = configuration.load(ROOT / configuration.FILE)
+LOADED = configuration.load(ROOT / configuration.FILE)
+CONFIG = replace(LOADED, project=replace(LOADED.project, unexamined={}))
 MINE = replace(CONFIG, project=replace(CONFIG.project, repository=REPOSITORY))
 PULL_REQUEST = Event(name="pull_request", ref="refs/pull/7/merge")
 DEVELOP = Event(name="push", ref="refs/heads/develop")
@@ -116,6 +117,20 @@ async def test_a_push_deploys_its_branch_s_environment(
     check, deploy = decided.made
     assert check == ("_check_and_build", str(CONFIG), str(configuration.CHECKS), "True")
     assert deploy == ("deploy", name, COMMIT, event.ref, "ann", WAIT)
+
+
+async def test_packages_need_no_audit_where_acso_toml_says_why(
+    decided: Decided, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = replace(CONFIG, project=replace(CONFIG.project, unexamined={"packages": "no index"}))
+
+    async def config(_: Acso) -> configuration.Config:
+        return allowed
+
+    monkeypatch.setattr(Acso, "_config", config)
+    await ci(PULL_REQUEST)
+    ((*_, required),) = decided.made
+    assert required == "False"
 
 
 async def test_a_release_promotes_to_production_and_neither_builds_nor_deploys(

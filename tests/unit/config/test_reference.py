@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import tomllib
 from pathlib import Path
 
 from ci.config import load, reference
@@ -29,8 +30,10 @@ def test_every_setting_has_a_meaning_and_a_known_effect() -> None:
 
 def test_every_setting_of_the_repository_s_file_is_in_the_table() -> None:
     names = {item.name for item in reference.settings()}
-    text = (ROOT / "acso.toml").read_text(encoding="utf-8")
-    used = set(re.findall(r"^([a-z_]+) =", text, re.MULTILINE))
+    data = tomllib.loads((ROOT / "acso.toml").read_text(encoding="utf-8"))
+    tables = [data["project"], *data["defaults"].values()]
+    tables += [*data["agents"].values(), *data["environments"].values()]
+    used = {name for table in tables for name in table}
     assert used
     assert used <= names
     assert load(ROOT / "acso.toml").agents

@@ -1,7 +1,8 @@
 """All agents in one process on a developer's machine."""
 
 import json
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -17,6 +18,17 @@ AGENTS = (
     "service-orchestration",
     "financial-intelligence",
 )
+
+
+@pytest.fixture(autouse=True)
+def logging_of_this_process() -> Iterator[None]:
+    """Undo what the application does to the logging of the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers = []  # so that configuring closes none of pytest's
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 Laptop = tuple[httpx.AsyncClient, str]
