@@ -63,17 +63,15 @@ def deployed(checkout: Checkout) -> Done:
 
 
 @pytest.fixture
-def containers(checkout: Checkout) -> Callable[[], list[str]]:
-    """Names of the containers that belong to the checkout's instance."""
+def containers(checkout: Checkout) -> Callable[..., list[str]]:
+    """Names of the containers that belong to the checkout's instance; `running`: of those alone."""
     client = docker.from_env()
 
-    def names() -> list[str]:
+    def names(*, running: bool = False) -> list[str]:
         label = f"acso.instance={checkout.instance}"
-        return [
-            str(item.name)
-            for item in client.containers.list(
-                all=True, filters={"label": label}, ignore_removed=True
-            )
-        ]
+        found = client.containers.list(
+            all=not running, filters={"label": label}, ignore_removed=True
+        )
+        return [str(item.name) for item in found]
 
     return names

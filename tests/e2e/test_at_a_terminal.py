@@ -51,7 +51,7 @@ def test_what_has_no_end_ends_with_ctrl_c_and_success(terminal: Terminal) -> Non
 
 
 def test_a_closed_terminal_ends_a_command_which_cleans_up(
-    checkout: Checkout, containers: Callable[[], list[str]]
+    checkout: Checkout, containers: Callable[..., list[str]]
 ) -> None:
     before = set(containers())
     program = "import time; print('begun', flush=True); time.sleep(3000)"

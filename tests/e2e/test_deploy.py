@@ -50,7 +50,7 @@ def revisions(checkout: Checkout) -> dict[str, str]:
 
 
 def test_a_fresh_checkout_becomes_agents_that_answer_with_the_deployed_version(
-    deployed: Done, containers: Callable[[], list[str]]
+    deployed: Done, containers: Callable[..., list[str]]
 ) -> None:
     result = deployed.document["result"]
     assert result["outcome"] == "deployed"
@@ -62,7 +62,7 @@ def test_a_fresh_checkout_becomes_agents_that_answer_with_the_deployed_version(
         assert answer["agent"] == agent
         assert answer["version"] == service["version"]
         assert answer["digest"] == service["digest"]
-    assert sum("-ecs-" in name for name in containers()) == len(AGENTS)
+    assert sum("-ecs-" in name for name in containers(running=True)) == len(AGENTS)
     stages = {item["stage"]: item["state"] for item in deployed.document["stages"]}
     parts = {f"test {name}" for name in {"agents", *AGENTS}}
     assert {"lint", "typecheck", "secrets", "infrastructure", "release", *parts} <= set(stages)
@@ -229,7 +229,7 @@ def test_validate_lists_every_check(checkout: Checkout) -> None:
 
 @pytest.mark.usefixtures("deployed")
 def test_down_removes_everything_of_the_instance_and_nothing_of_others(
-    checkout: Checkout, containers: Callable[[], list[str]]
+    checkout: Checkout, containers: Callable[..., list[str]]
 ) -> None:
     other = _docker("create", "--label", "acso-test-other=1", _base_image(), "true")
     try:
