@@ -139,9 +139,11 @@ def large(url: str, token: str) -> float:
 
 def row(agent: str, series: Series, run: Run, memory: tuple[float, float]) -> list[str]:
     """Return a line of the table."""
-    points = statistics.quantiles([*series.latencies, *series.latencies], n=100)
     held = run.invalid or "held"
-    shown = [f"{1000 * points[at - 1]:.0f} ms" for at in (50, 95, 99)]
+    shown = ["-"] * 3
+    if len(series.latencies) > 1:
+        points = statistics.quantiles(series.latencies, n=100, method="inclusive")
+        shown = [f"{1000 * points[at - 1]:.0f} ms" for at in (50, 95, 99)]
     return [
         agent,
         str(run.sent),

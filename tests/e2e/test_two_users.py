@@ -44,7 +44,7 @@ LOGIC = "agents/threat_hunter/logic.py"
 #: What this is not about: the gates of a deploy, and how soon a busy machine answers.
 EDITS = (
     ("acso.toml", '"lint", "typecheck", "security", "agent-tests"', '"lint"'),
-    ("acso.toml", "health_grace = 30\n", "health_grace = 300\n"),
+    ("acso.toml", "health_grace = 60 ", "health_grace = 300 "),
     ("acso.toml", "failure_threshold = 1 ", "failure_threshold = 9 "),
 )
 COMMANDS = [
