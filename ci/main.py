@@ -48,7 +48,7 @@ from ci.release.records.history import history as list_releases
 from ci.release.records.history import release_detail
 from ci.report.progress import stage
 from ci.report.result import CommandResult, rendered
-from ci.stages import fast_tests, quality
+from ci.stages import quality
 from ci.stages.base import IGNORE
 from ci.stages.build import Built, content_versions
 from ci.stages.running import run_all, run_gate
@@ -201,7 +201,7 @@ class Acso:
         built = await self._check_and_build(
             target.config,
             target.env.checks,
-            audit_required=target.aws.endpoint is None and _examined(target.config),
+            audit_required=target.aws.endpoint is None and target.config.project.audit_required,
         )
         if saved:
             await preview.require_current(saved, target, built)
@@ -438,8 +438,9 @@ class Acso:
                 environment.promotes_from, environment.name, request, wait=CI_WAIT
             )
         # All gates, whatever a deployment from a laptop needs; the deployment finds them cached.
-        required = _examined(config)
-        built = await self._check_and_build(config, configuration.CHECKS, audit_required=required)
+        built = await self._check_and_build(
+            config, configuration.CHECKS, audit_required=config.project.audit_required
+        )
         if environment is None:
             return "\n".join(f"{item.agent} {item.version}" for item in built)
         return await self.deploy(
@@ -519,24 +520,20 @@ class Acso:
         return None
 
     async def _check(self, checks: Sequence[str], *, audit_required: bool) -> str:
-        gates: dict[str, Callable[[], Awaitable[str]]] = {
-            "test": lambda: self._tests(checks),  # takes the longest, so it goes first
-            "lint": self.lint,
-            "typecheck": self.typecheck,
-            "security": lambda: self.security(audit_required),
-        }
-        chosen = {name: gate for name, gate in gates.items() if name in checks}
+        gates: dict[str, Callable[[], Awaitable[str]]] = {}
         if set(checks) & set(configuration.TESTS):
-            chosen = {"test": gates["test"]} | chosen
-        return "\n".join((await run_all(chosen)).values())
+            gates["test"] = lambda: self._tests(checks)  # takes the longest, so it goes first
+        if "lint" in checks:
+            gates["lint"] = self.lint
+        if "typecheck" in checks:
+            gates["typecheck"] = self.typecheck
+        if "security" in checks:
+            gates["security"] = lambda: self.security(audit_required)
+        return "\n".join((await run_all(gates)).values())
 
     async def _tests(self, checks: Sequence[str]) -> str:
         config = await self._config()
-        parts: dict[str, fast_tests.Part] = {}
-        if "pipeline-tests" in checks:
-            parts |= fast_tests.of_pipeline()
-        if "agent-tests" in checks:
-            parts |= await quality.parts_of_agents(self.source, config.agents)
+        parts = await quality.test_parts(self.source, config.agents, checks)
         return await quality.tests(self.source, config.project.base_image, parts)
 
     async def _check_and_build(
@@ -552,11 +549,6 @@ class Acso:
             {"check": check, "build": lambda: images.build(self.source, config, config.agents)}
         )
         return done["build"]
-
-
-def _examined(config: Config) -> bool:
-    """Return whether the packages must have been looked at."""
-    return "packages" not in config.project.unexamined
 
 
 def _rendered(result: CommandResult, form: Format, *, exit_code: int = 0) -> str:

@@ -35,6 +35,11 @@ class Project:
         ),
     ] = field(default_factory=dict)
 
+    @property
+    def audit_required(self) -> bool:
+        """Whether packages must have been looked at in CI and before releases to AWS."""
+        return "packages" not in self.unexamined
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

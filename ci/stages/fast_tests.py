@@ -45,7 +45,7 @@ _INTEGRATION = "tests/unit/validation/test_integration.py"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class TestPart:
     """Some tests: what they read (patterns), what of it runs, whose coverage is measured."""
 
     reads: tuple[str, ...]
@@ -53,20 +53,20 @@ class Part:
     measured: tuple[str, ...] = ()
 
 
-def of_agents(agents: Sequence[Agent]) -> dict[str, Part]:
+def of_agents(agents: Sequence[Agent]) -> dict[str, TestPart]:
     """Return the parts about what agents do: of each agent alone, and of what they share.
 
     Args:
         agents: those with tests in `tests/unit/agents/PACKAGE`.
     """
-    shared = Part(
+    shared = TestPart(
         # Two agents are examples in them.
         reads=(*_AGENTS, "agents/supervisor", "agents/threat_hunter", "tests/unit/agents/common"),
         runs=("tests/unit/agents/common",),
         measured=("agents.common",),
     )
     return {"agents": shared} | {
-        agent.name: Part(
+        f"agent {agent.name}": TestPart(
             reads=(*_AGENTS, f"agents/{agent.package}", f"tests/unit/agents/{agent.package}"),
             runs=(f"tests/unit/agents/{agent.package}",),
             measured=(f"agents.{agent.package}",),
@@ -75,11 +75,11 @@ def of_agents(agents: Sequence[Agent]) -> dict[str, Part]:
     }
 
 
-def of_pipeline() -> dict[str, Part]:
+def of_pipeline() -> dict[str, TestPart]:
     """Return the parts about the pipeline, the agents together, and the repository as a whole."""
     ignored = ("tests/unit/release", "tests/unit/engine", _INTEGRATION)
     return {
-        "pipeline": Part(
+        "pipeline": TestPart(
             reads=_PIPELINE,
             runs=("tests/unit", *(f"--ignore={path}" for path in ignored)),
             measured=(
@@ -87,19 +87,19 @@ def of_pipeline() -> dict[str, Part]:
                 *("ci.infra", "ci.pipeline", "ci.report", "ci.stages", "validation"),
             ),
         ),
-        "release": Part(
+        "release": TestPart(
             reads=_PIPELINE,
             runs=("tests/unit/release", *(f"--ignore={path}" for path in _FAULTS)),
             measured=("ci.release",),
         ),
-        "faults": Part(reads=_PIPELINE, runs=_FAULTS),
-        "engine": Part(reads=_PIPELINE, runs=("tests/unit/engine",)),
-        "agents together": Part(
+        "faults": TestPart(reads=_PIPELINE, runs=_FAULTS),
+        "engine": TestPart(reads=_PIPELINE, runs=("tests/unit/engine",)),
+        "agents together": TestPart(
             reads=(*_AGENTS, "agents", "tests/unit/agents/together"),
             runs=("tests/unit/agents/together",),
         ),
         # The validation's own work with the agents, in one process.
-        "integration": Part(
+        "integration": TestPart(
             reads=(
                 *("acso.toml", "agents", "ci", "pyproject.toml", "tests/acso.toml"),
                 *("tests/unit/agents/house.py", "tests/unit/conftest.py", "tests/unit/release"),
@@ -109,5 +109,5 @@ def of_pipeline() -> dict[str, Part]:
             runs=(_INTEGRATION,),
         ),
         # These compare the documents with all files, because any of them may be named.
-        "repository": Part(reads=("**",), runs=("tests/unit/repository",)),
+        "repository": TestPart(reads=("**",), runs=("tests/unit/repository",)),
     }

@@ -17,10 +17,10 @@ from ci.errors import StageError
 from ci.report.progress import stage
 from ci.stages import fast_tests
 from ci.stages.base import SOURCE, part, tools
-from ci.stages.fast_tests import Part
+from ci.stages.fast_tests import TestPart
 from ci.stages.running import NotExaminedError, failure, run_all, run_gate
 
-#: What to do if a gate could not look and had to.
+#: What to do if the audit could not look and had to.
 UNEXAMINED = (
     "run where the package index's advisory service is reachable, or say in acso.toml why not: "
     '[project.unexamined] packages = "REASON"'
@@ -59,19 +59,20 @@ async def security(source: dagger.Directory, image: str, *, today: str, required
         source: the repository.
         image: the base image.
         today: the date; the audit runs again each day, because new advisories appear.
-        required: whether packages that the advisory service does not know are an error.
+        required: whether it is an error if a gate could not look.
     """
     tool = await _shared_tools(image, source, "security")
     return await _gates(
         {
             "code": partial(insecure_code, tool, source),
             "secrets": partial(committed_secrets, tool, source),
-            "packages": partial(vulnerable_packages, tool, source, today=today, required=required),
-        }
+            "packages": partial(vulnerable_packages, tool, source, today=today),
+        },
+        required=required,
     )
 
 
-async def tests(source: dagger.Directory, image: str, parts: Mapping[str, Part]) -> str:
+async def tests(source: dagger.Directory, image: str, parts: Mapping[str, TestPart]) -> str:
     """Run parts of the fast tests, each in a container of its own, in parallel."""
     tool = await _shared_tools(image, source, "test")
     return await _gates(
@@ -79,11 +80,16 @@ async def tests(source: dagger.Directory, image: str, parts: Mapping[str, Part])
     )
 
 
-async def parts_of_agents(source: dagger.Directory, agents: Sequence[Agent]) -> dict[str, Part]:
-    """Return the parts of agents' tests; an agent without tests has none."""
-    found = await source.glob("tests/unit/agents/*/test_*.py")
-    packages = {path.split("/")[3] for path in found}
-    return fast_tests.of_agents([agent for agent in agents if agent.package in packages])
+async def test_parts(
+    source: dagger.Directory, agents: Sequence[Agent], checks: Sequence[str]
+) -> dict[str, TestPart]:
+    """Return the parts of the tests among these checks; an agent without tests has none."""
+    parts = fast_tests.of_pipeline() if "pipeline-tests" in checks else {}
+    if "agent-tests" in checks:
+        found = await source.glob("tests/unit/agents/*/test_*.py")
+        packages = {path.split("/")[3] for path in found}
+        parts |= fast_tests.of_agents([agent for agent in agents if agent.package in packages])
+    return parts
 
 
 async def _shared_tools(image: str, source: dagger.Directory, group: str) -> dagger.Container:
@@ -95,9 +101,12 @@ async def _shared_tools(image: str, source: dagger.Directory, group: str) -> dag
             raise StageError(failure(f"{group} tools", error)) from error
 
 
-async def _gates(gates: Mapping[str, Callable[[], Awaitable[str]]]) -> str:
+async def _gates(
+    gates: Mapping[str, Callable[[], Awaitable[str]]], *, required: bool = False
+) -> str:
     """Run gates in parallel, all of them to their end; return a line of each."""
-    lines = await run_all({name: partial(run_gate, name, gate) for name, gate in gates.items()})
+    runs = {name: partial(run_gate, name, gate, required=required) for name, gate in gates.items()}
+    lines = await run_all(runs)
     return "\n".join(lines.values())
 
 
@@ -139,7 +148,7 @@ def _checked(
 
 
 async def vulnerable_packages(
-    tool: dagger.Container, source: dagger.Directory, *, today: str, required: bool
+    tool: dagger.Container, source: dagger.Directory, *, today: str
 ) -> str:
     """Look for packages with known vulnerabilities among those that run: agents and program."""
     report = (
@@ -154,19 +163,17 @@ async def vulnerable_packages(
     code, text = await report.exit_code(), await report.stdout()
     if code not in (0, 1) or not text.startswith("{"):
         message = f"pip-audit could not run: {(await report.stderr()).strip()}"
-        if not required:
-            raise NotExaminedError(message)
-        raise StageError(message, hint=UNEXAMINED)
-    return judge_audit(text, required=required)
+        raise NotExaminedError(message, hint=UNEXAMINED)
+    return judge_audit(text)
 
 
-def judge_audit(report: str, *, required: bool) -> str:
+def judge_audit(report: str) -> str:
     """Return one line on a JSON report of pip-audit.
 
     pip-audit leaves out packages that its service does not know and ends with 0 all the same.
 
     Raises:
-        StageError: a package has a known vulnerability, or `required` ones were not audited.
+        StageError: a package has a known vulnerability.
         NotExaminedError: not all were audited, and none of those that were has a vulnerability.
     """
     packages = json.loads(report)["dependencies"]
@@ -180,15 +187,13 @@ def judge_audit(report: str, *, required: bool) -> str:
         raise StageError("packages with known vulnerabilities:\n" + "\n".join(found))
     unknown = sum("skip_reason" in item for item in packages)
     audited = f"{len(packages) - unknown} of {len(packages)} packages audited"
-    message = f"only {audited}: the advisory service does not know the others"
-    if unknown and required:
-        raise StageError(message, hint=UNEXAMINED)
     if unknown:
-        raise NotExaminedError(message)
+        message = f"only {audited}: the advisory service does not know the others"
+        raise NotExaminedError(message, hint=UNEXAMINED)
     return audited
 
 
-async def test(tool: dagger.Container, source: dagger.Directory, tested: Part) -> str:
+async def test(tool: dagger.Container, source: dagger.Directory, tested: TestPart) -> str:
     """Run one part of the fast tests; 80 % of its code that needs no containers must be covered."""
     covered = [f"--cov={package}" for package in tested.measured]
     limits = ["--cov-config=tests/unit/coveragerc", "--cov-fail-under=80"] if covered else []

@@ -16,15 +16,30 @@ SHOWN = 60
 
 
 class NotExaminedError(Exception):
-    """A gate could not look; what it would have found is not known."""
+    """A gate could not look; what it would have found is not known. `hint` says what to do."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
-async def run_gate(name: str, work: Callable[[], Awaitable[str]]) -> str:
-    """Run one stage that judges the source and return its line; raises `StageError`."""
+async def run_gate(name: str, work: Callable[[], Awaitable[str]], *, required: bool = False) -> str:
+    """Run one stage that judges the source and return its line.
+
+    Args:
+        name: of the stage.
+        work: returns what it saw.
+        required: whether it is an error if the gate could not look.
+
+    Raises:
+        StageError: the gate failed, or could not look and had to.
+    """
     async with stage(name) as span:
         try:
             span.result = await work()
         except NotExaminedError as error:
+            if required:
+                raise StageError(str(error), hint=error.hint) from error
             span.unexamined, span.result = True, str(error)
             return f"{name}: not examined: {error}"
         except dagger.ExecError as error:

@@ -64,7 +64,7 @@ def test_a_fresh_checkout_becomes_agents_that_answer_with_the_deployed_version(
         assert answer["digest"] == service["digest"]
     assert sum("-ecs-" in name for name in containers(running=True)) == len(AGENTS)
     stages = {item["stage"]: item["state"] for item in deployed.document["stages"]}
-    parts = {f"test {name}" for name in {"agents", *AGENTS}}
+    parts = {"test agents", *(f"test agent {name}" for name in AGENTS)}
     assert {"lint", "typecheck", "secrets", "infrastructure", "release", *parts} <= set(stages)
     # The advisory service does not know every package, and may not answer here.
     assert stages.pop("packages") in {"ok", "not examined"}

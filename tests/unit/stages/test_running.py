@@ -53,7 +53,7 @@ async def test_a_gate_that_could_not_look_is_neither_passed_nor_failed() -> None
     kept = Kept()
 
     async def work() -> str:
-        raise NotExaminedError("nobody answers")
+        raise NotExaminedError("nobody answers", hint="ask again")
 
     with listen(kept):
         assert await run_gate("packages", work) == "packages: not examined: nobody answers"
@@ -64,6 +64,9 @@ async def test_a_gate_that_could_not_look_is_neither_passed_nor_failed() -> None
         "seconds": 0,
         "result": "nobody answers",
     }
+    with listen(kept), pytest.raises(StageError, match="nobody answers") as error:
+        await run_gate("packages", work, required=True)
+    assert (error.value.hint, kept.spans[-1].state) == ("ask again", "failed")
 
 
 async def test_a_failing_tool_is_told_with_command_code_and_output() -> None:
