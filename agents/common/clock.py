@@ -9,7 +9,8 @@ from pydantic import AwareDatetime, BeforeValidator
 
 def _text(value: object) -> object:
     if isinstance(value, int | float):
-        raise ValueError("a time is a text, such as 2026-11-24T12:00:00Z")  # noqa: TRY004 (pydantic's)
+        # Pydantic makes an answer of a ValueError, and not of a TypeError.
+        raise ValueError("a time is a text, such as 2026-11-24T12:00:00Z")  # noqa: TRY004
     return value
 
 

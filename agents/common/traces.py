@@ -45,7 +45,7 @@ def hide_queries() -> None:
     from opentelemetry.sdk.trace import SpanProcessor  # late: only where there are traces
 
     class WithoutQuery(SpanProcessor):
-        def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002
+        def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 (SpanProcessor's)
             if "url.query" in (span.attributes or {}):
                 span.set_attribute("url.query", "")
 
@@ -70,7 +70,9 @@ def call(agent: str, method: str, headers: MutableMapping[str, str]) -> Iterator
 def task(operation: str, workflow: str, id_: str) -> Iterator["Outcome"]:
     """Make a span of one attempt of a workflow's task."""
     attributes = {"acso.workflow": workflow, "acso.task": id_}
-    with _tracer.start_as_current_span(f"task {operation}", attributes=attributes) as span:
+    with _tracer.start_as_current_span(
+        f"task {operation}", attributes=attributes, record_exception=False
+    ) as span:
         yield Outcome(span)
 
 

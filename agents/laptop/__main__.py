@@ -10,6 +10,8 @@ from pathlib import Path
 
 import uvicorn
 
+from agents.common.aws import Aws
+from agents.common.settings import read
 from agents.laptop.app import NAMES
 from agents.laptop.prepare import ENVIRONMENT, prepare
 
@@ -20,7 +22,7 @@ GRACE = 3
 
 def main(port: int, names: list[str]) -> None:
     """Prepare the embedded AWS, print addresses and a token, and serve until Ctrl-C."""
-    prepared = prepare(os.environ["AWS_ENDPOINT_URL"], os.environ["AWS_REGION"])
+    prepared = prepare(Aws(read("laptop", os.environ)))
     url = f"http://{HOST}:{port}"
     os.environ |= {
         NAMES: ",".join(names),

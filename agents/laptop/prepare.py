@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
+from agents.common.aws import Aws
 
 ENVIRONMENT = "laptop"
 TABLE = f"acso-{ENVIRONMENT}-agents"
@@ -22,11 +22,10 @@ class Prepared:
     token: str
 
 
-def prepare(endpoint: str, region: str) -> Prepared:
+def prepare(aws: Aws) -> Prepared:
     """Create the table and secrets of an embedded AWS, as far as missing; tokens stay the same."""
-    session = boto3.Session(region_name=region)
-    _table(session.client("dynamodb", endpoint_url=endpoint))
-    client = session.client("secretsmanager", endpoint_url=endpoint)
+    _table(aws.client("dynamodb"))
+    client = aws.client("secretsmanager")
     person = json.dumps({PERSON: secrets.token_urlsafe(32)})
     people = _secret(client, f"acso-{ENVIRONMENT}/people", person)
     agents = _secret(client, f"acso-{ENVIRONMENT}/agents", secrets.token_urlsafe(32))

@@ -34,7 +34,8 @@ async def run_agents() -> int:
             command,
             cwd=ROOT,
             env=environ,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, before),  # noqa: PLW1509 (no more than that)
+            # It only sets a signal, and this process has no threads that could hold a lock.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, before),  # noqa: PLW1509
         )
         try:
             return agents.wait()

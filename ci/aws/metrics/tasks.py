@@ -4,7 +4,7 @@ They are Prometheus text (agents/common/metrics.py). Requests are those of calle
 does not count its own health checks, nor those of containers.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -97,8 +97,8 @@ def parse(text: str) -> Sample:
     from prometheus_client.parser import text_string_to_metric_families  # late: rarely used
 
     single: dict[str, float] = {}
-    counted: Counter[str] = Counter()
-    buckets: Counter[float] = Counter()
+    requests = errors = 0.0
+    buckets: defaultdict[float, float] = defaultdict(float)
     try:
         for family in text_string_to_metric_families(text):
             for name, labels, value, *_ in family.samples:
@@ -107,18 +107,18 @@ def parse(text: str) -> Sample:
                 elif labels.get("route") in OWN:
                     continue
                 elif name == "acso_requests_total":
-                    counted["requests"] += value  # type: ignore[assignment]
-                    counted["errors"] += value * labels["status"].startswith("5")  # type: ignore[assignment]
+                    requests += value
+                    errors += value * labels["status"].startswith("5")
                 elif name == "acso_request_seconds_bucket":
-                    buckets[float(labels["le"])] += value  # type: ignore[assignment]
+                    buckets[float(labels["le"])] += value
     except (ValueError, KeyError) as error:
         message = f"figures that cannot be read: {error}"
         raise ProbeError(message) from error
     return Sample(
         cpu_seconds=single.get("process_cpu_seconds_total"),
         memory=single.get("process_resident_memory_bytes"),
-        requests=counted["requests"],
-        errors=counted["errors"],
+        requests=requests,
+        errors=errors,
         buckets=dict(buckets),
     )
 
@@ -127,9 +127,10 @@ def _figures(source: Source, looks: Iterable[tuple[float, Sample, float, Sample]
     seen = list(looks)
     last = [sample for *_, sample in seen]
     requests = sum(sample.requests for sample in last)
-    buckets: Counter[float] = Counter()
+    buckets: defaultdict[float, float] = defaultdict(float)
     for sample in last:
-        buckets.update(sample.buckets)
+        for bound, count in sample.buckets.items():
+            buckets[bound] += count
     return Figures(
         cpu=_mean([_cpu(source, *look) for look in seen]),
         memory=_mean([_share(sample.memory, source.memory * MEBIBYTE) for sample in last]),

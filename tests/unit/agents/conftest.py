@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from agents.common.app import create
 from agents.common.settings import Settings
 from tests.unit.agents.emulator import aws, dynamo_name
 from tests.unit.agents.house import PERSON, House
+from tests.unit.agents.serving import Handler, serving
 
 ROOT = Path(__file__).parents[3]
 
@@ -89,35 +89,20 @@ class Dynamo:
 def dynamo(monkeypatch: pytest.MonkeyPatch) -> Iterator[Dynamo]:
     told = Dynamo()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            told.asked.append({"target": self.headers["X-Amz-Target"], **request})
-            told.reached.set()
-            if told.silent:
-                told.released.wait(10)
-                return
-            answer = json.dumps(told.body).encode()
-            self.send_response(told.status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
+    def respond(call: Handler) -> None:
+        told.asked.append({"target": call.headers["X-Amz-Target"], **json.loads(call.body())})
+        told.reached.set()
+        if told.silent:
+            told.released.wait(10)
+            return
+        call.answer(told.status, json.dumps(told.body).encode())
 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield told
-    told.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(respond) as told.url:
+        yield told
+        told.released.set()
 
 
 @dataclass(frozen=True, kw_only=True)

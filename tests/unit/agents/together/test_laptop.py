@@ -38,7 +38,7 @@ Laptop = tuple[httpx.AsyncClient, str]
 async def laptop(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Laptop]:
     """Return a client of all agents, and a person's token."""
     endpoint = aws.client("dynamodb").meta.endpoint_url
-    prepared = prepare(endpoint, "us-east-1")
+    prepared = prepare(aws)
     settings = {
         NAMES: ",".join(AGENTS),
         "AWS_ENDPOINT_URL": endpoint,
@@ -89,5 +89,4 @@ async def test_each_log_line_names_its_agent(
 
 
 def test_what_exists_already_stays_the_same(aws: Aws) -> None:
-    endpoint = aws.client("dynamodb").meta.endpoint_url
-    assert prepare(endpoint, "us-east-1") == prepare(endpoint, "us-east-1")
+    assert prepare(aws) == prepare(aws)

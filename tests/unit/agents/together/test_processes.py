@@ -6,18 +6,17 @@ In the matrix, because ten processes and an emulator start for it.
 import http.client
 import itertools
 import json
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 import pytest
 
 from agents.common.aws import Aws
+from tests.unit.agents.serving import Handler, serving
 from tests.unit.agents.together.test_scenario import attack
 
 pytestmark = pytest.mark.matrix
@@ -34,48 +33,28 @@ class Balancer:
     turn: Iterator[int] = field(default_factory=itertools.count)
     url: str = ""
 
-    def forward(self, handler: BaseHTTPRequestHandler) -> None:
+    def forward(self, handler: Handler) -> None:
         ports = self.ports[handler.path.split("/")[1]]
         port = ports[next(self.turn) % len(ports)]
-        size = int(handler.headers.get("Content-Length") or 0)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         try:
-            body = handler.rfile.read(size)
-            connection.request(handler.command, handler.path, body, dict(handler.headers))
+            headers = dict(handler.headers)
+            connection.request(handler.command, handler.path, handler.body(), headers)
             answer = connection.getresponse()
             status, content = answer.status, answer.read()
         except OSError:
             status, content = 502, b"{}"
         finally:
             connection.close()
-        handler.send_response(status)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
+        handler.answer(status, content)
 
 
 @pytest.fixture
 def balancer() -> Iterator[Balancer]:
     found = Balancer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            found.forward(self)
-
-        def do_POST(self) -> None:
-            found.forward(self)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(found.forward) as found.url:
+        yield found
 
 
 @pytest.fixture

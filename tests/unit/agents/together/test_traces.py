@@ -1,9 +1,7 @@
 """Traces, as a collector receives them: agents in processes of their own, spans by OTLP."""
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
@@ -18,6 +16,7 @@ from agents.common import traces
 from agents.common.aws import Aws
 from agents.laptop.prepare import prepare
 from tests.unit.agents.conftest import Start
+from tests.unit.agents.serving import Handler, serving
 
 
 @dataclass
@@ -43,25 +42,13 @@ class Collector:
 def collector() -> Iterator[Collector]:
     found = Collector()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/traces"
-            found.receive(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def respond(call: Handler) -> None:
+        assert call.path == "/v1/traces"
+        found.receive(call.body())
+        call.answer(200)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(respond) as found.url:
+        yield found
 
 
 @pytest.fixture
@@ -78,7 +65,7 @@ def test_spans_of_a_request_and_of_the_call_that_it_leads_to_are_one_trace(
     start: Start, collector: Collector, aws: Aws
 ) -> None:
     endpoint = aws.client("dynamodb").meta.endpoint_url
-    prepared = prepare(endpoint, "us-east-1")
+    prepared = prepare(aws)
     settings = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "ACSO_ENVIRONMENT": "here",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -333,19 +334,13 @@ def test_old_failures_of_an_unchanged_service_do_not_count() -> None:
     assert evaluate(expectation, snapshot(tasks=(crashed(), task())), LIMITS).kind is Kind.HEALTHY
 
 
-def test_the_failing_tasks_come_with_the_verdict() -> None:
-    verdict = evaluate(EXPECTATION, snapshot(tasks=(crashed(), task())), LIMITS)
-    assert [item.id for item in verdict.failed_tasks] == ["dead"]
+BY_ECS = (deployment(7), deployment(8, status="ACTIVE", state="FAILED"))
 
 
-@pytest.mark.parametrize("primary", [7, 8])
-def test_the_failing_tasks_come_with_the_verdict_if_ecs_was_first(primary: int) -> None:
-    ended = {7: (deployment(7), deployment(8, status="ACTIVE", state="FAILED"))}
-    listed = ended.get(primary, (deployment(8, state="FAILED"),))
-    seen = snapshot(service=service(*listed), tasks=(crashed(), task(7)))
-    verdict = evaluate(EXPECTATION, seen, LIMITS)
-    assert "ECS" in verdict.text
-    assert [item.id for item in verdict.failed_tasks] == ["dead"]
+@pytest.mark.parametrize("listed", [[deployment(8)], [deployment(8, state="FAILED")], BY_ECS])
+def test_the_failing_tasks_come_with_the_verdict(listed: Sequence[Deployment]) -> None:
+    seen = snapshot(service=service(*listed), tasks=(crashed(), task()))
+    assert [item.id for item in evaluate(EXPECTATION, seen, LIMITS).failed_tasks] == ["dead"]
 
 
 STATES = st.sampled_from(["COMPLETED", "IN_PROGRESS", "FAILED", ""])
