@@ -11,14 +11,15 @@ from fastapi import APIRouter, FastAPI, Response, Security
 from fastapi.security import HTTPBearer
 from starlette.types import ASGIApp
 
-from agents.common import errors, traces
+from agents.common import errors
 from agents.common.gate import Gate
 from agents.common.inspection import routes as routes_of_inspection
-from agents.common.logs import AccessLog
 from agents.common.readiness import Dependency, StateTable
 from agents.common.runtime import Runtime, from_settings
 from agents.common.settings import Settings
 from agents.common.store.dynamo import DynamoTable
+from agents.common.telemetry import traces
+from agents.common.telemetry.logs import AccessLog
 
 #: Limit of a request's body, 1 MiB; a larger one is answered with 413. Every validation error costs
 #: about 1 kB of memory and time of the event loop, and a few bytes are enough for an error.

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from agents.common import logs
 from agents.common.callers.calls import TIMEOUT_HEADER, time_left
 from agents.common.callers.rates import Rates
 from agents.common.errors import ProblemError, response
 from agents.common.store import drill
+from agents.common.telemetry import logs
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -14,7 +14,7 @@ import anyio
 from pydantic import BaseModel, ValidationError
 
 from agents.common.aws import Aws
-from agents.common.metrics import Metrics
+from agents.common.telemetry.metrics import Metrics
 
 Schema = TypeVar("Schema", bound=BaseModel)
 #: Calls for one question, seconds for all of them, and tokens of one answer: the limit of its cost.

@@ -12,12 +12,12 @@ from agents.common.callers import auth, calls
 from agents.common.callers.auth import Tokens
 from agents.common.callers.calls import Peers
 from agents.common.clock import Clock, SystemClock
-from agents.common.metrics import Metrics
 from agents.common.model import Model
 from agents.common.settings import Settings
 from agents.common.store.dynamo import DynamoTable
 from agents.common.store.memory import MemoryTable
 from agents.common.store.state import Collection, Table, Value
+from agents.common.telemetry.metrics import Metrics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import signal
 import socket
 import sys
 
-from agents.common import logs
 from agents.common.settings import Settings, read
+from agents.common.telemetry import logs
 
 #: Seconds for running requests to finish; less than the 30 s after which ECS kills a task.
 GRACE = 20

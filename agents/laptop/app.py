@@ -10,10 +10,10 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agents.common import logs
 from agents.common.app import Background, create, lifespan
 from agents.common.runtime import Runtime, from_settings
 from agents.common.settings import read
+from agents.common.telemetry import logs
 
 #: Names of the agents to run, with commas.
 NAMES = "ACSO_LAPTOP_AGENTS"

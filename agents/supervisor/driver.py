@@ -13,13 +13,13 @@ from datetime import timedelta
 import anyio
 from anyio.abc import TaskGroup
 
-from agents.common import traces
 from agents.common.approvals import Approval, approvals, settled
 from agents.common.callers.calls import Call, CallError, Reply
 from agents.common.errors import ProblemError
 from agents.common.runtime import Runtime
 from agents.common.store import drill
 from agents.common.store.state import ConflictError, Document, StateError, derived_id
+from agents.common.telemetry import traces
 from agents.supervisor import operations
 from agents.supervisor import workflow as machine
 from agents.supervisor.operations import InputError

@@ -10,9 +10,9 @@ from typing import Any
 
 import anyio
 
-from agents.common import logs, traces
 from agents.common.callers.auth import Tokens
 from agents.common.store import drill
+from agents.common.telemetry import logs, traces
 
 #: Seconds left for the current request; its calls of other agents may take no longer.
 time_left: ContextVar[Callable[[], float] | None] = ContextVar("time_left", default=None)

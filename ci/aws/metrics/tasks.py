@@ -1,7 +1,7 @@
 """Figures that the tasks themselves count, where no CloudWatch does: `/metrics` of each task.
 
-They are Prometheus text (agents/common/metrics.py). Requests are those of callers: a load balancer
-does not count its own health checks, nor those of containers.
+They are Prometheus text (agents/common/telemetry/metrics.py). Requests are those of callers: a load
+balancer does not count its own health checks, nor those of containers.
 """
 
 from collections import defaultdict

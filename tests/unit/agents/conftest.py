@@ -17,9 +17,9 @@ import httpx
 import hypothesis
 import pytest
 
-from agents.common import logs
 from agents.common.app import create
 from agents.common.settings import Settings
+from agents.common.telemetry import logs
 from tests.unit.agents.emulator import aws, dynamo_name
 from tests.unit.agents.house import PERSON, House
 from tests.unit.agents.serving import Handler, serving

@@ -13,12 +13,12 @@ import httpx
 from agents.common.app import create
 from agents.common.callers.auth import Stage, Tokens
 from agents.common.callers.calls import Outgoing, Peers, Reply
-from agents.common.metrics import Metrics
 from agents.common.model import Model
 from agents.common.runtime import Runtime
 from agents.common.settings import Settings
 from agents.common.store.memory import MemoryTable
 from agents.common.store.state import Table
+from agents.common.telemetry.metrics import Metrics
 
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)  # a Tuesday
 PERSON = {"Authorization": "Bearer person-token"}

@@ -7,7 +7,6 @@ from fastapi import APIRouter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.common import logs
 from agents.common.app import create
 from agents.common.callers.calls import (
     ATTEMPTS,
@@ -23,6 +22,7 @@ from agents.common.callers.calls import (
     time_left,
 )
 from agents.common.callers.rates import Rates
+from agents.common.telemetry import logs
 from tests.unit.agents.house import PERSON, House, ManualClock
 
 GET = Call(agent="threat-hunter", method="GET", path="/findings")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.common.logs import AccessLog, JsonFormatter
 from agents.common.settings import Settings
+from agents.common.telemetry.logs import AccessLog, JsonFormatter
 
 Open = Callable[[Settings], httpx.AsyncClient]
 Logged = Callable[[], list[dict[str, Any]]]

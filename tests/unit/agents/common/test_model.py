@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agents.common.aws import Aws
-from agents.common.metrics import Metrics
 from agents.common.model import ATTEMPTS, MAX_TOKENS, Model, bedrock, parsed
 from agents.common.settings import Settings
+from agents.common.telemetry.metrics import Metrics
 
 
 class Number(BaseModel, extra="forbid"):

@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from agents.common import traces
 from agents.common.aws import Aws
+from agents.common.telemetry import traces
 from agents.laptop.prepare import prepare
 from tests.unit.agents.conftest import Start
 from tests.unit.agents.serving import Handler, serving
